@@ -1,0 +1,27 @@
+#!/bin/bash
+# PID 1 of one lab host; libvirtd.sh starts it inside new mount, uts and pid namespaces.
+#
+#   host-init.sh DIR HOSTNAME HIDE_KVM(yes|no) LISTEN(yes|no)
+#
+# It gives libvirtd private directories (all else, above all the place of the images, is the machine's), keeps it running
+# as a service manager would, and reaps what dies: where nobody reaps quickly, each end of a guest costs libvirt 2 s.
+set -euo pipefail
+dir=$1 name=$2 hide_kvm=$3 listen=$4
+
+mount --make-rprivate /
+hostname "$name"
+[ "$hide_kvm" = no ] || mount --bind /dev/null /dev/kvm
+mkdir -p /etc/libvirt /run/libvirt /var/{lib,log,cache}/libvirt
+mount --bind "$dir/etc" /etc/libvirt
+mount --bind "$dir/run" /run/libvirt
+for part in lib log cache; do mount --bind "$dir/$part" "/var/$part/libvirt"; done
+# A message bus of the machine would let libvirtd reach its systemd-machined.
+[ ! -d /run/dbus ] || mount -t tmpfs none /run/dbus
+
+options=(-p /run/libvirt/libvirtd.pid)
+[ "$listen" = no ] || options+=(-l)
+trap 'exit 0' TERM
+while :; do
+  [ -e /run/libvirt/stop-libvirtd ] || libvirtd "${options[@]}" >>/var/log/libvirt/stderr.log 2>&1 || true
+  sleep 0.1
+done

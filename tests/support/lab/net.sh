@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# The network of lab hosts started with --net. Source it behind scripts/lib/common.sh. N is a host's number, 1 to 99.
+#
+#   bridge ostbr0, 10.77.0.0/24   hosts: eth0 of host N has 10.77.0.N (libvirt over tcp, migration); the machine has .254
+#   bridge ostgbr0, 10.88.0.0/24  guests: bridge br0 inside each host is joined to it; the machine has .254
+#
+#   net_claim N|auto LAB   make the network of host N (or of the first free number) and print N
+#   net_release N LAB      remove it, and the bridges with the last host
+#   net_address N          net_namespace N
+
+net_address() { printf '10.77.0.%d\n' "$1"; }
+net_namespace() { printf 'osth%d\n' "$1"; }
+
+net_bridge() { # NAME ADDRESS
+  ip link show "$1" >/dev/null 2>&1 && return
+  ip link add "$1" type bridge
+  ip addr add "$2" dev "$1"
+  ip link set "$1" up
+}
+
+net_claim() (
+  wanted=$1
+  exec 7>"$2/net.lock"
+  flock -w 60 7 || die "the lab's network has been locked for a minute: see 'fuser $2/net.lock'"
+  if [ "$wanted" = auto ]; then numbers=$(seq 99); else numbers=$wanted; fi
+  for n in $numbers; do
+    [[ $n =~ ^[1-9][0-9]?$ ]] || die "--net takes a number from 1 to 99, or auto; not '$n'"
+    ns=$(net_namespace "$n")
+    ip netns add "$ns" 2>/dev/null || continue # the name is the claim
+    trap 'net_remove "$n"' ERR
+    net_bridge ostbr0 10.77.0.254/24
+    net_bridge ostgbr0 10.88.0.254/24
+    # A fixed address of the card: with a new one at each start, neighbours keep the old one for a minute.
+    ip link add "ostv$n" type veth peer name eth0 address "02:77:00:00:00:$(printf %02x "$n")" netns "$ns"
+    ip link set "ostv$n" master ostbr0 up
+    ip link add "ostg$n" type veth peer name eth1 netns "$ns"
+    ip link set "ostg$n" master ostgbr0 up
+    ip -n "$ns" link set lo up
+    ip -n "$ns" addr add "$(net_address "$n")/24" dev eth0
+    ip -n "$ns" link set eth0 up
+    ip -n "$ns" link add br0 type bridge
+    ip -n "$ns" link set eth1 master br0 up
+    ip -n "$ns" link set br0 up
+    printf '%s\n' "$n"
+    exit 0
+  done
+  die "host number $wanted is in use: take that host down, or ask for --net auto"
+)
+
+net_release() (
+  exec 7>"$2/net.lock"
+  flock -w 60 7 || die "the lab's network has been locked for a minute: see 'fuser $2/net.lock'"
+  net_remove "$1"
+)
+
+net_remove() {
+  local bridge
+  ip link del "ostv$1" 2>/dev/null || true
+  ip link del "ostg$1" 2>/dev/null || true
+  ip netns del "$(net_namespace "$1")" 2>/dev/null || true
+  for bridge in ostbr0 ostgbr0; do
+    [ -n "$(ip -o link show master "$bridge" 2>/dev/null)" ] || ip link del "$bridge" 2>/dev/null || true
+  done
+}
