@@ -1,0 +1,1 @@
+//! An in-memory hypervisor with knobs, for tests of whatever stands above a driver.

@@ -1,0 +1,125 @@
+//! What drivers are asked to make.
+
+use ostler_model::{DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, RelPath};
+
+/// A file on one host. `absolute` is resolved by the engine from the host's datastore roots and is what a hypervisor is told;
+/// a component opens files only by `(datastore, path)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRef {
+    /// The host whose view this is.
+    pub host: HostId,
+    /// The datastore.
+    pub datastore: DatastoreName,
+    /// Below its root.
+    pub path: RelPath,
+    /// Root and path joined.
+    pub absolute: String,
+}
+
+/// A domain to be: everything a hypervisor needs, and nothing it must look up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainSpec {
+    /// Stamped into the domain before it may run.
+    pub identity: Identity,
+    /// Its name at the hypervisor.
+    pub name: String,
+    /// What operators call it; for titles only.
+    pub title: String,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Thousandths of a physical CPU reserved for it; hypervisors that can weigh use it.
+    pub cpu_milli: u32,
+    /// Memory.
+    pub memory_mib: u64,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Kernel to boot directly.
+    pub kernel: Option<FileRef>,
+    /// Its initial RAM disk.
+    pub initrd: Option<FileRef>,
+    /// Its command line.
+    pub cmdline: String,
+    /// Disks in boot order.
+    pub disks: Vec<DomainDisk>,
+    /// NICs in order.
+    pub nics: Vec<DomainNic>,
+    /// The screen.
+    pub graphics: Graphics,
+    /// Where the serial console is logged.
+    pub console_log: FileRef,
+}
+
+/// A disk of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainDisk {
+    /// Target device.
+    pub name: DiskName,
+    /// Its file.
+    pub file: FileRef,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+}
+
+/// A NIC of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainNic {
+    /// Its address; always set.
+    pub mac: String,
+    /// The bridge.
+    pub bridge: String,
+}
+
+/// Where a disk's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskSource {
+    /// A copy on write of an image.
+    Image {
+        /// The image.
+        base: FileRef,
+        /// Its format.
+        format: DiskFormat,
+    },
+    /// Empty.
+    Blank {
+        /// Size.
+        size_mib: u64,
+    },
+    /// Formatted as swap space.
+    Swap {
+        /// Size.
+        size_mib: u64,
+    },
+}
+
+/// A job of a transfer driver. All are level: a repeat finds the result and answers success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferJob {
+    /// Make one disk. An existing complete file of the same making is success; a partial one is replaced.
+    Prepare {
+        /// Where.
+        target: FileRef,
+        /// Its format.
+        format: DiskFormat,
+        /// From what.
+        source: DiskSource,
+    },
+    /// Copy one file, possibly between hosts, and verify it (size, and more where the driver can). The source is untouched.
+    /// A source that is absent while a verified target exists is success.
+    Copy {
+        /// From.
+        from: FileRef,
+        /// To.
+        to: FileRef,
+        /// Disk format, or none for a recovery file.
+        format: Option<DiskFormat>,
+        /// For an overlay: its base as the destination sees it.
+        base: Option<FileRef>,
+    },
+    /// Have no such file or folder.
+    Delete {
+        /// What: a file, or a folder with all below it.
+        target: FileRef,
+    },
+}

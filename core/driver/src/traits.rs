@@ -1,0 +1,216 @@
+//! The three kinds of driver.
+
+use crate::{CallControl, DomainSpec, FileRef, Site, TransferJob};
+use async_trait::async_trait;
+use ostler_model::{Ability, CallResult, DomainSeen, DriverError, HostFacts, Observation, Outcome, Progress, State, Verb, VmUuid};
+use std::time::Duration;
+
+/// Drives domains on hosts of one kind.
+///
+/// The mandatory part is small; [`Hypervisor::abilities`] is the upper bound of the rest and [`Hypervisor::probe`] narrows it to
+/// one host. The engine never calls what is absent. Calls are short: a press of the power button returns at once, the engine waits.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// What the driver can do on some host.
+    fn abilities(&self) -> &[Ability];
+
+    /// What this host offers and what the driver can do on it.
+    ///
+    /// # Errors
+    /// `retry` if the host cannot be asked now, `refused` if its settings are wrong.
+    async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError>;
+
+    /// Be defined as `domain`, stamped, and running. Level.
+    async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult;
+
+    /// Press the power button, once. Edge; returns at once.
+    async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// Be off. Level; absent is success. May run beside any other call.
+    async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// Be absent: off and undefined, with nothing of it left at the hypervisor. Level.
+    async fn remove(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// Ask the guest to reboot, once. Edge. Needs [`Ability::Reboot`].
+    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// Press reset, once. Edge. Needs [`Ability::Reboot`].
+    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// Memory written to `file`, and off. Level: an off domain with a complete file is success. Needs [`Ability::Suspend`].
+    async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult;
+
+    /// Be restored from `file` as `domain`, re-stamped, and paused. Level. Needs [`Ability::Suspend`].
+    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult;
+
+    /// Run on. Level: a running domain is success, an off one is `gone`. Needs [`Ability::Suspend`].
+    async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult;
+
+    /// What is there of one VM.
+    ///
+    /// # Errors
+    /// When it cannot be asked, and while a dropped call may still be at work. Never to say *absent*.
+    async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError>;
+
+    /// All domains of the host, ours and others'.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    async fn list(&self, site: &Site) -> Result<Listed, DriverError>;
+
+    /// Waits up to `wait` for domains that may have changed after `cursor`. Wake-ups, never facts. Needs [`Ability::Changes`].
+    ///
+    /// # Errors
+    /// When it cannot be asked; the caller falls back to polling.
+    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError>;
+
+    /// Counters of running domains. Needs [`Ability::Metrics`].
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError>;
+}
+
+/// The domains of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// All that could be read.
+    pub domains: Vec<DomainSeen>,
+    /// Domains that could not be read now; nothing may be concluded about them.
+    pub unreadable: Vec<VmUuid>,
+}
+
+/// Domains that may have changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangeBatch {
+    /// To be handed in next time.
+    pub cursor: u64,
+    /// Look at these.
+    pub vms: Vec<VmUuid>,
+    /// Some were lost: look at all.
+    pub lost: bool,
+}
+
+/// Counters of one domain, rising since its start unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainMetrics {
+    /// Which.
+    pub vm: Option<VmUuid>,
+    /// CPU time used, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Memory used now, in KiB.
+    pub memory_kib: u64,
+    /// Bytes read from disks.
+    pub disk_read: u64,
+    /// Bytes written to disks.
+    pub disk_written: u64,
+    /// Bytes received by NICs.
+    pub net_rx: u64,
+    /// Bytes sent by NICs.
+    pub net_tx: u64,
+}
+
+/// Brings disks to hosts and takes them away.
+///
+/// A long job is begun, polled and aborted by identity, so that neither an instance nor the daemon has to live as long as the
+/// job. `begin` with an identity that is at work attaches to it.
+#[async_trait]
+pub trait Transfer: Send + Sync {
+    /// Begins `job`, or finds it done.
+    ///
+    /// # Errors
+    /// As [`ostler_model::ErrorKind`] says.
+    async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError>;
+
+    /// How far the job is.
+    ///
+    /// # Errors
+    /// `gone` if no such job is known: begin it again.
+    async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError>;
+
+    /// Stops the job. Success means that nothing works at it any more.
+    ///
+    /// # Errors
+    /// `unknown` if that cannot be said.
+    async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError>;
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobStatus {
+    /// At work.
+    Pending(Progress),
+    /// Done.
+    Done(Outcome),
+}
+
+/// Says which snapshots may be made, reverted and deleted, and what becomes of the existing ones.
+#[async_trait]
+pub trait SnapshotRules: Send + Sync {
+    /// Judges one question. Pure: the same question has the same answer.
+    ///
+    /// # Errors
+    /// No answer or a trap; the engine then refuses snapshot verbs and hides snapshots for all others.
+    async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError>;
+}
+
+/// What the rules are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesQuestion {
+    /// The verb, in kebab-case: one of [`Verb`]'s names, `snapshot-create`, `snapshot-revert`, `snapshot-delete`, or
+    /// `observed` for what monitoring saw.
+    pub verb: String,
+    /// The VM's state.
+    pub state: State,
+    /// Name, format and whether it is read-only, of each disk.
+    pub disks: Vec<(String, String, bool)>,
+    /// The names of existing snapshots, oldest first.
+    pub snapshots: Vec<String>,
+    /// For revert and delete: the snapshot meant.
+    pub subject: Option<String>,
+    /// What the driver can do on the host.
+    pub abilities: Vec<Ability>,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl RulesQuestion {
+    /// The name rules know a verb by.
+    #[must_use]
+    pub fn verb_name(verb: Verb) -> String {
+        verb.to_string()
+    }
+}
+
+/// Yes, or no and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be done.
+    Allowed,
+    /// It may not; the reason is for people.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What becomes of an existing snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotFate {
+    /// It stays.
+    Keep,
+    /// It is removed before the operation's own steps.
+    Lose,
+    /// It stays at the hypervisor and is no longer offered.
+    Hide,
+}
+
+/// What the rules say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesVerdict {
+    /// For snapshot verbs: may it be done? Allowed for all others.
+    pub verdict: Verdict,
+    /// For each existing snapshot, in the order asked.
+    pub fates: Vec<SnapshotFate>,
+}

@@ -1,0 +1,258 @@
+//! What is asked of drivers, and under which identity.
+
+use crate::{DiskName, DriverError, DriverName, Generation, HostId, Observation, OperationId, StepNo, Timestamp, VmId, VmUuid};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// What an effect acts on, where a step has several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Item {
+    /// The domain itself.
+    Domain,
+    /// One disk.
+    Disk(DiskName),
+    /// The recovery file.
+    Recovery,
+    /// All files of the VM at one place.
+    Files,
+    /// A question, not an act: is it there, and what does it do?
+    Look,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain => f.write_str("domain"),
+            Self::Disk(name) => write!(f, "disk:{name}"),
+            Self::Recovery => f.write_str("recovery"),
+            Self::Files => f.write_str("files"),
+            Self::Look => f.write_str("look"),
+        }
+    }
+}
+
+impl FromStr for Item {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "domain" => Ok(Self::Domain),
+            "recovery" => Ok(Self::Recovery),
+            "files" => Ok(Self::Files),
+            "look" => Ok(Self::Look),
+            other => match other.strip_prefix("disk:").map(str::parse) {
+                Some(Ok(name)) => Ok(Self::Disk(name)),
+                Some(Err(_)) | None => Err(format!("{other:?} names no item of a step")),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Item {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Item> for String {
+    fn from(item: Item) -> Self {
+        item.to_string()
+    }
+}
+
+/// The identity of an effect. The attempt is information only and not part of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectKey {
+    /// The VM, as hypervisors know it.
+    pub vm: VmUuid,
+    /// The operation.
+    pub operation: OperationId,
+    /// The VM's step counter at that step.
+    pub step: StepNo,
+    /// What it acts on.
+    pub item: Item,
+}
+
+impl fmt::Display for EffectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.vm, self.operation, self.step, self.item)
+    }
+}
+
+/// How an effect behaves when it is sent twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display)]
+#[strum(serialize_all = "kebab-case")]
+pub enum EffectClass {
+    /// Judged by what is: a repeat converges.
+    Level,
+    /// Leaves no trace of its own: the driver writes the effect's identity at the host first and sends it at most once.
+    Edge,
+    /// Changes nothing.
+    Question,
+}
+
+/// A driver call. Arguments are built from the record at the moment of sending, so that the outbox stays small and a
+/// resend uses what is true now.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Call {
+    /// Transfer: make one disk on the host.
+    Prepare,
+    /// Transfer: copy one file from the front end to the host.
+    CopyIn,
+    /// Transfer: remove the VM's files at the front end.
+    DropHome,
+    /// Transfer: remove the recovery file on the host.
+    DropRecovery,
+    /// Transfer: copy one file from the host to the front end.
+    CopyOut,
+    /// Transfer: remove the VM's files on the host.
+    DropHost,
+    /// Hypervisor: be defined and running.
+    Deploy,
+    /// Hypervisor: be restored from the recovery file, paused.
+    Restore,
+    /// Hypervisor: run on.
+    Unpause,
+    /// Hypervisor: press the power button.
+    PressPower,
+    /// Hypervisor: be off.
+    Destroy,
+    /// Hypervisor: memory written, and off.
+    Save,
+    /// Hypervisor: be absent.
+    Remove,
+    /// Hypervisor: ask the guest to reboot.
+    Reboot,
+    /// Hypervisor: reset.
+    Reset,
+    /// Hypervisor: what is there?
+    Observe,
+}
+
+/// Which kind of driver serves a call; each has lanes of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Lane {
+    /// The host's hypervisor driver.
+    Hypervisor,
+    /// The datastore's transfer driver.
+    Transfer,
+}
+
+impl Call {
+    /// How it behaves when sent twice.
+    #[must_use]
+    pub const fn class(self) -> EffectClass {
+        match self {
+            Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
+            Self::Observe => EffectClass::Question,
+            Self::Prepare
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost
+            | Self::Deploy
+            | Self::Restore
+            | Self::Unpause
+            | Self::Destroy
+            | Self::Save
+            | Self::Remove => EffectClass::Level,
+        }
+    }
+
+    /// Who serves it.
+    #[must_use]
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Lane::Transfer,
+            Self::Deploy
+            | Self::Restore
+            | Self::Unpause
+            | Self::PressPower
+            | Self::Destroy
+            | Self::Save
+            | Self::Remove
+            | Self::Reboot
+            | Self::Reset
+            | Self::Observe => Lane::Hypervisor,
+        }
+    }
+}
+
+/// A driver call that was decided: a row of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Whose.
+    pub vm: VmId,
+    /// Its identity.
+    pub key: EffectKey,
+    /// How often it was decided to be sent; 1 is the first. Information only.
+    pub attempt: u32,
+    /// What is asked.
+    pub call: Call,
+    /// Where.
+    pub host: HostId,
+    /// The driver that was chosen when the step began.
+    pub driver: DriverName,
+    /// The generation it acts for.
+    pub generation: Generation,
+    /// When the answer comes too late.
+    pub deadline: Timestamp,
+}
+
+/// What every driver call is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallContext {
+    /// Its identity.
+    pub key: EffectKey,
+    /// Information only.
+    pub attempt: u32,
+    /// The generation it acts for. A driver that finds a higher one at the host answers `stale`.
+    pub generation: Generation,
+    /// When the answer comes too late.
+    pub deadline: Timestamp,
+}
+
+/// A driver's own, versioned state about a VM, kept with the VM and handed back. Only ever taken from its answers; must be
+/// rebuildable when an answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpaqueState {
+    /// The driver's own version of the content.
+    pub version: u32,
+    /// The content; at most 64 KiB.
+    pub data: Vec<u8>,
+}
+
+/// What a driver call that succeeded says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// What is there now, looked at after the effect and within the call. None if the driver did not look.
+    pub seen: Option<Observation>,
+    /// The driver's own state, if it changed.
+    pub state: Option<OpaqueState>,
+}
+
+/// How far a long call has come. Information only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Done so far, in `unit`s of the driver's choice (usually bytes).
+    pub done: u64,
+    /// All there is to do; 0 if not known.
+    pub total: u64,
+    /// What is being done, for people.
+    pub phase: String,
+}
+
+/// What came of a call.
+pub type CallResult = Result<Outcome, DriverError>;

@@ -1,0 +1,46 @@
+//! The words of Ostler: typed identities, what a VM is, its states, operations, steps, effects and errors.
+//!
+//! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate depends on this one.
+//!
+//! These types are also what the store keeps, inside a versioned envelope (`ostler-store`); a change of shape that
+//! an older row cannot satisfy by `#[serde(default)]` needs a migration there. What travels over HTTP is a third
+//! set of types (`ostler-api`), converted explicitly.
+
+mod id;
+mod name;
+mod time;
+
+mod infra;
+mod spec;
+
+mod state;
+mod verb;
+
+mod effect;
+mod observation;
+mod step;
+
+mod operation;
+mod record;
+
+mod event;
+mod request;
+
+pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
+pub use event::{Event, EventKind};
+pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version, VmId, VmUuid};
+pub use infra::{
+    Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, Image, ImageState, Usage,
+};
+pub use name::{DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, RelPath, VmName};
+pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
+pub use operation::{Active, Ended, OperationRecord, Phase, StepTrace};
+pub use record::{
+    DiskState, Failure, FilesAt, HistoryEntry, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
+};
+pub use request::{Answer, Claim, ClaimRefused, Refusal, RefusalKind, Request};
+pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, InvalidSpec, NicSpec, Patience, VmSpec};
+pub use state::{State, StateKind};
+pub use step::{Goal, StepKind};
+pub use time::{Millis, Timestamp};
+pub use verb::{Strength, Verb};

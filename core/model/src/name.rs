@@ -1,0 +1,233 @@
+//! Names and paths that were checked once, at the edge.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest name of anything. Libvirt and file systems allow more; tables for people do not.
+const NAME_MAX: usize = 63;
+/// Longest relative path inside a datastore; below every file system's limit once the datastore's root is put before it.
+const PATH_MAX: usize = 1024;
+
+/// Why a text is not a name or path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Wrong characters, or wrong length.
+    #[error(
+        "{what} {given:?} is not valid: use 1 to {NAME_MAX} letters, digits, '.', '_' or '-', beginning with a letter or digit"
+    )]
+    Name {
+        /// What kind of name was asked for.
+        what: &'static str,
+        /// What was given.
+        given: String,
+    },
+    /// A path that is absolute, empty, too long or steps out.
+    #[error(
+        "path {given:?} is not valid: use a relative path of at most {PATH_MAX} bytes without '.', '..', empty parts or control characters"
+    )]
+    Path {
+        /// What was given.
+        given: String,
+    },
+    /// Not `datastore:path`.
+    #[error("{given:?} is not a file in a datastore: write DATASTORE:RELATIVE/PATH, for example images:vmlinux")]
+    File {
+        /// What was given.
+        given: String,
+    },
+}
+
+fn name_is_valid(text: &str) -> bool {
+    let mut chars = text.chars();
+    text.len() <= NAME_MAX
+        && chars.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The checked text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                if name_is_valid(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidName::Name { what: $what, given: text.to_owned() })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A VM's name. Need not be unique; a lookup that is ambiguous lists the candidates.
+    VmName, "VM name"
+);
+name!(
+    /// A host's name. Unique.
+    HostName, "host name"
+);
+name!(
+    /// A datastore's name. Unique.
+    DatastoreName, "datastore name"
+);
+name!(
+    /// An image's name. Unique.
+    ImageName, "image name"
+);
+name!(
+    /// A disk of one VM, which is also its target device (`vda`). Unique within the VM.
+    DiskName, "disk name"
+);
+name!(
+    /// A loaded driver (`kvm`, `sim`, `transfer-qcow2`). Unique.
+    DriverName, "driver name"
+);
+
+/// A path below a datastore's root. Never absolute, never steps out; symbolic links are the file system's business and are
+/// resolved by whoever opens it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RelPath(String);
+
+impl RelPath {
+    /// The checked text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RelPath {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts_ok = text.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if parts_ok && text.len() <= PATH_MAX && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName::Path { given: text.to_owned() })
+        }
+    }
+}
+
+impl TryFrom<String> for RelPath {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<RelPath> for String {
+    fn from(path: RelPath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A file in a datastore, written `datastore:relative/path`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FilePath {
+    /// Where.
+    pub datastore: DatastoreName,
+    /// Which, below the datastore's root.
+    pub path: RelPath,
+}
+
+impl FromStr for FilePath {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (datastore, path) = text.split_once(':').ok_or_else(|| InvalidName::File { given: text.to_owned() })?;
+        Ok(Self { datastore: datastore.parse()?, path: path.parse()? })
+    }
+}
+
+impl TryFrom<String> for FilePath {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<FilePath> for String {
+    fn from(file: FilePath) -> Self {
+        file.to_string()
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.datastore, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_once() {
+        for good in ["a", "web-1", "0", "a.b_c", &"x".repeat(NAME_MAX)] {
+            assert!(good.parse::<VmName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "a b", "a/b", "ä", "a\n", &"x".repeat(NAME_MAX + 1)] {
+            assert!(bad.parse::<VmName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_cannot_step_out() {
+        for good in ["a", "a/b.qcow2", "..a/b"] {
+            assert!(good.parse::<RelPath>().is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a//b", "../a", "a/..", "a/./b", "a/", "a\0"] {
+            assert!(bad.parse::<RelPath>().is_err(), "{bad}");
+        }
+        assert!("images:../x".parse::<FilePath>().is_err());
+        assert_eq!("images:a/b".parse::<FilePath>().expect("valid").to_string(), "images:a/b");
+    }
+}

@@ -1,0 +1,139 @@
+//! Operations: things asked for, and how far they are.
+
+use crate::{DriverError, Item, OperationId, State, StepKind, StepNo, Timestamp, Verb, VmId};
+use serde::{Deserialize, Serialize};
+
+/// Where the step in hand stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Cannot begin until earlier calls have returned.
+    Draining,
+    /// A graceful press waits for a guest that booted only just now.
+    Delaying {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The driver call of the first pending item is open.
+    Calling,
+    /// The driver said *not now*.
+    Backoff {
+        /// Sent again then.
+        until: Timestamp,
+    },
+    /// The answer was lost or said nothing of what is there: a look is open, and the goal decides.
+    Confirming,
+    /// The button was pressed; looks until the goal is seen or the deadline passes.
+    Waiting {
+        /// Looks again then.
+        until: Timestamp,
+    },
+    /// The step failed; a look decides which state that leaves.
+    Settling,
+    /// A look could not be had; asked again then.
+    Blind {
+        /// Looks again then.
+        until: Timestamp,
+        /// Whether the look is to settle, not to confirm.
+        settling: bool,
+    },
+}
+
+/// The operation that holds a VM's one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Active {
+    /// Its id.
+    pub id: OperationId,
+    /// What was asked. For recovery: the verb of the operation that is carried on.
+    pub verb: Verb,
+    /// The state it began in.
+    pub origin: State,
+    /// The steps, fixed when it began.
+    pub plan: Vec<StepKind>,
+    /// The step in hand: an index into `plan`.
+    pub at: usize,
+    /// The step in hand's number, unique within the VM.
+    pub step: StepNo,
+    /// Items of the step in hand that are not done, first first.
+    pub pending: Vec<Item>,
+    /// Where the step in hand stands.
+    pub phase: Phase,
+    /// How often the item in hand was sent.
+    pub attempt: u32,
+    /// How often looking failed in a row.
+    pub blind: u32,
+    /// How often the item in hand ended in a driver crash.
+    pub crashes: u32,
+    /// When the step in hand was first sent; none while it waits.
+    pub sent: Option<Timestamp>,
+    /// When the step in hand counts as failed; from its first sending.
+    pub deadline: Option<Timestamp>,
+    /// Whether the plan rolls back what went before.
+    pub undoing: bool,
+    /// What the step in hand last ended with.
+    pub error: Option<DriverError>,
+}
+
+impl Active {
+    /// The step in hand.
+    #[must_use]
+    pub fn kind(&self) -> Option<StepKind> {
+        self.plan.get(self.at).copied()
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Ended {
+    /// As asked.
+    Succeeded,
+    /// Not as asked; the VM rests where a fresh observation found it.
+    Failed {
+        /// What the step in hand said.
+        error: DriverError,
+    },
+    /// A stronger verb overtook it.
+    Superseded {
+        /// Which.
+        by: OperationId,
+    },
+}
+
+/// One step of an operation, as it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTrace {
+    /// Its number.
+    pub step: StepNo,
+    /// What it was.
+    pub kind: StepKind,
+    /// When it was decided.
+    pub began: Timestamp,
+    /// When it ended; none while it runs.
+    pub ended: Option<Timestamp>,
+    /// How often its calls were sent.
+    pub attempts: u32,
+    /// What went wrong last, if anything.
+    pub error: Option<DriverError>,
+}
+
+/// One thing asked for; lives as long as its VM's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// Its id.
+    pub id: OperationId,
+    /// Whose.
+    pub vm: VmId,
+    /// What was asked; none for the creation itself and for what monitoring did.
+    pub verb: Option<Verb>,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How.
+    pub outcome: Option<Ended>,
+    /// The steps so far; the last is the one in hand.
+    pub steps: Vec<StepTrace>,
+}

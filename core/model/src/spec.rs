@@ -1,0 +1,282 @@
+//! What an operator asks a VM to be.
+
+use crate::{Capacity, DiskName, FilePath, HostName, ImageName, Millis, VmName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// Most virtual CPUs one VM may have; above every hypervisor that ships.
+const VCPUS_MAX: u32 = 1024;
+/// Most memory: 64 TiB.
+const MEMORY_MIB_MAX: u64 = 64 * 1024 * 1024;
+/// Most disks: virtio names end at `vdzz`, q35 gets slow long before.
+const DISKS_MAX: usize = 64;
+/// Most NICs.
+const NICS_MAX: usize = 32;
+/// Largest blank disk: 1 PiB.
+const DISK_MIB_MAX: u64 = 1024 * 1024 * 1024;
+/// Longest kernel command line (Linux's own limit on x86).
+const CMDLINE_MAX: usize = 2048;
+/// Most user data.
+const USER_DATA_MAX: usize = 64 * 1024;
+
+/// A VM's specification: the template it is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// Its name.
+    pub name: VmName,
+    /// Thousandths of a physical CPU that placement reserves.
+    pub cpu_milli: u32,
+    /// Virtual CPUs the guest sees.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// How it starts.
+    pub boot: BootSpec,
+    /// Its disks, in boot order.
+    pub disks: Vec<DiskSpec>,
+    /// Its network cards.
+    pub nics: Vec<NicSpec>,
+    /// Its screen.
+    pub graphics: Graphics,
+    /// The one host it may be placed on; any if none.
+    pub host: Option<HostName>,
+    /// Free words.
+    pub labels: BTreeMap<String, String>,
+    /// Handed to the guest later; kept as given.
+    pub user_data: String,
+    /// How long steps may take.
+    pub patience: Patience,
+}
+
+/// What runs first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct BootSpec {
+    /// Firmware.
+    pub firmware: Firmware,
+    /// A kernel to boot directly.
+    pub kernel: Option<FilePath>,
+    /// Its initial RAM disk.
+    pub initrd: Option<FilePath>,
+    /// Its command line.
+    pub cmdline: String,
+}
+
+/// Firmware of the virtual machine.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter, Default,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Firmware {
+    /// Legacy BIOS.
+    #[default]
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Its name and target device.
+    pub name: DiskName,
+    /// Where its content comes from.
+    pub source: DiskSource,
+    /// Format of the VM's own file.
+    pub format: DiskFormat,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+}
+
+/// Where a disk's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DiskSource {
+    /// A copy on write of an image.
+    Image {
+        /// Which.
+        image: ImageName,
+    },
+    /// Empty.
+    Blank {
+        /// Size in MiB.
+        size_mib: u64,
+    },
+    /// Formatted as swap space.
+    Swap {
+        /// Size in MiB.
+        size_mib: u64,
+    },
+}
+
+/// A disk file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum DiskFormat {
+    /// QEMU's copy-on-write format: overlays, internal snapshots.
+    Qcow2,
+    /// Plain bytes.
+    Raw,
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// The host's bridge it is plugged into.
+    pub bridge: String,
+    /// Its address; chosen from the VM's UUID when none is given, and stable then.
+    pub mac: Option<String>,
+}
+
+/// The screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, Default)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Graphics {
+    /// Serial console only.
+    #[default]
+    None,
+    /// VNC on the host's loopback, port chosen by the hypervisor.
+    Vnc,
+}
+
+/// How long steps may take before they count as failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patience {
+    /// For the guest to obey the power button.
+    pub shutdown: Millis,
+    /// For the hypervisor to answer any other call.
+    pub hypervisor: Millis,
+    /// For one disk to be brought or taken away.
+    pub transfer: Millis,
+    /// A graceful verb waits until the guest has been running this long, because a guest that is still booting loses the
+    /// press though the call succeeds.
+    pub boot_grace: Millis,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            shutdown: Millis::secs(120),
+            hypervisor: Millis::secs(90),
+            transfer: Millis::secs(3600),
+            boot_grace: Millis::secs(5),
+        }
+    }
+}
+
+/// Why a specification is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidSpec {
+    /// The field, as written in a file.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+impl InvalidSpec {
+    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl VmSpec {
+    /// What placement reserves.
+    #[must_use]
+    pub const fn capacity(&self) -> Capacity {
+        Capacity { cpu_milli: self.cpu_milli as u64, memory_mib: self.memory_mib }
+    }
+
+    /// Checks everything that can be checked without looking at hosts, images or datastores.
+    ///
+    /// # Errors
+    /// The first field that is out of its bounds.
+    pub fn check(&self) -> Result<(), InvalidSpec> {
+        in_range("cpu", u64::from(self.cpu_milli), 1, u64::from(VCPUS_MAX) * 1000)?;
+        in_range("vcpus", u64::from(self.vcpus), 1, u64::from(VCPUS_MAX))?;
+        in_range("memory", self.memory_mib, 1, MEMORY_MIB_MAX)?;
+        self.boot.check()?;
+        self.check_disks()?;
+        self.check_nics()?;
+        if self.user_data.len() > USER_DATA_MAX {
+            return Err(InvalidSpec::new("user_data", format!("longer than {USER_DATA_MAX} bytes")));
+        }
+        self.patience.check()
+    }
+
+    fn check_disks(&self) -> Result<(), InvalidSpec> {
+        if self.disks.len() > DISKS_MAX {
+            return Err(InvalidSpec::new("disks", format!("more than {DISKS_MAX}")));
+        }
+        for (at, disk) in self.disks.iter().enumerate() {
+            if self.disks[..at].iter().any(|other| other.name == disk.name) {
+                return Err(InvalidSpec::new(format!("disks[{at}].name"), format!("{} is there twice", disk.name)));
+            }
+            match &disk.source {
+                DiskSource::Blank { size_mib } | DiskSource::Swap { size_mib } => {
+                    in_range(&format!("disks[{at}].size"), *size_mib, 1, DISK_MIB_MAX)?;
+                }
+                DiskSource::Image { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_nics(&self) -> Result<(), InvalidSpec> {
+        if self.nics.len() > NICS_MAX {
+            return Err(InvalidSpec::new("nics", format!("more than {NICS_MAX}")));
+        }
+        for (at, nic) in self.nics.iter().enumerate() {
+            // IFNAMSIZ on Linux is 16 with the closing NUL.
+            let bridge_ok = !nic.bridge.is_empty()
+                && nic.bridge.len() < 16
+                && nic.bridge.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+            if !bridge_ok {
+                return Err(InvalidSpec::new(format!("nics[{at}].bridge"), "must be a network interface's name"));
+            }
+            if nic.mac.as_deref().is_some_and(|mac| !mac_is_unicast(mac)) {
+                return Err(InvalidSpec::new(format!("nics[{at}].mac"), "must be a unicast address like 52:54:00:12:34:56"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BootSpec {
+    fn check(&self) -> Result<(), InvalidSpec> {
+        if self.kernel.is_none() && (self.initrd.is_some() || !self.cmdline.is_empty()) {
+            return Err(InvalidSpec::new("boot", "initrd and cmdline need a kernel"));
+        }
+        if self.cmdline.len() > CMDLINE_MAX || self.cmdline.chars().any(char::is_control) {
+            return Err(InvalidSpec::new("boot.cmdline", format!("at most {CMDLINE_MAX} printable characters")));
+        }
+        Ok(())
+    }
+}
+
+impl Patience {
+    fn check(&self) -> Result<(), InvalidSpec> {
+        let day = Millis::secs(24 * 3600).0;
+        in_range("patience.shutdown (ms)", self.shutdown.0, 1, day)?;
+        in_range("patience.hypervisor (ms)", self.hypervisor.0, 1, day)?;
+        in_range("patience.transfer (ms)", self.transfer.0, 1, 7 * day)?;
+        in_range("patience.boot_grace (ms)", self.boot_grace.0, 0, 600_000)
+    }
+}
+
+fn in_range(field: &str, value: u64, least: u64, most: u64) -> Result<(), InvalidSpec> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(InvalidSpec::new(field, format!("is {value}, must be from {least} to {most}")))
+    }
+}
+
+fn mac_is_unicast(text: &str) -> bool {
+    let bytes: Vec<Option<u8>> =
+        text.split(':').map(|b| if b.len() == 2 { u8::from_str_radix(b, 16).ok() } else { None }).collect();
+    bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0)
+}
