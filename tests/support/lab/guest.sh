@@ -60,6 +60,7 @@ download_or_update() {
 # Without a decompressor in the kernel, emulation saves 10 s a boot. The payload of a Debian bzImage is lz4 (legacy frame).
 uncompress_kernel() {
   local offset
+  # shellcheck disable=SC2013  # numbers, one to a line
   for offset in $(grep -obUaP '\x02\x21\x4c\x18' "$1" | cut -d: -f1); do
     tail -c "+$((offset + 1))" "$1" | lz4 -dc >"$2" 2>/dev/null || true # the bytes behind the payload make lz4 complain
     [ "$(head -c 4 "$2" | od -An -tx1 | tr -d ' ')" != 7f454c46 ] || return 0

@@ -3,6 +3,7 @@
 #
 # A host is a set of namespaces (mount, uts, pid; with --net also network) with a libvirtd of its own, whose files are all
 # under DIR. Keep DIR short: libvirt's socket is DIR/run/libvirt-sock, and a socket's path may have 107 bytes.
+# shellcheck disable=SC2016  # single quotes: what stands in them is for a shell inside the host
 set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -110,6 +111,7 @@ start_host() {
 # The host's init is the one child of unshare that lives in another pid namespace than we do.
 found_init() {
   local child
+  # shellcheck disable=SC2013  # numbers, all on one line
   for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
     [ "$(readlink "/proc/$child/ns/pid")" != "$(readlink /proc/self/ns/pid)" ] || continue
     remember "$dir/init.pid" "$child"
