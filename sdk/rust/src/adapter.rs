@@ -1,0 +1,196 @@
+//! From the traits that authors implement to those that `wit-bindgen` made.
+
+use crate::{bindings, *};
+use std::marker::PhantomData;
+
+/// What `export!` implements for a driver: its manifest.
+pub trait Described {
+    /// The manifest's text.
+    const MANIFEST: &'static str;
+}
+
+/// Carries a driver into the contract. Made by `export!`; nobody else needs it.
+pub struct Adapter<D>(PhantomData<D>);
+
+/// A text at the top of the manifest, before its first table. The host has checked the manifest when this runs; a driver need not
+/// carry a TOML parser for three words.
+fn top_level<'a>(manifest: &'a str, key: &str) -> &'a str {
+    let lines = manifest.lines().take_while(|line| !line.trim_start().starts_with('['));
+    let value = lines.filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key).map(|(_, value)| value);
+    value.and_then(|value| value.split('"').nth(1)).unwrap_or_default()
+}
+
+fn describe<D: Described>() -> Description {
+    let text = |key| top_level(D::MANIFEST, key).to_owned();
+    Description { name: text("name"), version: text("version"), summary: text("summary") }
+}
+
+impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::hypervisor::Guest for Adapter<D> {
+    fn describe() -> Description {
+        describe::<D>()
+    }
+    fn probe() -> Result<HostFacts, Error> {
+        D::probe()
+    }
+    fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error> {
+        D::deploy(call, domain)
+    }
+    fn press_power(call: &Call) -> Result<Outcome, Error> {
+        D::press_power(call)
+    }
+    fn destroy(call: &Call) -> Result<Outcome, Error> {
+        D::destroy(call)
+    }
+    fn remove(call: &Call) -> Result<Outcome, Error> {
+        D::remove(call)
+    }
+    fn observe(vm: String) -> Result<Observation, Error> {
+        D::observe(&vm)
+    }
+    fn list() -> Result<bindings::hypervisor::exports::ostler::driver::hypervisor::Listed, Error> {
+        let Listed { domains, unreadable } = D::list()?;
+        Ok(bindings::hypervisor::exports::ostler::driver::hypervisor::Listed { domains, unreadable })
+    }
+}
+
+impl<D: Reboot> bindings::reboot::exports::ostler::driver::reboot::Guest for Adapter<D> {
+    fn reboot(call: &Call) -> Result<Outcome, Error> {
+        D::reboot(call)
+    }
+    fn reset(call: &Call) -> Result<Outcome, Error> {
+        D::reset(call)
+    }
+}
+
+impl<D: Suspend> bindings::suspend::exports::ostler::driver::suspend::Guest for Adapter<D> {
+    fn save(call: &Call, file: FileRef) -> Result<Outcome, Error> {
+        D::save(call, file)
+    }
+    fn restore(call: &Call, domain: DomainSpec, file: FileRef) -> Result<Outcome, Error> {
+        D::restore(call, domain, file)
+    }
+    fn unpause(call: &Call) -> Result<Outcome, Error> {
+        D::unpause(call)
+    }
+}
+
+impl<D: Changes> bindings::changes::exports::ostler::driver::changes::Guest for Adapter<D> {
+    fn changes(cursor: u64, wait_ms: u64) -> Result<Batch, Error> {
+        D::changes(cursor, wait_ms)
+    }
+}
+
+impl<D: Metrics> bindings::metrics::exports::ostler::driver::metrics::Guest for Adapter<D> {
+    fn sample() -> Result<Vec<Sample>, Error> {
+        D::sample()
+    }
+}
+
+impl<D: Migrate> bindings::migrate::exports::ostler::driver::migrate::Guest for Adapter<D> {
+    fn begin(call: &Call, domain: DomainSpec, to: Destination) -> Result<JobStatus, Error> {
+        D::begin(call, domain, to)
+    }
+    fn poll(call: &Call) -> Result<JobStatus, Error> {
+        D::poll(call)
+    }
+    fn abort(call: &Call) -> Result<(), Error> {
+        D::abort(call)
+    }
+}
+
+impl<D: Hotplug> bindings::hotplug::exports::ostler::driver::hotplug::Guest for Adapter<D> {
+    fn attach_disk(call: &Call, disk: DomainDisk) -> Result<Outcome, Error> {
+        D::attach_disk(call, disk)
+    }
+    fn detach_disk(call: &Call, name: String) -> Result<Outcome, Error> {
+        D::detach_disk(call, name)
+    }
+    fn attach_nic(call: &Call, nic: DomainNic) -> Result<Outcome, Error> {
+        D::attach_nic(call, nic)
+    }
+    fn detach_nic(call: &Call, mac: String) -> Result<Outcome, Error> {
+        D::detach_nic(call, mac)
+    }
+}
+
+impl<D: Snapshots> bindings::snapshots::exports::ostler::driver::snapshots::Guest for Adapter<D> {
+    fn create(call: &Call, name: String) -> Result<Outcome, Error> {
+        D::create(call, name)
+    }
+    fn revert(call: &Call, name: String) -> Result<Outcome, Error> {
+        D::revert(call, name)
+    }
+    fn delete(call: &Call, name: String) -> Result<Outcome, Error> {
+        D::delete(call, name)
+    }
+    fn list(vm: String) -> Result<Vec<String>, Error> {
+        D::list(&vm)
+    }
+}
+
+impl<D: LiveResize> bindings::live_resize::exports::ostler::driver::live_resize::Guest for Adapter<D> {
+    fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error> {
+        D::resize(call, vcpus, memory_mib)
+    }
+}
+
+impl<D: Console> bindings::console::exports::ostler::driver::console::Guest for Adapter<D> {
+    fn open(vm: String, kind: String) -> Result<Endpoint, Error> {
+        D::open(&vm, &kind)
+    }
+}
+
+impl<D: Fence> bindings::fence::exports::ostler::driver::fence::Guest for Adapter<D> {
+    fn fence(call: &Call) -> Result<(), Error> {
+        D::fence(call)
+    }
+}
+
+impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::transfer::Guest for Adapter<D> {
+    fn describe() -> Description {
+        describe::<D>()
+    }
+    fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
+        D::begin(call, job)
+    }
+    fn poll(call: &Call) -> Result<JobStatus, Error> {
+        D::poll(call)
+    }
+    fn abort(call: &Call) -> Result<(), Error> {
+        D::abort(call)
+    }
+}
+
+impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::transfer_images::Guest for Adapter<D> {
+    fn begin_save_back(call: &Call, disk: FileRef, image: FileRef, format: String) -> Result<JobStatus, Error> {
+        D::begin_save_back(call, disk, image, format)
+    }
+}
+
+impl<D: TransferUsage> bindings::transfer_usage::exports::ostler::driver::transfer_usage::Guest for Adapter<D> {
+    fn usage(datastore: String) -> Result<Usage, Error> {
+        D::usage(&datastore)
+    }
+}
+
+impl<D: SnapshotRules + Described> bindings::rules::exports::ostler::driver::snapshot_rules::Guest for Adapter<D> {
+    fn describe() -> Description {
+        describe::<D>()
+    }
+    fn judge(question: Question) -> Verdict {
+        D::judge(question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::top_level;
+
+    #[test]
+    fn the_manifest_answers_for_the_driver() {
+        let text = "name = \"a\"  # why\nsummary=\"b = c\"\n[config.name]\nabout = \"x\"\nversion = \"9\"\n";
+        assert_eq!(top_level(text, "name"), "a");
+        assert_eq!(top_level(text, "summary"), "b = c");
+        assert_eq!(top_level(text, "version"), "");
+    }
+}

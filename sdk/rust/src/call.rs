@@ -1,0 +1,164 @@
+//! The call in hand, beyond what the contract itself gives.
+
+use crate::{Call, DomainSeen, EffectId, Error, FilePath, FileRef, Observation, OpaqueState, Outcome, Power, PowerReason};
+use std::fmt;
+
+impl Call {
+    /// The VM the call is for.
+    #[must_use]
+    pub fn vm(&self) -> String {
+        self.id().vm
+    }
+
+    /// Goes on, or ends with `cancelled` if the host wants that. For use between the parts of long work.
+    ///
+    /// # Errors
+    /// `cancelled`.
+    pub fn go_on(&self) -> Result<(), Error> {
+        if self.cancelled() { Err(Error::cancelled("the host told the call to stop")) } else { Ok(()) }
+    }
+
+    /// The first thing every mutating call does: compares what is stamped into the domain with what the call acts for.
+    ///
+    /// # Errors
+    /// `stale` if `stamped` is higher.
+    pub fn fence(&self, stamped: u64) -> Result<(), Error> {
+        let wanted = self.generation();
+        if stamped > wanted { Err(Error::stale(stamped, wanted)) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.vm, self.operation, self.step, self.item)
+    }
+}
+
+impl EffectId {
+    /// Reads back what `Display` wrote; none if it is nothing of the sort.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(4, '/');
+        let (vm, operation, step, item) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { vm: vm.to_owned(), operation: operation.parse().ok()?, step: step.parse().ok()?, item: item.to_owned() })
+    }
+}
+
+impl PartialEq for EffectId {
+    fn eq(&self, other: &Self) -> bool {
+        self.vm == other.vm && self.operation == other.operation && self.step == other.step && self.item == other.item
+    }
+}
+
+impl FileRef {
+    /// What [`crate::host::files`] opens.
+    #[must_use]
+    pub fn place(&self) -> FilePath {
+        FilePath { datastore: self.datastore.clone(), path: self.path.clone() }
+    }
+
+    /// What fills a hole of type `path`.
+    #[must_use]
+    pub fn hole(&self) -> String {
+        format!("{}:{}", self.datastore, self.path)
+    }
+}
+
+impl FilePath {
+    /// A file by datastore and path below its root.
+    #[must_use]
+    pub fn new(datastore: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { datastore: datastore.into(), path: path.into() }
+    }
+
+    /// What fills a hole of type `path`.
+    #[must_use]
+    pub fn hole(&self) -> String {
+        format!("{}:{}", self.datastore, self.path)
+    }
+}
+
+impl Outcome {
+    /// Done, and not looked at.
+    #[must_use]
+    pub fn done() -> Self {
+        Self { seen: None, state: None, extra: Vec::new() }
+    }
+
+    /// Done, and this was seen afterwards.
+    #[must_use]
+    pub fn seen(domain: DomainSeen) -> Self {
+        Self { seen: Some(Observation::Present(domain)), ..Self::done() }
+    }
+
+    /// Done, and nothing was there afterwards.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self { seen: Some(Observation::Absent), ..Self::done() }
+    }
+
+    /// With the driver's own state, for the host to keep.
+    #[must_use]
+    pub fn keeping(mut self, version: u32, data: Vec<u8>) -> Self {
+        self.state = Some(OpaqueState { version, data });
+        self
+    }
+}
+
+macro_rules! words {
+    ($name:ty { $($word:ident = $text:literal),* $(,)? }) => {
+        impl $name {
+            /// The contract's word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$word => $text),* }
+            }
+
+            /// From the contract's word.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($text => Some(Self::$word),)* _ => None }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.as_str().to_owned()
+            }
+        }
+    };
+}
+
+words!(Power { Running = "running", Paused = "paused", Off = "off", Crashed = "crashed" });
+words!(PowerReason {
+    None = "none",
+    Person = "person",
+    Guest = "guest",
+    Destroyed = "destroyed",
+    Crashed = "crashed",
+    Saved = "saved",
+    Migrated = "migrated",
+    IoError = "io-error",
+    Watchdog = "watchdog",
+    Starting = "starting",
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_reads_back() {
+        let id = EffectId { vm: "v".into(), operation: 7, step: 9, item: "disk:vda".into() };
+        assert_eq!(EffectId::parse(&id.to_string()), Some(id));
+        assert_eq!(EffectId::parse("v/7/x/domain"), None);
+        assert_eq!(EffectId::parse("v/7"), None);
+    }
+
+    #[test]
+    fn words_read_back() {
+        assert_eq!(Power::parse(Power::Off.as_str()), Some(Power::Off));
+        assert_eq!(PowerReason::parse("io-error"), Some(PowerReason::IoError));
+        assert_eq!(Power::parse("on"), None);
+    }
+}

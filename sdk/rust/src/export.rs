@@ -1,0 +1,59 @@
+//! The one macro.
+
+/// Makes a component of a driver: exports what is named, and nothing else, and embeds the manifest.
+///
+/// ```ignore
+/// ostler_sdk::export!(Mine: Hypervisor + Suspend + Reboot; manifest = "manifest.toml");
+/// ```
+///
+/// The manifest's path is relative to the crate's own folder. Off WebAssembly nothing is exported, because a native library that
+/// exports a component's functions does not link into host tests.
+#[macro_export]
+macro_rules! export {
+    ($driver:ident : $first:ident $(+ $more:ident)* ; manifest = $manifest:literal $(;)?) => {
+        impl $crate::Described for $driver {
+            const MANIFEST: &'static str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
+        }
+
+        #[cfg(target_family = "wasm")]
+        #[allow(missing_docs, unsafe_code)]
+        mod __ostler_exports {
+            type Exported = $crate::Adapter<super::$driver>;
+
+            #[used]
+            #[unsafe(link_section = "ostler:manifest")]
+            static MANIFEST: [u8; include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest)).len()] =
+                *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
+
+            $crate::__export_part!($first Exported);
+            $($crate::__export_part!($more Exported);)*
+        }
+    };
+}
+
+/// One part of [`export!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_part {
+    (Hypervisor $t:ident) => { $crate::bindings::hypervisor::export_hypervisor!($t with_types_in $crate::bindings::hypervisor); };
+    (Transfer $t:ident) => { $crate::bindings::transfer::export_transfer!($t with_types_in $crate::bindings::transfer); };
+    (SnapshotRules $t:ident) => { $crate::bindings::rules::export_rules!($t with_types_in $crate::bindings::rules); };
+    (Reboot $t:ident) => { $crate::bindings::reboot::export_reboot!($t with_types_in $crate::bindings::reboot); };
+    (Suspend $t:ident) => { $crate::bindings::suspend::export_suspend!($t with_types_in $crate::bindings::suspend); };
+    (Changes $t:ident) => { $crate::bindings::changes::export_changes!($t with_types_in $crate::bindings::changes); };
+    (Metrics $t:ident) => { $crate::bindings::metrics::export_metrics!($t with_types_in $crate::bindings::metrics); };
+    (Migrate $t:ident) => { $crate::bindings::migrate::export_migrate!($t with_types_in $crate::bindings::migrate); };
+    (Hotplug $t:ident) => { $crate::bindings::hotplug::export_hotplug!($t with_types_in $crate::bindings::hotplug); };
+    (Snapshots $t:ident) => { $crate::bindings::snapshots::export_snapshots!($t with_types_in $crate::bindings::snapshots); };
+    (LiveResize $t:ident) => {
+        $crate::bindings::live_resize::export_live_resize!($t with_types_in $crate::bindings::live_resize);
+    };
+    (Console $t:ident) => { $crate::bindings::console::export_console!($t with_types_in $crate::bindings::console); };
+    (Fence $t:ident) => { $crate::bindings::fence::export_fence!($t with_types_in $crate::bindings::fence); };
+    (TransferImages $t:ident) => {
+        $crate::bindings::transfer_images::export_transfer_images!($t with_types_in $crate::bindings::transfer_images);
+    };
+    (TransferUsage $t:ident) => {
+        $crate::bindings::transfer_usage::export_transfer_usage!($t with_types_in $crate::bindings::transfer_usage);
+    };
+}

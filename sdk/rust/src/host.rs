@@ -1,0 +1,219 @@
+//! What a driver may do, by capability. Each call is checked against the manifest and the operator's grant, and counts against the
+//! call's deadline.
+
+/// Lines in the host's log, with the driver's name.
+pub mod log {
+    use crate::bindings::imports::ostler::driver::log::write;
+
+    /// For people who write drivers.
+    pub fn debug(message: impl AsRef<str>) {
+        write("debug", message.as_ref());
+    }
+    /// For people who run hosts.
+    pub fn info(message: impl AsRef<str>) {
+        write("info", message.as_ref());
+    }
+    /// Something an operator should look at some day.
+    pub fn warn(message: impl AsRef<str>) {
+        write("warn", message.as_ref());
+    }
+    /// Something an operator should look at now.
+    pub fn error(message: impl AsRef<str>) {
+        write("error", message.as_ref());
+    }
+}
+
+/// Time.
+pub mod clock {
+    use crate::Error;
+    use crate::bindings::imports::ostler::driver::clock as host;
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms() -> u64 {
+        host::now_ms()
+    }
+
+    /// Milliseconds since some moment, never backwards.
+    #[must_use]
+    pub fn monotonic_ms() -> u64 {
+        host::monotonic_ms()
+    }
+
+    /// Waits, at most until the call's deadline.
+    ///
+    /// # Errors
+    /// `cancelled` as soon as the host wants the call to end.
+    pub fn sleep_ms(ms: u64) -> Result<(), Error> {
+        host::sleep_ms(ms).map_err(|cancelled| Error::cancelled(cancelled.reason))
+    }
+}
+
+/// Randomness.
+pub mod random {
+    /// At most 4096 bytes.
+    #[must_use]
+    pub fn bytes(count: u32) -> Vec<u8> {
+        crate::bindings::imports::ostler::driver::random::bytes(count)
+    }
+}
+
+/// The driver's own settings. Capability `config`.
+pub mod config {
+    use crate::Error;
+    use crate::bindings::imports::ostler::driver::config as host;
+
+    /// A setting, or none.
+    ///
+    /// # Errors
+    /// `refused` if `config` is not granted.
+    pub fn get(key: &str) -> Result<Option<String>, Error> {
+        host::get(key)
+    }
+
+    /// A setting that must be there.
+    ///
+    /// # Errors
+    /// `refused` with code `not-configured` if it is not set.
+    pub fn required(key: &str) -> Result<String, Error> {
+        get(key)?.ok_or_else(|| Error::refused("not-configured", format!("the setting {key:?} is not set for this host")))
+    }
+
+    /// A number, or `default` if it is not set.
+    ///
+    /// # Errors
+    /// `refused` with code `bad-config` if it is set to something else.
+    pub fn number(key: &str, default: u64) -> Result<u64, Error> {
+        let Some(text) = get(key)? else { return Ok(default) };
+        text.parse().map_err(|_| Error::refused("bad-config", format!("the setting {key:?} is {text:?}, which is not a number")))
+    }
+}
+
+/// Secrets by name. Capability `secrets`.
+pub mod secrets {
+    use crate::Error;
+
+    /// A secret, or none.
+    ///
+    /// # Errors
+    /// `refused` if `secrets` is not granted.
+    pub fn get(name: &str) -> Result<Option<String>, Error> {
+        crate::bindings::imports::ostler::driver::secrets::get(name)
+    }
+}
+
+/// Commands on the target host, by the name of their template. Capability `exec`.
+pub mod exec {
+    use crate::bindings::imports::ostler::driver::exec as host;
+    use crate::{Error, Exit};
+
+    /// Runs a template; any exit code is an answer.
+    ///
+    /// # Errors
+    /// `refused` for an unknown template or a value its hole does not take; `cancelled`; `unknown` if the host was lost meanwhile.
+    pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
+        let arguments: Vec<_> =
+            holes.iter().map(|(hole, value)| host::Argument { hole: (*hole).to_owned(), value: (*value).to_owned() }).collect();
+        host::run(command, &arguments, input)
+    }
+
+    /// Runs a template that must end with code 0, and answers what it printed.
+    ///
+    /// # Errors
+    /// As [`run`]; `retry` with code `command-failed` and the end of its standard error for any other exit code or a signal.
+    pub fn output(command: &str, holes: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
+        let exit = run(command, holes, &[])?;
+        if exit.code == Some(0) { Ok(exit.stdout) } else { Err(failed(command, &exit)) }
+    }
+
+    /// The error a failed command is worth.
+    #[must_use]
+    pub fn failed(command: &str, exit: &Exit) -> Error {
+        /// Bytes of standard error told: a few lines for people.
+        const TOLD: usize = 512;
+        let told = String::from_utf8_lossy(&exit.stderr[exit.stderr.len().saturating_sub(TOLD)..]).trim().to_owned();
+        let how = match (exit.code, exit.signal) {
+            (Some(code), _) => format!("ended with code {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended somehow".to_owned(),
+        };
+        Error::retry("command-failed", format!("{command} {how}: {told}"))
+    }
+}
+
+/// Files below a datastore's root on the target host. Capability `files`.
+pub mod files {
+    use crate::bindings::imports::ostler::driver::files as host;
+    use crate::{Error, FilePath, Stat};
+
+    /// None if it is not there.
+    ///
+    /// # Errors
+    /// Not granted, or the host could not be asked; so with all below.
+    pub fn stat(file: &FilePath) -> Result<Option<Stat>, Error> {
+        host::stat(file)
+    }
+    /// Names in a folder. An absent folder is `gone`.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn list(folder: &FilePath) -> Result<Vec<String>, Error> {
+        host::list(folder)
+    }
+    /// A small file, at most 64 KiB. None if it is not there.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn read(file: &FilePath) -> Result<Option<Vec<u8>>, Error> {
+        host::read(file)
+    }
+    /// Writes a small file at once: the old or the new content is there, never a mixture. Makes missing folders. Not synced.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn write(file: &FilePath, data: &[u8]) -> Result<(), Error> {
+        host::write(file, data)
+    }
+    /// Makes a folder and those above it.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn make_folder(folder: &FilePath) -> Result<(), Error> {
+        host::make_folder(folder)
+    }
+    /// Removes a file, or a folder with all below it. Absent is success.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn remove(target: &FilePath) -> Result<(), Error> {
+        host::remove(target)
+    }
+    /// Renames within one datastore, replacing what is there.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn rename(source: &FilePath, target: &FilePath) -> Result<(), Error> {
+        host::rename(source, target)
+    }
+    /// Copies a file on the target host, syncs it, and answers its size.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn copy(source: &FilePath, target: &FilePath) -> Result<u64, Error> {
+        host::copy(source, target)
+    }
+    /// Fetches a file from another host's view to the target host's, syncs it, and answers its size.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn fetch(from_host: &str, source: &FilePath, target: &FilePath) -> Result<u64, Error> {
+        host::fetch(from_host, source, target)
+    }
+    /// SHA-256 of a file, in hexadecimal.
+    ///
+    /// # Errors
+    /// As [`stat`].
+    pub fn checksum(file: &FilePath) -> Result<String, Error> {
+        host::checksum(file)
+    }
+}
