@@ -1,6 +1,8 @@
 //! What is asked of drivers, and under which identity.
 
-use crate::{DiskName, DriverError, DriverName, Generation, HostId, Observation, OperationId, StepNo, Timestamp, VmId, VmUuid};
+use crate::{
+    DiskName, DriverError, DriverName, Generation, HostId, Millis, Observation, OperationId, StepNo, Timestamp, VmId, VmUuid,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -207,8 +209,8 @@ pub struct Effect {
     pub driver: DriverName,
     /// The generation it acts for.
     pub generation: Generation,
-    /// When the answer comes too late.
-    pub deadline: Timestamp,
+    /// How long the call may take once it is really sent; waiting in a lane is bounded apart.
+    pub patience: Millis,
 }
 
 /// What every driver call is told.

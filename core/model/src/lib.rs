@@ -34,7 +34,7 @@ pub use infra::{
 };
 pub use name::{DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, RelPath, VmName};
 pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
-pub use operation::{Active, Ended, OperationRecord, Phase, StepTrace};
+pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Stated, StepTrace};
 pub use record::{
     DiskState, Failure, FilesAt, HistoryEntry, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
 };

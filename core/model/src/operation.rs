@@ -70,8 +70,91 @@ pub struct Active {
     pub deadline: Option<Timestamp>,
     /// Whether the plan rolls back what went before.
     pub undoing: bool,
+    /// What the operator stated about the step in hand; done once its open calls have returned.
+    #[serde(default)]
+    pub stated: Option<Stated>,
     /// What the step in hand last ended with.
     pub error: Option<DriverError>,
+}
+
+/// What an operator states about a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stated {
+    /// It succeeded.
+    Success,
+    /// It failed.
+    Failure,
+    /// Send it again.
+    Retry,
+    /// Roll the operation back.
+    Undo,
+}
+
+/// What a decision writes into operations' records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Journal {
+    /// An operation began.
+    Began {
+        /// Which.
+        operation: OperationId,
+        /// What was asked.
+        verb: Verb,
+        /// Who asked.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step began.
+    StepBegan {
+        /// Of which operation.
+        operation: OperationId,
+        /// Its number.
+        step: StepNo,
+        /// What it is.
+        kind: StepKind,
+        /// When.
+        at: Timestamp,
+    },
+    /// A step went on: sent again, or in trouble.
+    StepWent {
+        /// Of which operation.
+        operation: OperationId,
+        /// How often it was sent.
+        attempts: u32,
+        /// What went wrong, if anything.
+        error: Option<DriverError>,
+    },
+    /// A step ended.
+    StepEnded {
+        /// Of which operation.
+        operation: OperationId,
+        /// When.
+        at: Timestamp,
+    },
+    /// An operation ended.
+    Ended {
+        /// Which.
+        operation: OperationId,
+        /// How.
+        outcome: Ended,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Journal {
+    /// Whose record it is for.
+    #[must_use]
+    pub const fn operation(&self) -> OperationId {
+        match self {
+            Self::Began { operation, .. }
+            | Self::StepBegan { operation, .. }
+            | Self::StepWent { operation, .. }
+            | Self::StepEnded { operation, .. }
+            | Self::Ended { operation, .. } => *operation,
+        }
+    }
 }
 
 impl Active {
@@ -136,4 +219,42 @@ pub struct OperationRecord {
     pub outcome: Option<Ended>,
     /// The steps so far; the last is the one in hand.
     pub steps: Vec<StepTrace>,
+}
+
+impl OperationRecord {
+    /// Most steps kept in one operation's record: a delete that insists for days must not grow without bound.
+    pub const STEPS_MAX: usize = 64;
+
+    /// Writes `entry` into the record. An entry about a step goes to the last one.
+    pub fn note(&mut self, entry: &Journal) {
+        match entry {
+            Journal::Began { .. } => {}
+            Journal::StepBegan { step, kind, at, .. } => {
+                if self.steps.len() >= Self::STEPS_MAX {
+                    self.steps.remove(0);
+                }
+                self.steps.push(StepTrace { step: *step, kind: *kind, began: *at, ended: None, attempts: 0, error: None });
+            }
+            Journal::StepWent { attempts, error, .. } => {
+                if let Some(last) = self.steps.last_mut() {
+                    last.attempts = *attempts;
+                    if error.is_some() {
+                        last.error.clone_from(error);
+                    }
+                }
+            }
+            Journal::StepEnded { at, .. } => {
+                if let Some(last) = self.steps.last_mut() {
+                    last.ended = Some(*at);
+                }
+            }
+            Journal::Ended { outcome, at, .. } => {
+                if let Some(last) = self.steps.last_mut() {
+                    last.ended.get_or_insert(*at);
+                }
+                self.ended = Some(*at);
+                self.outcome = Some(outcome.clone());
+            }
+        }
+    }
 }

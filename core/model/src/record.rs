@@ -46,6 +46,8 @@ pub struct Storage {
 pub struct RecoveryFile {
     /// The file's name within the VM's folder; derived from the operation that saved it.
     pub name: RelPath,
+    /// Whether the driver said that it is written. An incomplete file is never restored from.
+    pub complete: bool,
     /// Committed before the restored domain's virtual CPUs ran. A consumed file is never restored from.
     pub consumed: bool,
 }
@@ -254,7 +256,7 @@ impl VmRecord {
         format!("ostler-{}-{}", self.id, &uuid[..8])
     }
 
-    /// When a decision is due even if nothing happens: the earliest of the step's waits and its deadline. This is the VM's
+    /// When a decision is due even if nothing happens. An open call needs none: whoever sent it answers in bounded time. This is the VM's
     /// durable timer; whoever fires it hands in the time, and the record says what it was for.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {

@@ -114,4 +114,21 @@ impl StepKind {
     pub const fn class(self) -> EffectClass {
         self.call().class()
     }
+
+    /// Whether a look that shows the goal proves the step, when its answer was lost. *Off* does not prove that memory was
+    /// written, nor *paused* that it came from the file: those are sent again, and the driver converges.
+    #[must_use]
+    pub const fn proven_by_look(self) -> bool {
+        match self {
+            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove | Self::Reboot | Self::Reset => true,
+            Self::PrepareDisks
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::Restore
+            | Self::DropRecovery
+            | Self::Save
+            | Self::CopyOut
+            | Self::DropHost => false,
+        }
+    }
 }
