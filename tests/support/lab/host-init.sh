@@ -10,7 +10,16 @@ dir=$1 name=$2 hide_kvm=$3 listen=$4
 
 mount --make-rprivate /
 hostname "$name"
-[ "$hide_kvm" = no ] || mount --bind /dev/null /dev/kvm
+# libvirt looks its own name up at each start of a guest: no reason to ask a resolver.
+{ cat /etc/hosts && printf '127.0.1.1 %s\n' "$name"; } >"$dir/hosts"
+mount --bind "$dir/hosts" /etc/hosts
+if [ "$hide_kvm" = yes ]; then
+  # A regular file on a read-only mount: not even root may write it. With /dev/null there instead, libvirt takes KVM for
+  # newly come each time it looks, and asks qemu for its capabilities anew: 5 s for each definition and start of a guest.
+  : >"$dir/no-kvm"
+  mount --bind "$dir/no-kvm" /dev/kvm
+  mount -o remount,bind,ro /dev/kvm
+fi
 mkdir -p /etc/libvirt /run/libvirt /var/{lib,log,cache}/libvirt
 mount --bind "$dir/etc" /etc/libvirt
 mount --bind "$dir/run" /run/libvirt
