@@ -1,1 +1,13 @@
-//! ostler-plugin-sim.
+//! A hypervisor that is not there: for trying out, tests and scale. `README.md` tells what it can be made to do.
+//!
+//! ```text
+//!   a call -> knobs (delay, error, trap) -> read UUID.json -> decide (pure) -> write UUID.json once -> knobs (lost, trap) -> answer
+//! ```
+
+mod domain;
+mod driver;
+mod knobs;
+
+use driver::Sim;
+
+ostler_sdk::export!(Sim: Hypervisor + Reboot + Suspend + Metrics; manifest = "manifest.toml");

@@ -15,6 +15,12 @@ macro_rules! export {
             const MANIFEST: &'static str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
         }
 
+        // Checked on every target, so that a missing method shows in host tests too.
+        const _: fn() = || {
+            fn implements<D: $crate::$first $(+ $crate::$more)*>() {}
+            implements::<$driver>();
+        };
+
         #[cfg(target_family = "wasm")]
         #[allow(missing_docs, unsafe_code)]
         mod __ostler_exports {
