@@ -1,0 +1,113 @@
+//! Actions: what can be asked of a VM, and what is answered.
+
+use crate::Operation;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A verb of `POST /v1/vms/{vm}/actions/{verb}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerbInfo {
+    /// The word in the path.
+    pub verb: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+}
+
+const fn verb(verb: &'static str, about: &'static str) -> VerbInfo {
+    VerbInfo { verb, about }
+}
+
+/// All verbs. A test of the server compares them with the lifecycle's.
+pub const VERBS: &[VerbInfo] = &[
+    verb("hold", "keep the scheduler away from a pending VM"),
+    verb("release", "let the scheduler have a VM on hold"),
+    verb("deploy", "place it on a host and start it"),
+    verb("suspend", "save its memory, keep its files on the host"),
+    verb("stop", "save its memory and bring everything back"),
+    verb("resume", "start or restore it again"),
+    verb("poweroff", "switch it off gracefully, keep its files on the host"),
+    verb("poweroff-hard", "switch it off at once, keep its files on the host"),
+    verb("undeploy", "switch it off gracefully and bring its disks back"),
+    verb("undeploy-hard", "switch it off at once and bring its disks back"),
+    verb("shutdown", "switch it off gracefully and end it"),
+    verb("shutdown-hard", "switch it off at once and end it"),
+    verb("reboot", "ask the guest to reboot"),
+    verb("reboot-hard", "press reset"),
+    verb("delete", "end it whatever it is doing"),
+    verb("delete-recreate", "as delete, but end in pending with the same id"),
+    verb("boot", "send the boot again"),
+    verb("recover-success", "state that the step in hand succeeded"),
+    verb("recover-failure", "state that the step in hand failed"),
+    verb("recover-retry", "send the step in hand again"),
+    verb("recover-undo", "roll the operation back"),
+];
+
+/// What is known of a verb.
+#[must_use]
+pub fn verb_info(name: &str) -> Option<&'static VerbInfo> {
+    VERBS.iter().find(|info| info.verb == name)
+}
+
+/// The body of an action; may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionBody {
+    /// For deploy: the host, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// For deploy: refuse if the host's capacity is exceeded.
+    #[serde(default)]
+    pub enforce: bool,
+    /// For recover: even where it looks like a lie.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What became of a request. It was committed before it was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActionReply {
+    /// The VM.
+    pub vm: u64,
+    /// The state it is in now.
+    pub state: String,
+    /// The record's version now.
+    pub version: u64,
+    /// The operation that does it; none where nothing is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// Whether it was so already: nothing was changed.
+    #[serde(default)]
+    pub already: bool,
+    /// The operation that was overtaken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtook: Option<u64>,
+    /// Whether this is the answer that was given to the same request before (same `Idempotency-Key`).
+    #[serde(default)]
+    pub replayed: bool,
+    /// Whether `wait` was over before the operation was.
+    #[serde(default)]
+    pub timed_out: bool,
+}
+
+/// What an action would do (`?dry_run=true`). Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanPreview {
+    /// Whether it would be accepted.
+    pub allowed: bool,
+    /// The code of the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it would be refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The states it would pass through, ending with the one it would rest in.
+    pub states: Vec<String>,
+    /// The steps it would take.
+    pub steps: Vec<String>,
+    /// The operation it would overtake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtakes: Option<u64>,
+}

@@ -1,0 +1,69 @@
+//! Where a daemon listens.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a daemon listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket: `unix:/path`.
+    Unix(PathBuf),
+    /// TCP: `http://address:port`.
+    Http(String),
+}
+
+/// A text that names no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no endpoint: write unix:/path/of/the/socket or http://address:port")]
+pub struct InvalidEndpoint(String);
+
+impl Endpoint {
+    /// What comes before the path of each request.
+    pub(crate) fn base(&self) -> String {
+        match self {
+            Self::Unix(_) => "http://ostlerd".to_owned(),
+            Self::Http(base) => base.clone(),
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || InvalidEndpoint(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(bad()) };
+        }
+        let host = text.strip_prefix("http://").ok_or_else(bad)?.trim_end_matches('/');
+        let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+        if plain { Ok(Self::Http(format!("http://{host}"))) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Http(base) => f.write_str(base),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_back() {
+        for text in ["unix:/run/ostler.sock", "http://127.0.0.1:7480", "http://[::1]:7480"] {
+            assert_eq!(text.parse::<Endpoint>().expect("an endpoint").to_string(), text);
+        }
+        assert_eq!("unix:///a".parse(), Ok(Endpoint::Unix("/a".into())));
+        for bad in ["", "unix:relative", "127.0.0.1:1", "http://", "http://a/b", "https://a"] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+}

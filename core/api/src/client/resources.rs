@@ -1,0 +1,96 @@
+//! Everything that is no VM.
+
+use super::{Client, ClientError, segment};
+use crate::{
+    BackupBody, BackupReply, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost, NewImage,
+    NewToken, Token, TokenMade, Version,
+};
+
+macro_rules! resource {
+    ($plural:literal, $list:ident, $show:ident, $remove:ident, $add:ident, $new:ty => $one:ty) => {
+        impl Client {
+            #[doc = concat!("All ", $plural, ".\n\n# Errors\nAs [`ClientError`] says.")]
+            pub async fn $list(&self) -> Result<Vec<$one>, ClientError> {
+                self.get(concat!("/v1/", $plural)).await
+            }
+
+            #[doc = concat!("One of the ", $plural, ", by name or id.\n\n# Errors\nAs [`ClientError`] says.")]
+            pub async fn $show(&self, name: &str) -> Result<$one, ClientError> {
+                self.get(&format!(concat!("/v1/", $plural, "/{}"), segment(name))).await
+            }
+
+            #[doc = concat!("Removes one of the ", $plural, ".\n\n# Errors\nAs [`ClientError`] says.")]
+            pub async fn $remove(&self, name: &str) -> Result<(), ClientError> {
+                self.delete(&format!(concat!("/v1/", $plural, "/{}"), segment(name))).await
+            }
+
+            #[doc = concat!("Adds to the ", $plural, ".\n\n# Errors\nAs [`ClientError`] says.")]
+            pub async fn $add(&self, new: &$new) -> Result<$one, ClientError> {
+                self.post(concat!("/v1/", $plural), new).await
+            }
+        }
+    };
+}
+
+resource!("hosts", hosts, host, remove_host, add_host, NewHost => Host);
+resource!("datastores", datastores, datastore, remove_datastore, add_datastore, NewDatastore => Datastore);
+resource!("images", images, image, remove_image, add_image, NewImage => Image);
+resource!("drivers", drivers, driver, remove_driver, add_driver, NewDriver => Driver);
+
+impl Client {
+    /// Changes a host.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn change_host(&self, host: &str, change: &ChangeHost) -> Result<Host, ClientError> {
+        self.patch(&format!("/v1/hosts/{}", segment(host)), change).await
+    }
+
+    /// All tokens, without their secrets.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn tokens(&self) -> Result<Vec<Token>, ClientError> {
+        self.get("/v1/tokens").await
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn add_token(&self, new: &NewToken) -> Result<TokenMade, ClientError> {
+        self.post("/v1/tokens", new).await
+    }
+
+    /// Ends a token at once.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn remove_token(&self, name: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/tokens/{}", segment(name))).await
+    }
+
+    /// Writes a consistent copy of the store while everything goes on.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn backup(&self, path: &str) -> Result<BackupReply, ClientError> {
+        self.post("/v1/admin/backup", &BackupBody { path: path.to_owned() }).await
+    }
+
+    /// Checks that the books add up.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn check(&self) -> Result<CheckReply, ClientError> {
+        self.get("/v1/admin/check").await
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn version(&self) -> Result<Version, ClientError> {
+        self.get("/v1/version").await
+    }
+}

@@ -1,0 +1,155 @@
+//! VMs and operations.
+
+use super::{Client, ClientError, segment};
+use crate::{
+    ActionBody, ActionReply, ConsoleChunk, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
+};
+use reqwest::Method;
+use std::time::Duration;
+
+/// Which VMs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only of this name.
+    pub name: Option<String>,
+    /// Only on this host.
+    pub host: Option<String>,
+    /// Only of this owner.
+    pub owner: Option<String>,
+    /// Also those that are done.
+    pub all: bool,
+    /// Only with a higher id.
+    pub after: Option<u64>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// What goes beside the body of an action.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Wait so long for the operation to end.
+    pub wait: Option<Duration>,
+    /// Only if the record still has this version.
+    pub if_version: Option<u64>,
+    /// What makes a repeat the same request.
+    pub idempotency_key: Option<String>,
+}
+
+impl Client {
+    /// Creates a VM.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn create_vm(&self, body: &CreateVm, key: Option<&str>) -> Result<ActionReply, ClientError> {
+        let mut request = self.request(Method::POST, "/v1/vms").json(body);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.answer(request).await
+    }
+
+    /// A page of VMs.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn vms(&self, filter: &ListFilter) -> Result<VmPage, ClientError> {
+        let mut query: Vec<(&str, String)> = Vec::new();
+        let texts = [("state", &filter.state), ("name", &filter.name), ("host", &filter.host), ("owner", &filter.owner)];
+        query.extend(texts.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value))));
+        query.extend(filter.after.map(|after| ("after", after.to_string())));
+        query.extend(filter.limit.map(|limit| ("limit", limit.to_string())));
+        if filter.all {
+            query.push(("all", "true".to_owned()));
+        }
+        self.answer(self.request(Method::GET, "/v1/vms").query(&query)).await
+    }
+
+    /// One VM, by id or name.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn vm(&self, vm: &str) -> Result<Vm, ClientError> {
+        self.get(&format!("/v1/vms/{}", segment(vm))).await
+    }
+
+    /// What a VM waits for.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn why(&self, vm: &str) -> Result<Why, ClientError> {
+        self.get(&format!("/v1/vms/{}/why", segment(vm))).await
+    }
+
+    /// What the snapshot rules say.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn snapshots(&self, vm: &str) -> Result<SnapshotAdvice, ClientError> {
+        self.get(&format!("/v1/vms/{}/snapshots", segment(vm))).await
+    }
+
+    /// A VM's operations.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn operations_of(&self, vm: &str) -> Result<OperationPage, ClientError> {
+        self.get(&format!("/v1/vms/{}/operations", segment(vm))).await
+    }
+
+    /// A part of a VM's console log.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn console_log(&self, vm: &str, from: Option<u64>) -> Result<ConsoleChunk, ClientError> {
+        let request = self.request(Method::GET, &format!("/v1/vms/{}/console-log", segment(vm)));
+        let query: Vec<(&str, u64)> = from.map(|from| ("from", from)).into_iter().collect();
+        self.answer(request.query(&query)).await
+    }
+
+    /// Asks something of a VM.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn act(&self, vm: &str, verb: &str, body: &ActionBody, sent: &Sent) -> Result<ActionReply, ClientError> {
+        let mut request = self.request(Method::POST, &action_path(vm, verb)).json(body);
+        if let Some(wait) = sent.wait {
+            let query = [("wait", format!("{}ms", wait.as_millis()))];
+            request = request.query(&query).timeout(wait + super::ANSWER_TIMEOUT);
+        }
+        if let Some(version) = sent.if_version {
+            request = request.header("If-Match", format!("\"{version}\""));
+        }
+        if let Some(key) = &sent.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.answer(request).await
+    }
+
+    /// What an action would do.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn preview(&self, vm: &str, verb: &str, body: &ActionBody) -> Result<PlanPreview, ClientError> {
+        let request = self.request(Method::POST, &action_path(vm, verb));
+        self.answer(request.query(&[("dry_run", "true")]).json(body)).await
+    }
+
+    /// One operation; waits for its end if asked to.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn operation(&self, id: u64, wait: Option<Duration>) -> Result<Operation, ClientError> {
+        let mut request = self.request(Method::GET, &format!("/v1/operations/{id}"));
+        if let Some(wait) = wait {
+            let query = [("wait", format!("{}ms", wait.as_millis()))];
+            request = request.query(&query).timeout(wait + super::ANSWER_TIMEOUT);
+        }
+        self.answer(request).await
+    }
+}
+
+fn action_path(vm: &str, verb: &str) -> String {
+    format!("/v1/vms/{}/actions/{}", segment(vm), segment(verb))
+}

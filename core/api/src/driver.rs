@@ -1,0 +1,64 @@
+//! Drivers: what is loaded, what it may do, and how it fares.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// The body of `POST /v1/drivers`: loads a component, or puts it in the place of the one of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDriver {
+    /// Absolute path of the component on the front end.
+    pub path: String,
+    /// Capabilities granted, of those its manifest asks for.
+    #[serde(default)]
+    pub grants: Vec<String>,
+    /// Its settings, for all hosts; a host's own come before these.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+}
+
+/// A loaded driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Driver {
+    /// Its name.
+    pub name: String,
+    /// What it is: `hypervisor`, `transfer`, `snapshot-rules`.
+    pub kinds: Vec<String>,
+    /// Its own version.
+    pub version: String,
+    /// In a sentence.
+    pub description: String,
+    /// Where it comes from.
+    pub origin: DriverOrigin,
+    /// What it can do on some host; hypervisors only.
+    pub abilities: Vec<String>,
+    /// Calls sent since the daemon started.
+    pub calls: u64,
+    /// Calls that ended in an error.
+    pub errors: u64,
+    /// Mean time of a call, in microseconds.
+    pub mean_us: u64,
+    /// The last error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Where a driver comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DriverOrigin {
+    /// Compiled into the daemon.
+    BuiltIn,
+    /// A component.
+    Component {
+        /// SHA-256 of the file.
+        digest: String,
+        /// The contract version it was built for.
+        contract: String,
+        /// Capabilities asked for and granted.
+        granted: Vec<String>,
+        /// Capabilities asked for and not granted.
+        missing: Vec<String>,
+    },
+}

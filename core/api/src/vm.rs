@@ -1,0 +1,275 @@
+//! VMs: what is asked for, what is there, and why.
+
+use crate::{CpuMilli, DriverComplaint, Size, Time, VmSpec};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use utoipa::ToSchema;
+
+/// The body of `POST /v1/vms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVm {
+    /// What it is to be.
+    pub spec: VmSpec,
+    /// Whether the scheduler leaves it alone at first.
+    #[serde(default)]
+    pub hold: bool,
+}
+
+/// A VM in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmSummary {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    #[schema(value_type = String)]
+    pub state: Cow<'static, str>,
+    /// Who it belongs to.
+    pub owner: String,
+    /// The host it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// CPUs reserved.
+    pub cpu: CpuMilli,
+    /// Memory.
+    pub memory: Size,
+    /// When it was created.
+    pub created: Time,
+    /// Since when it is in its state.
+    pub since: Time,
+    /// The record's version.
+    pub version: u64,
+}
+
+/// A page of VMs, by rising id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmPage {
+    /// The VMs.
+    pub vms: Vec<VmSummary>,
+    /// Where the next page begins: hand it in as `after`. None: this was the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+    /// The event sequence at which this page is true: watch from here and nothing is missed.
+    pub seq: u64,
+}
+
+/// A VM in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Vm {
+    /// Its id.
+    pub id: u64,
+    /// As hypervisors know it.
+    pub uuid: String,
+    /// Its name.
+    pub name: String,
+    /// Who it belongs to.
+    pub owner: String,
+    /// Its state.
+    #[schema(value_type = String)]
+    pub state: Cow<'static, str>,
+    /// Since when.
+    pub since: Time,
+    /// Why.
+    #[schema(value_type = String)]
+    pub reason: Cow<'static, str>,
+    /// When it was created.
+    pub created: Time,
+    /// The record's version; also the ETag.
+    pub version: u64,
+    /// What it is to be.
+    pub spec: VmSpec,
+    /// Its place, while it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placed>,
+    /// The system datastore its files are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<String>,
+    /// Its disks as they are; empty before the first placement.
+    #[serde(default)]
+    pub disks: Vec<DiskNow>,
+    /// What is being done to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<ActiveOperation>,
+    /// What failed last, while its state is `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When the guest was last seen to have started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Time>,
+    /// The last fact seen at the hypervisor, in a word or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+    /// Its system snapshots.
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotEntry>,
+    /// Where it has been.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
+}
+
+/// Where a VM has its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Placed {
+    /// The host's id.
+    pub host_id: u32,
+    /// The host's name.
+    pub host: String,
+    /// The hypervisor driver.
+    pub driver: String,
+    /// The name of its domain at the hypervisor.
+    pub domain: String,
+    /// The placement's generation.
+    pub generation: u64,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A disk as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskNow {
+    /// Its name.
+    pub name: String,
+    /// Its file, below the datastore's root.
+    pub file: String,
+    /// Its format.
+    #[schema(value_type = String)]
+    pub format: Cow<'static, str>,
+    /// The image below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<u32>,
+}
+
+/// The operation that holds a VM's one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActiveOperation {
+    /// Its id.
+    pub id: u64,
+    /// What was asked.
+    #[schema(value_type = String)]
+    pub verb: Cow<'static, str>,
+    /// The step in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub step: Option<Cow<'static, str>>,
+    /// How far: steps done, and steps in all.
+    pub done: u32,
+    /// Steps in all.
+    pub of: u32,
+    /// Where the step stands, in a word.
+    #[schema(value_type = String)]
+    pub phase: Cow<'static, str>,
+    /// How often the item in hand was sent.
+    pub attempt: u32,
+    /// When the step counts as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Whether it rolls back what went before.
+    #[serde(default)]
+    pub undoing: bool,
+    /// What the step last ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<DriverComplaint>,
+}
+
+/// What failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    /// The operation.
+    pub operation: u64,
+    /// What was asked.
+    #[schema(value_type = String)]
+    pub verb: Cow<'static, str>,
+    /// The step that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub step: Option<Cow<'static, str>>,
+    /// What the driver said.
+    pub error: DriverComplaint,
+    /// When.
+    pub when: Time,
+}
+
+/// A system snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotEntry {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub made: Time,
+    /// Whether it is no longer offered.
+    pub hidden: bool,
+}
+
+/// One stay on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    /// The host: its name, or its id if it is gone.
+    pub host: String,
+    /// From when.
+    pub from: Time,
+    /// Until when; none while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Time>,
+    /// The verb that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ended_by: Option<Cow<'static, str>>,
+    /// CPUs it held.
+    pub cpu: CpuMilli,
+    /// Memory it held.
+    pub memory: Size,
+}
+
+/// What a VM waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// Whose.
+    pub vm: u64,
+    /// The state and its reason, in a sentence.
+    pub summary: String,
+    /// What is waited for; none in a state of rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Since when.
+    pub since: Time,
+    /// Until when at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// What can be done, in the words of the command line.
+    pub can: Vec<String>,
+    /// For pending VMs: what the scheduler said last, a line a host.
+    #[serde(default)]
+    pub scheduler: Vec<String>,
+}
+
+/// What the snapshot rules bound to a VM say now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotAdvice {
+    /// Its snapshots.
+    pub snapshots: Vec<SnapshotEntry>,
+    /// The rules that were asked.
+    pub rules: String,
+    /// Whether a snapshot may be made now.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A part of a VM's serial console log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsoleChunk {
+    /// Where the text begins, in bytes from the start of the log.
+    pub from: u64,
+    /// Where the next part begins: hand it in as `from`.
+    pub next: u64,
+    /// How long the log is now.
+    pub size: u64,
+    /// The text; what is not UTF-8 is replaced.
+    pub text: String,
+}
