@@ -1,1 +1,31 @@
-//! ostler-plugin-transfer-qcow2.
+//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts.
+//!
+//! Whatever is made is made under a temporary name that derives from the effect, verified, and renamed. So a file under its final name
+//! is complete; one that is not what was asked for was left by somebody else, and is replaced. A call that died leaves at most its
+//! temporary file, which the same call replaces and the removal of the VM's folder takes away.
+//!
+//! A call lives as long as its work: an instance is fresh for each call, so nothing could go on in the background. `begin` reports
+//! progress, ends when it is cancelled, and answers `done`; `poll` knows of no job; `abort` has nothing to stop once `begin` is gone.
+
+mod copy;
+mod prepare;
+mod tools;
+
+use ostler_sdk::host::files;
+use ostler_sdk::{Call, Error, Job, JobStatus, Outcome, Transfer};
+
+/// The driver.
+pub struct Qcow2;
+
+ostler_sdk::export!(Qcow2: Transfer; manifest = "manifest.toml");
+
+impl Transfer for Qcow2 {
+    fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
+        match job {
+            Job::Prepare(job) => prepare::prepare(call, &job)?,
+            Job::Copy(job) => copy::copy(call, &job)?,
+            Job::Delete(target) => files::remove(&target.place())?,
+        }
+        Ok(JobStatus::Done(Outcome::done()))
+    }
+}

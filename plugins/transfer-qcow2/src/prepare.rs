@@ -1,0 +1,134 @@
+//! Making a disk.
+
+use crate::tools::{self, Info};
+use ostler_sdk::host::files;
+use ostler_sdk::{Call, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Makes the disk, unless it is there.
+pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
+    let target = job.target.place();
+    if files::stat(&target)?.is_some() && is_made(&target, job)? {
+        return Ok(());
+    }
+    tools::made(call, &job.target, |scratch| {
+        match &job.source {
+            Source::Image(image) => from_image(call, job, image, scratch)?,
+            Source::Blank(size_mib) => blank(&job.format, *size_mib, scratch)?,
+            Source::Swap(size_mib) => swap(job, *size_mib, scratch)?,
+        }
+        if is_made(scratch, job)? {
+            Ok(())
+        } else {
+            Err(Error::retry("not-as-asked", format!("{} was made, and is not what was asked for", scratch.path)))
+        }
+    })
+}
+
+/// Whether the file is a complete disk of this making. Content is not compared: the guest may have written to it.
+fn is_made(disk: &FilePath, job: &PrepareJob) -> Result<bool, Error> {
+    let Some(found) = tools::info(disk, &job.format)? else { return Ok(false) };
+    match &job.source {
+        Source::Blank(size_mib) | Source::Swap(size_mib) => Ok(is_blank(&found, *size_mib)),
+        Source::Image(image) if job.format == "qcow2" => Ok(is_overlay(&found, image)),
+        Source::Image(image) => Ok(found.virtual_size == base_info(image)?.virtual_size),
+    }
+}
+
+fn is_blank(found: &Info, size_mib: u64) -> bool {
+    found.virtual_size == size_mib.saturating_mul(MIB) && found.backing().is_none()
+}
+
+fn is_overlay(found: &Info, image: &FromImage) -> bool {
+    found.backing().is_some_and(|backing| same_file(backing, &image.base))
+        && found.backing_filename_format.as_deref() == Some(image.format.as_str())
+}
+
+/// The root may be reached by a symbolic link: then the two differ before the relative path only.
+fn same_file(backing: &str, base: &FileRef) -> bool {
+    backing == base.absolute || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
+}
+
+fn base_info(image: &FromImage) -> Result<Info, Error> {
+    let base = image.base.place();
+    if files::stat(&base)?.is_none() {
+        return Err(Error::gone("no-image", format!("the image {} is not there", image.base.absolute)));
+    }
+    tools::info(&base, &image.format)?
+        .ok_or_else(|| Error::refused("bad-image", format!("the image {} is no {} file", image.base.absolute, image.format)))
+}
+
+fn from_image(call: &Call, job: &PrepareJob, image: &FromImage, scratch: &FilePath) -> Result<(), Error> {
+    let size = base_info(image)?.virtual_size;
+    let (base, to) = (image.base.hole(), scratch.hole());
+    match (job.format.as_str(), image.format.as_str()) {
+        ("qcow2", format) => tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]),
+        ("raw", "raw") => {
+            call.progress(0, size, "copying the image");
+            files::copy(&image.base.place(), scratch).map(|_| ())
+        }
+        ("raw", from) => {
+            call.progress(0, size, "converting the image");
+            tools::make("convert", &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)])
+        }
+        (other, _) => Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw"))),
+    }
+}
+
+fn blank(format: &str, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
+    tools::make("blank", &[("format", format), ("target", &scratch.hole()), ("size", &size_mib.to_string())])
+}
+
+/// `mkswap` writes to raw files only, so a qcow2 swap disk is converted from one; both are sparse.
+fn swap(job: &PrepareJob, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
+    if job.format == "raw" {
+        blank("raw", size_mib, scratch)?;
+        return tools::make("mkswap", &[("target", &scratch.hole())]);
+    }
+    let raw = FilePath::new(scratch.datastore.clone(), format!("{}.raw", scratch.path));
+    let result = blank("raw", size_mib, &raw).and_then(|()| tools::make("mkswap", &[("target", &raw.hole())])).and_then(|()| {
+        let holes = [("from", "raw"), ("to", job.format.as_str()), ("source", &raw.hole()), ("target", &scratch.hole())];
+        tools::make("convert", &holes)
+    });
+    let removed = files::remove(&raw);
+    result.and(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> FromImage {
+        let base = FileRef { datastore: "i".into(), path: "a/b.raw".into(), absolute: "/images/a/b.raw".into() };
+        FromImage { base, format: "raw".into() }
+    }
+
+    fn found(backing: Option<&str>) -> Info {
+        Info {
+            format: "qcow2".into(),
+            virtual_size: 5 * MIB,
+            backing_filename: backing.map(str::to_owned),
+            full_backing_filename: None,
+            backing_filename_format: Some("raw".into()),
+        }
+    }
+
+    #[test]
+    fn an_overlay_is_known_by_its_base() {
+        assert!(is_overlay(&found(Some("/images/a/b.raw")), &base()));
+        assert!(is_overlay(&found(Some("/private/images/a/b.raw")), &base()));
+        for other in [None, Some("/images/a/c.raw"), Some("/images/xa/b.raw")] {
+            assert!(!is_overlay(&found(other), &base()), "{other:?}");
+        }
+        let wrong = Info { backing_filename_format: Some("qcow2".into()), ..found(Some("/images/a/b.raw")) };
+        assert!(!is_overlay(&wrong, &base()));
+    }
+
+    #[test]
+    fn a_blank_disk_has_its_size_and_no_base() {
+        assert!(is_blank(&found(None), 5));
+        assert!(!is_blank(&found(None), 6));
+        assert!(!is_blank(&found(Some("/x")), 5));
+    }
+}

@@ -1,0 +1,121 @@
+//! `qemu-img` and names.
+
+use ostler_sdk::host::{exec, files};
+use ostler_sdk::{Call, EffectId, Error, FilePath, FileRef};
+use serde::Deserialize;
+
+/// What `qemu-img info` says of a disk, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Info {
+    pub(crate) format: String,
+    pub(crate) virtual_size: u64,
+    #[serde(default)]
+    pub(crate) backing_filename: Option<String>,
+    #[serde(default)]
+    pub(crate) full_backing_filename: Option<String>,
+    #[serde(default)]
+    pub(crate) backing_filename_format: Option<String>,
+}
+
+impl Info {
+    /// The file below it, if any.
+    pub(crate) fn backing(&self) -> Option<&str> {
+        self.full_backing_filename.as_deref().or(self.backing_filename.as_deref())
+    }
+}
+
+/// None if the file is no disk of that format. The format is always told: probing would let a guest that writes a header into a raw
+/// disk decide what is opened.
+pub(crate) fn info(disk: &FilePath, format: &str) -> Result<Option<Info>, Error> {
+    let exit = exec::run("info", &[("format", format), ("disk", &disk.hole())], &[])?;
+    if exit.code != Some(0) {
+        return Ok(None);
+    }
+    parse_info(&exit.stdout).map(Some)
+}
+
+fn parse_info(text: &[u8]) -> Result<Info, Error> {
+    serde_json::from_slice(text).map_err(|error| Error::retry("bad-answer", format!("qemu-img info cannot be read: {error}")))
+}
+
+/// Whether the metadata of a qcow2 file are sound. Leaked clusters (code 3) cost space and nothing else.
+pub(crate) fn sound(disk: &FilePath) -> Result<bool, Error> {
+    let exit = exec::run("check", &[("disk", &disk.hole())], &[])?;
+    match exit.code {
+        Some(0 | 3) => Ok(true),
+        Some(2) => Ok(false),
+        Some(_) | None => Err(exec::failed("check", &exit)),
+    }
+}
+
+/// Runs a command that makes something, and names what people can act on.
+pub(crate) fn make(command: &str, holes: &[(&str, &str)]) -> Result<(), Error> {
+    exec::output(command, holes).map(|_| ()).map_err(|mut error| {
+        if error.detail.contains("No space left on device") {
+            error.code = "no-space".to_owned();
+        }
+        error
+    })
+}
+
+/// Where a file is made before it has its name: beside it, and the same for a repeat of the same effect.
+pub(crate) fn scratch(target: &FileRef, id: &EffectId) -> FilePath {
+    FilePath::new(target.datastore.clone(), format!("{}.new-{}-{}", target.path, id.operation, id.step))
+}
+
+/// The folder a file is in; none at the datastore's root.
+pub(crate) fn parent(target: &FileRef) -> Option<FilePath> {
+    target.path.rsplit_once('/').map(|(folder, _)| FilePath::new(target.datastore.clone(), folder))
+}
+
+/// Makes a file under its temporary name, has it judged, and only then gives it its name. What failed is removed.
+pub(crate) fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<(), Error>) -> Result<(), Error> {
+    let scratch = scratch(target, &call.id());
+    if let Some(folder) = parent(target) {
+        files::make_folder(&folder)?;
+    }
+    files::remove(&scratch)?;
+    let result = make(&scratch).and_then(|()| call.go_on());
+    if let Err(error) = result {
+        // What is left over is replaced by a repeat or goes with the folder: the error in hand matters more.
+        let _ = files::remove(&scratch);
+        return Err(error);
+    }
+    files::rename(&scratch, &target.place())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> FileRef {
+        FileRef { datastore: "d".into(), path: path.into(), absolute: format!("/d/{path}") }
+    }
+
+    #[test]
+    fn a_repeat_has_the_same_scratch_name_and_another_step_has_not() {
+        let id = |step| EffectId { vm: "v".into(), operation: 4, step, item: "disk:vda".into() };
+        assert_eq!(scratch(&target("v/vda.qcow2"), &id(1)).path, "v/vda.qcow2.new-4-1");
+        assert_ne!(scratch(&target("v/vda.qcow2"), &id(1)).path, scratch(&target("v/vda.qcow2"), &id(2)).path);
+    }
+
+    #[test]
+    fn a_file_at_the_root_has_no_folder() {
+        assert!(parent(&target("x")).is_none());
+        assert_eq!(parent(&target("a/b/x")).map(|folder| folder.path), Some("a/b".to_owned()));
+    }
+
+    #[test]
+    fn info_is_read() {
+        let text =
+            br#"{"virtual-size":1048576,"filename":"x","format":"qcow2","backing-filename":"/i/b","full-backing-filename":"/i/b",
+            "backing-filename-format":"raw","dirty-flag":false}"#;
+        let info = parse_info(text).expect("well formed");
+        assert_eq!(
+            (info.virtual_size, info.backing(), info.backing_filename_format.as_deref()),
+            (1 << 20, Some("/i/b"), Some("raw"))
+        );
+        assert!(parse_info(b"{}").is_err());
+    }
+}
