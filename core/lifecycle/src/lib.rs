@@ -1,1 +1,41 @@
-//! ostler-lifecycle.
+//! The decisions. Pure: a record, facts, an input and the time go in; the next record and what is to be done come out.
+//!
+//! ```text
+//!            Request ─┐                      ┌─ record (next version)
+//!   Answered (calls) ─┤                      ├─ effects  -> outbox -> drivers
+//!  Observed (monitor)─┼─> decide(record,  ───┼─ cancels  -> calls in flight
+//!        Tick (time) ─┤    facts, input, now)├─ claims   -> checked inside the transaction
+//!          Restarted ─┘                      └─ events, journal
+//! ```
+//!
+//! **Invariant:** no IO, no async, no clock, no randomness, and no other place that decides. Every match over states, verbs,
+//! steps, phases and calls lists all of them: a new one does not compile until its place is decided.
+//!
+//! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
+//! (`step`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail. What
+//! failure leads to is a policy of (verb, step), not code of its own.
+
+mod facts;
+mod input;
+mod sight;
+
+pub mod recipe;
+
+mod draft;
+mod monitor;
+mod recover;
+mod request;
+mod settle;
+mod step;
+
+mod table;
+mod why;
+
+pub use facts::{Facts, Look, Target, wants_look};
+pub use input::{Decision, Input, NewVm, create, decide};
+pub use monitor::UNREACHABLE_GRACE;
+pub use recipe::{OnFailure, Plan};
+pub use sight::{Sight, sight};
+pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
+pub use table::{diagram, table};
+pub use why::{Why, why};

@@ -256,21 +256,22 @@ impl VmRecord {
         format!("ostler-{}-{}", self.id, &uuid[..8])
     }
 
-    /// When a decision is due even if nothing happens. An open call needs none: whoever sent it answers in bounded time. This is the VM's
-    /// durable timer; whoever fires it hands in the time, and the record says what it was for.
+    /// When a decision is due even if nothing happens. An open call needs none: whoever sent it answers in bounded time. This is
+    /// the VM's durable timer; whoever fires it hands in the time, and the record says what it was for.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         use crate::Phase;
-        let active = self.operation.as_ref()?;
-        let wait = match active.phase {
+        match self.operation.as_ref()?.phase {
             Phase::Delaying { until } | Phase::Backoff { until } | Phase::Waiting { until } | Phase::Blind { until, .. } => {
                 Some(until)
             }
             Phase::Draining | Phase::Calling | Phase::Confirming | Phase::Settling => None,
-        };
-        match (wait, active.deadline) {
-            (Some(wait), Some(deadline)) => Some(wait.min(deadline)),
-            (wait, deadline) => wait.or(deadline),
         }
+    }
+
+    /// The recovery file, if it may be restored from.
+    #[must_use]
+    pub fn usable_recovery(&self) -> Option<&RecoveryFile> {
+        self.recovery.as_ref().filter(|file| file.complete && !file.consumed)
     }
 }

@@ -1,0 +1,90 @@
+//! What monitoring makes of a VM. Observations are facts; not having been able to ask is not.
+
+use crate::draft::Draft;
+use crate::settle;
+use crate::sight::{Sight, sight};
+use crate::step;
+use ostler_model::{Millis, Observation, PowerReason, Reason, State, StepNo, Timestamp};
+
+/// How long a host may be silent before its running VMs are unknown: longer than a daemon's restart or a switch's reboot of
+/// spanning tree, shorter than an operator's patience.
+pub const UNREACHABLE_GRACE: Millis = Millis(45_000);
+
+/// The monitor looked, having read `asked_at` before it did.
+pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observation) {
+    if asked_at != draft.record.step || !draft.record.open.is_empty() {
+        return;
+    }
+    let seen = sight(&draft.record, draft.facts.store, seen);
+    if draft.record.operation.is_some() {
+        return step::seen_while_waiting(draft, seen);
+    }
+    if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
+        return;
+    }
+    match draft.record.state {
+        State::Running => running(draft, seen),
+        State::Unknown => settled(draft, seen, Reason::SeenAgain),
+        State::Poweroff | State::Suspended => off(draft, seen),
+        // Failed waits for a person; the others have no domain, or an operation.
+        State::Failed
+        | State::Pending
+        | State::Hold
+        | State::Prolog
+        | State::Boot
+        | State::Migrate
+        | State::Hotplug
+        | State::Snapshot
+        | State::Save
+        | State::Epilog
+        | State::Shutdown
+        | State::Stopped
+        | State::Undeployed
+        | State::Done => {}
+    }
+}
+
+fn running(draft: &mut Draft<'_>, seen: Sight) {
+    if seen == Sight::Running {
+        draft.record.blind_since = None;
+        return;
+    }
+    settled(draft, seen, Reason::DestroyedOutside);
+}
+
+fn off(draft: &mut Draft<'_>, seen: Sight) {
+    match seen {
+        Sight::Running => settled(draft, seen, Reason::StartedOutside),
+        Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {
+            settled(draft, seen, Reason::StartedOutside);
+        }
+        Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
+            // Paused by a person, and gone meanwhile: there is no memory to go back to.
+            if draft.record.state == State::Suspended && draft.record.usable_recovery().is_none() {
+                settled(draft, seen, Reason::DestroyedOutside);
+            }
+        }
+    }
+}
+
+fn settled(draft: &mut Draft<'_>, seen: Sight, otherwise: Reason) {
+    let (rest, reason) = settle::at_rest(draft, seen, otherwise);
+    if (rest, reason) == (draft.record.state, draft.record.reason) {
+        return;
+    }
+    // A person's pause that is seen again is no news.
+    if rest == draft.record.state && rest != State::Unknown {
+        return;
+    }
+    draft.note_sight(seen);
+    settle::rest_at(draft, rest, reason);
+}
+
+/// The monitor could not ask the VM's host.
+pub(crate) fn could_not_ask(draft: &mut Draft<'_>, since: Timestamp) {
+    let idle = draft.record.operation.is_none();
+    if idle && draft.record.state == State::Running && draft.now.since(since) >= UNREACHABLE_GRACE {
+        draft.record.blind_since = Some(since);
+        draft.set_state(State::Unknown, Reason::CannotAsk);
+    }
+}

@@ -1,0 +1,78 @@
+//! What an observation means for one VM.
+
+use ostler_model::{Generation, Goal, Observation, Power, PowerReason, StoreId, VmRecord};
+
+/// An observation, judged: whose it is comes before what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It runs, under the generation that may.
+    Running,
+    /// It stands still.
+    Paused(PowerReason),
+    /// It is defined, and off.
+    Off(PowerReason),
+    /// It crashed and was preserved.
+    Crashed,
+    /// There is no such domain.
+    Absent,
+    /// A domain of that UUID that this store did not stamp.
+    Foreign,
+    /// Stamped with a generation above all this store issued: this store is stale.
+    AboveIssued,
+    /// A leftover of an earlier placement on the same host, off.
+    OlderOff,
+    /// A leftover of an earlier placement on the same host that is not off.
+    OlderAlive,
+}
+
+/// Judges `seen` for `record`.
+#[must_use]
+pub fn sight(record: &VmRecord, store: StoreId, seen: &Observation) -> Sight {
+    let Observation::Present(domain) = seen else { return Sight::Absent };
+    let Some(identity) = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid) else {
+        return Sight::Foreign;
+    };
+    if identity.generation > record.issued {
+        return Sight::AboveIssued;
+    }
+    let expected = record.placement.as_ref().map_or(Generation(0), |place| place.generation);
+    let older = identity.generation < expected;
+    match (domain.power, older) {
+        (Power::Off, true) => Sight::OlderOff,
+        (Power::Running | Power::Paused | Power::Crashed, true) => Sight::OlderAlive,
+        (Power::Running, false) => Sight::Running,
+        (Power::Paused, false) => Sight::Paused(domain.reason),
+        (Power::Off, false) => Sight::Off(domain.reason),
+        (Power::Crashed, false) => Sight::Crashed,
+    }
+}
+
+impl Sight {
+    /// Whether it shows what a step must reach.
+    #[must_use]
+    pub const fn meets(self, goal: Goal) -> bool {
+        match goal {
+            Goal::Nothing => true,
+            Goal::Running => matches!(self, Self::Running),
+            Goal::Paused => matches!(self, Self::Paused(_)),
+            Goal::Off => matches!(self, Self::Off(_) | Self::Absent | Self::OlderOff),
+            Goal::Absent => matches!(self, Self::Absent),
+        }
+    }
+
+    /// In a word or two, for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused(_) => "paused",
+            Self::Off(_) => "off",
+            Self::Crashed => "crashed",
+            Self::Absent => "absent",
+            Self::Foreign => "not ours",
+            Self::AboveIssued => "newer than this store",
+            Self::OlderOff => "an older placement, off",
+            Self::OlderAlive => "an older placement, alive",
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Prints the policy: what every state makes of every verb, the steps of every operation, and the diagram. The output is
+//! `docs/lifecycle.md`; a test compares it, so that a change of policy is a diff in review.
+
+use crate::recipe::{self, OnFailure};
+use crate::request::{Admission, admission};
+use ostler_model::{State, StateKind, StepKind, Strength, Verb};
+use std::fmt::Write as _;
+use strum::IntoEnumIterator;
+
+/// The tables, in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut out = String::new();
+    admissions(&mut out);
+    steps(&mut out);
+    failures(&mut out);
+    out
+}
+
+fn admissions(out: &mut String) {
+    out.push_str("## What a state of rest makes of a verb\n\n");
+    out.push_str(
+        "`B` begins an operation, `=` is so already, `o` begins only after a look that says off, `.` is refused.\n\n| verb |",
+    );
+    let states: Vec<State> = State::iter().filter(|state| state.kind() != StateKind::Transient).collect();
+    for state in &states {
+        let _ = write!(out, " {} |", state.short());
+    }
+    out.push_str(" while another operation runs |\n|---|");
+    out.push_str(&"---|".repeat(states.len() + 1));
+    out.push('\n');
+    for verb in Verb::iter() {
+        let _ = write!(out, "| {verb} |");
+        for state in &states {
+            let mark = match admission(*state, verb) {
+                Admission::Begin => "B",
+                Admission::Already => "=",
+                Admission::Refuse => ".",
+                Admission::BeginIfOff => "o",
+            };
+            let _ = write!(out, " {mark} |");
+        }
+        let busy = match verb.strength() {
+            Strength::Delete => "overtakes all but a delete",
+            Strength::Hard => "overtakes a graceful verb that still asks the guest",
+            Strength::Graceful | Strength::Plain => match verb {
+                Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => "acts on its step",
+                Verb::Boot => "sends its boot again",
+                Verb::Hold
+                | Verb::Release
+                | Verb::Deploy
+                | Verb::Suspend
+                | Verb::Stop
+                | Verb::Resume
+                | Verb::Poweroff
+                | Verb::PoweroffHard
+                | Verb::Undeploy
+                | Verb::UndeployHard
+                | Verb::Shutdown
+                | Verb::ShutdownHard
+                | Verb::Reboot
+                | Verb::RebootHard
+                | Verb::Delete
+                | Verb::DeleteRecreate => "refused: busy",
+            },
+        };
+        let _ = writeln!(out, " {busy} |");
+    }
+}
+
+fn steps(out: &mut String) {
+    out.push_str("\n## Steps\n\n| step | state shown | driver call | class | must be seen | a look proves it | undone by |\n|---|---|---|---|---|---|---|\n");
+    for kind in StepKind::iter() {
+        let undo = recipe::undo(kind).map_or_else(|| "-".to_owned(), |step| step.to_string());
+        let proven = if kind.proven_by_look() { "yes" } else { "no: sent again" };
+        let _ = writeln!(
+            out,
+            "| {kind} | {} | {} | {} | {} | {proven} | {undo} |",
+            kind.state(),
+            kind.call(),
+            kind.class(),
+            kind.goal()
+        );
+    }
+}
+
+fn failures(out: &mut String) {
+    out.push_str("\n## What the failure of a step leads to\n\n`settle`: rests where a look finds it; `undo`: rolled back, then settled; `fail`: rests in failed; `insist`: tried again for ever.\n\n| verb | ends in |");
+    for kind in StepKind::iter() {
+        let _ = write!(out, " {kind} |");
+    }
+    out.push_str("\n|---|---|");
+    out.push_str(&"---|".repeat(StepKind::iter().count()));
+    out.push('\n');
+    for verb in Verb::iter().filter(|verb| !crate::recover::is_recovery(*verb)) {
+        let _ = write!(out, "| {verb} | {} |", recipe::ends(verb));
+        for kind in StepKind::iter() {
+            let word = match recipe::on_failure(verb, kind) {
+                OnFailure::Settle => "settle",
+                OnFailure::Undo => "undo",
+                OnFailure::Fail => "fail",
+                OnFailure::Insist => "insist",
+            };
+            let _ = write!(out, " {word} |");
+        }
+        out.push('\n');
+    }
+}
+
+/// The diagram, in Mermaid: rest states, and the operations between them.
+#[must_use]
+pub fn diagram() -> String {
+    let mut out = String::from("```mermaid\nstateDiagram-v2\n    [*] --> pending: create\n    [*] --> hold: create --hold\n");
+    for verb in Verb::iter().filter(|verb| !crate::recover::is_recovery(*verb) && verb.strength() != Strength::Delete) {
+        for from in State::iter().filter(|state| state.kind() == StateKind::Rest) {
+            if matches!(admission(from, verb), Admission::Begin | Admission::BeginIfOff) {
+                let away = matches!(from, State::Stopped | State::Undeployed) && verb == Verb::Resume;
+                let to = if away { State::Pending } else { recipe::ends(verb) };
+                let _ = writeln!(out, "    {from} --> {to}: {verb}");
+            }
+        }
+    }
+    out.push_str("    done --> [*]\n```\n\n`delete` leads from every state to done, `delete-recreate` to pending; `recover` carries a failed operation on.\n");
+    out
+}
