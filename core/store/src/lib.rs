@@ -1,1 +1,120 @@
-//! ostler-store.
+//! The store: everything that must survive, in one file, changed by one writer in transactions that hold or do not hold as a whole.
+//!
+//! **Invariants.** This is the only crate that names the database. No driver is called and no clock is asked here. Indexes and books
+//! are derived from records in the transaction that changes them, never by the caller. A row is never seen before it is durable.
+//!
+//! # What must be durable, and why
+//!
+//! - *records, operations, outbox*: what was promised and what may be under way at a hypervisor; nothing else can tell after a crash.
+//! - *events, idempotency*: what others were or will be told; they must not hear of it twice differently, or never.
+//! - *hosts, datastores, images, tokens, drivers, rules*: what an operator said.
+//! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none is ever wrong for a moment.
+//!
+//! What is running where is not kept but observed; see `ostler-engine`.
+//!
+//! # The schema
+//!
+//! ```text
+//! meta                 what the store knows about itself                                                     meta.rs
+//! ├── "schema"         decimal: the version of this tree
+//! ├── "store"          {id}: made once, stamped into every domain
+//! ├── "marks"          {vm, operation, host, datastore, image}: highest ids ever used; only rise
+//! └── "event"          decimal: number of the last event
+//!
+//! vm                   VM id -> VmRecord                                                                     vm.rs
+//! ├── vm_summary       VM id -> VmSummary: a line of a list; what the rest of this branch derives from       summary.rs
+//! ├── vm_by_name       (name, VM id)                       names need not be unique
+//! ├── vm_by_uuid       VM UUID -> VM id                    unique
+//! ├── vm_by_state      (state, VM id)                      lists; the scheduler's queue
+//! ├── vm_by_owner      (owner, VM id)
+//! ├── vm_by_host       (host id, VM id)                    where it has its place
+//! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until it is done
+//! ├── vm_live          VM id                               not done
+//! ├── vm_active        VM id                               an operation in hand, or a call that may be under way
+//! ├── timer            (due, VM id)                        next_due() of the record                          timer.rs
+//! ├── state_count      state -> VMs in it                                                                    book.rs
+//! ├── host_usage       host id -> (VMs, CPU thousandths, MiB) held                                           book.rs
+//! └── image_hold       image id -> disks that stand on it                                                    book.rs
+//!
+//! operation            operation id -> OperationRecord                                                       operation.rs
+//! └── operation_by_vm  (VM id, operation id) -> whether it ended; a bounded number of ended ones is kept
+//!
+//! outbox               (VM UUID, operation, step, item) -> Effect                                            outbox.rs
+//!
+//! event                number -> event without its number; dense; the oldest are trimmed                     event.rs
+//!
+//! idempotency          (who, route, key) -> IdempotencyRow                                                   idempotency.rs
+//! └── idempotency_by_age (when, who, route, key)           what to forget next
+//!
+//! host                 host id -> Host                                                                       host.rs
+//! └── host_by_name     name -> host id                     unique
+//! datastore            datastore id -> Datastore                                                             datastore.rs
+//! └── datastore_by_name name -> datastore id               unique
+//! image                image id -> Image                                                                     image.rs
+//! ├── image_by_name    name -> image id                    unique
+//! └── image_by_datastore (datastore id, image id)
+//! token                name -> TokenRow                                                                      token.rs
+//! └── token_by_hash    hash of the secret -> name          unique
+//! driver               name -> DriverRow                                                                     driver.rs
+//! rules                hypervisor driver -> RulesBinding                                                     driver.rs
+//! ```
+//!
+//! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all others are plain keys and numbers.
+//!
+//! # How a crash is survived
+//!
+//! The database writes new pages beside the old ones and switches with one checksummed page; `sync` ends each commit. After a power
+//! cut at any disk operation the store is what it was after some commit, and no earlier one than the last that was answered:
+//! `tests/store_crash.rs` cuts at each. What a content-aware attacker who controls both the rows and the moment of a crash could do
+//! to a checksum is out of scope: commits are one-phase, because a second sync would halve the throughput.
+
+mod backup;
+mod batch;
+mod book;
+mod check;
+mod commit;
+mod datastore;
+mod driver;
+mod error;
+mod event;
+mod host;
+mod idempotency;
+mod image;
+mod meta;
+mod migrate;
+mod operation;
+mod outbox;
+mod page;
+mod prepare;
+mod read;
+mod resource;
+mod row;
+mod store;
+mod summary;
+mod tables;
+mod timer;
+mod token;
+mod vm;
+mod writer;
+
+pub use backup::{Restored, restore};
+pub use commit::{
+    Commit, Committed, DriverRow, EventDraft, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused, RulesBinding,
+    TokenRow, VmChange,
+};
+pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
+pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EventsAfter};
+pub use idempotency::IDEMPOTENCY_KEPT;
+pub use migrate::SCHEMA;
+pub use operation::OPERATIONS_KEPT;
+pub use page::{Page, VM_PAGE_MAX, VmFilter};
+pub use read::Reader;
+pub use store::{Health, Options, Store};
+#[doc(hidden)]
+pub use store::{HoldGuard, Sabotage};
+pub use summary::{OperationBrief, VmSummary};
+pub use vm::SAME_NAME_MAX;
+pub use writer::{BATCH_MAX, QUEUE_MAX};
+
+/// Re-exported for those who put a store on a backend of their own (crash tests, simulations).
+pub use redb::StorageBackend;

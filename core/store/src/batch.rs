@@ -1,0 +1,148 @@
+//! One transaction of the database that serves many commits.
+//!
+//! Each commit is judged whole before its first write, so that a refused one leaves nothing behind while its neighbours go on:
+//! the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
+
+use crate::book::Books;
+use crate::commit::Committed;
+use crate::error::{Fault, ReadError};
+use crate::meta::{self, Marks};
+use crate::prepare::Prepared;
+use crate::summary::VmSummary;
+use crate::tables::{Cold, Hot};
+use ostler_model::EventSeq;
+use redb::{ReadableTable, WriteTransaction};
+
+/// Bounds that tests make small.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) events_kept: u64,
+    pub(crate) operations_kept: usize,
+}
+
+/// What the writer carries from batch to batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tail {
+    /// The number of the last event.
+    pub(crate) last: u64,
+    /// The number of the oldest event that is kept; above `last` if there is none.
+    pub(crate) oldest: u64,
+    /// The high-water marks.
+    pub(crate) marks: Marks,
+}
+
+impl Tail {
+    pub(crate) fn load(hot: &Hot<'_>) -> Result<Self, ReadError> {
+        let last = meta::event_last(&hot.meta)?;
+        let first = hot.event.first().map_err(Fault::from)?;
+        let oldest = first.map_or(last.saturating_add(1), |(seq, _)| seq.value());
+        Ok(Self { last, oldest, marks: meta::marks(&hot.meta)? })
+    }
+}
+
+/// An open transaction.
+pub(crate) struct Batch<'txn> {
+    txn: &'txn WriteTransaction,
+    pub(crate) hot: Hot<'txn>,
+    cold: Option<Cold<'txn>>,
+    pub(crate) books: Books,
+    pub(crate) before: Tail,
+    pub(crate) tail: Tail,
+    pub(crate) limits: Limits,
+}
+
+/// What judging found.
+pub(crate) enum Verdict {
+    /// It may be applied; the summary it replaces is told.
+    Go(Option<VmSummary>),
+    /// It may not.
+    No(Committed),
+}
+
+impl<'txn> Batch<'txn> {
+    pub(crate) fn open(txn: &'txn WriteTransaction, tail: Tail, limits: Limits) -> Result<Self, Fault> {
+        Ok(Self { txn, hot: Hot::open(txn)?, cold: None, books: Books::default(), before: tail, tail, limits })
+    }
+
+    /// The tables of resources, opened when first asked for.
+    pub(crate) fn cold(&mut self) -> Result<&mut Cold<'txn>, Fault> {
+        match &mut self.cold {
+            Some(cold) => Ok(cold),
+            empty => Ok(empty.insert(Cold::open(self.txn)?)),
+        }
+    }
+
+    /// Whether a commit may be applied. Writes nothing.
+    pub(crate) fn judge(&mut self, commit: &Prepared) -> Result<Verdict, ReadError> {
+        if let Some((row, _)) = &commit.idempotency
+            && let Some(seen) = self.idempotency_seen(row)?
+        {
+            return Ok(Verdict::No(seen));
+        }
+        let old = match &commit.vm {
+            None => None,
+            Some(vm) => {
+                let old = self.vm_summary(vm.summary.id)?;
+                let found = old.as_ref().map(|summary| summary.version);
+                if found != vm.expect {
+                    return Ok(Verdict::No(Committed::Stale { found }));
+                }
+                old
+            }
+        };
+        for claim in &commit.claims {
+            if let Some(refused) = self.claim_refused(claim, commit.vm.as_ref(), old.as_ref())? {
+                return Ok(Verdict::No(Committed::ClaimRefused(refused)));
+            }
+        }
+        if let Some(vm) = &commit.vm
+            && let Some(refused) = self.vm_refused(&vm.summary, old.as_ref())?
+        {
+            return Ok(Verdict::No(Committed::Refused(refused)));
+        }
+        if let Some(refused) = self.resources_refused(&commit.resources)? {
+            return Ok(Verdict::No(Committed::Refused(refused)));
+        }
+        Ok(Verdict::Go(old))
+    }
+
+    /// Writes a commit that was judged.
+    pub(crate) fn apply(&mut self, commit: &Prepared, old: Option<&VmSummary>) -> Result<Committed, ReadError> {
+        self.tail.marks = self.tail.marks.max(commit.marks);
+        if let Some(vm) = &commit.vm {
+            self.vm_put(vm, old)?;
+        }
+        for operation in &commit.operations {
+            self.operation_put(operation)?;
+        }
+        for gone in &commit.outbox_del {
+            self.outbox_remove(gone)?;
+        }
+        for (id, row) in &commit.outbox_put {
+            self.outbox_put(id, row)?;
+        }
+        for event in &commit.events {
+            self.event_append(event)?;
+        }
+        if let Some((row, kept)) = &commit.idempotency {
+            self.idempotency_put(row, kept)?;
+        }
+        for change in &commit.resources {
+            self.resource_apply(change)?;
+        }
+        Ok(Committed::Applied { seq: EventSeq(self.tail.last) })
+    }
+
+    /// Writes what is written once a batch, and closes the tables.
+    pub(crate) fn finish(mut self) -> Result<Tail, ReadError> {
+        self.event_trim()?;
+        self.books_flush()?;
+        if self.tail.last != self.before.last {
+            meta::event_last_put(&mut self.hot.meta, self.tail.last)?;
+        }
+        if self.tail.marks != self.before.marks {
+            meta::marks_put(&mut self.hot.meta, self.tail.marks)?;
+        }
+        Ok(self.tail)
+    }
+}

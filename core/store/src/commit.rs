@@ -1,0 +1,249 @@
+//! What a commit is made of, and what comes of it.
+
+use ostler_model::{
+    Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
+    Image, ImageId, OperationRecord, Timestamp, Version, VmId, VmRecord,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One all-or-nothing change. Everything in it holds together after any crash, or nothing of it does.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// The record, written only if it is still as the decision found it.
+    pub vm: Option<VmChange>,
+    /// What must hold, checked in order against the rows as they then are.
+    pub claims: Vec<Claim>,
+    /// Operations as they are now: added, or put in the place of the row with the same id.
+    pub operations: Vec<OperationRecord>,
+    /// Driver calls that are now begun. Each must stand in the record's `open`.
+    pub outbox_put: Vec<Effect>,
+    /// Driver calls that are over. One that is not there is no error.
+    pub outbox_del: Vec<EffectKey>,
+    /// What happened; numbered by the store.
+    pub events: Vec<EventDraft>,
+    /// The answer to keep for a repeat of the same request.
+    pub idempotency: Option<IdempotencyRow>,
+    /// Changes of what is no VM. At most one change a resource.
+    pub resources: Vec<ResourceChange>,
+}
+
+/// A record, and what it replaces.
+#[derive(Debug, Clone)]
+pub struct VmChange {
+    /// The record as it shall be; its version is above `expect`.
+    pub record: VmRecord,
+    /// The version it was decided on; none if there must be no such record yet.
+    pub expect: Option<Version>,
+}
+
+/// An event that has no number yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventDraft {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The VM it is about.
+    pub vm: Option<VmId>,
+    /// The VM's version that it came with.
+    pub version: Option<Version>,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The answer once given to a request that carried an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyRow {
+    /// Who asked.
+    pub who: String,
+    /// Method and path.
+    pub route: String,
+    /// The key the client chose.
+    pub key: String,
+    /// Hash of the body: the same key with another body is a mistake of the client.
+    #[serde(with = "crate::row::bytes")]
+    pub body_hash: Vec<u8>,
+    /// The whole answer, as the caller wants it back.
+    #[serde(with = "crate::row::bytes")]
+    pub answer: Vec<u8>,
+    /// When. Forgotten [`crate::IDEMPOTENCY_KEPT`] later.
+    pub at: Timestamp,
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    /// Its name; unique.
+    pub name: String,
+    /// SHA-256 of the secret, hexadecimal. The secret is shown once and kept nowhere.
+    pub hash_hex: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it stops working.
+    pub expires: Option<Timestamp>,
+}
+
+/// A driver that was installed from a file. Built-in drivers have no row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverRow {
+    /// Its name; unique.
+    pub name: DriverName,
+    /// The component's file.
+    pub file: String,
+    /// SHA-256 of the file as installed, hexadecimal: another file is not loaded.
+    pub digest: String,
+    /// What the operator granted: a capability, and within it what exactly.
+    #[serde(default)]
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// The driver's own settings. Not secret.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Whether it is loaded at start.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// When it was installed.
+    pub added: Timestamp,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Which snapshot rules answer for a hypervisor driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesBinding {
+    /// The hypervisor driver.
+    pub hypervisor: DriverName,
+    /// The driver that holds the rules.
+    pub rules: DriverName,
+}
+
+/// A change of something that is no VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceChange {
+    /// Adds the host, or puts it in the place of the one with its id.
+    HostPut(Host),
+    /// Says only what the operator wants of it. Cannot undo what a concurrent probe found.
+    HostSetState {
+        /// Which.
+        id: HostId,
+        /// What it is to be.
+        state: HostState,
+    },
+    /// Says only what a probe found. Leaves a host alone whose capacity the operator stated.
+    HostProbed {
+        /// Which.
+        id: HostId,
+        /// What it offers.
+        total: ostler_model::Capacity,
+    },
+    /// Removes it; refused while a VM is placed on it.
+    HostRemove(HostId),
+    /// Adds or replaces.
+    DatastorePut(Datastore),
+    /// Removes it; refused while it holds images or disks of VMs.
+    DatastoreRemove(DatastoreId),
+    /// Adds or replaces.
+    ImagePut(Image),
+    /// Removes it; refused while a disk stands on it.
+    ImageRemove(ImageId),
+    /// Adds or replaces.
+    TokenPut(TokenRow),
+    /// Removes it by name.
+    TokenRemove(String),
+    /// Adds or replaces.
+    DriverPut(DriverRow),
+    /// Removes it; refused while a host, datastore or rules binding names it.
+    DriverRemove(DriverName),
+    /// Binds rules to a hypervisor driver, in the place of those bound before.
+    RulesBind(RulesBinding),
+    /// Takes the binding away.
+    RulesUnbind(DriverName),
+    /// Forgets a VM that is done, with its operations; its id is never used again.
+    VmForget(VmId),
+}
+
+/// What came of a commit that could be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It holds, durably.
+    Applied {
+        /// The number of the last event now.
+        seq: EventSeq,
+    },
+    /// The record is no longer as the decision found it. Nothing was changed: decide again.
+    Stale {
+        /// The version it has; none if there is no such record.
+        found: Option<Version>,
+    },
+    /// A claim did not hold. Nothing was changed.
+    ClaimRefused(ClaimRefused),
+    /// The same request was answered before. Nothing was changed.
+    Replayed(IdempotencyRow),
+    /// The same idempotency key was used before with another body. Nothing was changed.
+    IdempotencyConflict,
+    /// A resource cannot be changed so. Nothing was changed.
+    Refused(ResourceRefused),
+}
+
+/// Why a resource cannot be changed so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceRefused {
+    /// Names are unique.
+    #[error("there is already a {kind} called {name}: choose another name")]
+    NameTaken {
+        /// What.
+        kind: ResourceKind,
+        /// The name.
+        name: String,
+    },
+    /// Something stands on it.
+    #[error("the {kind} {which} is in use by {by}: move or delete that first")]
+    InUse {
+        /// What.
+        kind: ResourceKind,
+        /// Its id or name.
+        which: String,
+        /// What stands on it.
+        by: String,
+    },
+    /// There is no such thing.
+    #[error("there is no {kind} {which}")]
+    NotFound {
+        /// What.
+        kind: ResourceKind,
+        /// Its id or name.
+        which: String,
+    },
+    /// The VM's UUID belongs to another VM of this store.
+    #[error("the UUID of VM {vm} belongs to VM {other} already")]
+    UuidTaken {
+        /// The new one.
+        vm: VmId,
+        /// Whose it is.
+        other: VmId,
+    },
+}
+
+/// A kind of resource, for messages and codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum ResourceKind {
+    /// A host.
+    Host,
+    /// A datastore.
+    Datastore,
+    /// An image.
+    Image,
+    /// A token.
+    Token,
+    /// A driver.
+    Driver,
+    /// A binding of snapshot rules.
+    Rules,
+    /// A VM.
+    #[strum(serialize = "VM")]
+    Vm,
+}

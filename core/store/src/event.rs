@@ -1,0 +1,98 @@
+//! The event feed: numbered densely in the order of commits, kept for a bounded while.
+
+use crate::batch::Batch;
+use crate::commit::EventDraft;
+use crate::error::{Fault, ReadError};
+use crate::meta;
+use crate::read::Reader;
+use crate::row;
+use crate::tables::{EVENT, META};
+use ostler_model::{Event, EventSeq};
+use redb::ReadableTable;
+
+/// Events kept: minutes of the highest load and weeks of an ordinary one, in about 60 MB.
+pub const EVENTS_KEPT: u64 = 200_000;
+/// Trimmed for each event that is appended, so that trimming keeps up without a commit that suddenly takes long.
+const TRIM_RATIO: u64 = 2;
+/// Most events in one page.
+pub const EVENT_PAGE_MAX: usize = 1000;
+
+/// What is known after a place in the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventsAfter {
+    /// The events that follow; fewer than asked for only at the end.
+    Page {
+        /// In order, without a gap.
+        events: Vec<Event>,
+        /// The number of the last event that was committed then.
+        last: EventSeq,
+    },
+    /// Some of the events that follow are no longer kept: read the VMs anew, then go on from `last`.
+    Trimmed {
+        /// The oldest that is kept.
+        oldest: EventSeq,
+        /// The number of the last event that was committed then.
+        last: EventSeq,
+    },
+}
+
+impl Batch<'_> {
+    /// Appends an event.
+    pub(crate) fn event_append(&mut self, row: &[u8]) -> Result<(), Fault> {
+        let seq = self.tail.last.saturating_add(1);
+        self.hot.event.insert(seq, row)?;
+        self.tail.last = seq;
+        Ok(())
+    }
+
+    /// Takes away some of the oldest events beyond the bound.
+    pub(crate) fn event_trim(&mut self) -> Result<(), Fault> {
+        let kept = self.tail.last.saturating_add(1).saturating_sub(self.tail.oldest);
+        let appended = self.tail.last.saturating_sub(self.before.last);
+        let surplus = kept.saturating_sub(self.limits.events_kept).min(appended.saturating_mul(TRIM_RATIO));
+        for _ in 0..surplus {
+            self.hot.event.pop_first()?;
+        }
+        self.tail.oldest = self.tail.oldest.saturating_add(surplus);
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// The number of the last event: everything this reader shows is true at that place of the feed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn seq(&self) -> Result<EventSeq, ReadError> {
+        Ok(EventSeq(meta::event_last(&self.table(META)?)?))
+    }
+
+    /// The oldest event that is kept; none if there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn oldest_event(&self) -> Result<Option<EventSeq>, ReadError> {
+        Ok(self.table(EVENT)?.first().map_err(Fault::from)?.map(|(seq, _)| EventSeq(seq.value())))
+    }
+
+    /// The events after `seq`, at most `limit` and at most [`EVENT_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// When the store or a row cannot be read.
+    pub fn events_after(&self, seq: EventSeq, limit: usize) -> Result<EventsAfter, ReadError> {
+        let last = self.seq()?;
+        let table = self.table(EVENT)?;
+        let oldest = table.first().map_err(Fault::from)?.map_or(last.next(), |(oldest, _)| EventSeq(oldest.value()));
+        if seq.next() < oldest {
+            return Ok(EventsAfter::Trimmed { oldest, last });
+        }
+        let mut events = Vec::new();
+        for entry in table.range(seq.next().0..).map_err(Fault::from)?.take(limit.min(EVENT_PAGE_MAX)) {
+            let (at, kept) = entry.map_err(Fault::from)?;
+            let draft: EventDraft = row::decode(kept.value(), at.value())?;
+            let EventDraft { at: when, vm, version, kind } = draft;
+            events.push(Event { seq: EventSeq(at.value()), at: when, vm, version, kind });
+        }
+        Ok(EventsAfter::Page { events, last })
+    }
+}

@@ -1,0 +1,102 @@
+//! Hosts.
+
+use crate::batch::Batch;
+use crate::commit::ResourceKind;
+use crate::error::{Fault, ReadError};
+use crate::read::Reader;
+use crate::resource::{Ahead, Refusal, in_use, not_found};
+use crate::row::{self, Row};
+use crate::tables::{HOST, HOST_BY_NAME};
+use ostler_model::{Host, HostId, HostName};
+use redb::ReadableTable;
+
+impl Row for Host {
+    const TABLE: &'static str = "host";
+}
+
+impl Batch<'_> {
+    /// A host as this batch sees it.
+    pub(crate) fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
+        let kept = self.hot.host.get(id.0).map_err(Fault::from)?;
+        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+    }
+
+    pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead) -> Refusal {
+        let name = host.name.as_str();
+        let owner = self.cold()?.host_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
+        ahead.name(ResourceKind::Host, name, owner, host.id.0)
+    }
+
+    pub(crate) fn host_remove_refused(&mut self, id: HostId) -> Refusal {
+        if self.host(id)?.is_none() {
+            return not_found(ResourceKind::Host, id);
+        }
+        if id == HostId::FRONT_END {
+            return in_use(ResourceKind::Host, id, "this ostlerd, which runs on it");
+        }
+        let first = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?.next();
+        match first.transpose().map_err(Fault::from)? {
+            Some((key, _)) => in_use(ResourceKind::Host, id, format!("VM {}", key.value().1)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn host_put(&mut self, host: &Host) -> Result<(), ReadError> {
+        let old = self.host(host.id)?;
+        let kept = row::encode(host)?;
+        self.hot.host.insert(host.id.0, kept.as_slice()).map_err(Fault::from)?;
+        if old.as_ref().map(|old| &old.name) == Some(&host.name) {
+            return Ok(());
+        }
+        let names = &mut self.cold()?.host_by_name;
+        if let Some(old) = old {
+            names.remove(old.name.as_str()).map_err(Fault::from)?;
+        }
+        names.insert(host.name.as_str(), host.id.0).map_err(Fault::from)?;
+        Ok(())
+    }
+
+    pub(crate) fn host_remove(&mut self, id: HostId) -> Result<(), ReadError> {
+        if let Some(old) = self.host(id)? {
+            self.hot.host.remove(id.0).map_err(Fault::from)?;
+            self.cold()?.host_by_name.remove(old.name.as_str()).map_err(Fault::from)?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// A host.
+    ///
+    /// # Errors
+    /// When the store or the row cannot be read.
+    pub fn host(&self, id: HostId) -> Result<Option<Host>, ReadError> {
+        let kept = self.table(HOST)?.get(id.0).map_err(Fault::from)?;
+        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+    }
+
+    /// A host by name.
+    ///
+    /// # Errors
+    /// When the store or the row cannot be read.
+    pub fn host_by_name(&self, name: &HostName) -> Result<Option<Host>, ReadError> {
+        match self.table(HOST_BY_NAME)?.get(name.as_str()).map_err(Fault::from)? {
+            Some(id) => self.host(HostId(id.value())),
+            None => Ok(None),
+        }
+    }
+
+    /// All hosts, lowest id first.
+    ///
+    /// # Errors
+    /// When the store or a row cannot be read.
+    pub fn hosts(&self) -> Result<Vec<Host>, ReadError> {
+        let table = self.table(HOST)?;
+        let mut found = Vec::new();
+        for entry in ReadableTable::iter(&table).map_err(Fault::from)? {
+            let (id, kept) = entry.map_err(Fault::from)?;
+            found.push(row::decode(kept.value(), id.value())?);
+        }
+        Ok(found)
+    }
+}

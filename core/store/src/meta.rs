@@ -1,0 +1,166 @@
+//! The `meta` table: what the store knows about itself.
+
+use crate::commit::{Commit, ResourceChange};
+use crate::error::{CommitError, Fault, ReadError, RowError};
+use crate::row::{self, Row};
+use ostler_model::StoreId;
+use redb::{ReadableTable, Table};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Key of the schema's version, a decimal number: readable before anything else about the store is known.
+pub(crate) const SCHEMA_KEY: &str = "schema";
+/// Key of the store's id.
+const STORE_KEY: &str = "store";
+/// Key of the high-water marks.
+const MARKS_KEY: &str = "marks";
+/// Key of the number of the last event, a decimal number.
+const EVENT_KEY: &str = "event";
+
+/// Who the store is.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) id: StoreId,
+}
+
+impl Row for Identity {
+    const TABLE: &'static str = "meta";
+}
+
+/// The highest id of each kind that a row ever had. They only rise, so that an id is never used again, even after its row is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    pub(crate) vm: u64,
+    pub(crate) operation: u64,
+    pub(crate) host: u32,
+    pub(crate) datastore: u32,
+    pub(crate) image: u32,
+}
+
+impl Row for Marks {
+    const TABLE: &'static str = "meta";
+}
+
+impl Marks {
+    /// The marks a commit raises.
+    ///
+    /// # Errors
+    /// The last number of a kind is never used: a counter that stands there has run out.
+    pub(crate) fn of(commit: &Commit) -> Result<Self, CommitError> {
+        let mut marks = Self::default();
+        if let Some(change) = &commit.vm {
+            marks.vm = change.record.id.0;
+        }
+        for operation in &commit.operations {
+            marks.operation = marks.operation.max(operation.id.0);
+        }
+        for change in &commit.resources {
+            match change {
+                ResourceChange::HostPut(host) => marks.host = marks.host.max(host.id.0),
+                ResourceChange::DatastorePut(datastore) => marks.datastore = marks.datastore.max(datastore.id.0),
+                ResourceChange::ImagePut(image) => marks.image = marks.image.max(image.id.0),
+                _ => {}
+            }
+        }
+        let exhausted =
+            marks.vm == u64::MAX || marks.operation == u64::MAX || [marks.host, marks.datastore, marks.image].contains(&u32::MAX);
+        if exhausted {
+            return Err(CommitError::Malformed { why: "there are no ids left".to_owned() });
+        }
+        Ok(marks)
+    }
+
+    /// The higher of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            vm: self.vm.max(other.vm),
+            operation: self.operation.max(other.operation),
+            host: self.host.max(other.host),
+            datastore: self.datastore.max(other.datastore),
+            image: self.image.max(other.image),
+        }
+    }
+}
+
+/// Where the next ids come from. An id that was handed out and never committed may be handed out again after a restart.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    pub(crate) vm: AtomicU64,
+    pub(crate) operation: AtomicU64,
+    pub(crate) host: AtomicU64,
+    pub(crate) datastore: AtomicU64,
+    pub(crate) image: AtomicU64,
+}
+
+impl Ids {
+    pub(crate) fn after(marks: Marks) -> Self {
+        Self {
+            vm: marks.vm.into(),
+            operation: marks.operation.into(),
+            host: u64::from(marks.host).into(),
+            datastore: u64::from(marks.datastore).into(),
+            image: u64::from(marks.image).into(),
+        }
+    }
+
+    /// The next of a wide kind. Saturates at the number that [`Marks::of`] refuses.
+    pub(crate) fn wide(counter: &AtomicU64) -> u64 {
+        let step = |last: u64| Some(last.saturating_add(1));
+        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// The next of a narrow kind. Saturates likewise.
+    pub(crate) fn narrow(counter: &AtomicU64) -> u32 {
+        u32::try_from(Self::wide(counter)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A decimal number, if it is there.
+pub(crate) fn number(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &'static str) -> Result<Option<u64>, ReadError> {
+    let Some(kept) = table.get(key).map_err(Fault::from)? else { return Ok(None) };
+    let parsed = std::str::from_utf8(kept.value()).ok().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| RowError::NotARow { table: "meta", key: key.to_owned() }.into())
+}
+
+fn row_at<R: Row>(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &'static str) -> Result<Option<R>, ReadError> {
+    let kept = table.get(key).map_err(Fault::from)?;
+    Ok(kept.map(|kept| row::decode(kept.value(), key)).transpose()?)
+}
+
+/// The number of the last event; 0 before the first.
+pub(crate) fn event_last(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, ReadError> {
+    Ok(number(table, EVENT_KEY)?.unwrap_or(0))
+}
+
+/// The high-water marks.
+pub(crate) fn marks(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Marks, ReadError> {
+    Ok(row_at(table, MARKS_KEY)?.unwrap_or_default())
+}
+
+/// The store's id, if it has one yet.
+pub(crate) fn store_id(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<StoreId>, ReadError> {
+    Ok(row_at::<Identity>(table, STORE_KEY)?.map(|identity| identity.id))
+}
+
+type Meta<'txn> = Table<'txn, &'static str, &'static [u8]>;
+
+pub(crate) fn number_put(table: &mut Meta<'_>, key: &'static str, value: u64) -> Result<(), Fault> {
+    table.insert(key, value.to_string().as_bytes())?;
+    Ok(())
+}
+
+pub(crate) fn event_last_put(table: &mut Meta<'_>, last: u64) -> Result<(), Fault> {
+    number_put(table, EVENT_KEY, last)
+}
+
+pub(crate) fn marks_put(table: &mut Meta<'_>, marks: Marks) -> Result<(), ReadError> {
+    let kept = row::encode(&marks)?;
+    table.insert(MARKS_KEY, kept.as_slice()).map_err(Fault::from)?;
+    Ok(())
+}
+
+pub(crate) fn store_id_put(table: &mut Meta<'_>, id: StoreId) -> Result<(), ReadError> {
+    let kept = row::encode(&Identity { id })?;
+    table.insert(STORE_KEY, kept.as_slice()).map_err(Fault::from)?;
+    Ok(())
+}

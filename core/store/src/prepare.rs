@@ -1,0 +1,181 @@
+//! Turns a commit into rows, in the task of whoever commits: the one writer thread only places bytes.
+
+use crate::commit::{Commit, EventDraft, IdempotencyRow, ResourceChange};
+use crate::error::{CommitError, RowError};
+use crate::meta::Marks;
+use crate::row::{self, Row};
+use crate::summary::VmSummary;
+use ostler_model::{Claim, Effect, EffectKey, OperationRecord, Version, VmRecord};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Row for VmRecord {
+    const TABLE: &'static str = "vm";
+}
+
+impl Row for OperationRecord {
+    const TABLE: &'static str = "operation";
+}
+
+impl Row for Effect {
+    const TABLE: &'static str = "outbox";
+}
+
+impl Row for EventDraft {
+    const TABLE: &'static str = "event";
+}
+
+impl Row for IdempotencyRow {
+    const TABLE: &'static str = "idempotency";
+}
+
+/// A commit as rows.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    pub(crate) vm: Option<PreparedVm>,
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) operations: Vec<PreparedOperation>,
+    pub(crate) outbox_put: Vec<(OutboxId, Vec<u8>)>,
+    pub(crate) outbox_del: Vec<OutboxId>,
+    pub(crate) events: Vec<Vec<u8>>,
+    pub(crate) idempotency: Option<(IdempotencyRow, Vec<u8>)>,
+    pub(crate) resources: Vec<ResourceChange>,
+    pub(crate) marks: Marks,
+}
+
+#[derive(Debug)]
+pub(crate) struct PreparedVm {
+    pub(crate) summary: VmSummary,
+    pub(crate) capacity: ostler_model::Capacity,
+    pub(crate) row: Vec<u8>,
+    pub(crate) summary_row: Vec<u8>,
+    pub(crate) expect: Option<Version>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PreparedOperation {
+    pub(crate) id: u64,
+    pub(crate) vm: u64,
+    pub(crate) ended: bool,
+    pub(crate) row: Vec<u8>,
+}
+
+/// The key of an outbox row.
+#[derive(Debug, Clone)]
+pub(crate) struct OutboxId {
+    pub(crate) vm: u128,
+    pub(crate) operation: u64,
+    pub(crate) step: u64,
+    pub(crate) item: String,
+}
+
+impl OutboxId {
+    pub(crate) fn key(&self) -> (u128, u64, u64, &str) {
+        (self.vm, self.operation, self.step, &self.item)
+    }
+}
+
+impl From<&EffectKey> for OutboxId {
+    fn from(key: &EffectKey) -> Self {
+        Self { vm: key.vm.0.as_u128(), operation: key.operation.0, step: key.step.0, item: key.item.to_string() }
+    }
+}
+
+fn malformed(why: impl Into<String>) -> CommitError {
+    CommitError::Malformed { why: why.into() }
+}
+
+fn encode<R: Row>(row: &R) -> Result<Vec<u8>, CommitError> {
+    row::encode(row).map_err(|source: RowError| CommitError::Row { source: Arc::new(source) })
+}
+
+impl Prepared {
+    pub(crate) fn new(commit: Commit) -> Result<Self, CommitError> {
+        let marks = Marks::of(&commit)?;
+        sensible(&commit)?;
+        let vm = commit.vm.map(|change| PreparedVm::new(&change.record, change.expect)).transpose()?;
+        let operations = commit.operations.iter().map(PreparedOperation::new).collect::<Result<_, _>>()?;
+        let effects = commit.outbox_put.iter();
+        let outbox_put = effects.map(|effect| Ok((OutboxId::from(&effect.key), encode(effect)?))).collect::<Result<_, _>>()?;
+        let events = commit.events.iter().map(encode).collect::<Result<_, _>>()?;
+        let idempotency = commit.idempotency.map(|row| encode(&row).map(|kept| (row, kept))).transpose()?;
+        Ok(Self {
+            vm,
+            claims: commit.claims,
+            operations,
+            outbox_put,
+            outbox_del: commit.outbox_del.iter().map(OutboxId::from).collect(),
+            events,
+            idempotency,
+            resources: commit.resources,
+            marks,
+        })
+    }
+}
+
+impl PreparedVm {
+    pub(crate) fn new(record: &VmRecord, expect: Option<Version>) -> Result<Self, CommitError> {
+        let summary = VmSummary::from(record);
+        let summary_row = encode(&summary)?;
+        Ok(Self { capacity: record.spec.capacity(), row: encode(record)?, summary, summary_row, expect })
+    }
+}
+
+impl PreparedOperation {
+    fn new(operation: &OperationRecord) -> Result<Self, CommitError> {
+        Ok(Self { id: operation.id.0, vm: operation.vm.0, ended: operation.ended.is_some(), row: encode(operation)? })
+    }
+}
+
+/// Refuses what no decision can mean, before it can harm the books.
+fn sensible(commit: &Commit) -> Result<(), CommitError> {
+    if let Some(change) = &commit.vm
+        && change.expect.is_some_and(|expect| change.record.version <= expect)
+    {
+        return Err(malformed(format!("VM {} does not rise above version {}", change.record.id, change.record.version)));
+    }
+    let record = commit.vm.as_ref().map(|change| &change.record);
+    for effect in &commit.outbox_put {
+        let open = record.is_some_and(|record| record.id == effect.vm && record.open.iter().any(|call| call.key == effect.key));
+        if !open {
+            return Err(malformed(format!("effect {} is put into the outbox but is not open in its record", effect.key)));
+        }
+    }
+    if commit.claims.iter().any(|claim| matches!(claim, Claim::Capacity { .. })) && record.is_none() {
+        return Err(malformed("capacity is claimed for no VM"));
+    }
+    let removes = |change: &ResourceChange| {
+        use ResourceChange as C;
+        matches!(change, C::HostRemove(_) | C::DatastoreRemove(_) | C::ImageRemove(_) | C::DriverRemove(_) | C::VmForget(_))
+    };
+    // Each commit is judged before its first write: a removal must not be judged next to something that would stand on it.
+    if commit.resources.iter().any(removes) && (commit.resources.len() > 1 || commit.vm.is_some()) {
+        return Err(malformed("a removal is committed together with other changes"));
+    }
+    let mut touched = BTreeSet::new();
+    if let Some(twice) = commit.resources.iter().map(touches).find(|key| !touched.insert(key.clone())) {
+        return Err(malformed(format!("{twice} is changed twice in one commit")));
+    }
+    Ok(())
+}
+
+/// What a change is about.
+fn touches(change: &ResourceChange) -> String {
+    match change {
+        ResourceChange::HostPut(host) => format!("host {}", host.id),
+        ResourceChange::HostSetState { id, .. } | ResourceChange::HostProbed { id, .. } | ResourceChange::HostRemove(id) => {
+            format!("host {id}")
+        }
+        ResourceChange::DatastorePut(datastore) => format!("datastore {}", datastore.id),
+        ResourceChange::DatastoreRemove(id) => format!("datastore {id}"),
+        ResourceChange::ImagePut(image) => format!("image {}", image.id),
+        ResourceChange::ImageRemove(id) => format!("image {id}"),
+        ResourceChange::TokenPut(token) => format!("token {}", token.name),
+        ResourceChange::TokenRemove(name) => format!("token {name}"),
+        ResourceChange::DriverPut(driver) => format!("driver {}", driver.name),
+        ResourceChange::DriverRemove(name) => format!("driver {name}"),
+        ResourceChange::RulesBind(binding) => format!("rules of {}", binding.hypervisor),
+        ResourceChange::RulesUnbind(hypervisor) => format!("rules of {hypervisor}"),
+        ResourceChange::VmForget(id) => format!("VM {id}"),
+    }
+}

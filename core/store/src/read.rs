@@ -1,0 +1,24 @@
+//! Reading: one consistent view of the store, as of one commit.
+
+use crate::error::Fault;
+use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+
+/// A consistent view. Later commits do not change it; holding one for long keeps old pages on the disk.
+pub struct Reader {
+    pub(crate) txn: ReadTransaction,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, Fault> {
+        Ok(self.txn.open_table(table)?)
+    }
+}

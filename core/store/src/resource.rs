@@ -1,0 +1,129 @@
+//! Changes of what is no VM: judged here as a whole, written by the module of each table.
+
+use crate::batch::Batch;
+use crate::commit::{ResourceChange, ResourceKind, ResourceRefused};
+use crate::error::{Fault, ReadError};
+use ostler_model::{DatastoreId, State, VmId};
+use redb::ReadableTable;
+use std::collections::BTreeSet;
+
+/// What earlier changes of the same commit will have made, for those that build on them.
+#[derive(Default)]
+pub(crate) struct Ahead {
+    names: BTreeSet<(&'static str, String)>,
+    datastores: BTreeSet<DatastoreId>,
+}
+
+/// What judging a change gives.
+pub(crate) type Refusal = Result<Option<ResourceRefused>, ReadError>;
+
+/// There is no such thing.
+pub(crate) fn not_found(kind: ResourceKind, which: impl ToString) -> Refusal {
+    Ok(Some(ResourceRefused::NotFound { kind, which: which.to_string() }))
+}
+
+/// Something stands on it.
+pub(crate) fn in_use(kind: ResourceKind, which: impl ToString, by: impl Into<String>) -> Refusal {
+    Ok(Some(ResourceRefused::InUse { kind, which: which.to_string(), by: by.into() }))
+}
+
+impl Ahead {
+    /// Refuses a name that another row has, or that an earlier change of this commit takes.
+    pub(crate) fn name(&mut self, kind: ResourceKind, name: &str, owner: Option<u32>, id: u32) -> Refusal {
+        let fresh = self.names.insert((kind.into(), name.to_owned()));
+        if !fresh || owner.is_some_and(|owner| owner != id) {
+            return Ok(Some(ResourceRefused::NameTaken { kind, name: name.to_owned() }));
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn datastore(&self, id: DatastoreId) -> bool {
+        self.datastores.contains(&id)
+    }
+}
+
+impl Batch<'_> {
+    /// Whether one of the changes cannot be made. Writes nothing.
+    pub(crate) fn resources_refused(&mut self, changes: &[ResourceChange]) -> Refusal {
+        let mut ahead = Ahead::default();
+        for change in changes {
+            if let Some(refused) = self.resource_refused(change, &mut ahead)? {
+                return Ok(Some(refused));
+            }
+            if let ResourceChange::DatastorePut(datastore) = change {
+                ahead.datastores.insert(datastore.id);
+            }
+        }
+        Ok(None)
+    }
+
+    fn resource_refused(&mut self, change: &ResourceChange, ahead: &mut Ahead) -> Refusal {
+        match change {
+            ResourceChange::HostPut(host) => self.host_put_refused(host, ahead),
+            ResourceChange::HostSetState { id, .. } | ResourceChange::HostProbed { id, .. } => match self.host(*id)? {
+                Some(_) => Ok(None),
+                None => not_found(ResourceKind::Host, id),
+            },
+            ResourceChange::HostRemove(id) => self.host_remove_refused(*id),
+            ResourceChange::DatastorePut(datastore) => self.datastore_put_refused(datastore, ahead),
+            ResourceChange::DatastoreRemove(id) => self.datastore_remove_refused(*id),
+            ResourceChange::ImagePut(image) => self.image_put_refused(image, ahead),
+            ResourceChange::ImageRemove(id) => self.image_remove_refused(*id),
+            ResourceChange::TokenPut(token) => self.token_put_refused(token),
+            ResourceChange::TokenRemove(name) => self.token_remove_refused(name),
+            ResourceChange::DriverPut(_) | ResourceChange::RulesBind(_) => Ok(None),
+            ResourceChange::DriverRemove(name) => self.driver_remove_refused(name),
+            ResourceChange::RulesUnbind(hypervisor) => {
+                match self.cold()?.rules.get(hypervisor.as_str()).map_err(Fault::from)?.is_some() {
+                    true => Ok(None),
+                    false => not_found(ResourceKind::Rules, hypervisor),
+                }
+            }
+            ResourceChange::VmForget(id) => self.vm_forget_refused(*id),
+        }
+    }
+
+    fn vm_forget_refused(&self, id: VmId) -> Refusal {
+        match self.vm_summary(id)? {
+            None => not_found(ResourceKind::Vm, id),
+            Some(vm) if vm.state != State::Done => in_use(ResourceKind::Vm, id, format!("itself, it is {}", vm.state)),
+            Some(vm) if vm.active || !vm.images.is_empty() || vm.held.is_some() => {
+                in_use(ResourceKind::Vm, id, "a driver call that may be under way")
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Makes a change that was judged.
+    pub(crate) fn resource_apply(&mut self, change: &ResourceChange) -> Result<(), ReadError> {
+        match change {
+            ResourceChange::HostPut(host) => self.host_put(host),
+            ResourceChange::HostSetState { id, state } => match self.host(*id)? {
+                Some(host) => self.host_put(&ostler_model::Host { state: *state, ..host }),
+                None => Ok(()),
+            },
+            ResourceChange::HostProbed { id, total } => match self.host(*id)?.filter(|host| !host.total_is_fixed) {
+                Some(host) => self.host_put(&ostler_model::Host { total: *total, ..host }),
+                None => Ok(()),
+            },
+            ResourceChange::HostRemove(id) => self.host_remove(*id),
+            ResourceChange::DatastorePut(datastore) => self.datastore_put(datastore),
+            ResourceChange::DatastoreRemove(id) => self.datastore_remove(*id),
+            ResourceChange::ImagePut(image) => self.image_put(image),
+            ResourceChange::ImageRemove(id) => self.image_remove(*id),
+            ResourceChange::TokenPut(token) => self.token_put(token),
+            ResourceChange::TokenRemove(name) => self.token_remove(name),
+            ResourceChange::DriverPut(driver) => self.driver_put(driver),
+            ResourceChange::DriverRemove(name) => self.driver_remove(name),
+            ResourceChange::RulesBind(binding) => self.rules_bind(binding),
+            ResourceChange::RulesUnbind(hypervisor) => self.rules_unbind(hypervisor),
+            ResourceChange::VmForget(id) => match self.vm_summary(*id)? {
+                Some(vm) => {
+                    self.vm_remove(&vm)?;
+                    Ok(self.operation_forget(id.0)?)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+}

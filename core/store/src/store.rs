@@ -1,0 +1,297 @@
+//! The handle that everybody holds.
+
+use crate::batch::{Limits, Tail};
+use crate::commit::{Commit, Committed};
+use crate::error::{CommitError, Fault, OpenError, ReadError};
+use crate::event::EVENTS_KEPT;
+use crate::meta::Ids;
+use crate::migrate;
+use crate::operation::OPERATIONS_KEPT;
+use crate::prepare::Prepared;
+use crate::read::Reader;
+use crate::writer::{Message, QUEUE_MAX, Writer};
+use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Memory the database may use for its pages; the whole daemon is to stay below 200 MiB with 10,000 VMs.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A deliberate fault, by which tests prove that they would notice a real one. Nothing but tests sets it.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// A record is committed first, and what goes with it in a second transaction.
+    SplitCommit,
+    /// Commits are answered before they are on the disk.
+    NoSync,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Memory for the database's pages.
+    pub cache_bytes: usize,
+    /// Events kept at least; see [`EVENTS_KEPT`].
+    pub events_kept: u64,
+    /// Ended operations kept for each VM; see [`OPERATIONS_KEPT`].
+    pub operations_kept: usize,
+    /// The id of a store that is new; chosen at random if none. A simulation that must repeat gives one.
+    pub store_id: Option<StoreId>,
+    #[doc(hidden)]
+    pub sabotage: Sabotage,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES,
+            events_kept: EVENTS_KEPT,
+            operations_kept: OPERATIONS_KEPT,
+            store_id: None,
+            sabotage: Sabotage::None,
+        }
+    }
+}
+
+/// Whether the store takes commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Writable,
+    /// A commit failed; nothing is written until the daemon is started again.
+    ReadOnly {
+        /// What failed.
+        why: String,
+    },
+}
+
+/// What the handle and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) feed: watch::Sender<EventSeq>,
+    read_only: OnceLock<String>,
+}
+
+impl Shared {
+    /// Turns read-only. The first reason stays.
+    pub(crate) fn fail(&self, why: String) {
+        let _ = self.read_only.set(why);
+    }
+
+    pub(crate) fn why_read_only(&self) -> Option<String> {
+        self.read_only.get().cloned()
+    }
+}
+
+struct Inner {
+    id: StoreId,
+    ids: Ids,
+    db: Arc<Database>,
+    shared: Arc<Shared>,
+    /// Taken at the end, so that the writer sees the queue closed.
+    queue: Option<mpsc::Sender<Message>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Inner {
+    /// Waits for the commits that are queued. After this the file is free.
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so in its last words.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The store. Cheap to clone; the last one that goes closes the file.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("id", &self.inner.id).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the writer from taking anything while it lives, so that tests make a batch of what they want.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct HoldGuard {
+    _other_half: std::sync::mpsc::Sender<()>,
+}
+
+impl Store {
+    /// Opens the store in this file; makes it if there is none, readable for its owner only. Older schemas are migrated.
+    ///
+    /// # Errors
+    /// When it is in use, too new, not a store, or the disk fails.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let file_error = |source| OpenError::File { path: path.to_owned(), source };
+        prepare_file(path).map_err(file_error)?;
+        let opened = Builder::new().set_cache_size(options.cache_bytes).create(path);
+        let db = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
+            other => OpenError::Storage { source: other.into() },
+        })?;
+        Self::start(db, options)
+    }
+
+    /// Opens a store that rests on something other than a file.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
+        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend);
+        Self::start(opened.map_err(Fault::from)?, options)
+    }
+
+    fn start(db: Database, options: Options) -> Result<Self, OpenError> {
+        let (id, tail) = migrate::at_open(&db, options.store_id)?;
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let db = Arc::new(db);
+        let shared = Arc::new(Shared { feed: watch::Sender::new(EventSeq(tail.last)), read_only: OnceLock::new() });
+        let writer = Writer {
+            db: Arc::clone(&db),
+            queue: receiver,
+            shared: Arc::clone(&shared),
+            tail,
+            limits: Limits { events_kept: options.events_kept, operations_kept: options.operations_kept },
+            sabotage: options.sabotage,
+        };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        let writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
+        let Tail { marks, .. } = tail;
+        Ok(Self { inner: Arc::new(Inner { id, ids: Ids::after(marks), db, shared, queue: Some(queue), writer }) })
+    }
+
+    /// The store's id: made once, stamped into every domain.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.id
+    }
+
+    /// An id for a new VM. Never one that a row ever had.
+    #[must_use]
+    pub fn next_vm_id(&self) -> VmId {
+        VmId(Ids::wide(&self.inner.ids.vm))
+    }
+
+    /// An id for a new operation.
+    #[must_use]
+    pub fn next_operation_id(&self) -> OperationId {
+        OperationId(Ids::wide(&self.inner.ids.operation))
+    }
+
+    /// An id for a new host. Never that of the front end.
+    #[must_use]
+    pub fn next_host_id(&self) -> HostId {
+        HostId(Ids::narrow(&self.inner.ids.host))
+    }
+
+    /// An id for a new datastore.
+    #[must_use]
+    pub fn next_datastore_id(&self) -> DatastoreId {
+        DatastoreId(Ids::narrow(&self.inner.ids.datastore))
+    }
+
+    /// An id for a new image.
+    #[must_use]
+    pub fn next_image_id(&self) -> ImageId {
+        ImageId(Ids::narrow(&self.inner.ids.image))
+    }
+
+    /// Commits, and returns when it is durable. Waits while the queue is full. A commit whose waiter goes away once it is queued
+    /// is carried out all the same.
+    ///
+    /// # Errors
+    /// When the store is read-only or turns so, or the commit makes no sense. What the rows as they are do not allow is no error
+    /// but an answer: see [`Committed`].
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if let Some(why) = self.inner.shared.why_read_only() {
+            return Err(CommitError::ReadOnly { why });
+        }
+        let prepared = Box::new(Prepared::new(commit)?);
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Commit(prepared, answer)).await?;
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    async fn send(&self, message: Message) -> Result<(), CommitError> {
+        let queue = self.inner.queue.as_ref().ok_or(CommitError::Closed)?;
+        queue.send(message).await.map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> CommitError {
+        match self.inner.shared.why_read_only() {
+            Some(why) => CommitError::ReadOnly { why },
+            None => CommitError::Closed,
+        }
+    }
+
+    #[doc(hidden)]
+    pub async fn hold(&self) -> Result<HoldGuard, CommitError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.send(Message::Hold(receiver)).await?;
+        Ok(HoldGuard { _other_half: sender })
+    }
+
+    /// A consistent view of everything that is committed now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn read(&self) -> Result<Reader, ReadError> {
+        let txn = self.inner.db.begin_read().map_err(Fault::from)?;
+        Ok(Reader { txn })
+    }
+
+    /// The number of the last event, told after its commit is durable. Read events with [`Reader::events_after`].
+    #[must_use]
+    pub fn feed(&self) -> watch::Receiver<EventSeq> {
+        self.inner.shared.feed.subscribe()
+    }
+
+    /// Whether commits are taken, and if not, why.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self.inner.shared.why_read_only() {
+            None => Health::Writable,
+            Some(why) => Health::ReadOnly { why },
+        }
+    }
+
+    /// Proves that the books add up: every index, book, timer and outbox row against the records. Empty if all is well. Reads
+    /// everything; for tests, `ostler admin check` and after a restore.
+    ///
+    /// # Errors
+    /// When the store or a row cannot be read.
+    pub fn check(&self) -> Result<Vec<String>, ReadError> {
+        self.read()?.check()
+    }
+}
+
+/// Makes the file, if there is none, such that nobody else can read it: it holds hashes of tokens and VMs' user data.
+pub(crate) fn prepare_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => sync_parent(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new name in a directory durable.
+pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(parent)?.sync_all()
+}

@@ -1,0 +1,118 @@
+//! The short form of a VM: what lists show, and everything that indexes and books are derived from.
+//!
+//! A commit reads the summary instead of the record it replaces: one small row tells which index rows to take away.
+
+use crate::row::Row;
+use ostler_model::{
+    Capacity, DatastoreId, HostId, ImageId, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId, VmName, VmRecord,
+    VmUuid,
+};
+use serde::{Deserialize, Serialize};
+
+/// A line of a list of VMs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSummary {
+    /// Its id.
+    pub id: VmId,
+    /// As hypervisors know it.
+    pub uuid: VmUuid,
+    /// Its name.
+    pub name: VmName,
+    /// Who it belongs to.
+    pub owner: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its version.
+    pub version: Version,
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// The host it has its place on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Thousandths of a physical CPU.
+    pub cpu_milli: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// The operation that holds its slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationBrief>,
+    /// Whether an operation holds its slot or a driver call may still be under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub active: bool,
+    /// When a decision is due even if nothing happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// What it holds of which host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<(HostId, Capacity)>,
+    /// The images it holds, one entry a disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageId>,
+    /// Its system datastore, until it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<DatastoreId>,
+}
+
+/// The operation that holds a VM's slot, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationBrief {
+    /// Its id.
+    pub id: OperationId,
+    /// What was asked.
+    pub verb: Verb,
+    /// The step in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepKind>,
+}
+
+impl Row for VmSummary {
+    const TABLE: &'static str = "vm_summary";
+}
+
+impl From<&VmRecord> for VmSummary {
+    fn from(record: &VmRecord) -> Self {
+        Self {
+            id: record.id,
+            uuid: record.uuid,
+            name: record.spec.name.clone(),
+            owner: record.owner.clone(),
+            created: record.created,
+            version: record.version,
+            state: record.state,
+            since: record.since,
+            reason: record.reason,
+            host: record.placement.as_ref().map(|place| place.host),
+            vcpus: record.spec.vcpus,
+            cpu_milli: record.spec.cpu_milli,
+            memory_mib: record.spec.memory_mib,
+            operation: record.operation.as_ref().map(|active| OperationBrief {
+                id: active.id,
+                verb: active.verb,
+                step: active.kind(),
+            }),
+            active: record.operation.is_some() || !record.open.is_empty(),
+            due: record.next_due(),
+            held: record.held(),
+            images: record.images_held().collect(),
+            datastore: record.storage.as_ref().filter(|_| record.state != State::Done).map(|storage| storage.datastore),
+        }
+    }
+}
+
+impl VmSummary {
+    /// The name of its state as it stands in keys.
+    pub(crate) fn state_key(&self) -> &'static str {
+        self.state.into()
+    }
+
+    /// Whether plain lists show it.
+    pub(crate) fn live(&self) -> bool {
+        self.state != State::Done
+    }
+}

@@ -1,0 +1,136 @@
+//! Every table of the store, by name and type; what each holds is told by the tree in the crate's documentation.
+//!
+//! Tables that most commits touch are *hot* and opened once a batch; the others are *cold* and opened only by a batch that
+//! changes a resource, because opening a table costs about as much as writing a row.
+
+use crate::error::Fault;
+use redb::{Key, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
+
+/// Bytes of a row in its envelope.
+pub(crate) type Bytes = &'static [u8];
+/// VM UUID, operation, step, item.
+pub(crate) type OutboxKey = (u128, u64, u64, &'static str);
+/// Who, route, key.
+pub(crate) type IdempotencyKey = (&'static str, &'static str, &'static str);
+/// When, who, route, key.
+pub(crate) type IdempotencyAge = (u64, &'static str, &'static str, &'static str);
+
+macro_rules! tables {
+    (
+        hot { $($hot_def:ident $hot:ident: $hot_key:ty => $hot_value:ty;)* }
+        cold { $($cold_def:ident $cold:ident: $cold_key:ty => $cold_value:ty;)* }
+    ) => {
+        $(pub(crate) const $hot_def: TableDefinition<'static, $hot_key, $hot_value> = TableDefinition::new(stringify!($hot));)*
+        $(pub(crate) const $cold_def: TableDefinition<'static, $cold_key, $cold_value> = TableDefinition::new(stringify!($cold));)*
+
+        /// The tables that most commits touch.
+        pub(crate) struct Hot<'txn> {
+            $(pub(crate) $hot: Table<'txn, $hot_key, $hot_value>,)*
+        }
+
+        impl<'txn> Hot<'txn> {
+            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, Fault> {
+                Ok(Self { $($hot: txn.open_table($hot_def)?,)* })
+            }
+        }
+
+        /// The tables of resources.
+        pub(crate) struct Cold<'txn> {
+            $(pub(crate) $cold: Table<'txn, $cold_key, $cold_value>,)*
+        }
+
+        impl<'txn> Cold<'txn> {
+            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, Fault> {
+                Ok(Self { $($cold: txn.open_table($cold_def)?,)* })
+            }
+        }
+
+        /// Names of all tables.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($hot),)* $(stringify!($cold),)*];
+
+        /// Copies every row of every table.
+        pub(crate) fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, Fault> {
+            let mut rows = 0;
+            $(rows += copy(from, to, $hot_def)?;)*
+            $(rows += copy(from, to, $cold_def)?;)*
+            Ok(rows)
+        }
+
+        /// Shows every row of every table to `see`: table, key as text, value as kept.
+        pub(crate) fn walk(from: &ReadTransaction, mut see: impl FnMut(&'static str, String, &[u8])) -> Result<(), Fault> {
+            $(walk_one(from, $hot_def, stringify!($hot), &mut see)?;)*
+            $(walk_one(from, $cold_def, stringify!($cold), &mut see)?;)*
+            Ok(())
+        }
+    };
+}
+
+tables! {
+    hot {
+        META meta: &'static str => Bytes;
+        VM vm: u64 => Bytes;
+        VM_SUMMARY vm_summary: u64 => Bytes;
+        VM_BY_NAME vm_by_name: (&'static str, u64) => ();
+        VM_BY_UUID vm_by_uuid: u128 => u64;
+        VM_BY_STATE vm_by_state: (&'static str, u64) => ();
+        VM_BY_OWNER vm_by_owner: (&'static str, u64) => ();
+        VM_BY_HOST vm_by_host: (u32, u64) => ();
+        VM_BY_DATASTORE vm_by_datastore: (u32, u64) => ();
+        VM_LIVE vm_live: u64 => ();
+        VM_ACTIVE vm_active: u64 => ();
+        STATE_COUNT state_count: &'static str => u64;
+        HOST_USAGE host_usage: u32 => (u64, u64, u64);
+        IMAGE_HOLD image_hold: u32 => u64;
+        TIMER timer: (u64, u64) => ();
+        OPERATION operation: u64 => Bytes;
+        OPERATION_BY_VM operation_by_vm: (u64, u64) => bool;
+        OUTBOX outbox: OutboxKey => Bytes;
+        EVENT event: u64 => Bytes;
+        IDEMPOTENCY idempotency: IdempotencyKey => Bytes;
+        IDEMPOTENCY_BY_AGE idempotency_by_age: IdempotencyAge => ();
+        HOST host: u32 => Bytes;
+        DATASTORE datastore: u32 => Bytes;
+        IMAGE image: u32 => Bytes;
+    }
+    cold {
+        HOST_BY_NAME host_by_name: &'static str => u32;
+        DATASTORE_BY_NAME datastore_by_name: &'static str => u32;
+        IMAGE_BY_NAME image_by_name: &'static str => u32;
+        IMAGE_BY_DATASTORE image_by_datastore: (u32, u32) => ();
+        TOKEN token: &'static str => Bytes;
+        TOKEN_BY_HASH token_by_hash: &'static str => &'static str;
+        DRIVER driver: &'static str => Bytes;
+        RULES rules: &'static str => Bytes;
+    }
+}
+
+fn copy<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<u64, Fault> {
+    let source = from.open_table(table)?;
+    let mut target = to.open_table(table)?;
+    let mut rows = 0;
+    for row in ReadableTable::iter(&source)? {
+        let (key, value) = row?;
+        target.insert(key.value(), value.value())?;
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+fn walk_one<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    table: TableDefinition<'static, K, V>,
+    name: &'static str,
+    see: &mut impl FnMut(&'static str, String, &[u8]),
+) -> Result<(), Fault> {
+    let source = from.open_table(table)?;
+    for row in ReadableTable::iter(&source)? {
+        let (key, value) = row?;
+        let value = value.value();
+        see(name, format!("{:?}", key.value()), V::as_bytes(&value).as_ref());
+    }
+    Ok(())
+}

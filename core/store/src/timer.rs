@@ -1,0 +1,23 @@
+//! Durable timers: when each VM is due, from its record. Written with the indexes of `vm`.
+
+use crate::error::{Fault, ReadError};
+use crate::read::Reader;
+use crate::tables::TIMER;
+use ostler_model::{Timestamp, VmId};
+use redb::ReadableTable;
+
+impl Reader {
+    /// All timers, the earliest first. At most one a VM; read at start.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn timers_all(&self) -> Result<Vec<(Timestamp, VmId)>, ReadError> {
+        let table = self.table(TIMER)?;
+        let mut found = Vec::new();
+        for row in ReadableTable::iter(&table).map_err(Fault::from)? {
+            let (due, vm) = row.map_err(Fault::from)?.0.value();
+            found.push((Timestamp(due), VmId(vm)));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,227 @@
+//! VMs: the record, its summary, and the indexes that follow both.
+
+use crate::batch::Batch;
+use crate::commit::{ResourceKind, ResourceRefused};
+use crate::error::{Fault, ReadError};
+use crate::prepare::PreparedVm;
+use crate::read::Reader;
+use crate::row;
+use crate::summary::VmSummary;
+use crate::tables::{VM, VM_ACTIVE, VM_BY_NAME, VM_BY_UUID, VM_SUMMARY};
+use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, VmId, VmName, VmRecord, VmUuid};
+use redb::ReadableTable;
+
+/// Most VMs told for one name: enough to say that it is ambiguous and to list candidates.
+pub const SAME_NAME_MAX: usize = 100;
+
+impl Batch<'_> {
+    /// The summary of a VM as this batch sees it.
+    pub(crate) fn vm_summary(&self, id: VmId) -> Result<Option<VmSummary>, ReadError> {
+        let kept = self.hot.vm_summary.get(id.0).map_err(Fault::from)?;
+        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+    }
+
+    /// Whether a claim does not hold, and why.
+    pub(crate) fn claim_refused(
+        &mut self,
+        claim: &Claim,
+        vm: Option<&PreparedVm>,
+        old: Option<&VmSummary>,
+    ) -> Result<Option<ClaimRefused>, ReadError> {
+        let refused = |detail: String| Ok(Some(ClaimRefused { claim: claim.clone(), detail }));
+        match claim {
+            Claim::Capacity { host: id, enforce } => {
+                let Some(host) = self.host(*id)? else { return refused(format!("there is no host {id}")) };
+                // A draining host keeps what it has.
+                let stays = old.and_then(|old| old.held).is_some_and(|(at, _)| at == *id);
+                if !(host.state == HostState::On || stays && host.state == HostState::Draining) {
+                    return refused(format!("host {} is {} and takes no VMs", host.name, host.state));
+                }
+                let Some(vm) = vm.filter(|_| *enforce) else { return Ok(None) };
+                let mut taken = self.usage(id.0)?.held;
+                if let Some((_, own)) = old.and_then(|old| old.held).filter(|(at, _)| at == id) {
+                    taken = taken.minus(own).unwrap_or_default();
+                }
+                if taken.plus(vm.capacity).fits(host.total) {
+                    return Ok(None);
+                }
+                refused(format!(
+                    "host {} is full: {} of {} CPU thousandths and {} of {} MiB are taken, {} and {} are asked",
+                    host.name,
+                    taken.cpu_milli,
+                    host.total.cpu_milli,
+                    taken.memory_mib,
+                    host.total.memory_mib,
+                    vm.capacity.cpu_milli,
+                    vm.capacity.memory_mib
+                ))
+            }
+            Claim::Image { image: id } => match self.image(*id)? {
+                None => refused(format!("there is no image {id}")),
+                Some(image) if image.state != ImageState::Ready => refused(format!("image {} is {}", image.name, image.state)),
+                Some(_) => Ok(None),
+            },
+        }
+    }
+
+    /// Whether a record would stand on something that is not there.
+    pub(crate) fn vm_refused(&self, new: &VmSummary, old: Option<&VmSummary>) -> Result<Option<ResourceRefused>, ReadError> {
+        let missing = |kind, which: String| Ok(Some(ResourceRefused::NotFound { kind, which }));
+        let uuid_old = old.map(|vm| vm.uuid);
+        if uuid_old != Some(new.uuid)
+            && let Some(other) = self.hot.vm_by_uuid.get(new.uuid.0.as_u128()).map_err(Fault::from)?
+            && other.value() != new.id.0
+        {
+            return Ok(Some(ResourceRefused::UuidTaken { vm: new.id, other: VmId(other.value()) }));
+        }
+        if let Some(host) = new.host.filter(|host| old.and_then(|vm| vm.host) != Some(*host))
+            && self.hot.host.get(host.0).map_err(Fault::from)?.is_none()
+        {
+            return missing(ResourceKind::Host, host.to_string());
+        }
+        if let Some(datastore) = new.datastore.filter(|datastore| old.and_then(|vm| vm.datastore) != Some(*datastore))
+            && self.hot.datastore.get(datastore.0).map_err(Fault::from)?.is_none()
+        {
+            return missing(ResourceKind::Datastore, datastore.to_string());
+        }
+        for image in new.images.iter().filter(|image| !old.is_some_and(|vm| vm.images.contains(image))) {
+            if self.hot.image.get(image.0).map_err(Fault::from)?.is_none() {
+                return missing(ResourceKind::Image, image.to_string());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a record with everything that follows from it.
+    pub(crate) fn vm_put(&mut self, vm: &PreparedVm, old: Option<&VmSummary>) -> Result<(), Fault> {
+        let id = vm.summary.id.0;
+        self.hot.vm.insert(id, vm.row.as_slice())?;
+        self.hot.vm_summary.insert(id, vm.summary_row.as_slice())?;
+        self.vm_index(id, old, Some(&vm.summary))?;
+        self.books_enter(old, Some(&vm.summary))
+    }
+
+    /// Takes a record away with everything that follows from it.
+    pub(crate) fn vm_remove(&mut self, old: &VmSummary) -> Result<(), Fault> {
+        let id = old.id.0;
+        self.hot.vm.remove(id)?;
+        self.hot.vm_summary.remove(id)?;
+        self.vm_index(id, Some(old), None)?;
+        self.books_enter(Some(old), None)
+    }
+
+    /// Moves the index rows of one VM from what it was to what it is. Rows that stay as they are are not touched.
+    pub(crate) fn vm_index(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
+        let hot = &mut self.hot;
+        /// Replaces `(key, VM)` where the key changed.
+        macro_rules! moved {
+            ($table:ident, $key:expr) => {
+                let (before, after) = (old.and_then($key), new.and_then($key));
+                if before != after {
+                    if let Some(key) = before {
+                        hot.$table.remove((key, id))?;
+                    }
+                    if let Some(key) = after {
+                        hot.$table.insert((key, id), ())?;
+                    }
+                }
+            };
+        }
+        /// Keeps the VM in a set while the test holds.
+        macro_rules! member {
+            ($table:ident, $test:expr) => {
+                match (old.is_some_and($test), new.is_some_and($test)) {
+                    (false, true) => drop(hot.$table.insert(id, ())?),
+                    (true, false) => drop(hot.$table.remove(id)?),
+                    (true, true) | (false, false) => {}
+                }
+            };
+        }
+        moved!(vm_by_name, |vm: &VmSummary| Some(vm.name.as_str()));
+        moved!(vm_by_owner, |vm: &VmSummary| Some(vm.owner.as_str()));
+        moved!(vm_by_state, |vm: &VmSummary| Some(vm.state_key()));
+        moved!(vm_by_host, |vm: &VmSummary| vm.host.map(|host| host.0));
+        moved!(vm_by_datastore, |vm: &VmSummary| vm.datastore.map(|datastore| datastore.0));
+        moved!(timer, |vm: &VmSummary| vm.due.map(|due| due.0));
+        member!(vm_live, VmSummary::live);
+        member!(vm_active, |vm: &VmSummary| vm.active);
+        let (before, after) = (old.map(|vm| vm.uuid.0.as_u128()), new.map(|vm| vm.uuid.0.as_u128()));
+        if before != after {
+            if let Some(uuid) = before {
+                hot.vm_by_uuid.remove(uuid)?;
+            }
+            if let Some(uuid) = after {
+                hot.vm_by_uuid.insert(uuid, id)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// The record of a VM.
+    ///
+    /// # Errors
+    /// When the store or the row cannot be read.
+    pub fn vm(&self, id: VmId) -> Result<Option<VmRecord>, ReadError> {
+        let kept = self.table(VM)?.get(id.0).map_err(Fault::from)?;
+        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+    }
+
+    /// The short form of a VM.
+    ///
+    /// # Errors
+    /// When the store or the row cannot be read.
+    pub fn vm_summary(&self, id: VmId) -> Result<Option<VmSummary>, ReadError> {
+        let kept = self.table(VM_SUMMARY)?.get(id.0).map_err(Fault::from)?;
+        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+    }
+
+    /// The id of the VM that hypervisors know by this UUID.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vm_by_uuid(&self, uuid: VmUuid) -> Result<Option<VmId>, ReadError> {
+        Ok(self.table(VM_BY_UUID)?.get(uuid.0.as_u128()).map_err(Fault::from)?.map(|id| VmId(id.value())))
+    }
+
+    /// VMs of this name, those that are done included, lowest id first; at most [`SAME_NAME_MAX`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vms_by_name(&self, name: &VmName) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(VM_BY_NAME)?;
+        let rows = table.range((name.as_str(), 0)..=(name.as_str(), u64::MAX)).map_err(Fault::from)?;
+        let mut found = Vec::new();
+        for row in rows.take(SAME_NAME_MAX) {
+            found.push(VmId(row.map_err(Fault::from)?.0.value().1));
+        }
+        Ok(found)
+    }
+
+    /// VMs with an operation in hand or a driver call that may be under way: what is looked at after a restart.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn active_vms(&self) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(VM_ACTIVE)?;
+        let mut found = Vec::new();
+        for row in ReadableTable::iter(&table).map_err(Fault::from)? {
+            found.push(VmId(row.map_err(Fault::from)?.0.value()));
+        }
+        Ok(found)
+    }
+
+    /// The VMs that have their place on a host, lowest id first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vms_on_host(&self, host: HostId) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(crate::tables::VM_BY_HOST)?;
+        let mut found = Vec::new();
+        for row in table.range((host.0, 0)..=(host.0, u64::MAX)).map_err(Fault::from)? {
+            found.push(VmId(row.map_err(Fault::from)?.0.value().1));
+        }
+        Ok(found)
+    }
+}

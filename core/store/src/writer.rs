@@ -1,0 +1,183 @@
+//! The one writer: takes what has queued up, commits it in one transaction, then answers each.
+//!
+//! ```text
+//!   commit() ──> bounded queue ──> writer thread: begin > judge, apply > judge, apply > ... > commit (one fsync)
+//!      ^                                                                                        │
+//!      └──────────────── answers, after the feed was advanced <─────────────────────────────────┘
+//! ```
+//!
+//! Throughput grows with load while latency stays about one fsync: what arrives during a commit is the next batch.
+
+use crate::batch::{Batch, Limits, Tail, Verdict};
+use crate::commit::Committed;
+use crate::error::{CommitError, Fault, ReadError};
+use crate::prepare::Prepared;
+use crate::store::{Sabotage, Shared};
+use ostler_model::EventSeq;
+use redb::{Database, Durability};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most commits in one transaction: beyond this, a longer batch no longer pays for its fsync but delays its first waiter.
+pub const BATCH_MAX: usize = 512;
+/// Most commits that wait in the queue; two batches keep the writer busy, more would only hide that it is overloaded.
+pub const QUEUE_MAX: usize = 1024;
+
+type Answer = Result<Committed, CommitError>;
+
+/// What the writer is told.
+pub(crate) enum Message {
+    /// Commit this.
+    Commit(Box<Prepared>, oneshot::Sender<Answer>),
+    /// Take nothing until the sender's other half is dropped: tests make batches by it.
+    Hold(std::sync::mpsc::Receiver<()>),
+}
+
+pub(crate) struct Writer {
+    pub(crate) db: Arc<Database>,
+    pub(crate) queue: mpsc::Receiver<Message>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tail: Tail,
+    pub(crate) limits: Limits,
+    pub(crate) sabotage: Sabotage,
+}
+
+/// Says why nothing is written any more, should the thread ever unwind.
+struct LastWords(Arc<Shared>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the writer thread panicked".to_owned());
+        }
+    }
+}
+
+impl Writer {
+    /// Runs until every [`crate::Store`] is gone and the queue is empty.
+    pub(crate) fn run(mut self) {
+        let _last_words = LastWords(Arc::clone(&self.shared));
+        let mut jobs = Vec::with_capacity(BATCH_MAX);
+        while let Some(message) = self.queue.blocking_recv() {
+            let mut hold = self.take(message, &mut jobs);
+            while hold.is_none() && jobs.len() < BATCH_MAX {
+                match self.queue.try_recv() {
+                    Ok(message) => hold = self.take(message, &mut jobs),
+                    Err(_) => break,
+                }
+            }
+            if !jobs.is_empty() {
+                self.serve(std::mem::take(&mut jobs));
+            }
+            if let Some(hold) = hold {
+                // Ends when the other half is dropped; nothing is ever sent.
+                let _ = hold.recv();
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        message: Message,
+        jobs: &mut Vec<(Box<Prepared>, oneshot::Sender<Answer>)>,
+    ) -> Option<std::sync::mpsc::Receiver<()>> {
+        match message {
+            Message::Commit(commit, answer) => {
+                jobs.push((commit, answer));
+                None
+            }
+            Message::Hold(hold) => Some(hold),
+        }
+    }
+
+    /// Commits a batch and answers. A waiter that is gone does not matter: its commit holds all the same.
+    fn serve(&mut self, jobs: Vec<(Box<Prepared>, oneshot::Sender<Answer>)>) {
+        let (commits, waiters): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        if let Some(why) = self.shared.why_read_only() {
+            for waiter in waiters {
+                let _ = waiter.send(Err(CommitError::ReadOnly { why: why.clone() }));
+            }
+            return;
+        }
+        let done = match self.sabotage {
+            Sabotage::SplitCommit => self.split(commits),
+            Sabotage::None | Sabotage::NoSync => self.batch(&commits),
+        };
+        match done {
+            Ok(answers) => {
+                self.shared.feed.send_replace(EventSeq(self.tail.last));
+                for (waiter, answer) in waiters.into_iter().zip(answers) {
+                    let _ = waiter.send(answer);
+                }
+            }
+            Err(error) => {
+                let source = Arc::new(error);
+                tracing::error!(error = %Chain(&source), "a commit failed: the store is read-only from now on");
+                self.shared.fail(Chain(&source).to_string());
+                for waiter in waiters {
+                    let _ = waiter.send(Err(CommitError::Failed { source: Arc::clone(&source) }));
+                }
+            }
+        }
+    }
+
+    /// One transaction for all of them.
+    fn batch(&mut self, commits: &[Box<Prepared>]) -> Result<Vec<Answer>, ReadError> {
+        let mut txn = self.db.begin_write().map_err(Fault::from)?;
+        let durability = if self.sabotage == Sabotage::NoSync { Durability::None } else { Durability::Immediate };
+        txn.set_durability(durability).map_err(Fault::from)?;
+        let mut batch = Batch::open(&txn, self.tail, self.limits)?;
+        let mut answers = Vec::with_capacity(commits.len());
+        for commit in commits {
+            answers.push(match batch.judge(commit) {
+                Ok(Verdict::Go(old)) => Ok(batch.apply(commit, old.as_ref())?),
+                Ok(Verdict::No(why)) => Ok(why),
+                Err(ReadError::Row(source)) => Err(CommitError::Row { source: Arc::new(source) }),
+                Err(error @ ReadError::Storage { .. }) => return Err(error),
+            });
+        }
+        let changed = answers.iter().any(|answer| matches!(answer, Ok(Committed::Applied { .. })));
+        let tail = batch.finish()?;
+        if changed {
+            txn.commit().map_err(Fault::from)?;
+            self.tail = tail;
+        } else {
+            txn.abort().map_err(Fault::from)?;
+        }
+        Ok(answers)
+    }
+
+    /// The fault that the crash test must find: a record and what goes with it in two transactions.
+    fn split(&mut self, commits: Vec<Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
+        let mut answers = Vec::new();
+        for mut commit in commits {
+            let first = Prepared {
+                vm: commit.vm.take(),
+                claims: std::mem::take(&mut commit.claims),
+                idempotency: commit.idempotency.take(),
+                ..Prepared::default()
+            };
+            let mut answer = self.batch(&[Box::new(first)])?;
+            if matches!(answer.first(), Some(Ok(Committed::Applied { .. }))) {
+                answer = self.batch(&[commit])?;
+            }
+            answers.append(&mut answer);
+        }
+        Ok(answers)
+    }
+}
+
+/// An error with its causes, in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
