@@ -1,1 +1,45 @@
-//! ostler-libvirt.
+//! KVM through libvirt: the built-in hypervisor driver, and the only crate that names libvirt.
+//!
+//! ```text
+//! kvm        the trait: picks the link of a site, the lock of a domain, and the deed
+//! link       one libvirt daemon: two connections, their lanes of threads, reconnecting, the feed of changes
+//! lanes      bounded threads; a daemon that hangs fills its own lanes only
+//! locks      one mutating call a domain at a time; remembers calls whose caller has gone
+//! deeds      what each call does, in blocking code: look, compare generations, act, look again
+//! look       what is there: state, reason and stamp of domains
+//! stamp      what we write into a domain's metadata
+//! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
+//! host       capacity, and whether guests run under KVM or are emulated
+//! failure    libvirt's errors as the engine's, one table
+//! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate
+//! ```
+//!
+//! **Why two connections.** libvirtd serves at most five calls of one connection at once (`max_client_requests`) and stops
+//! reading from it, keepalive answers included, when they are all at work. Calls that change a domain have one connection and
+//! four lanes; looking, and `destroy`, have the other. So four saves under way hold up neither a look nor a destroy.
+//!
+//! **The reboot trap.** libvirt's ACPI reboot is a press of the power button whose "off" it turns into a reset. A guest that
+//! ignores the press leaves that promise standing: when it switches itself off later, libvirt restarts it, once. libvirt takes
+//! the promise back when the button is pressed by a shutdown, and at a reset; so our own power-off and reset are never
+//! affected. No call exists that only takes it back. What remains is a guest that ignores a reboot and later switches itself
+//! off: it comes up again, and the next time it stays off.
+
+mod deeds;
+mod failure;
+mod feed;
+mod host;
+mod image;
+mod kvm;
+mod lanes;
+mod link;
+mod locks;
+mod look;
+mod options;
+mod raw;
+mod stamp;
+mod stats;
+mod tree;
+mod xml;
+
+pub use kvm::Kvm;
+pub use options::KvmOptions;

@@ -1,0 +1,254 @@
+//! libvirt's errors as the engine's: what to do next. The texts are kept for people and decide nothing.
+
+use ostler_model::{DriverError, ErrorKind};
+use virt::error::{Error, ErrorDomain, ErrorNumber};
+
+/// What libvirt was doing for us when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum During {
+    /// A question, or a look before anything was changed.
+    Asking,
+    /// A change to a domain that is here already.
+    Acting,
+    /// A change that another host might manage: a start, a restore.
+    Placing,
+}
+
+/// What a code means, before the circumstances are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The connection is broken, or was never there.
+    Connection,
+    /// There is no such domain.
+    NoDomain,
+    /// It works at something else, or was too slow to begin.
+    Busy,
+    /// We may not.
+    Forbidden,
+    /// The request makes no sense to it.
+    Bad,
+    /// This host cannot do it.
+    Unable,
+    /// It tried, and it did not work.
+    Failed,
+    /// Not in this state.
+    Invalid,
+    /// It was told to stop.
+    Aborted,
+}
+
+/// The error for the engine. `alive`: whether the connection still is.
+pub(crate) fn driver_error(error: &Error, during: During, alive: bool) -> DriverError {
+    let meaning = if alive { meaning(error.code(), error.domain()) } else { Meaning::Connection };
+    let (kind, code) = decide(meaning, during);
+    DriverError::new(kind, code, error.message())
+}
+
+/// Whether libvirt says that there is no such domain.
+pub(crate) fn is_no_domain(error: &Error) -> bool {
+    error.code() == ErrorNumber::NoDomain
+}
+
+fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
+    use ErrorKind::{Cancelled, Gone, NotHere, Refused, Retry, Unknown};
+    match (meaning, during) {
+        (Meaning::Connection, During::Asking) => (Retry, "no-connection"),
+        // It was sent, and no answer came: it may have happened.
+        (Meaning::Connection, During::Acting | During::Placing) => (Unknown, "lost-connection"),
+        (Meaning::NoDomain, _) => (Gone, "no-domain"),
+        (Meaning::Busy, _) => (Retry, "busy"),
+        (Meaning::Forbidden, _) => (Refused, "forbidden"),
+        (Meaning::Bad, _) => (Refused, "bad-request"),
+        (Meaning::Unable, During::Placing) => (NotHere, "unable"),
+        (Meaning::Unable, During::Asking | During::Acting) => (Refused, "unable"),
+        // A question that failed is no answer: nothing may be concluded.
+        (Meaning::Failed | Meaning::Invalid, During::Asking) => (Retry, "no-answer"),
+        (Meaning::Failed, During::Placing) => (NotHere, "failed"),
+        (Meaning::Failed, During::Acting) => (Refused, "failed"),
+        (Meaning::Invalid, During::Acting | During::Placing) => (Refused, "wrong-state"),
+        (Meaning::Aborted, _) => (Cancelled, "aborted"),
+    }
+}
+
+/// The one table. Exhaustive: a code that a later binding adds must be given its meaning here.
+#[allow(clippy::too_many_lines)]
+fn meaning(code: ErrorNumber, domain: ErrorDomain) -> Meaning {
+    use ErrorNumber as E;
+    match code {
+        // The client's side of the wire reports most of its troubles as internal or system errors; the server's own have
+        // another origin.
+        E::Ok | E::InternalError | E::SystemError | E::Last if is_wire(domain) => Meaning::Connection,
+        E::NoConnect
+        | E::InvalidConn
+        | E::UnknownHost
+        | E::Rpc
+        | E::GnutlsError
+        | E::Ssh
+        | E::Libssh
+        | E::NoServer
+        | E::NoClient
+        | E::HttpError
+        | E::NoHostname => Meaning::Connection,
+        E::NoDomain | E::InvalidDomain => Meaning::NoDomain,
+        E::OperationTimeout
+        | E::ResourceBusy
+        | E::BlockCopyActive
+        | E::AgentUnresponsive
+        | E::AgentUnsynced
+        | E::AgentCommandTimeout => Meaning::Busy,
+        E::OperationDenied | E::AccessDenied | E::AuthFailed | E::AuthCancelled | E::AuthUnavailable => Meaning::Forbidden,
+        E::InvalidArg
+        | E::XmlError
+        | E::XmlDetail
+        | E::XmlInvalidSchema
+        | E::DomExist
+        | E::InvalidMac
+        | E::ConfSyntax
+        | E::ParseFailed
+        | E::Overflow
+        | E::NoName
+        | E::NoOs
+        | E::OsType
+        | E::NoRoot
+        | E::NoSource
+        | E::NoTarget
+        | E::NoKernel
+        | E::NoDevice
+        | E::MultipleDomains => Meaning::Bad,
+        E::NoMemory
+        | E::NoSupport
+        | E::ConfigUnsupported
+        | E::ArgumentUnsupported
+        | E::OperationUnsupported
+        | E::CpuIncompatible
+        | E::DriverFull
+        | E::NoNetwork
+        | E::NoNetworkStart
+        | E::NoInterface
+        | E::NoInterfaceStart
+        | E::InvalidInterface
+        | E::MultipleInterfaces
+        | E::InvalidNetwork
+        | E::NoSecurityModel
+        | E::NoNwfilter
+        | E::NoNwfilterStart
+        | E::InvalidNwfilter
+        | E::InvalidNwfilterBinding
+        | E::NoNwfilterBinding
+        | E::NoStorage
+        | E::NoStoragePool
+        | E::NoStorageVolume
+        | E::NoNode
+        | E::NoNodeDevice
+        | E::NoSecret
+        | E::NoSecretStart
+        | E::NoNetworkPort
+        | E::DeviceMissing
+        | E::DbusService => Meaning::Unable,
+        E::OperationInvalid
+        | E::InvalidDomainSnapshot
+        | E::InvalidDomainCheckpoint
+        | E::NoDomainSnapshot
+        | E::NoDomainCheckpoint
+        | E::NoDomainBackup
+        | E::NoDomainMetadata
+        | E::NoNetworkMetadata => Meaning::Invalid,
+        E::OperationAborted => Meaning::Aborted,
+        E::Ok
+        | E::InternalError
+        | E::SystemError
+        | E::OperationFailed
+        | E::GetFailed
+        | E::PostFailed
+        | E::SExprSerial
+        | E::NoXen
+        | E::XenCall
+        | E::NoXenStore
+        | E::CallFailed
+        | E::OpenFailed
+        | E::ReadFailed
+        | E::WriteFailed
+        | E::NetworkExist
+        | E::InvalidStoragePool
+        | E::InvalidStorageVol
+        | E::InvalidNodeDevice
+        | E::BuildFirewall
+        | E::InvalidSecret
+        | E::MigratePersistFailed
+        | E::HookScriptFailed
+        | E::InvalidStream
+        | E::StorageProbeFailed
+        | E::StoragePoolBuilt
+        | E::SnapshotRevertRisky
+        | E::MigrateUnsafe
+        | E::StorageVolExist
+        | E::MigrateFinishOk
+        | E::InvalidNetworkPort
+        | E::NetworkPortExists
+        | E::CheckpointInconsistent
+        | E::AgentCommandFailed
+        | E::Last => Meaning::Failed,
+    }
+}
+
+/// Errors that the client library makes itself, about the wire.
+fn is_wire(domain: ErrorDomain) -> bool {
+    matches!(domain, ErrorDomain::Rpc | ErrorDomain::Remote | ErrorDomain::Ssh | ErrorDomain::Libssh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Meaning; 9] = [
+        Meaning::Connection,
+        Meaning::NoDomain,
+        Meaning::Busy,
+        Meaning::Forbidden,
+        Meaning::Bad,
+        Meaning::Unable,
+        Meaning::Failed,
+        Meaning::Invalid,
+        Meaning::Aborted,
+    ];
+
+    #[test]
+    fn a_question_never_ends_in_doubt_and_a_lost_change_always_does() {
+        for meaning in ALL {
+            let (kind, _) = decide(meaning, During::Asking);
+            assert_ne!(kind, ErrorKind::Unknown, "{meaning:?}");
+            assert_eq!(kind == ErrorKind::Gone, meaning == Meaning::NoDomain, "{meaning:?}");
+        }
+        for during in [During::Acting, During::Placing] {
+            assert_eq!(decide(Meaning::Connection, during), (ErrorKind::Unknown, "lost-connection"));
+        }
+        assert_eq!(decide(Meaning::Connection, During::Asking), (ErrorKind::Retry, "no-connection"));
+    }
+
+    #[test]
+    fn only_a_start_may_be_tried_elsewhere() {
+        for meaning in ALL {
+            for during in [During::Asking, During::Acting] {
+                assert_ne!(decide(meaning, during).0, ErrorKind::NotHere, "{meaning:?} {during:?}");
+            }
+        }
+        assert_eq!(decide(Meaning::Unable, During::Placing).0, ErrorKind::NotHere);
+    }
+
+    #[test]
+    fn the_wire_is_told_from_the_server() {
+        for (code, domain, expected) in [
+            (ErrorNumber::InternalError, ErrorDomain::Rpc, Meaning::Connection),
+            (ErrorNumber::SystemError, ErrorDomain::Rpc, Meaning::Connection),
+            (ErrorNumber::InternalError, ErrorDomain::Qemu, Meaning::Failed),
+            (ErrorNumber::NoDomain, ErrorDomain::Qemu, Meaning::NoDomain),
+            (ErrorNumber::OperationTimeout, ErrorDomain::Qemu, Meaning::Busy),
+            (ErrorNumber::ConfigUnsupported, ErrorDomain::Qemu, Meaning::Unable),
+            (ErrorNumber::OperationInvalid, ErrorDomain::Qemu, Meaning::Invalid),
+            (ErrorNumber::XmlError, ErrorDomain::Domain, Meaning::Bad),
+            (ErrorNumber::AuthFailed, ErrorDomain::Rpc, Meaning::Forbidden),
+        ] {
+            assert_eq!(meaning(code, domain), expected, "{code} {domain}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The XML inside a saved memory file: whose memory it is, and how it is to come back.
+//!
+//! The machine in it must stay as it was, to the last address on its buses, or the memory does not fit: so it is not made
+//! anew from the specification but changed where it names files and says whose it is. libvirt itself reads the file, at the
+//! host: a file that is not whole is refused there, by the mark that libvirt sets only at the end of a save.
+
+use crate::failure::During;
+use crate::link::Live;
+use crate::stamp::{ELEMENT, NAMESPACE, PREFIX, Stamp};
+use crate::tree::{Node, TreeError};
+use ostler_driver::DomainSpec;
+use ostler_model::{DriverError, ErrorKind};
+use virt::domain::Domain;
+
+/// What is in a memory file beside the memory.
+pub(crate) struct Image {
+    /// Whose memory it is.
+    pub(crate) stamp: Option<Stamp>,
+    domain: Node,
+}
+
+/// Reads the description in a whole memory file at the host.
+///
+/// # Errors
+/// `gone` if there is no such file, or it is not whole.
+pub(crate) fn read(live: &Live, path: &str) -> Result<Image, DriverError> {
+    let xml = Domain::save_image_get_xml_desc(live.connect(), path, 0).map_err(|error| {
+        let told = live.error(&error, During::Asking);
+        let unanswered = matches!(told.code.as_str(), "no-connection" | "busy" | "forbidden");
+        if unanswered { told } else { DriverError::new(ErrorKind::Gone, "no-recovery-file", error.message()) }
+    })?;
+    Image::parse(&xml).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &TreeError) -> DriverError {
+    DriverError::refused("bad-recovery-file", format!("the description in the memory file: {error}"))
+}
+
+fn is_stamp(node: &Node) -> bool {
+    node.name == ELEMENT || node.attr(&format!("xmlns:{PREFIX}")) == Some(NAMESPACE) || node.attr("xmlns") == Some(NAMESPACE)
+}
+
+impl Image {
+    fn parse(xml: &str) -> Result<Self, TreeError> {
+        let domain = Node::parse(xml)?;
+        let element = domain.child("metadata").and_then(|metadata| metadata.children().find(|node| is_stamp(node)));
+        let stamp = element.map(Node::write).transpose()?.as_deref().and_then(Stamp::parse);
+        Ok(Self { stamp, domain })
+    }
+
+    /// The same machine with the files of `spec` and its stamp.
+    pub(crate) fn as_domain(&self, spec: &DomainSpec) -> Result<String, DriverError> {
+        let mut domain = self.domain.clone();
+        let metadata = domain.child_or_new("metadata");
+        metadata.drop_children(is_stamp);
+        let element = quick_xml::se::to_string_with_root(ELEMENT, &Stamp::new(spec.identity).xml());
+        let element = element.map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
+        metadata.inside.push(crate::tree::Piece::Node(Node::parse(&element).map_err(|error| unreadable(&error))?));
+        let os = domain.child_or_new("os");
+        for (name, file) in [("kernel", &spec.kernel), ("initrd", &spec.initrd)] {
+            if let Some(file) = file {
+                crate::xml::check_text("path", &file.absolute)?;
+                os.child_or_new(name).set_text(&file.absolute);
+            }
+        }
+        move_devices(domain.child_or_new("devices"), spec)?;
+        domain.write().map_err(|error| unreadable(&error))
+    }
+}
+
+fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError> {
+    for disk in &spec.disks {
+        crate::xml::check_text("path", &disk.file.absolute)?;
+        let is_it = |node: &&mut Node| {
+            node.name == "disk" && node.child("target").and_then(|target| target.attr("dev")) == Some(disk.name.as_str())
+        };
+        let Some(node) = devices.children_mut().find(is_it) else {
+            let detail = format!("the saved machine has no disk {}", disk.name);
+            return Err(DriverError::refused("other-machine", detail));
+        };
+        node.child_or_new("source").set_attr("file", &disk.file.absolute);
+        // The images below an overlay may be elsewhere now: libvirt reads them from the overlay itself.
+        node.drop_children(|node| node.name == "backingStore");
+    }
+    crate::xml::check_text("path", &spec.console_log.absolute)?;
+    for node in devices.children_mut().filter(|node| matches!(node.name.as_str(), "serial" | "console")) {
+        if node.child("log").is_some() {
+            node.child_or_new("log").set_attr("file", &spec.console_log.absolute);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! What is there: state, reason and stamp of a domain.
+
+use crate::failure::{During, is_no_domain};
+use crate::link::Live;
+use crate::stamp::{NAMESPACE, Stamp};
+use ostler_driver::Listed;
+use ostler_model::{DomainSeen, DriverError, Observation, Power, PowerReason, VmUuid};
+use std::ffi::c_int;
+use virt::domain::Domain;
+use virt::error::{Error, ErrorNumber};
+use virt_sys as sys;
+
+/// A domain that was looked at.
+pub(crate) struct Sight {
+    /// Its handle.
+    pub(crate) domain: Domain,
+    /// What it does.
+    pub(crate) power: Power,
+    /// Why.
+    pub(crate) reason: PowerReason,
+    /// What is stamped into it.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+impl Sight {
+    /// Whether it has a process: it runs, stands still or crashed and was kept.
+    pub(crate) const fn is_active(&self) -> bool {
+        match self.power {
+            Power::Running | Power::Paused | Power::Crashed => true,
+            Power::Off => false,
+        }
+    }
+
+    fn seen(&self) -> Result<DomainSeen, Error> {
+        Ok(DomainSeen {
+            uuid: VmUuid(self.domain.get_uuid()?),
+            name: self.domain.get_name()?,
+            identity: self.stamp.as_ref().map(|stamp| stamp.identity),
+            power: self.power,
+            reason: self.reason,
+            last_edge: self.stamp.as_ref().and_then(|stamp| stamp.edge.clone()),
+        })
+    }
+}
+
+/// Looks at one domain. None: there is no such domain. Nothing is changed by it.
+pub(crate) fn look(live: &Live, vm: VmUuid) -> Result<Option<Sight>, DriverError> {
+    let found = Domain::lookup_by_uuid(live.connect(), vm.0);
+    let sight = found.and_then(|domain| sight(&domain));
+    absent_is_a_fact(live, sight)?.transpose()
+}
+
+/// What the engine is told about one domain.
+pub(crate) fn observe(live: &Live, vm: VmUuid) -> Result<Observation, DriverError> {
+    let Some(sight) = look(live, vm)? else { return Ok(Observation::Absent) };
+    observation(live, &sight)
+}
+
+/// What the engine is told about a domain that was just looked at.
+pub(crate) fn observation(live: &Live, sight: &Sight) -> Result<Observation, DriverError> {
+    let seen = sight.seen().map_err(|error| live.error(&error, During::Asking))?;
+    Ok(Observation::Present(seen))
+}
+
+/// All domains. One that goes away while it is looked at is left out; one that cannot be read is named.
+pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<Listed, DriverError> {
+    let domains = live.connect().list_all_domains(0).map_err(|error| live.error(&error, During::Asking))?;
+    let mut listed = Listed::default();
+    for domain in domains {
+        let uuid = VmUuid(domain.get_uuid().map_err(|error| live.error(&error, During::Asking))?);
+        if is_orphaned(uuid) {
+            listed.unreadable.push(uuid);
+            continue;
+        }
+        match absent_is_a_fact(live, sight(&domain)) {
+            Ok(None) => {}
+            Ok(Some(Ok(sight))) => match sight.seen() {
+                Ok(seen) => listed.domains.push(seen),
+                Err(_) => listed.unreadable.push(uuid),
+            },
+            // The others will not answer either.
+            Err(error) if !live.is_alive() => return Err(error),
+            Ok(Some(Err(_))) | Err(_) => listed.unreadable.push(uuid),
+        }
+    }
+    Ok(listed)
+}
+
+/// Only libvirt's own "no such domain" is absent.
+fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T>, DriverError> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_no_domain(&error) => Ok(None),
+        Err(error) => Err(live.error(&error, During::Asking)),
+    }
+}
+
+/// State first, stamp second: a domain that is replaced in between shows the newer stamp, and the caller's is then stale.
+fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
+    let (state, reason) = domain.get_state()?;
+    let stamp = stamp_of(domain)?;
+    let Some((power, reason)) = power(state, reason) else {
+        return Ok(Err(DriverError::retry("no-answer", format!("libvirt does not know the domain's state ({state})"))));
+    };
+    Ok(Ok(Sight { domain: domain.clone(), power, reason, stamp }))
+}
+
+/// The stamp of the running domain, or of its definition if it is off.
+fn stamp_of(domain: &Domain) -> Result<Option<Stamp>, Error> {
+    let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
+    match domain.get_metadata(kind, Some(NAMESPACE), sys::VIR_DOMAIN_AFFECT_CURRENT) {
+        Ok(element) => Ok(Stamp::parse(&element)),
+        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// libvirt's state and reason as ours. None where libvirt itself does not know.
+fn power(state: sys::virDomainState, reason: c_int) -> Option<(Power, PowerReason)> {
+    let reason = u32::try_from(reason).unwrap_or(0);
+    match state {
+        // A guest that is shutting down, and one that sleeps of its own will (S3: the power button wakes it), still run.
+        sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN | sys::VIR_DOMAIN_PMSUSPENDED => {
+            Some((Power::Running, PowerReason::None))
+        }
+        sys::VIR_DOMAIN_PAUSED => Some(paused(reason)),
+        sys::VIR_DOMAIN_SHUTOFF => Some((Power::Off, shutoff(reason))),
+        sys::VIR_DOMAIN_CRASHED => Some((Power::Crashed, PowerReason::Crashed)),
+        _ => None,
+    }
+}
+
+fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
+    match reason {
+        sys::VIR_DOMAIN_PAUSED_USER | sys::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => (Power::Paused, PowerReason::Person),
+        sys::VIR_DOMAIN_PAUSED_IOERROR => (Power::Paused, PowerReason::IoError),
+        sys::VIR_DOMAIN_PAUSED_WATCHDOG => (Power::Paused, PowerReason::Watchdog),
+        sys::VIR_DOMAIN_PAUSED_CRASHED => (Power::Crashed, PowerReason::Crashed),
+        // Somebody is at work on it and will be done soon. A restored domain that waits to be unpaused says "migration".
+        sys::VIR_DOMAIN_PAUSED_STARTING_UP
+        | sys::VIR_DOMAIN_PAUSED_MIGRATION
+        | sys::VIR_DOMAIN_PAUSED_POSTCOPY
+        | sys::VIR_DOMAIN_PAUSED_SAVE
+        | sys::VIR_DOMAIN_PAUSED_DUMP
+        | sys::VIR_DOMAIN_PAUSED_SNAPSHOT
+        | sys::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => (Power::Paused, PowerReason::Starting),
+        // Unknown, a failed post-copy, an error of libvirt's own, and what later versions add.
+        _ => (Power::Paused, PowerReason::None),
+    }
+}
+
+const fn shutoff(reason: sys::virDomainShutoffReason) -> PowerReason {
+    match reason {
+        sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => PowerReason::Guest,
+        sys::VIR_DOMAIN_SHUTOFF_DESTROYED => PowerReason::Destroyed,
+        // Its process died, could not be started, or was given up by a daemon that came back.
+        sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED | sys::VIR_DOMAIN_SHUTOFF_DAEMON => PowerReason::Crashed,
+        sys::VIR_DOMAIN_SHUTOFF_MIGRATED => PowerReason::Migrated,
+        sys::VIR_DOMAIN_SHUTOFF_SAVED => PowerReason::Saved,
+        sys::VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT => PowerReason::Person,
+        // A daemon that was restarted has forgotten.
+        _ => PowerReason::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn each_state_and_reason_has_its_meaning() {
+        let mut table = String::new();
+        for (state, word, reasons) in [
+            (sys::VIR_DOMAIN_NOSTATE, "nostate", 0..1),
+            (sys::VIR_DOMAIN_RUNNING, "running", 0..2),
+            (sys::VIR_DOMAIN_BLOCKED, "blocked", 0..1),
+            (sys::VIR_DOMAIN_PAUSED, "paused", -1..16),
+            (sys::VIR_DOMAIN_SHUTDOWN, "in shutdown", 0..2),
+            (sys::VIR_DOMAIN_SHUTOFF, "shutoff", -1..10),
+            (sys::VIR_DOMAIN_CRASHED, "crashed", 0..2),
+            (sys::VIR_DOMAIN_PMSUSPENDED, "pmsuspended", 0..1),
+            (99, "of the future", 0..1),
+        ] {
+            for reason in reasons {
+                let meaning = power(state, reason).map_or("could not ask".to_owned(), |(power, why)| format!("{power} {why}"));
+                writeln!(table, "{word} {reason}: {meaning}").expect("to a string");
+            }
+        }
+        expect![[r#"
+            nostate 0: could not ask
+            running 0: running none
+            running 1: running none
+            blocked 0: running none
+            paused -1: paused none
+            paused 0: paused none
+            paused 1: paused person
+            paused 2: paused starting
+            paused 3: paused starting
+            paused 4: paused starting
+            paused 5: paused io-error
+            paused 6: paused watchdog
+            paused 7: paused person
+            paused 8: paused starting
+            paused 9: paused starting
+            paused 10: crashed crashed
+            paused 11: paused starting
+            paused 12: paused starting
+            paused 13: paused none
+            paused 14: paused none
+            paused 15: paused none
+            in shutdown 0: running none
+            in shutdown 1: running none
+            shutoff -1: off none
+            shutoff 0: off none
+            shutoff 1: off guest
+            shutoff 2: off destroyed
+            shutoff 3: off crashed
+            shutoff 4: off migrated
+            shutoff 5: off saved
+            shutoff 6: off crashed
+            shutoff 7: off person
+            shutoff 8: off crashed
+            shutoff 9: off none
+            crashed 0: crashed crashed
+            crashed 1: crashed crashed
+            pmsuspended 0: running none
+            of the future 0: could not ask
+        "#]]
+        .assert_eq(&table);
+    }
+}

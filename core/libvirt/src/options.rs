@@ -1,0 +1,176 @@
+//! What the driver is told: once for all hosts, and for each host.
+
+use ostler_driver::Site;
+use ostler_model::{DriverError, StoreId};
+use std::time::Duration;
+
+/// Settings of the driver for all hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvmOptions {
+    /// Our store. Domains that carry another one's stamp are never touched. Without it only `deploy` and `restore`, whose
+    /// specification names the store, can tell.
+    pub store: Option<StoreId>,
+    /// How long a call waits for a connection to be opened. Opening goes on behind its back.
+    pub open_timeout: Duration,
+    /// How long a question that has no deadline of its own (`observe`, `list`, `metrics`, `probe`) may take.
+    pub ask_timeout: Duration,
+}
+
+impl Default for KvmOptions {
+    fn default() -> Self {
+        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond; 10 s are longer than the 6 s after
+        // which keepalive declares a daemon dead, so that a caller is told *that* and not just "timeout".
+        Self { store: None, open_timeout: Duration::from_secs(5), ask_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// What an operator wants for the acceleration of a host's guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Accel {
+    /// KVM where it can run a guest, else emulation.
+    #[default]
+    Auto,
+    /// KVM, come what may.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// How QEMU opens disk files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Cache {
+    /// Past the host's page cache. Needs a file system with `O_DIRECT` (tmpfs has it from Linux 6.6 on).
+    #[default]
+    None,
+    /// Through the page cache; flushes are honoured.
+    Writeback,
+    /// Through the page cache, each write synced.
+    Writethrough,
+}
+
+impl Cache {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Writeback => "writeback",
+            Self::Writethrough => "writethrough",
+        }
+    }
+}
+
+/// The settings of one host, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostConfig {
+    pub(crate) uri: String,
+    pub(crate) accel: Accel,
+    pub(crate) cache: Cache,
+    /// Whether CPU shares are given from the reserved CPU. Off unless asked for: a host without the cgroup controller
+    /// refuses to start a domain that has them.
+    pub(crate) cpu_shares: bool,
+}
+
+/// The keys a host may have, for messages.
+const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off)";
+
+impl HostConfig {
+    /// Reads a site's settings.
+    pub(crate) fn of(site: &Site) -> Result<Self, DriverError> {
+        let mut config = Self { uri: String::new(), accel: Accel::Auto, cache: Cache::None, cpu_shares: false };
+        for (key, value) in &site.config {
+            match (key.as_str(), value.as_str()) {
+                ("uri", uri) => config.uri = checked_uri(uri)?,
+                ("accel", "auto") => config.accel = Accel::Auto,
+                ("accel", "kvm") => config.accel = Accel::Kvm,
+                ("accel", "tcg") => config.accel = Accel::Tcg,
+                ("cache", "none") => config.cache = Cache::None,
+                ("cache", "writeback") => config.cache = Cache::Writeback,
+                ("cache", "writethrough") => config.cache = Cache::Writethrough,
+                ("cpu-shares", "on") => config.cpu_shares = true,
+                ("cpu-shares", "off") => config.cpu_shares = false,
+                (key, value) => return Err(bad(site, &format!("{key} = {value:?} is not understood"))),
+            }
+        }
+        if config.uri.is_empty() {
+            return Err(bad(site, "uri is missing (for example qemu:///system)"));
+        }
+        Ok(config)
+    }
+}
+
+fn bad(site: &Site, what: &str) -> DriverError {
+    DriverError::refused("bad-config", format!("host {}: {what}; settings of this driver: {KEYS}", site.name))
+}
+
+/// Longest URI; libvirt has no limit of its own.
+const URI_MAX: usize = 1024;
+
+/// Only QEMU's driver, and only transports that run no program of the URI's choosing.
+fn checked_uri(uri: &str) -> Result<String, DriverError> {
+    let refuse = |why: &str| Err(DriverError::refused("bad-config", format!("uri {uri:?} {why}")));
+    if uri.len() > URI_MAX || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return refuse("is too long, or has blanks or control characters");
+    }
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return refuse("is no libvirt URI: write qemu:///system or qemu+tls://host/system");
+    };
+    let scheme_ok = matches!(scheme, "qemu" | "qemu+unix" | "qemu+tls" | "qemu+tcp" | "qemu+ssh" | "qemu+libssh" | "qemu+libssh2");
+    if !(scheme_ok || cfg!(test) && scheme == "test") {
+        return refuse("must begin with qemu:// or qemu+unix://, +tls, +tcp, +ssh, +libssh or +libssh2");
+    }
+    let query = rest.split_once('?').map_or("", |(_, query)| query);
+    if query.split('&').any(|part| matches!(part.split('=').next(), Some("command" | "netcat" | "proxy"))) {
+        return refuse("names a program to run; that is not allowed");
+    }
+    if rest.split('?').next().is_some_and(|path| !path.contains('/')) {
+        return refuse("has no path: write ///system or //host/system");
+    }
+    Ok(uri.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_model::{ErrorKind, ExecTransport, HostId};
+
+    fn site(pairs: &[(&str, &str)]) -> Site {
+        Site {
+            id: HostId(1),
+            name: "h1".parse().expect("valid"),
+            config: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            transport: ExecTransport::Local,
+            roots: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn settings_are_checked_before_anything_is_opened() {
+        for uri in [
+            "qemu:///system",
+            "qemu+unix:///system?socket=/run/x/libvirt-sock",
+            "qemu+tls://host/system",
+            "qemu+ssh://root@h/system?keyfile=/etc/key&no_tty=1",
+        ] {
+            assert_eq!(HostConfig::of(&site(&[("uri", uri)])).expect(uri).uri, uri);
+        }
+        for uri in [
+            "",
+            "system",
+            "xen:///",
+            "qemu+ext:///system?command=/bin/sh",
+            "qemu+ssh://h/system?command=/tmp/x",
+            "qemu+ssh://h/system?a=b&netcat=/tmp/x",
+            "qemu:// /system",
+            "qemu://host",
+            "qemu:///sys\0tem",
+        ] {
+            let error = HostConfig::of(&site(&[("uri", uri)])).expect_err(uri);
+            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "bad-config"), "{uri}");
+        }
+        for pairs in [&[][..], &[("uri", "qemu:///system"), ("accel", "hax")], &[("uri", "qemu:///system"), ("url", "x")]] {
+            assert_eq!(HostConfig::of(&site(pairs)).expect_err("bad").code, "bad-config");
+        }
+        let all = site(&[("uri", "qemu:///system"), ("accel", "tcg"), ("cache", "writeback"), ("cpu-shares", "on")]);
+        let config = HostConfig::of(&all).expect("valid");
+        assert_eq!((config.accel, config.cache, config.cpu_shares), (Accel::Tcg, Cache::Writeback, true));
+    }
+}

@@ -1,0 +1,449 @@
+//! A domain as typed XML. Serialised, never put together from strings.
+
+use crate::options::{Cache, HostConfig};
+use crate::stamp::{Stamp, StampXml};
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec};
+use ostler_model::{DiskFormat, DriverError, Firmware, Graphics};
+use serde::Serialize;
+
+/// PCIe ports left free for devices that are attached while it runs.
+const SPARE_PORTS: usize = 4;
+/// QEMU's own default takes a quarter of the memory for translated code, up to a gigabyte; 32 MiB runs a small guest as fast.
+const TCG_CACHE_MIB: u32 = 32;
+/// Seconds between the guest's reports about its memory.
+const BALLOON_PERIOD: u32 = 10;
+/// cgroup shares of one whole CPU, as everywhere else.
+const SHARES_PER_CPU: u64 = 1024;
+
+/// How a host runs guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DomainType {
+    /// KVM.
+    Kvm,
+    /// Emulation.
+    Qemu,
+}
+
+/// The definition of a domain.
+///
+/// # Errors
+/// `refused` when a text cannot stand in XML or a disk's name is not a device's.
+pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -> Result<String, DriverError> {
+    check_texts(spec)?;
+    let mut disks = Vec::with_capacity(spec.disks.len());
+    for (at, disk) in spec.disks.iter().enumerate() {
+        disks.push(Disk::new(disk, at + 1, config.cache)?);
+    }
+    let vnc = spec.graphics == Graphics::Vnc;
+    let domain = Domain {
+        kind: if kind == DomainType::Kvm { "kvm" } else { "qemu" },
+        name: &spec.name,
+        uuid: spec.identity.vm.to_string(),
+        title: clean(&spec.title),
+        metadata: Metadata { stamp: Stamp::new(spec.identity).xml() },
+        memory: Unit { unit: "MiB", value: spec.memory_mib },
+        current_memory: Unit { unit: "MiB", value: spec.memory_mib },
+        vcpu: spec.vcpus,
+        cputune: config.cpu_shares.then(|| CpuTune { shares: shares(spec.cpu_milli) }),
+        os: Os {
+            firmware: (spec.firmware == Firmware::Uefi).then_some("efi"),
+            kind: OsType { arch: "x86_64", machine: "q35", value: "hvm" },
+            kernel: spec.kernel.as_ref().map(|file| file.absolute.as_str()),
+            initrd: spec.initrd.as_ref().map(|file| file.absolute.as_str()),
+            cmdline: (spec.kernel.is_some() && !spec.cmdline.is_empty()).then_some(spec.cmdline.as_str()),
+        },
+        features: Features {
+            acpi: Empty {},
+            apic: Empty {},
+            tcg: (kind == DomainType::Qemu).then(|| Tcg { cache: Unit { unit: "MiB", value: u64::from(TCG_CACHE_MIB) } }),
+        },
+        cpu: (kind == DomainType::Kvm).then_some(Cpu { mode: "host-model" }),
+        clock: Clock { offset: "utc" },
+        on_poweroff: "destroy",
+        on_reboot: "restart",
+        on_crash: "preserve",
+        devices: Devices {
+            controllers: controllers(spec),
+            disks,
+            nics: spec.nics.iter().map(Nic::new).collect(),
+            serial: Serial { kind: "pty", log: Log { file: &spec.console_log.absolute, append: "on" }, target: Port { port: 0 } },
+            graphics: vnc.then_some(Vnc {
+                kind: "vnc",
+                port: -1,
+                autoport: "yes",
+                listen: Listen { kind: "address", address: "127.0.0.1" },
+            }),
+            video: vnc.then_some(Video { model: VideoModel { kind: "vga", vram: 16384 } }),
+            balloon: Balloon { model: "virtio", stats: Stats { period: BALLOON_PERIOD } },
+            panic: Model { model: "isa" },
+        },
+    };
+    quick_xml::se::to_string(&domain).map_err(|error| DriverError::refused("bad-spec", format!("the domain as XML: {error}")))
+}
+
+/// Thousandths of a CPU as cgroup shares; 2 is the kernel's least.
+fn shares(cpu_milli: u32) -> u64 {
+    (u64::from(cpu_milli) * SHARES_PER_CPU / 1000).max(2)
+}
+
+/// q35 has no free slot to plug into by itself: one root port for each virtio device, and some to spare.
+fn controllers(spec: &DomainSpec) -> Vec<Controller> {
+    let ports = spec.disks.len() + spec.nics.len() + 1 + SPARE_PORTS;
+    let mut all = vec![Controller { kind: "pci", index: Some(0), model: "pcie-root" }];
+    all.extend((1..=ports).map(|index| Controller { kind: "pci", index: Some(index), model: "pcie-root-port" }));
+    all.push(Controller { kind: "usb", index: None, model: "none" });
+    all
+}
+
+/// XML 1.0 has no way to write most control characters, and libvirt's C strings end at a NUL.
+fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
+    let files = [&spec.kernel, &spec.initrd].into_iter().flatten().chain([&spec.console_log]);
+    let paths = files.chain(spec.disks.iter().map(|disk| &disk.file)).map(|file| ("path", file.absolute.as_str()));
+    let nics = spec.nics.iter().flat_map(|nic| [("mac", nic.mac.as_str()), ("bridge", nic.bridge.as_str())]);
+    for (what, text) in [("name", spec.name.as_str()), ("cmdline", spec.cmdline.as_str())].into_iter().chain(paths).chain(nics) {
+        check_text(what, text)?;
+    }
+    if spec.name.is_empty() || spec.name.contains('/') {
+        return Err(DriverError::refused("bad-name", format!("{:?} cannot be a domain's name", spec.name)));
+    }
+    Ok(())
+}
+
+/// See [`check_texts`].
+pub(crate) fn check_text(what: &str, text: &str) -> Result<(), DriverError> {
+    if text.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
+        return Err(DriverError::refused("bad-text", format!("the {what} {text:?} has characters that libvirt cannot be told")));
+    }
+    Ok(())
+}
+
+/// A title is for people: what cannot be written is left out.
+fn clean(title: &str) -> Option<String> {
+    let kept: String = title.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect();
+    (!kept.trim().is_empty()).then_some(kept)
+}
+
+#[derive(Serialize)]
+#[serde(rename = "domain")]
+struct Domain<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    name: &'a str,
+    uuid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    metadata: Metadata,
+    memory: Unit,
+    #[serde(rename = "currentMemory")]
+    current_memory: Unit,
+    vcpu: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cputune: Option<CpuTune>,
+    os: Os<'a>,
+    features: Features,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<Cpu>,
+    clock: Clock,
+    on_poweroff: &'static str,
+    on_reboot: &'static str,
+    on_crash: &'static str,
+    devices: Devices<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    #[serde(rename = "ostler:vm")]
+    stamp: StampXml,
+}
+
+#[derive(Serialize)]
+struct Unit {
+    #[serde(rename = "@unit")]
+    unit: &'static str,
+    #[serde(rename = "$text")]
+    value: u64,
+}
+
+#[derive(Serialize)]
+struct CpuTune {
+    shares: u64,
+}
+
+#[derive(Serialize)]
+struct Os<'a> {
+    #[serde(rename = "@firmware", skip_serializing_if = "Option::is_none")]
+    firmware: Option<&'static str>,
+    #[serde(rename = "type")]
+    kind: OsType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initrd: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cmdline: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OsType {
+    #[serde(rename = "@arch")]
+    arch: &'static str,
+    #[serde(rename = "@machine")]
+    machine: &'static str,
+    #[serde(rename = "$text")]
+    value: &'static str,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct Features {
+    acpi: Empty,
+    apic: Empty,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcg: Option<Tcg>,
+}
+
+#[derive(Serialize)]
+struct Tcg {
+    #[serde(rename = "tb-cache")]
+    cache: Unit,
+}
+
+#[derive(Serialize)]
+struct Cpu {
+    #[serde(rename = "@mode")]
+    mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Clock {
+    #[serde(rename = "@offset")]
+    offset: &'static str,
+}
+
+#[derive(Serialize)]
+struct Devices<'a> {
+    #[serde(rename = "controller")]
+    controllers: Vec<Controller>,
+    #[serde(rename = "disk")]
+    disks: Vec<Disk<'a>>,
+    #[serde(rename = "interface")]
+    nics: Vec<Nic<'a>>,
+    serial: Serial<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graphics: Option<Vnc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<Video>,
+    #[serde(rename = "memballoon")]
+    balloon: Balloon,
+    panic: Model,
+}
+
+#[derive(Serialize)]
+struct Controller {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@index", skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(rename = "@model")]
+    model: &'static str,
+}
+
+#[derive(Serialize)]
+struct Disk<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@device")]
+    device: &'static str,
+    driver: DiskDriver,
+    source: Source<'a>,
+    target: Target<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readonly: Option<Empty>,
+    boot: Boot,
+}
+
+impl<'a> Disk<'a> {
+    fn new(disk: &'a DomainDisk, order: usize, cache: Cache) -> Result<Self, DriverError> {
+        let name = disk.name.as_str();
+        // The name is the target device: its first letters say on which bus.
+        let letters = |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| letters_ok(rest));
+        let bus = if letters("vd") {
+            "virtio"
+        } else if letters("sd") {
+            "sata"
+        } else {
+            let detail = format!("disk {name}: a disk is named after its device, vda to vdzz (virtio) or sda to sdzz (SATA)");
+            return Err(DriverError::refused("bad-disk-name", detail));
+        };
+        Ok(Self {
+            kind: "file",
+            device: "disk",
+            driver: DiskDriver { name: "qemu", kind: format_word(disk.format), cache: cache.word(), discard: "unmap" },
+            source: Source { file: &disk.file.absolute },
+            target: Target { dev: name, bus },
+            readonly: disk.read_only.then_some(Empty {}),
+            boot: Boot { order },
+        })
+    }
+}
+
+fn letters_ok(rest: &str) -> bool {
+    (1..=2).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_lowercase())
+}
+
+const fn format_word(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Qcow2 => "qcow2",
+        DiskFormat::Raw => "raw",
+    }
+}
+
+#[derive(Serialize)]
+struct DiskDriver {
+    #[serde(rename = "@name")]
+    name: &'static str,
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@cache")]
+    cache: &'static str,
+    #[serde(rename = "@discard")]
+    discard: &'static str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    #[serde(rename = "@file")]
+    file: &'a str,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    #[serde(rename = "@dev")]
+    dev: &'a str,
+    #[serde(rename = "@bus")]
+    bus: &'static str,
+}
+
+#[derive(Serialize)]
+struct Boot {
+    #[serde(rename = "@order")]
+    order: usize,
+}
+
+#[derive(Serialize)]
+struct Nic<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    mac: Address<'a>,
+    source: Bridge<'a>,
+    model: VirtioModel,
+}
+
+impl<'a> Nic<'a> {
+    fn new(nic: &'a DomainNic) -> Self {
+        Self {
+            kind: "bridge",
+            mac: Address { address: &nic.mac },
+            source: Bridge { bridge: &nic.bridge },
+            model: VirtioModel { kind: "virtio" },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Address<'a> {
+    #[serde(rename = "@address")]
+    address: &'a str,
+}
+
+#[derive(Serialize)]
+struct Bridge<'a> {
+    #[serde(rename = "@bridge")]
+    bridge: &'a str,
+}
+
+#[derive(Serialize)]
+struct VirtioModel {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+}
+
+/// A pty whose output is also written to a file: the log is there from the first byte, and a console can be attached later.
+#[derive(Serialize)]
+struct Serial<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    log: Log<'a>,
+    target: Port,
+}
+
+#[derive(Serialize)]
+struct Log<'a> {
+    #[serde(rename = "@file")]
+    file: &'a str,
+    #[serde(rename = "@append")]
+    append: &'static str,
+}
+
+#[derive(Serialize)]
+struct Port {
+    #[serde(rename = "@port")]
+    port: u32,
+}
+
+#[derive(Serialize)]
+struct Vnc {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@port")]
+    port: i32,
+    #[serde(rename = "@autoport")]
+    autoport: &'static str,
+    listen: Listen,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@address")]
+    address: &'static str,
+}
+
+#[derive(Serialize)]
+struct Video {
+    model: VideoModel,
+}
+
+#[derive(Serialize)]
+struct VideoModel {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@vram")]
+    vram: u32,
+}
+
+#[derive(Serialize)]
+struct Balloon {
+    #[serde(rename = "@model")]
+    model: &'static str,
+    stats: Stats,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    #[serde(rename = "@period")]
+    period: u32,
+}
+
+#[derive(Serialize)]
+struct Model {
+    #[serde(rename = "@model")]
+    model: &'static str,
+}
+
+#[cfg(test)]
+#[path = "xml_tests.rs"]
+mod tests;
