@@ -1,1 +1,0 @@
-//! The conformance suite: what every driver must do, as a list of checks against any implementation.

@@ -1,1 +1,0 @@
-//! An in-memory hypervisor with knobs, for tests of whatever stands above a driver.

@@ -1,0 +1,213 @@
+//! The fake as a hypervisor.
+
+use super::world::{Edge, World};
+use super::{Fake, Op, Recorded, Working};
+use crate::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, Listed, Site};
+use async_trait::async_trait;
+use ostler_model::{
+    Ability, CallContext, CallResult, Capacity, DriverError, HostFacts, HostId, Millis, Observation, Outcome, Power, VmUuid,
+};
+use std::time::Duration;
+
+/// What every host of the fake offers.
+const OFFERED: Capacity = Capacity { cpu_milli: 64_000, memory_mib: 262_144 };
+
+/// Takes a call off the list of those at work, or marks it abandoned when its future is dropped first.
+pub(super) struct Abandon {
+    fake: Fake,
+    id: u64,
+}
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some(working) = self.fake.lock().working.get_mut(&self.id) {
+            working.abandoned = true;
+        }
+    }
+}
+
+impl Fake {
+    pub(super) fn record(&self, op: Op, site: &Site, context: Option<&CallContext>, vm: Option<VmUuid>) -> Recorded {
+        let call = Recorded { op, host: site.id, key: context.map(|context| context.key.clone()), vm };
+        self.lock().calls.push(call.clone());
+        call
+    }
+
+    /// Puts a call on the list of those at work, and tells of a second one.
+    pub(super) fn begin_work(&self, call: &Recorded, vm: VmUuid) -> (u64, Abandon) {
+        let mut state = self.lock();
+        let beside = state.working.values().find(|other| other.host == call.host && other.vm == vm);
+        if let Some(other) = beside
+            && call.op != Op::Destroy
+            && other.op != Op::Destroy
+        {
+            let told = format!("{} of {vm} began while {} was at work", call.op, other.op);
+            state.violations.push(told);
+        }
+        state.next += 1;
+        let id = state.next;
+        state.working.insert(id, Working { host: call.host, vm, op: call.op, abandoned: false });
+        (id, Abandon { fake: self.clone(), id })
+    }
+
+    /// One mutating call. It goes on when its future is dropped.
+    async fn act(
+        &self,
+        op: Op,
+        site: &Site,
+        call: &CallControl,
+        deed: impl FnOnce(&mut World, HostId, bool) -> CallResult + Send + 'static,
+    ) -> CallResult {
+        let context = call.context.clone();
+        let vm = context.key.vm;
+        let recorded = self.record(op, site, Some(&context), Some(vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        let (id, abandon) = self.begin_work(&recorded, vm);
+        let (fake, host) = (self.clone(), site.id);
+        let work = tokio::spawn(async move {
+            let result = match plan.before().await {
+                Ok(()) => match fake.change(host, &context, deed) {
+                    Ok(outcome) => plan.after().await.map(|()| outcome),
+                    failed => failed,
+                },
+                Err(error) => Err(error),
+            };
+            fake.lock().working.remove(&id);
+            result
+        });
+        let result = work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
+        drop(abandon);
+        result
+    }
+
+    fn change(&self, host: HostId, context: &CallContext, deed: impl FnOnce(&mut World, HostId, bool) -> CallResult) -> CallResult {
+        let mut state = self.lock();
+        state.world.fence(host, context)?;
+        let ignored = state.ignore_acpi;
+        let result = deed(&mut state.world, host, ignored);
+        let count = state.world.note(context.key.vm);
+        drop(state);
+        self.changed.send_replace(count);
+        result
+    }
+
+    async fn ask<T>(
+        &self,
+        op: Op,
+        site: &Site,
+        vm: Option<VmUuid>,
+        answer: impl FnOnce(&World) -> T + Send,
+    ) -> Result<T, DriverError> {
+        let recorded = self.record(op, site, None, vm);
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        // Looked at before the answer is held or late: that is what makes an observation stale.
+        let answer = answer(&self.lock().world);
+        plan.after().await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Fake {
+    fn abilities(&self) -> &[Ability] {
+        &self.abilities
+    }
+
+    async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
+        let abilities = self.abilities.to_vec();
+        self.ask(Op::Probe, site, None, |_| HostFacts {
+            total: OFFERED,
+            abilities,
+            hypervisor: "fake".to_owned(),
+            notes: Vec::new(),
+            took: Millis(0),
+        })
+        .await
+    }
+
+    async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
+        let domain = domain.clone();
+        self.act(Op::Deploy, site, call, move |world, host, _| world.deploy(host, &domain)).await
+    }
+
+    async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
+        let context = call.context.clone();
+        self.act(Op::PressPower, site, call, move |world, host, ignored| world.edge(host, &context, Edge::Press, ignored)).await
+    }
+
+    async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
+        let vm = call.context.key.vm;
+        self.act(Op::Destroy, site, call, move |world, host, _| Ok(world.destroy(host, vm))).await
+    }
+
+    async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
+        let vm = call.context.key.vm;
+        self.act(Op::Remove, site, call, move |world, host, _| Ok(world.undefine(host, vm))).await
+    }
+
+    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
+        let context = call.context.clone();
+        self.act(Op::Reboot, site, call, move |world, host, _| world.edge(host, &context, Edge::Reboot, false)).await
+    }
+
+    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
+        let context = call.context.clone();
+        self.act(Op::Reset, site, call, move |world, host, _| world.edge(host, &context, Edge::Reset, false)).await
+    }
+
+    async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
+        let (vm, file) = (call.context.key.vm, file.clone());
+        self.act(Op::Save, site, call, move |world, host, _| world.save(host, vm, &file)).await
+    }
+
+    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
+        let (domain, file) = (domain.clone(), file.clone());
+        self.act(Op::Restore, site, call, move |world, host, _| world.restore(host, &domain, &file)).await
+    }
+
+    async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
+        let vm = call.context.key.vm;
+        self.act(Op::Unpause, site, call, move |world, host, _| world.unpause(host, vm)).await
+    }
+
+    async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
+        let host = site.id;
+        let busy = self.lock().working.values().any(|call| call.abandoned && call.host == host && call.vm == vm);
+        if busy {
+            self.record(Op::Observe, site, None, Some(vm));
+            return Err(DriverError::retry("busy", "a call that was dropped is still at work"));
+        }
+        self.ask(Op::Observe, site, Some(vm), |world| world.observe(host, vm)).await
+    }
+
+    async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
+        let host = site.id;
+        let domains = self.ask(Op::List, site, None, |world| world.domains(host)).await?;
+        Ok(Listed { domains: domains.into_iter().map(|domain| domain.seen).collect(), unreadable: Vec::new() })
+    }
+
+    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+        self.record(Op::Changes, site, None, None);
+        self.reach(site)?;
+        let mut changed = self.changed.subscribe();
+        // Neither a timeout nor a closed channel is an error: the batch is then empty.
+        let _ = tokio::time::timeout(wait, changed.wait_for(|count| *count > cursor)).await;
+        let (now, vms) = self.lock().world.changes_after(cursor);
+        Ok(ChangeBatch { cursor: now, vms, lost: cursor > now })
+    }
+
+    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
+        let host = site.id;
+        let domains = self.ask(Op::Metrics, site, None, |world| world.domains(host)).await?;
+        let running = domains.iter().filter(|domain| domain.seen.power == Power::Running);
+        Ok(running.map(|domain| DomainMetrics { vm: Some(domain.seen.uuid), cpu_ns: 1, ..DomainMetrics::default() }).collect())
+    }
+}
+
+/// Done, and nothing to be seen: what transfer jobs answer.
+pub(super) fn done() -> Outcome {
+    Outcome::default()
+}

@@ -1,0 +1,88 @@
+//! The fake as a transfer manager.
+
+use super::hypervisor::done;
+use super::{Fake, Op};
+use crate::{CallControl, JobStatus, Site, Transfer, TransferJob};
+use async_trait::async_trait;
+use ostler_model::{DriverError, ErrorKind, Progress};
+
+/// A job that was begun and is polled.
+pub(super) struct Job {
+    job: TransferJob,
+    polls_left: u32,
+}
+
+fn op_of(job: &TransferJob) -> Op {
+    match job {
+        TransferJob::Prepare { .. } => Op::Prepare,
+        TransferJob::Copy { .. } => Op::Copy,
+        TransferJob::Delete { .. } => Op::Delete,
+    }
+}
+
+fn pending(polls_left: u32) -> JobStatus {
+    JobStatus::Pending(Progress { done: 0, total: u64::from(polls_left), phase: "working".to_owned() })
+}
+
+#[async_trait]
+impl Transfer for Fake {
+    async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError> {
+        let recorded = self.record(op_of(job), site, Some(&call.context), Some(call.context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        let (fake, key, job) = (self.clone(), call.context.key.clone(), job.clone());
+        // As with a real host, what was begun goes on when the caller goes away.
+        let work = tokio::spawn(async move {
+            plan.before().await?;
+            let status = {
+                let mut state = fake.lock();
+                let polls = state.polls;
+                if polls == 0 {
+                    state.world.transfer(&job)?;
+                    JobStatus::Done(done())
+                } else {
+                    let job = state.jobs.entry(key).or_insert(Job { job, polls_left: polls });
+                    pending(job.polls_left)
+                }
+            };
+            plan.after().await?;
+            Ok(status)
+        });
+        work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())))
+    }
+
+    async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
+        let recorded = self.record(Op::Poll, site, Some(&call.context), Some(call.context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        let status = self.step(call)?;
+        plan.after().await?;
+        Ok(status)
+    }
+
+    async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
+        let recorded = self.record(Op::Abort, site, Some(&call.context), Some(call.context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        self.lock().jobs.remove(&call.context.key);
+        plan.after().await
+    }
+}
+
+impl Fake {
+    fn step(&self, call: &CallControl) -> Result<JobStatus, DriverError> {
+        let mut state = self.lock();
+        let key = &call.context.key;
+        let job = state.jobs.get_mut(key);
+        let job = job.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-such-job", "no job of this identity was begun"))?;
+        job.polls_left = job.polls_left.saturating_sub(1);
+        if job.polls_left > 0 {
+            return Ok(pending(job.polls_left));
+        }
+        let Some(Job { job, .. }) = state.jobs.remove(key) else { return Ok(JobStatus::Done(done())) };
+        state.world.transfer(&job)?;
+        Ok(JobStatus::Done(done()))
+    }
+}

@@ -1,0 +1,309 @@
+//! What the fake's hosts hold. No time, no faults: the deeds themselves.
+
+use crate::{DiskSource, DomainSpec, FileRef, TransferJob};
+use ostler_model::{
+    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, Power, PowerReason,
+    RelPath, VmUuid,
+};
+use std::collections::BTreeMap;
+
+/// A domain of the fake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeDomain {
+    /// As it is seen.
+    pub seen: DomainSeen,
+    /// Grows with each start; saved with the memory. Two equal numbers are the same run of the guest.
+    pub run: u64,
+    /// What reached the guest.
+    pub edges: EdgeCount,
+}
+
+/// What reached a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct EdgeCount {
+    pub presses: u32,
+    pub reboots: u32,
+    pub resets: u32,
+}
+
+/// A file of the fake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeFile {
+    /// What is in it, in words; equal words are equal content.
+    pub content: String,
+    /// Whether it was written to its end.
+    pub complete: bool,
+}
+
+/// The edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    Press,
+    Reboot,
+    Reset,
+}
+
+type Place = (HostId, DatastoreName, RelPath);
+
+/// All hosts.
+#[derive(Default)]
+pub(super) struct World {
+    domains: BTreeMap<(HostId, VmUuid), FakeDomain>,
+    files: BTreeMap<Place, FakeFile>,
+    runs: u64,
+    changes: Vec<VmUuid>,
+}
+
+fn place(file: &FileRef) -> Place {
+    (file.host, file.datastore.clone(), file.path.clone())
+}
+
+fn seen(domain: &FakeDomain) -> Outcome {
+    Outcome { seen: Some(Observation::Present(domain.seen.clone())), state: None }
+}
+
+fn absent() -> Outcome {
+    Outcome { seen: Some(Observation::Absent), state: None }
+}
+
+fn gone(code: &str, detail: &str) -> DriverError {
+    DriverError::new(ErrorKind::Gone, code, detail)
+}
+
+impl World {
+    pub(super) fn note(&mut self, vm: VmUuid) -> u64 {
+        self.changes.push(vm);
+        self.changes.len() as u64
+    }
+
+    pub(super) fn changes_after(&self, cursor: u64) -> (u64, Vec<VmUuid>) {
+        let from = usize::try_from(cursor).unwrap_or(usize::MAX).min(self.changes.len());
+        (self.changes.len() as u64, self.changes[from..].to_vec())
+    }
+
+    pub(super) fn domains(&self, host: HostId) -> Vec<FakeDomain> {
+        self.domains.iter().filter(|((at, _), _)| *at == host).map(|(_, domain)| domain.clone()).collect()
+    }
+
+    pub(super) fn running(&self) -> Vec<(HostId, VmUuid)> {
+        self.domains.iter().filter(|(_, domain)| domain.seen.power == Power::Running).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn edges(&self, host: HostId, vm: VmUuid) -> EdgeCount {
+        self.domains.get(&(host, vm)).map(|domain| domain.edges).unwrap_or_default()
+    }
+
+    pub(super) fn put(&mut self, host: HostId, domain: FakeDomain) {
+        self.domains.insert((host, domain.seen.uuid), domain);
+    }
+
+    pub(super) fn remove(&mut self, host: HostId, vm: VmUuid) {
+        self.domains.remove(&(host, vm));
+    }
+
+    pub(super) fn stop(&mut self, host: HostId, vm: VmUuid, reason: PowerReason) {
+        self.set(host, vm, Power::Off, reason);
+    }
+
+    pub(super) fn pause(&mut self, host: HostId, vm: VmUuid, reason: PowerReason) {
+        self.set(host, vm, Power::Paused, reason);
+    }
+
+    fn set(&mut self, host: HostId, vm: VmUuid, power: Power, reason: PowerReason) {
+        if let Some(domain) = self.domains.get_mut(&(host, vm)) {
+            (domain.seen.power, domain.seen.reason) = (power, reason);
+        }
+    }
+
+    pub(super) fn observe(&self, host: HostId, vm: VmUuid) -> Observation {
+        self.domains.get(&(host, vm)).map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
+    }
+
+    /// The first thing every mutating call does.
+    pub(super) fn fence(&self, host: HostId, context: &CallContext) -> Result<(), DriverError> {
+        let found = self.domains.get(&(host, context.key.vm)).and_then(|domain| domain.seen.identity);
+        match found {
+            Some(identity) if identity.generation > context.generation => Err(DriverError::new(
+                ErrorKind::Stale,
+                "higher-generation",
+                format!("generation {} is there, the call acts for {}", identity.generation, context.generation),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn ours(&self, host: HostId, identity: &Identity) -> Result<(), DriverError> {
+        match self.domains.get(&(host, identity.vm)) {
+            Some(domain) if domain.seen.identity.is_none_or(|found| found.store != identity.store) => {
+                Err(DriverError::refused("foreign", "a domain that is not this store's is there"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn deploy(&mut self, host: HostId, spec: &DomainSpec) -> Result<Outcome, DriverError> {
+        self.ours(host, &spec.identity)?;
+        let old = self.domains.get(&(host, spec.identity.vm)).filter(|domain| domain.seen.power == Power::Running);
+        let run = old.map(|domain| domain.run);
+        let run = run.unwrap_or_else(|| self.next_run());
+        Ok(self.define(host, spec, Power::Running, run))
+    }
+
+    fn next_run(&mut self) -> u64 {
+        self.runs += 1;
+        self.runs
+    }
+
+    fn define(&mut self, host: HostId, spec: &DomainSpec, power: Power, run: u64) -> Outcome {
+        let old = self.domains.remove(&(host, spec.identity.vm));
+        let (last_edge, edges) = old.map(|old| (old.seen.last_edge, old.edges)).unwrap_or_default();
+        let domain_seen = DomainSeen {
+            uuid: spec.identity.vm,
+            name: spec.name.clone(),
+            identity: Some(spec.identity),
+            power,
+            reason: PowerReason::None,
+            last_edge,
+        };
+        let domain = FakeDomain { seen: domain_seen, run, edges };
+        let outcome = seen(&domain);
+        self.put(host, domain);
+        outcome
+    }
+
+    pub(super) fn edge(&mut self, host: HostId, context: &CallContext, edge: Edge, ignored: bool) -> Result<Outcome, DriverError> {
+        let key = (host, context.key.vm);
+        let domain = self.domains.get_mut(&key).ok_or_else(|| gone("no-domain", "there is no such domain"))?;
+        if domain.seen.last_edge.as_ref() == Some(&context.key) {
+            return Ok(seen(domain));
+        }
+        if domain.seen.power != Power::Running {
+            return Err(gone("not-running", "the domain does not run"));
+        }
+        domain.seen.last_edge = Some(context.key.clone());
+        match edge {
+            Edge::Press => {
+                domain.edges.presses += 1;
+                if !ignored {
+                    (domain.seen.power, domain.seen.reason) = (Power::Off, PowerReason::Guest);
+                }
+            }
+            Edge::Reboot => domain.edges.reboots += 1,
+            Edge::Reset => domain.edges.resets += 1,
+        }
+        Ok(seen(domain))
+    }
+
+    pub(super) fn destroy(&mut self, host: HostId, vm: VmUuid) -> Outcome {
+        match self.domains.get_mut(&(host, vm)) {
+            Some(domain) => {
+                if domain.seen.power != Power::Off {
+                    (domain.seen.power, domain.seen.reason) = (Power::Off, PowerReason::Destroyed);
+                }
+                seen(domain)
+            }
+            None => absent(),
+        }
+    }
+
+    pub(super) fn undefine(&mut self, host: HostId, vm: VmUuid) -> Outcome {
+        self.remove(host, vm);
+        absent()
+    }
+
+    pub(super) fn save(&mut self, host: HostId, vm: VmUuid, file: &FileRef) -> Result<Outcome, DriverError> {
+        let complete = self.files.get(&place(file)).is_some_and(|found| found.complete && run_of(found, vm).is_some());
+        match self.domains.get_mut(&(host, vm)) {
+            Some(domain) if matches!(domain.seen.power, Power::Running | Power::Paused) => {
+                let memory = FakeFile { content: format!("memory {vm} {}", domain.run), complete: true };
+                (domain.seen.power, domain.seen.reason) = (Power::Off, PowerReason::Saved);
+                let outcome = seen(domain);
+                self.files.insert(place(file), memory);
+                Ok(outcome)
+            }
+            Some(domain) if complete => Ok(seen(domain)),
+            None if complete => Ok(absent()),
+            Some(_) => Err(gone("not-running", "the domain is off, and there is no memory of it")),
+            None => Err(gone("no-domain", "there is no such domain, nor memory of it")),
+        }
+    }
+
+    pub(super) fn restore(&mut self, host: HostId, spec: &DomainSpec, file: &FileRef) -> Result<Outcome, DriverError> {
+        self.ours(host, &spec.identity)?;
+        if let Some(domain) = self.domains.get(&(host, spec.identity.vm)) {
+            if domain.seen.power == Power::Paused && domain.seen.identity == Some(spec.identity) {
+                return Ok(seen(domain));
+            }
+            if domain.seen.power == Power::Running {
+                return Err(DriverError::refused("running", "the domain runs: old memory is not put over it"));
+            }
+        }
+        let found = self.files.get(&place(file)).filter(|found| found.complete);
+        let run = found.and_then(|found| run_of(found, spec.identity.vm));
+        let run = run.ok_or_else(|| gone("no-memory-file", "the recovery file is not there"))?;
+        Ok(self.define(host, spec, Power::Paused, run))
+    }
+
+    pub(super) fn unpause(&mut self, host: HostId, vm: VmUuid) -> Result<Outcome, DriverError> {
+        match self.domains.get_mut(&(host, vm)) {
+            Some(domain) if matches!(domain.seen.power, Power::Running | Power::Paused) => {
+                (domain.seen.power, domain.seen.reason) = (Power::Running, PowerReason::None);
+                Ok(seen(domain))
+            }
+            Some(_) | None => Err(gone("not-running", "the domain is not there or off")),
+        }
+    }
+
+    pub(super) fn put_file(&mut self, host: HostId, datastore: DatastoreName, path: RelPath, file: FakeFile) {
+        self.files.insert((host, datastore, path), file);
+    }
+
+    pub(super) fn file(&self, host: HostId, datastore: &DatastoreName, path: &RelPath) -> Option<FakeFile> {
+        self.files.get(&(host, datastore.clone(), path.clone())).cloned()
+    }
+
+    pub(super) fn files(&self, host: HostId) -> Vec<(DatastoreName, RelPath)> {
+        self.files.keys().filter(|(at, _, _)| *at == host).map(|(_, datastore, path)| (datastore.clone(), path.clone())).collect()
+    }
+
+    pub(super) fn transfer(&mut self, job: &TransferJob) -> Result<(), DriverError> {
+        match job {
+            TransferJob::Prepare { target, format, source } => {
+                let content = match source {
+                    DiskSource::Image { base, .. } => {
+                        if !self.files.contains_key(&place(base)) {
+                            return Err(gone("no-image", &format!("the image {} is not there", base.absolute)));
+                        }
+                        format!("{format} on {}:{}", base.datastore, base.path)
+                    }
+                    DiskSource::Blank { size_mib } => format!("{format} blank {size_mib}"),
+                    DiskSource::Swap { size_mib } => format!("{format} swap {size_mib}"),
+                };
+                self.files.insert(place(target), FakeFile { content, complete: true });
+                Ok(())
+            }
+            TransferJob::Copy { from, to, .. } => match self.files.get(&place(from)).cloned() {
+                Some(file) => {
+                    self.files.insert(place(to), file);
+                    Ok(())
+                }
+                None if self.files.get(&place(to)).is_some_and(|file| file.complete) => Ok(()),
+                None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
+            },
+            TransferJob::Delete { target } => {
+                let (host, datastore, path) = place(target);
+                let below = format!("{path}/");
+                self.files.retain(|(at, store, file), _| {
+                    *at != host || *store != datastore || (*file != path && !file.as_str().starts_with(&below))
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The run whose memory a file holds, if it is this VM's.
+fn run_of(file: &FakeFile, vm: VmUuid) -> Option<u64> {
+    file.content.strip_prefix(&format!("memory {vm} "))?.parse().ok()
+}
