@@ -8,10 +8,11 @@ use crate::commit::Committed;
 use crate::error::{Fault, ReadError};
 use crate::meta::{self, Marks};
 use crate::prepare::Prepared;
+use crate::read::Reader;
 use crate::summary::VmSummary;
-use crate::tables::{Cold, Hot};
+use crate::tables::{Cold, Hot, META};
 use ostler_model::EventSeq;
-use redb::{ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 
 /// Bounds that tests make small.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +33,11 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn load(hot: &Hot<'_>) -> Result<Self, ReadError> {
-        let last = meta::event_last(&hot.meta)?;
-        let first = hot.event.first().map_err(Fault::from)?;
-        let oldest = first.map_or(last.saturating_add(1), |(seq, _)| seq.value());
-        Ok(Self { last, oldest, marks: meta::marks(&hot.meta)? })
+    pub(crate) fn load(reader: &Reader) -> Result<Self, ReadError> {
+        let meta = reader.table(META)?;
+        let last = meta::event_last(&meta)?;
+        let oldest = reader.oldest_event()?.map_or(last.saturating_add(1), |seq| seq.0);
+        Ok(Self { last, oldest, marks: meta::marks(&meta)? })
     }
 }
 

@@ -1,10 +1,325 @@
-//! Proves that the books add up.
+//! Proves that the books add up: everything that is derived is derived once more and compared, both ways.
 
-use crate::error::ReadError;
+use crate::error::{Fault, ReadError};
+use crate::meta;
 use crate::read::Reader;
+use crate::row;
+use crate::summary::VmSummary;
+use crate::tables;
+use ostler_model::{Effect, EffectKey, OperationRecord, State, Usage, VmId, VmRecord, VmUuid};
+use redb::{Key, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+/// Most findings told: the first few name the defect, thousands more only bury it.
+const FINDINGS_MAX: usize = 200;
+
+/// What was found, in words.
+#[derive(Default)]
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn add(&mut self, finding: impl Into<String>) {
+        if self.0.len() < FINDINGS_MAX {
+            self.0.push(finding.into());
+        }
+    }
+
+    /// Compares what there is with what there should be.
+    fn compare<T: Ord + Debug>(&mut self, table: &str, is: &BTreeSet<T>, should: &BTreeSet<T>) {
+        for extra in is.difference(should) {
+            self.add(format!("{table}: {extra:?} is there, but follows from nothing"));
+        }
+        for missing in should.difference(is) {
+            self.add(format!("{table}: {missing:?} is missing"));
+        }
+    }
+}
+
+/// What the records say the derived tables must be.
+#[derive(Default)]
+struct Derived {
+    by_name: BTreeSet<(String, u64)>,
+    by_owner: BTreeSet<(String, u64)>,
+    by_state: BTreeSet<(String, u64)>,
+    by_uuid: BTreeSet<(u128, u64)>,
+    by_host: BTreeSet<(u32, u64)>,
+    by_datastore: BTreeSet<(u32, u64)>,
+    live: BTreeSet<u64>,
+    active: BTreeSet<u64>,
+    timers: BTreeSet<(u64, u64)>,
+    usage: BTreeMap<u32, Usage>,
+    holds: BTreeMap<u32, u64>,
+    counts: BTreeMap<State, u64>,
+    open: BTreeMap<VmUuid, (VmId, Vec<EffectKey>)>,
+    ids: BTreeSet<u64>,
+}
+
+impl Derived {
+    /// Enters a record. Deliberately not the code that the writer uses.
+    fn enter(&mut self, record: &VmRecord) {
+        let id = record.id.0;
+        self.ids.insert(id);
+        self.by_name.insert((record.spec.name.to_string(), id));
+        self.by_owner.insert((record.owner.clone(), id));
+        self.by_state.insert((record.state.to_string(), id));
+        self.by_uuid.insert((record.uuid.0.as_u128(), id));
+        if let Some(place) = &record.placement {
+            self.by_host.insert((place.host.0, id));
+        }
+        if record.state != State::Done {
+            self.live.insert(id);
+            if let Some(storage) = &record.storage {
+                self.by_datastore.insert((storage.datastore.0, id));
+            }
+        }
+        if record.operation.is_some() || !record.open.is_empty() {
+            self.active.insert(id);
+        }
+        if let Some(due) = record.next_due() {
+            self.timers.insert((due.0, id));
+        }
+        if let Some((host, capacity)) = record.held() {
+            let usage = self.usage.entry(host.0).or_default();
+            usage.vms += 1;
+            usage.held = usage.held.plus(capacity);
+        }
+        for image in record.images_held() {
+            *self.holds.entry(image.0).or_default() += 1;
+        }
+        *self.counts.entry(record.state).or_default() += 1;
+        self.open.insert(record.uuid, (record.id, record.open.iter().map(|call| call.key.clone()).collect()));
+    }
+}
 
 impl Reader {
-    pub(crate) fn check(&self) -> Result<Vec<String>, ReadError> {
-        Ok(Vec::new())
+    /// Every row of a table, as `pick` sees it.
+    fn rows<K: Key + 'static, V: Value + 'static, T>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+        mut pick: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> T,
+    ) -> Result<Vec<T>, ReadError> {
+        let table = self.table(table)?;
+        let mut found = Vec::new();
+        for entry in ReadableTable::iter(&table).map_err(Fault::from)? {
+            let (key, value) = entry.map_err(Fault::from)?;
+            found.push(pick(key.value(), value.value()));
+        }
+        Ok(found)
+    }
+
+    fn keys<K: Key + 'static, V: Value + 'static, T: Ord>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+        mut pick: impl FnMut(K::SelfType<'_>) -> T,
+    ) -> Result<BTreeSet<T>, ReadError> {
+        Ok(self.rows(table, |key, _| pick(key))?.into_iter().collect())
+    }
+
+    /// See [`crate::Store::check`].
+    ///
+    /// # Errors
+    /// When the store or a row cannot be read.
+    pub fn check(&self) -> Result<Vec<String>, ReadError> {
+        let mut findings = Findings::default();
+        let derived = self.check_records(&mut findings)?;
+        self.check_vm_indexes(&derived, &mut findings)?;
+        self.check_books(&derived, &mut findings)?;
+        self.check_outbox(&derived, &mut findings)?;
+        self.check_operations(&derived, &mut findings)?;
+        self.check_events(&mut findings)?;
+        self.check_idempotency(&mut findings)?;
+        self.check_resources(&mut findings)?;
+        self.check_marks(&mut findings)?;
+        Ok(findings.0)
+    }
+
+    /// Records against summaries; gives what must follow from the records.
+    fn check_records(&self, findings: &mut Findings) -> Result<Derived, ReadError> {
+        let mut derived = Derived::default();
+        let mut summaries: BTreeMap<u64, VmSummary> =
+            self.summaries()?.into_iter().map(|summary| (summary.id.0, summary)).collect();
+        for kept in self.rows(tables::VM, |id, kept| row::decode::<VmRecord>(kept, id).map(|record| (id, record)))? {
+            let (id, record) = kept?;
+            if record.id.0 != id {
+                findings.add(format!("vm: row {id} holds VM {}", record.id));
+            }
+            match summaries.remove(&id) {
+                Some(summary) if summary == VmSummary::from(&record) => {}
+                Some(_) => findings.add(format!("vm_summary: that of VM {id} does not tell what its record does")),
+                None => findings.add(format!("vm_summary: that of VM {id} is missing")),
+            }
+            derived.enter(&record);
+        }
+        for id in summaries.keys() {
+            findings.add(format!("vm_summary: there is one of VM {id}, which is not there"));
+        }
+        Ok(derived)
+    }
+
+    fn check_vm_indexes(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
+        let named = |(key, id): (&str, u64)| (key.to_owned(), id);
+        findings.compare("vm_by_name", &self.keys(tables::VM_BY_NAME, named)?, &derived.by_name);
+        findings.compare("vm_by_owner", &self.keys(tables::VM_BY_OWNER, named)?, &derived.by_owner);
+        findings.compare("vm_by_state", &self.keys(tables::VM_BY_STATE, named)?, &derived.by_state);
+        findings.compare("vm_by_host", &self.keys(tables::VM_BY_HOST, |key| key)?, &derived.by_host);
+        findings.compare("vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
+        findings.compare("vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
+        findings.compare("vm_active", &self.keys(tables::VM_ACTIVE, |key| key)?, &derived.active);
+        findings.compare("timer", &self.keys(tables::TIMER, |key| key)?, &derived.timers);
+        let by_uuid = self.rows(tables::VM_BY_UUID, |uuid, id| (uuid, id))?.into_iter().collect();
+        findings.compare("vm_by_uuid", &by_uuid, &derived.by_uuid);
+        Ok(())
+    }
+
+    fn check_books(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
+        let usage: BTreeMap<u32, Usage> = self.usage_all()?.into_iter().map(|(host, usage)| (host.0, usage)).collect();
+        if usage != derived.usage {
+            findings.add(format!("host_usage: is {usage:?}, the records say {:?}", derived.usage));
+        }
+        let holds: BTreeMap<u32, u64> = self.image_holds_all()?.into_iter().map(|(image, holds)| (image.0, holds)).collect();
+        if holds != derived.holds {
+            findings.add(format!("image_hold: is {holds:?}, the records say {:?}", derived.holds));
+        }
+        let counts = self.state_counts()?;
+        if counts != derived.counts {
+            findings.add(format!("state_count: is {counts:?}, the records say {:?}", derived.counts));
+        }
+        let hosts = self.keys(tables::HOST, |id| id)?;
+        for host in derived.by_host.iter().map(|(host, _)| host).filter(|host| !hosts.contains(host)) {
+            findings.add(format!("host: {host} is not there, but a VM has its place on it"));
+        }
+        let images = self.keys(tables::IMAGE, |id| id)?;
+        for image in derived.holds.keys().filter(|image| !images.contains(image)) {
+            findings.add(format!("image: {image} is not there, but a disk stands on it"));
+        }
+        let datastores = self.keys(tables::DATASTORE, |id| id)?;
+        for (datastore, vm) in derived.by_datastore.iter().filter(|(datastore, _)| !datastores.contains(datastore)) {
+            findings.add(format!("datastore: {datastore} is not there, but holds disks of VM {vm}"));
+        }
+        Ok(())
+    }
+
+    fn check_outbox(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
+        let effects = self.rows(tables::OUTBOX, |key, kept| row::decode::<Effect>(kept, format_args!("{key:?}")))?;
+        for effect in effects {
+            let effect = effect?;
+            let open = derived.open.get(&effect.key.vm);
+            if !open.is_some_and(|(id, open)| *id == effect.vm && open.contains(&effect.key)) {
+                findings.add(format!("outbox: {} is not open in its record", effect.key));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_operations(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
+        let mut should = BTreeSet::new();
+        for kept in self.rows(tables::OPERATION, |id, kept| row::decode::<OperationRecord>(kept, id).map(|row| (id, row)))? {
+            let (id, operation) = kept?;
+            if operation.id.0 != id {
+                findings.add(format!("operation: row {id} holds operation {}", operation.id));
+            }
+            if !derived.ids.contains(&operation.vm.0) {
+                findings.add(format!("operation: {id} belongs to VM {}, which is not there", operation.vm));
+            }
+            should.insert((operation.vm.0, id, operation.ended.is_some()));
+        }
+        let index = self.rows(tables::OPERATION_BY_VM, |(vm, id), ended| (vm, id, ended))?.into_iter().collect();
+        findings.compare("operation_by_vm", &index, &should);
+        Ok(())
+    }
+
+    fn check_events(&self, findings: &mut Findings) -> Result<(), ReadError> {
+        let last = self.seq()?.0;
+        let seqs = self.rows(tables::EVENT, |seq, _| seq)?;
+        if let Some(pair) = seqs.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+            findings.add(format!("event: {} is followed by {}", pair[0], pair[1]));
+        }
+        if let Some(newest) = seqs.last().filter(|newest| **newest != last) {
+            findings.add(format!("event: the newest is {newest}, {last} events were numbered"));
+        }
+        Ok(())
+    }
+
+    fn check_idempotency(&self, findings: &mut Findings) -> Result<(), ReadError> {
+        let rows = self.rows(tables::IDEMPOTENCY, |key, kept| row::decode::<crate::IdempotencyRow>(kept, key.2))?;
+        let mut should = BTreeSet::new();
+        for kept in rows {
+            let kept = kept?;
+            should.insert((kept.at.0, kept.who, kept.route, kept.key));
+        }
+        let ages = self.keys(tables::IDEMPOTENCY_BY_AGE, |(at, who, route, key)| {
+            (at, who.to_owned(), route.to_owned(), key.to_owned())
+        })?;
+        findings.compare("idempotency_by_age", &ages, &should);
+        Ok(())
+    }
+
+    fn check_resources(&self, findings: &mut Findings) -> Result<(), ReadError> {
+        let named = |name: &str, id: u32| (name.to_owned(), id);
+        let index = self.rows(tables::HOST_BY_NAME, named)?.into_iter().collect();
+        let should = self.hosts()?.iter().map(|host| (host.name.to_string(), host.id.0)).collect();
+        findings.compare("host_by_name", &index, &should);
+        let index = self.rows(tables::DATASTORE_BY_NAME, named)?.into_iter().collect();
+        let should = self.datastores()?.iter().map(|datastore| (datastore.name.to_string(), datastore.id.0)).collect();
+        findings.compare("datastore_by_name", &index, &should);
+        let images = self.images()?;
+        let index = self.rows(tables::IMAGE_BY_NAME, named)?.into_iter().collect();
+        let should = images.iter().map(|image| (image.name.to_string(), image.id.0)).collect();
+        findings.compare("image_by_name", &index, &should);
+        let should = images.iter().map(|image| (image.datastore.0, image.id.0)).collect();
+        findings.compare("image_by_datastore", &self.keys(tables::IMAGE_BY_DATASTORE, |key| key)?, &should);
+        let index =
+            self.rows(tables::TOKEN_BY_HASH, |hash, name| (hash.to_owned(), name.to_owned()))?.into_iter().collect();
+        let should = self.tokens()?.into_iter().map(|token| (token.hash_hex, token.name)).collect();
+        findings.compare("token_by_hash", &index, &should);
+        Ok(())
+    }
+
+    /// No row has an id above the mark of its kind, or it would be used again.
+    fn check_marks(&self, findings: &mut Findings) -> Result<(), ReadError> {
+        let marks = meta::marks(&self.table(tables::META)?)?;
+        let mut above = |kind: &str, highest: Option<u64>, mark: u64| {
+            if let Some(highest) = highest.filter(|highest| *highest > mark) {
+                findings.add(format!("meta: {kind} {highest} is above the mark {mark}"));
+            }
+        };
+        above("VM", self.last_key(tables::VM)?, marks.vm);
+        above("operation", self.last_key(tables::OPERATION)?, marks.operation);
+        above("host", self.last_key(tables::HOST)?.map(u64::from), marks.host.into());
+        above("datastore", self.last_key(tables::DATASTORE)?.map(u64::from), marks.datastore.into());
+        above("image", self.last_key(tables::IMAGE)?.map(u64::from), marks.image.into());
+        Ok(())
+    }
+
+    fn last_key<K, V>(&self, table: TableDefinition<'static, K, V>) -> Result<Option<K>, ReadError>
+    where
+        K: for<'a> Key<SelfType<'a> = K> + 'static,
+        V: Value + 'static,
+    {
+        let table = self.table(table)?;
+        Ok(table.last().map_err(Fault::from)?.map(|(key, _)| key.value()))
+    }
+
+    /// Everything there is, row by row, as text: two stores that hold the same say the same. For tests.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn dump(&self) -> Result<Vec<String>, ReadError> {
+        let mut lines = Vec::new();
+        tables::walk(&self.txn, |table, key, value| {
+            let value = std::str::from_utf8(value).map_or_else(|_| row::bytes::hex(value), str::to_owned);
+            lines.push(format!("{table}\t{key}\t{value}"));
+        })?;
+        Ok(lines)
+    }
+
+    /// How many VMs there are, those that are done included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vm_count(&self) -> Result<u64, ReadError> {
+        Ok(self.table(tables::VM_SUMMARY)?.len().map_err(Fault::from)?)
     }
 }

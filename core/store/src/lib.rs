@@ -77,6 +77,7 @@ mod datastore;
 mod driver;
 mod error;
 mod event;
+mod file;
 mod host;
 mod idempotency;
 mod image;

@@ -7,6 +7,7 @@
 use crate::batch::Tail;
 use crate::error::{Fault, OpenError, ReadError};
 use crate::meta;
+use crate::read::Reader;
 use crate::tables::{Cold, Hot, META};
 use ostler_model::StoreId;
 use redb::{Database, ReadableDatabase, TableError, WriteTransaction};
@@ -40,20 +41,18 @@ impl From<ReadError> for OpenError {
 /// Makes what is missing, migrates what is old. Answers the store's id and where it stands.
 pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Tail), OpenError> {
     bring_to(db, SCHEMA, MIGRATIONS)?;
-    let txn = db.begin_write().map_err(Fault::from)?;
-    let (id, tail) = {
-        let mut hot = Hot::open(&txn)?;
-        let id = match meta::store_id(&hot.meta)? {
-            Some(id) => id,
-            None => {
-                let id = id.unwrap_or_else(|| StoreId(Uuid::new_v4()));
-                meta::store_id_put(&mut hot.meta, id)?;
-                id
-            }
-        };
-        (id, Tail::load(&hot)?)
+    let reader = Reader { txn: db.begin_read().map_err(Fault::from)? };
+    let tail = Tail::load(&reader)?;
+    let id = match meta::store_id(&reader.table(META)?)? {
+        Some(id) => id,
+        None => {
+            let id = id.unwrap_or_else(|| StoreId(Uuid::new_v4()));
+            let txn = db.begin_write().map_err(Fault::from)?;
+            meta::store_id_put(&mut txn.open_table(META).map_err(Fault::from)?, id)?;
+            txn.commit().map_err(Fault::from)?;
+            id
+        }
     };
-    txn.commit().map_err(Fault::from)?;
     Ok((id, tail))
 }
 

@@ -4,6 +4,7 @@ use crate::batch::{Limits, Tail};
 use crate::commit::{Commit, Committed};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
 use crate::event::EVENTS_KEPT;
+use crate::file::{self, Draft};
 use crate::meta::Ids;
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
@@ -11,7 +12,7 @@ use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::writer::{Message, QUEUE_MAX, Writer};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -136,17 +137,20 @@ impl Store {
     /// # Errors
     /// When it is in use, too new, not a store, or the disk fails.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        let file_error = |source| OpenError::File { path: path.to_owned(), source };
-        prepare_file(path).map_err(file_error)?;
-        let opened = Builder::new().set_cache_size(options.cache_bytes).create(path);
+        if !file::taken(path) {
+            make(path, &options)?;
+        }
+        let opened = Builder::new().set_cache_size(options.cache_bytes).open(path);
         let db = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
+            DatabaseError::Storage(StorageError::Io(source)) => OpenError::File { path: path.to_owned(), source },
             other => OpenError::Storage { source: other.into() },
         })?;
         Self::start(db, options)
     }
 
-    /// Opens a store that rests on something other than a file.
+    /// Opens a store that rests on something other than a file. One that was cut from power while it was made is not opened again; a
+    /// file ([`Store::open`]) gets its name only when it is whole.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -279,19 +283,15 @@ impl Store {
     }
 }
 
-/// Makes the file, if there is none, such that nobody else can read it: it holds hashes of tokens and VMs' user data.
-pub(crate) fn prepare_file(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(_) => sync_parent(path),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+/// Makes an empty store under this name. Another process may be faster: then its store is as good.
+fn make(path: &Path, options: &Options) -> Result<(), OpenError> {
+    let file_error = |source| OpenError::File { path: path.to_owned(), source };
+    let draft = Draft::new(path).map_err(file_error)?;
+    let db = Builder::new().set_cache_size(options.cache_bytes).create(draft.path()).map_err(Fault::from)?;
+    migrate::at_open(&db, options.store_id)?;
+    db.close().map_err(Fault::from)?;
+    match draft.publish() {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(file_error(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes a new name in a directory durable.
-pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(parent)?.sync_all()
 }

@@ -46,6 +46,7 @@ macro_rules! tables {
         }
 
         /// Names of all tables.
+        #[cfg(test)]
         pub(crate) const NAMES: &[&str] = &[$(stringify!($hot),)* $(stringify!($cold),)*];
 
         /// Copies every row of every table.
@@ -133,4 +134,26 @@ fn walk_one<K: Key + 'static, V: Value + 'static>(
         see(name, format!("{:?}", key.value()), V::as_bytes(&value).as_ref());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{ReadableDatabase, TableHandle};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_new_store_has_the_listed_tables_and_no_other() {
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = redb::Builder::new().create_with_backend(backend).expect("opens");
+        crate::migrate::at_open(&db, None).expect("is made");
+        let txn = db.begin_read().expect("reads");
+        let made: BTreeSet<String> = txn.list_tables().expect("lists").map(|table| table.name().to_owned()).collect();
+        let listed: BTreeSet<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(made, listed);
+        let text = include_str!("lib.rs");
+        for name in NAMES {
+            assert!(text.contains(&format!("{name} ")), "{name} is not in the tree at the top of the crate");
+        }
+    }
 }

@@ -155,6 +155,7 @@ impl Writer {
                 vm: commit.vm.take(),
                 claims: std::mem::take(&mut commit.claims),
                 idempotency: commit.idempotency.take(),
+                marks: commit.marks,
                 ..Prepared::default()
             };
             let mut answer = self.batch(&[Box::new(first)])?;

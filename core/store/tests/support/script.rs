@@ -1,0 +1,94 @@
+//! The scripted run of the crash tests: every kind of change, alone and in batches.
+
+use super::*;
+use ostler_store::{DriverRow, RulesBinding, TokenRow};
+
+/// Commits that are to be one batch. Those that are refused are part of the script.
+pub(crate) type Step = Vec<Commit>;
+
+/// One VM's life from created to done: six commits, with operation, outbox, timer and idempotency rows.
+fn life(id: u64, host: u32) -> Vec<Commit> {
+    let operation_id = id * 10;
+    let mut created = create(with_disk(vm(id), 1));
+    created.claims = vec![Claim::Image { image: ImageId(1) }];
+    created.idempotency = Some(answer(&format!("create-{id}"), "body", 100 + id));
+    created.operations = vec![operation(operation_id, id, true)];
+    let (record, effect) = busy(placed(of(&created), host), operation_id + 1, 1000 + id);
+    let mut deploy = change(record);
+    deploy.claims = vec![Claim::Capacity { host: HostId(host), enforce: true }];
+    deploy.outbox_put = vec![effect.clone()];
+    deploy.operations = vec![operation(operation_id + 1, id, false)];
+    let mut running = change(idle(of(&deploy), State::Running));
+    running.outbox_del = vec![effect.key];
+    running.operations = vec![operation(operation_id + 1, id, true)];
+    let (record, effect) = busy(of(&running), operation_id + 2, 2000 + id);
+    let mut ending = change(record);
+    ending.outbox_put = vec![effect.clone()];
+    ending.operations = vec![operation(operation_id + 2, id, false)];
+    let mut gone = idle(of(&ending), State::Done);
+    gone.placement = None;
+    gone.storage = None;
+    let mut done = change(gone);
+    done.outbox_del = vec![effect.key];
+    done.operations = vec![operation(operation_id + 2, id, true)];
+    let forget = Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
+    vec![created, deploy, running, ending, done, forget]
+}
+
+fn resources(changes: Vec<ResourceChange>) -> Step {
+    vec![Commit { resources: changes, ..Commit::default() }]
+}
+
+/// The whole run: some steps alone, then six VMs step by step in batches.
+pub(crate) fn steps() -> Vec<Step> {
+    let token = TokenRow {
+        name: "admin".to_owned(),
+        hash_hex: "00ff".to_owned(),
+        scopes: vec!["admin".to_owned()],
+        created: Timestamp(1),
+        expires: None,
+    };
+    let driver = DriverRow {
+        name: "snapshots-kvm".parse().expect("a name"),
+        file: "snapshots-kvm.wasm".to_owned(),
+        digest: "00".to_owned(),
+        grants: BTreeMap::from([("log".to_owned(), Vec::new())]),
+        config: BTreeMap::new(),
+        enabled: true,
+        added: Timestamp(1),
+    };
+    let binding = RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
+    let mut steps = vec![vec![ground()]];
+    steps.push(resources(vec![ResourceChange::TokenPut(token)]));
+    steps.push(resources(vec![ResourceChange::DriverPut(driver), ResourceChange::RulesBind(binding.clone())]));
+    steps.extend(life(1, 1).into_iter().map(|commit| vec![commit]));
+    steps.push(resources(vec![ResourceChange::HostPut(Host { name: "renamed".parse().expect("a name"), ..host(2, 9000, 9000) })]));
+    // Host 1 has room for four of the five that want it: one claim in the batch fails, the rest goes on.
+    let mut lives: Vec<_> = (2..=6).map(|id| life(id, 1).into_iter()).collect();
+    loop {
+        let step: Step = lives.iter_mut().filter_map(Iterator::next).collect();
+        if step.is_empty() {
+            break;
+        }
+        steps.push(step);
+    }
+    steps.push(resources(vec![ResourceChange::RulesUnbind(binding.hypervisor), ResourceChange::TokenRemove("admin".to_owned())]));
+    steps.push(resources(vec![ResourceChange::ImageRemove(ImageId(2))]));
+    steps.extend(life(7, 2).into_iter().take(4).map(|commit| vec![commit]));
+    steps
+}
+
+/// Commits a step as one batch and waits for all answers.
+pub(crate) async fn run(store: &Store, step: Step) -> Vec<Committed> {
+    let hold = store.hold().await.expect("holds");
+    let mut waiting = Vec::new();
+    for commit in step {
+        let store = store.clone();
+        let mut answer = Box::pin(async move { store.commit(commit).await.expect("is decided") });
+        // Polled once, so that they are queued in this order.
+        assert!(futures::poll!(&mut answer).is_pending());
+        waiting.push(answer);
+    }
+    drop(hold);
+    futures::future::join_all(waiting).await
+}
