@@ -97,12 +97,23 @@ fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T
 
 /// State first, stamp second: a domain that is replaced in between shows the newer stamp, and the caller's is then stale.
 fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
-    let (state, reason) = domain.get_state()?;
+    let (state, mut reason) = domain.get_state()?;
+    if rests_after_restore(domain, state, reason) {
+        reason = c_int::try_from(sys::VIR_DOMAIN_PAUSED_UNKNOWN).unwrap_or_default();
+    }
     let stamp = stamp_of(domain)?;
     let Some((power, reason)) = power(state, reason) else {
         return Ok(Err(DriverError::retry("no-answer", format!("libvirt does not know the domain's state ({state})"))));
     };
     Ok(Ok(Sight { domain: domain.clone(), power, reason, stamp }))
+}
+
+/// A domain that was restored and waits to be unpaused says "migration" for ever, as one does that is still being restored or
+/// migrated in: those have a job (or, migrated in, refuse to tell of it).
+fn rests_after_restore(domain: &Domain, state: sys::virDomainState, reason: c_int) -> bool {
+    let says_migration = state == sys::VIR_DOMAIN_PAUSED && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_MIGRATION);
+    says_migration
+        && domain.get_job_info().is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
 }
 
 /// The stamp of the running domain, or of its definition if it is off.
@@ -136,7 +147,7 @@ fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
         sys::VIR_DOMAIN_PAUSED_IOERROR => (Power::Paused, PowerReason::IoError),
         sys::VIR_DOMAIN_PAUSED_WATCHDOG => (Power::Paused, PowerReason::Watchdog),
         sys::VIR_DOMAIN_PAUSED_CRASHED => (Power::Crashed, PowerReason::Crashed),
-        // Somebody is at work on it and will be done soon. A restored domain that waits to be unpaused says "migration".
+        // Somebody is at work on it and will be done soon.
         sys::VIR_DOMAIN_PAUSED_STARTING_UP
         | sys::VIR_DOMAIN_PAUSED_MIGRATION
         | sys::VIR_DOMAIN_PAUSED_POSTCOPY

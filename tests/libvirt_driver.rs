@@ -1,0 +1,562 @@
+//! The KVM driver against real libvirt, QEMU and guests that confirm.
+
+mod rig {
+    //! A host of the lab, the driver, and what its calls need.
+
+    use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, Site};
+    use ostler_libvirt::{Kvm, KvmOptions};
+    use ostler_model::{
+        CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, ExecTransport, Firmware, Generation, Graphics,
+        HostId, Identity, Item, Observation, OperationId, Power, PowerReason, StepNo, StoreId, Timestamp, VmUuid,
+    };
+    use ostler_tests::lab::{Lab, LibvirtHost, SerialLog};
+    use ostler_tests::wait::wait_until;
+    use std::collections::BTreeMap;
+    use std::future::Future;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::runtime::Runtime;
+    use uuid::Uuid;
+
+    /// For a guest to boot under emulation on a busy machine.
+    pub(crate) const BOOT: Duration = Duration::from_secs(90);
+    /// For anything else.
+    pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+    pub(crate) struct Rig {
+        pub(crate) host: LibvirtHost,
+        pub(crate) kvm: Arc<Kvm>,
+        pub(crate) site: Site,
+        pub(crate) store: StoreId,
+        runtime: Runtime,
+    }
+
+    /// One VM of a rig.
+    pub(crate) struct Vm {
+        pub(crate) uuid: VmUuid,
+        pub(crate) name: String,
+        pub(crate) console: SerialLog,
+        pub(crate) disk: PathBuf,
+        flags: Vec<&'static str>,
+    }
+
+    impl Rig {
+        pub(crate) fn up(name: &str) -> Self {
+            let host = LibvirtHost::up(name);
+            let store = StoreId(Uuid::new_v4());
+            let site = Site {
+                id: HostId(1),
+                name: "lab".parse().expect("valid"),
+                config: BTreeMap::from([("uri".to_owned(), host.uri().to_owned())]),
+                transport: ExecTransport::Local,
+                roots: BTreeMap::new(),
+            };
+            let runtime = Runtime::new().expect("a runtime");
+            let kvm = Arc::new(Kvm::new(KvmOptions { store: Some(store), ..KvmOptions::default() }));
+            Self { host, kvm, site, store, runtime }
+        }
+
+        pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+            self.runtime.block_on(future)
+        }
+
+        pub(crate) fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+            self.runtime.spawn(future)
+        }
+
+        /// A VM with a disk of its own. Nothing is defined yet.
+        pub(crate) fn vm(&self, flags: &[&'static str]) -> Vm {
+            let uuid = VmUuid(Uuid::new_v4());
+            let name = format!("t-{}", &uuid.to_string()[..8]);
+            let disk = self.host.dir().join(format!("{name}.qcow2"));
+            std::fs::copy(&Lab::guest().base_disk, &disk).expect("a copy of the base disk");
+            let console = SerialLog::new(self.host.dir().join(format!("{name}.console")));
+            Vm { uuid, name, console, disk, flags: flags.to_vec() }
+        }
+
+        pub(crate) fn file(&self, path: &str) -> FileRef {
+            let absolute = self.host.dir().join(path).to_string_lossy().into_owned();
+            let datastore = "system".parse().expect("valid");
+            FileRef { host: self.site.id, datastore, path: path.parse().expect("valid"), absolute }
+        }
+
+        pub(crate) fn spec(&self, vm: &Vm, generation: u64) -> DomainSpec {
+            let guest = Lab::guest();
+            let at = |path: &PathBuf| FileRef { absolute: path.to_string_lossy().into_owned(), ..self.file("boot") };
+            DomainSpec {
+                identity: Identity { store: self.store, vm: vm.uuid, generation: Generation(generation) },
+                name: vm.name.clone(),
+                title: "a <test> & more".to_owned(),
+                vcpus: 1,
+                cpu_milli: 100,
+                memory_mib: 96,
+                firmware: Firmware::Bios,
+                kernel: Some(at(&guest.kernel)),
+                initrd: Some(at(&guest.initrd)),
+                cmdline: guest.command_line(&vm.flags),
+                disks: vec![DomainDisk {
+                    name: "vda".parse().expect("valid"),
+                    file: at(&vm.disk),
+                    format: DiskFormat::Qcow2,
+                    read_only: false,
+                }],
+                nics: vec![],
+                graphics: Graphics::None,
+                console_log: self.file(&format!("{}.console", vm.name)),
+            }
+        }
+
+        /// A call of a step, for a generation, with a minute.
+        pub(crate) fn call(&self, vm: &Vm, step: u64, generation: u64) -> CallControl {
+            call(vm.uuid, step, generation, Duration::from_secs(60))
+        }
+
+        pub(crate) fn deploy(&self, vm: &Vm, step: u64, generation: u64) -> CallResult {
+            self.run(self.kvm.deploy(&self.site, &self.call(vm, step, generation), &self.spec(vm, generation)))
+        }
+
+        pub(crate) fn press(&self, vm: &Vm, step: u64) -> CallResult {
+            self.run(self.kvm.press_power(&self.site, &self.call(vm, step, 1)))
+        }
+
+        pub(crate) fn destroy(&self, vm: &Vm, step: u64) -> CallResult {
+            self.run(self.kvm.destroy(&self.site, &self.call(vm, step, 1)))
+        }
+
+        pub(crate) fn remove(&self, vm: &Vm, step: u64) -> CallResult {
+            self.run(self.kvm.remove(&self.site, &self.call(vm, step, 9)))
+        }
+
+        pub(crate) fn save(&self, vm: &Vm, step: u64, file: &FileRef) -> CallResult {
+            self.run(self.kvm.save(&self.site, &self.call(vm, step, 1), file))
+        }
+
+        pub(crate) fn restore(&self, vm: &Vm, step: u64, generation: u64, file: &FileRef) -> CallResult {
+            self.run(self.kvm.restore(&self.site, &self.call(vm, step, generation), &self.spec(vm, generation), file))
+        }
+
+        pub(crate) fn unpause(&self, vm: &Vm, step: u64, generation: u64) -> CallResult {
+            self.run(self.kvm.unpause(&self.site, &self.call(vm, step, generation)))
+        }
+
+        pub(crate) fn observe(&self, vm: &Vm) -> Result<Observation, DriverError> {
+            self.run(self.kvm.observe(&self.site, vm.uuid))
+        }
+
+        #[track_caller]
+        pub(crate) fn wait_for(&self, vm: &Vm, power: Power, reason: PowerReason) -> DomainSeen {
+            wait_until(&format!("{} to be {power} ({reason})", vm.name), SOON, || match self.observe(vm) {
+                Ok(Observation::Present(seen)) if (seen.power, seen.reason) == (power, reason) => Ok(seen),
+                other => Err(other),
+            })
+        }
+    }
+
+    pub(crate) fn call(vm: VmUuid, step: u64, generation: u64, time: Duration) -> CallControl {
+        let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
+        let context = CallContext { key, attempt: 1, generation: Generation(generation), deadline: Timestamp(0) };
+        CallControl::detached(context, Instant::now() + time)
+    }
+
+    /// What a successful call saw.
+    #[track_caller]
+    pub(crate) fn seen(result: CallResult) -> DomainSeen {
+        match result.expect("the call succeeds").seen {
+            Some(Observation::Present(seen)) => seen,
+            other => panic!("nothing seen: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn power(result: CallResult) -> Power {
+        seen(result).power
+    }
+
+    /// Kind and code of a failed call.
+    #[track_caller]
+    pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, DriverError>) -> (ostler_model::ErrorKind, String) {
+        let error = result.expect_err("the call fails");
+        (error.kind, error.code)
+    }
+}
+
+use ostler_driver::Hypervisor;
+use ostler_model::{Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid};
+use ostler_tests::lab::{self, LibvirtHost};
+use ostler_tests::wait::wait_until;
+use rig::{BOOT, Rig, SOON, power, refusal, seen};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_guest_lives_its_life_and_every_call_may_come_twice() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("life");
+    let mut vm = rig.vm(&["vt.tick=0.2", "vt.mark=mine"]);
+    assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
+
+    let first = seen(rig.deploy(&vm, 1, 1));
+    assert_eq!((first.power, first.name.as_str()), (Power::Running, vm.name.as_str()));
+    assert_eq!(first.identity, Some(rig.spec(&vm, 1).identity));
+    let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
+    assert_eq!(power(rig.deploy(&vm, 1, 1)), Power::Running);
+    assert_eq!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id, "the second deploy left it alone");
+    vm.console.wait_for("DISK-MARKED mine", BOOT);
+    vm.console.wait_for("GUEST-READY", BOOT);
+
+    let listed = rig.run(rig.kvm.list(&rig.site)).expect("lists");
+    assert_eq!((listed.domains.len(), listed.unreadable.len()), (1, 0));
+    let metrics = rig.run(rig.kvm.metrics(&rig.site)).expect("counts");
+    assert_eq!((metrics.len(), metrics[0].vm), (1, Some(vm.uuid)));
+    assert!(metrics[0].cpu_ns > 1_000_000 && metrics[0].memory_kib > 10_000 && metrics[0].disk_read > 0, "{metrics:?}");
+
+    let pressed = seen(rig.press(&vm, 2));
+    assert!(pressed.last_edge.is_some() || pressed.power == Power::Off);
+    vm.console.wait_for("ACPI-POWER-BUTTON", SOON);
+    rig.wait_for(&vm, Power::Off, PowerReason::Guest);
+    assert_eq!(power(rig.press(&vm, 2)), Power::Off, "the same press again");
+    assert_eq!(power(rig.destroy(&vm, 3)), Power::Off, "nothing to destroy");
+
+    assert_eq!(power(rig.deploy(&vm, 4, 1)), Power::Running);
+    vm.console.wait_for("DISK-MARK mine", BOOT);
+    let destroyed = seen(rig.destroy(&vm, 5));
+    assert_eq!((destroyed.power, destroyed.reason), (Power::Off, PowerReason::Destroyed));
+    for _ in 0..2 {
+        assert_eq!(rig.remove(&vm, 6).expect("removes").seen, Some(Observation::Absent));
+        assert_eq!(rig.destroy(&vm, 7).expect("nothing to do").seen, Some(Observation::Absent));
+    }
+    assert_eq!(rig.host.virsh(&["list", "--all", "--name"]).expect("lists").trim(), "");
+}
+
+#[test]
+fn an_ignored_power_button_is_pressed_once_and_the_guest_runs_on() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("press");
+    let mut vm = rig.vm(&["vt.noacpi", "vt.tick=0.2"]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("GUEST-READY", BOOT);
+    let pressed = seen(rig.press(&vm, 2));
+    let key = rig.call(&vm, 2, 1).context.key;
+    assert_eq!((pressed.power, pressed.last_edge.as_ref()), (Power::Running, Some(&key)));
+    assert_eq!(seen(rig.press(&vm, 2)).last_edge, Some(key.clone()), "once an identity");
+    // The stamp outlives the daemon, and the next identity takes its place.
+    rig.host.kill_daemon();
+    wait_until("the stamp after the daemon's death", SOON, || match rig.observe(&vm) {
+        Ok(Observation::Present(seen)) if seen.last_edge.as_ref() == Some(&key) => Ok(()),
+        other => Err(other),
+    });
+    let reset = rig.run(rig.kvm.reset(&rig.site, &rig.call(&vm, 3, 1)));
+    assert_eq!(seen(reset).last_edge, Some(rig.call(&vm, 3, 1).context.key));
+    vm.console.skip_to_end();
+    vm.console.wait_for("GUEST-READY", BOOT);
+    vm.console.skip_to_end();
+    rig.run(rig.kvm.reset(&rig.site, &rig.call(&vm, 3, 1))).expect("the same reset");
+    vm.console.wait_for("TICK 2", BOOT);
+    assert!(!vm.console.contents().split("GUEST-READY").nth(3).is_some(), "it was reset once");
+    rig.remove(&vm, 4).expect("removes");
+}
+
+#[test]
+fn a_guest_reboots_once() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("reboot");
+    let mut vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("GUEST-READY", BOOT);
+    for _ in 0..2 {
+        let reboot = rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 2, 1)));
+        assert_eq!(seen(reboot).last_edge, Some(rig.call(&vm, 2, 1).context.key));
+    }
+    vm.console.wait_for("ACPI-POWER-BUTTON", SOON);
+    vm.console.wait_for("GUEST-READY", BOOT);
+    rig.wait_for(&vm, Power::Running, PowerReason::None);
+    rig.destroy(&vm, 3).expect("destroys");
+    for call in [rig.kvm.reboot(&rig.site, &rig.call(&vm, 4, 1)), rig.kvm.reset(&rig.site, &rig.call(&vm, 5, 1))] {
+        assert_eq!(refusal(rig.run(call)), (ErrorKind::Gone, "not-running".to_owned()));
+    }
+}
+
+#[test]
+fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("save");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let file = rig.file("memory");
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 5 ", BOOT);
+    let saved = seen(rig.save(&vm, 2, &file));
+    assert_eq!((saved.power, saved.reason), (Power::Off, PowerReason::Saved));
+    assert_eq!(power(rig.save(&vm, 2, &file)), Power::Off, "the same save again");
+    rig.host.kill_daemon(); // libvirt forgets why it is off: the file itself still tells
+    wait_until("the same save after the daemon's death", SOON, || rig.save(&vm, 2, &file));
+    assert_eq!(refusal(rig.save(&vm, 3, &file)).0, ErrorKind::Gone, "another save has nothing to save");
+    assert_eq!(refusal(rig.save(&vm, 2, &rig.file("nothing"))), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+
+    for _ in 0..2 {
+        let restored = seen(rig.restore(&vm, 4, 2, &file));
+        assert_eq!((restored.power, restored.reason), (Power::Paused, PowerReason::None));
+        assert_eq!(restored.identity.map(|identity| identity.generation), Some(Generation(2)));
+    }
+    vm.console.skip_to_end();
+    for _ in 0..2 {
+        assert_eq!(power(rig.unpause(&vm, 5, 2)), Power::Running);
+    }
+    let tick = vm.console.wait_for("TICK", SOON);
+    let count: u32 = tick.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a count");
+    assert!(count > 5, "memory came along: {tick}");
+    assert_eq!(rig.host.virsh(&["dominfo", &vm.name]).expect("told").contains("Persistent:     yes"), true);
+    assert_eq!(refusal(rig.destroy(&vm, 6)), (ErrorKind::Stale, "stale".to_owned()), "generation 1 may no longer touch it");
+    rig.remove(&vm, 7).expect("removes");
+    assert_eq!(refusal(rig.unpause(&vm, 8, 2)), (ErrorKind::Gone, "not-running".to_owned()));
+
+    // A file that was cut, and none: never restored.
+    let whole = std::fs::read(&file.absolute).expect("the memory");
+    std::fs::write(&file.absolute, [b"LibvirtQemudPart", &whole[16..]].concat()).expect("written");
+    assert_eq!(refusal(rig.restore(&vm, 9, 3, &file)), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    std::fs::remove_file(&file.absolute).expect("removed");
+    assert_eq!(refusal(rig.restore(&vm, 9, 3, &file)), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
+}
+
+#[test]
+fn a_restored_guest_need_not_have_been_here_before() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("elsewhere");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let file = rig.file("memory");
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+    rig.save(&vm, 2, &file).expect("saves");
+    rig.remove(&vm, 3).expect("removes");
+    // Its disk and console moved meanwhile.
+    let moved = vm.disk.with_extension("moved");
+    std::fs::rename(&vm.disk, &moved).expect("moved");
+    vm.disk = moved;
+    assert_eq!(power(rig.restore(&vm, 4, 2, &file)), Power::Paused);
+    let xml = rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped");
+    assert!(xml.contains(&*vm.disk.to_string_lossy()), "{xml}");
+    vm.console.skip_to_end();
+    rig.unpause(&vm, 5, 2).expect("runs on");
+    vm.console.wait_for("TICK", SOON);
+    rig.remove(&vm, 6).expect("removes");
+}
+
+#[test]
+fn what_is_not_ours_is_never_touched() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let mut rig = Rig::up("foreign");
+    let vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 5).expect("deploys");
+    assert_eq!(refusal(rig.deploy(&vm, 2, 4)), (ErrorKind::Stale, "stale".to_owned()));
+    assert_eq!(refusal(rig.press(&vm, 2)), (ErrorKind::Stale, "stale".to_owned()));
+    assert_eq!(refusal(rig.destroy(&vm, 2)), (ErrorKind::Stale, "stale".to_owned()));
+
+    // The same UUID, asked for by another store.
+    let ours = rig.store;
+    rig.store = StoreId(uuid::Uuid::new_v4());
+    rig.kvm = std::sync::Arc::new(ostler_libvirt::Kvm::new(ostler_libvirt::KvmOptions {
+        store: Some(rig.store),
+        ..ostler_libvirt::KvmOptions::default()
+    }));
+    let foreign = (ErrorKind::Refused, "foreign".to_owned());
+    assert_eq!(refusal(rig.deploy(&vm, 3, 9)), foreign);
+    assert_eq!(refusal(rig.remove(&vm, 3)), foreign);
+    let still = match rig.observe(&vm).expect("asked") {
+        Observation::Present(seen) => seen,
+        Observation::Absent => panic!("it was touched"),
+    };
+    assert_eq!(still.identity, Some(Identity { store: ours, vm: vm.uuid, generation: Generation(5) }));
+    assert_eq!(still.power, Power::Running);
+
+    // Without any stamp.
+    let element = ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
+    rig.host.virsh(&element).expect("the stamp is removed");
+    assert_eq!(refusal(rig.remove(&vm, 4)), foreign);
+    assert_eq!(seen(rig.observe(&vm).map(|seen| ostler_model::Outcome { seen: Some(seen), state: None })).identity, None);
+}
+
+#[test]
+fn a_higher_generation_takes_the_place_of_a_lower_one() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("generation");
+    let vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
+    let second = seen(rig.deploy(&vm, 2, 2));
+    assert_eq!((second.power, second.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(2))));
+    assert_ne!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id);
+}
+
+#[test]
+fn what_happens_behind_our_back_is_seen_as_it_is() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("behind");
+    let mut vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("GUEST-READY", BOOT);
+    let start = rig.run(rig.kvm.changes(&rig.site, 0, Duration::ZERO)).expect("told");
+    assert!(start.lost, "a new reader looks at all");
+    rig.host.virsh(&["suspend", &vm.name]).expect("suspend");
+    let batch = rig.run(rig.kvm.changes(&rig.site, start.cursor, SOON)).expect("told");
+    assert_eq!((batch.vms.as_slice(), batch.lost), (&[vm.uuid][..], false));
+    rig.wait_for(&vm, Power::Paused, PowerReason::Person);
+    assert_eq!(refusal(rig.press(&vm, 2)), (ErrorKind::Refused, "paused".to_owned()));
+    rig.host.virsh(&["resume", &vm.name]).expect("resume");
+    rig.host.kill_qemu(&vm.name);
+    rig.wait_for(&vm, Power::Off, PowerReason::Crashed);
+    assert_eq!(power(rig.deploy(&vm, 3, 1)), Power::Running);
+
+    // Somebody's managed save would bring back old memory with an old stamp.
+    rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
+    vm.console.skip_to_end();
+    assert_eq!(power(rig.deploy(&vm, 4, 2)), Power::Running);
+    vm.console.wait_for("GUEST-READY", BOOT);
+    rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
+    rig.remove(&vm, 5).expect("removes what has a managed save");
+    assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
+
+    let mut panics = rig.vm(&["vt.panic=1"]);
+    rig.deploy(&panics, 1, 1).expect("deploys");
+    panics.console.wait_for("GUEST-READY", BOOT);
+    rig.wait_for(&panics, Power::Crashed, PowerReason::Crashed);
+    assert_eq!(refusal(rig.press(&panics, 2)), (ErrorKind::Refused, "crashed".to_owned()));
+    assert_eq!(power(rig.destroy(&panics, 3)), Power::Off);
+}
+
+#[test]
+fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("away");
+    let vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    let cursor = rig.run(rig.kvm.changes(&rig.site, 0, Duration::ZERO)).expect("told").cursor;
+    rig.host.stop_daemon();
+    for _ in 0..3 {
+        assert_eq!(refusal(rig.observe(&vm)), (ErrorKind::Retry, "no-connection".to_owned()));
+        assert_eq!(refusal(rig.run(rig.kvm.list(&rig.site))).0, ErrorKind::Retry);
+        assert_eq!(refusal(rig.destroy(&vm, 2)), (ErrorKind::Retry, "no-connection".to_owned()), "nothing was sent");
+    }
+    rig.host.start_daemon();
+    rig.wait_for(&vm, Power::Running, PowerReason::None);
+    let batch = rig.run(rig.kvm.changes(&rig.site, cursor, SOON)).expect("told");
+    assert!(batch.lost, "events were missed");
+    // Killed at once before a call: the old connection is found dead, not believed.
+    rig.host.kill_daemon();
+    wait_until("the daemon to be asked again", SOON, || rig.destroy(&vm, 2));
+    assert_eq!(rig.remove(&vm, 3).expect("removes").seen, Some(Observation::Absent));
+}
+
+#[test]
+fn a_daemon_that_hangs_costs_its_callers_their_deadline_and_nobody_else() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (hung, well) = (Rig::up("hung"), Rig::up("well"));
+    let (vm, other) = (hung.vm(&[]), well.vm(&[]));
+    hung.deploy(&vm, 1, 1).expect("deploys");
+    hung.host.virsh(&["version"]).expect("answers");
+    signal_daemon(&hung.host, "STOP");
+    let began = Instant::now();
+    let short = rig::call(vm.uuid, 2, 1, Duration::from_millis(700));
+    let doubt = refusal(hung.run(hung.kvm.press_power(&hung.site, &short)));
+    assert!(matches!(doubt.0, ErrorKind::Unknown | ErrorKind::Retry), "{doubt:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "the deadline holds: {:?}", began.elapsed());
+    assert_eq!(refusal(hung.observe(&vm)), (ErrorKind::Retry, "busy".to_owned()), "an orphan may still be at work");
+    // The driver and its other hosts do not notice.
+    let site = well.site.clone();
+    assert_eq!(hung.run(hung.kvm.observe(&site, other.uuid)).expect("answers"), Observation::Absent);
+    signal_daemon(&hung.host, "CONT");
+    wait_until("the hung host to answer again", SOON, || hung.observe(&vm));
+    wait_until("the hung host to be worked on again", SOON, || hung.remove(&vm, 3));
+}
+
+fn signal_daemon(host: &LibvirtHost, signal: &str) {
+    let needle = host.dir().join("run").to_string_lossy().into_owned();
+    let is_it = |path: &std::path::Path| {
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        name.trim() == "libvirtd" && std::fs::read_to_string(path.join("mountinfo")).is_ok_and(|text| text.contains(&needle))
+    };
+    let found = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path()).find(|path| is_it(path));
+    let process = found.expect("the host's libvirtd").file_name().expect("a number").to_string_lossy().into_owned();
+    let done = std::process::Command::new("kill").args([&format!("-{signal}"), &process]).status().expect("kill runs");
+    assert!(done.success());
+}
+
+#[test]
+fn a_dropped_call_is_not_forgotten() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("dropped");
+    let vm = rig.vm(&[]);
+    let (kvm, site, spec, call) = (rig.kvm.clone(), rig.site.clone(), rig.spec(&vm, 1), rig.call(&vm, 1, 1));
+    rig.run(rig.kvm.probe(&rig.site)).expect("connected");
+    let deploying = rig.spawn(async move { kvm.deploy(&site, &call, &spec).await });
+    wait_until("the start to be under way", SOON, || {
+        rig.host.virsh(&["list", "--all", "--name"]).is_ok_and(|names| names.contains(&vm.name))
+    });
+    deploying.abort();
+    // Busy until the thread is back, then what is: never absent, never a lie.
+    let after = wait_until("the dropped start to end", SOON, || match rig.observe(&vm) {
+        Err(error) if error.code == "busy" => Err(error.to_string()),
+        other => Ok(other),
+    });
+    match after.expect("asked") {
+        Observation::Present(seen) => assert_eq!(seen.power, Power::Running),
+        Observation::Absent => panic!("it was being started"),
+    }
+}
+
+#[test]
+fn the_host_is_probed() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("probe");
+    let facts = rig.run(rig.kvm.probe(&rig.site)).expect("probed");
+    assert!(facts.total.cpu_milli >= 1000 && facts.total.memory_mib > 256, "{facts:?}");
+    assert_eq!(facts.abilities, [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics]);
+    assert!(facts.hypervisor.starts_with("QEMU ") && facts.hypervisor.contains("libvirt "), "{facts:?}");
+    assert_eq!(rig.host.domain_type() == "qemu", !facts.notes.is_empty(), "emulation is said and explained: {facts:?}");
+
+    let mut wrong = rig.site.clone();
+    wrong.config.insert("uri".to_owned(), "qemu+unix:///system?socket=/nonexistent/socket".to_owned());
+    assert_eq!(refusal(rig.run(rig.kvm.probe(&wrong))), (ErrorKind::Retry, "no-connection".to_owned()));
+    assert_eq!(refusal(rig.run(rig.kvm.observe(&wrong, VmUuid(uuid::Uuid::nil())))).0, ErrorKind::Retry);
+    wrong.config.insert("uri".to_owned(), "qemu+ext:///system?command=/bin/true".to_owned());
+    assert_eq!(refusal(rig.run(rig.kvm.probe(&wrong))), (ErrorKind::Refused, "bad-config".to_owned()));
+}
+
+#[test]
+fn what_cannot_start_says_why_and_can_be_tried_again() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("cannot");
+    let vm = rig.vm(&[]);
+    let aside = vm.disk.with_extension("aside");
+    std::fs::rename(&vm.disk, &aside).expect("moved");
+    let error = rig.deploy(&vm, 1, 1).expect_err("no disk");
+    assert!(error.kind == ErrorKind::NotHere && error.detail.contains(&*vm.disk.to_string_lossy()), "{error}");
+    rig.wait_for(&vm, Power::Off, PowerReason::Crashed);
+    std::fs::rename(&aside, &vm.disk).expect("moved back");
+    assert_eq!(power(rig.deploy(&vm, 1, 1)), Power::Running);
+}
