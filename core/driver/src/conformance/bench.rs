@@ -1,0 +1,114 @@
+//! The suite's benches for the fake.
+
+use super::{Bench, TransferBench};
+use crate::fake::{Fake, FakeFile};
+use crate::{DomainSpec, FileRef, Site};
+use async_trait::async_trait;
+use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, Identity, VmUuid};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const HERE: HostId = HostId(1);
+const AWAY: HostId = HostId(2);
+
+pub(super) struct FakeBench(pub(super) Fake);
+
+pub(super) fn site(id: HostId) -> Site {
+    Site {
+        id,
+        name: format!("host-{id}").parse().expect("a name"),
+        config: BTreeMap::new(),
+        transport: ExecTransport::Local,
+        roots: BTreeMap::new(),
+    }
+}
+
+pub(super) fn file(path: &str) -> FileRef {
+    FileRef { host: HERE, datastore: datastore(), path: path.parse().expect("a path"), absolute: format!("/store/{path}") }
+}
+
+fn datastore() -> DatastoreName {
+    "store".parse().expect("a name")
+}
+
+impl FakeBench {
+    pub(super) fn new() -> Self {
+        let fake = Fake::new();
+        fake.cut_off(AWAY, true);
+        // A guest that obeyed would be off at the second press, and could not be pressed twice.
+        fake.ignore_acpi(true);
+        let image = file("images/base.qcow2");
+        fake.put_file(HERE, image.datastore, image.path, FakeFile { content: "image".to_owned(), complete: true });
+        Self(fake)
+    }
+}
+
+#[async_trait]
+impl Bench for FakeBench {
+    fn site(&self) -> Site {
+        site(HERE)
+    }
+    fn blind_site(&self) -> Option<Site> {
+        Some(site(AWAY))
+    }
+    async fn domain(&self, identity: Identity) -> DomainSpec {
+        DomainSpec {
+            identity,
+            name: "it".to_owned(),
+            title: "it".to_owned(),
+            vcpus: 1,
+            cpu_milli: 1000,
+            memory_mib: 64,
+            firmware: Firmware::Bios,
+            kernel: None,
+            initrd: None,
+            cmdline: String::new(),
+            disks: Vec::new(),
+            nics: Vec::new(),
+            graphics: Graphics::None,
+            console_log: file("console.log"),
+        }
+    }
+    fn recovery(&self, vm: VmUuid) -> FileRef {
+        file(&format!("{vm}/memory"))
+    }
+    async fn edges(&self, vm: VmUuid) -> Option<u32> {
+        let edges = self.0.edges(HERE, vm);
+        Some(edges.presses + edges.reboots + edges.resets)
+    }
+    fn patience(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}
+
+#[async_trait]
+impl TransferBench for FakeBench {
+    fn site(&self) -> Site {
+        site(HERE)
+    }
+    fn image(&self) -> (FileRef, DiskFormat) {
+        (file("images/base.qcow2"), DiskFormat::Qcow2)
+    }
+    fn place(&self, folder: &str, name: &str) -> FileRef {
+        file(&format!("{folder}/{name}"))
+    }
+    async fn leave_partial(&self, file: &FileRef) {
+        let partial = FakeFile { content: "partial".to_owned(), complete: false };
+        self.0.put_file(HERE, file.datastore.clone(), file.path.clone(), partial);
+    }
+    async fn is_partial(&self, file: &FileRef) -> bool {
+        self.0.file(HERE, &file.datastore, &file.path).is_some_and(|file| !file.complete)
+    }
+    async fn exists(&self, file: &FileRef) -> bool {
+        self.0.file(HERE, &file.datastore, &file.path).is_some()
+    }
+    async fn beside(&self, file: &FileRef) -> Vec<String> {
+        let Some((folder, _)) = file.path.as_str().rsplit_once('/') else { return Vec::new() };
+        let below = format!("{folder}/");
+        let files = self.0.files(HERE);
+        files.iter().filter_map(|(_, path)| path.as_str().strip_prefix(&below)).map(str::to_owned).collect()
+    }
+    fn patience(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}

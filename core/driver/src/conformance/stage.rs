@@ -1,0 +1,225 @@
+//! What checks of a hypervisor stand on: fresh VMs, call identities, bounded waits.
+
+use super::{Bench, Trouble, Verdict};
+use crate::{CallControl, DomainSpec, Hypervisor, Site};
+use ostler_model::{
+    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Identity, Item, Observation,
+    OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
+};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// How often a wait looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Above the deadline that a call is told: a driver that keeps to it answers before.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A driver, its bench, and the VMs a check has made.
+pub(super) struct Stage {
+    pub(super) driver: Arc<dyn Hypervisor>,
+    pub(super) bench: Arc<dyn Bench>,
+    pub(super) site: Site,
+    store: StoreId,
+    steps: AtomicU64,
+    made: Mutex<Vec<VmUuid>>,
+}
+
+/// Says what a driver broke.
+pub(super) fn broken<T>(detail: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble::Broken(detail.into()))
+}
+
+/// Says why a check cannot be tried.
+pub(super) fn skip<T>(why: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble::Skipped(why.into()))
+}
+
+/// Waits for an answer, at most as long as the call was told and a little more.
+pub(super) async fn answered<T>(what: &str, patience: Duration, call: impl Future<Output = T>) -> Result<T, Trouble> {
+    tokio::time::timeout(patience + GRACE, call)
+        .await
+        .map_err(|_| Trouble::Broken(format!("{what} did not answer within its deadline of {} ms", patience.as_millis())))
+}
+
+/// A call of that identity with so much time.
+pub(super) fn control(key: EffectKey, generation: u64, patience: Duration) -> CallControl {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
+    let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let context = CallContext { key, attempt: 1, generation: Generation(generation), deadline };
+    CallControl::detached(context, Instant::now() + patience)
+}
+
+impl Stage {
+    pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Self {
+        let site = bench.site();
+        let store = StoreId(Uuid::new_v4());
+        Self { driver, bench, site, store, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()) }
+    }
+
+    /// A VM that was never there.
+    pub(super) fn vm(&self) -> VmUuid {
+        let vm = VmUuid(Uuid::new_v4());
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(vm);
+        vm
+    }
+
+    pub(super) fn identity(&self, vm: VmUuid, generation: u64) -> Identity {
+        Identity { store: self.store, vm, generation: Generation(generation) }
+    }
+
+    pub(super) async fn domain(&self, vm: VmUuid, generation: u64) -> DomainSpec {
+        self.bench.domain(self.identity(vm, generation)).await
+    }
+
+    /// As another store would stamp it.
+    pub(super) async fn foreign(&self, vm: VmUuid, generation: u64) -> DomainSpec {
+        let store = StoreId(Uuid::new_v4());
+        self.bench.domain(Identity { store, vm, generation: Generation(generation) }).await
+    }
+
+    /// A call with a fresh identity.
+    pub(super) fn call(&self, vm: VmUuid, generation: u64) -> CallControl {
+        let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
+        control(EffectKey { vm, operation: OperationId(1), step, item: Item::Domain }, generation, self.patience())
+    }
+
+    /// The same call, sent again.
+    pub(super) fn again(&self, call: &CallControl) -> CallControl {
+        let mut again = control(call.context.key.clone(), call.context.generation.0, self.patience());
+        again.context.attempt = call.context.attempt + 1;
+        again
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.bench.patience()
+    }
+
+    pub(super) fn needs(&self, ability: Ability) -> Verdict {
+        if self.driver.abilities().contains(&ability) { Ok(()) } else { skip(format!("the driver has no ability {ability}")) }
+    }
+
+    /// Waits for a call's answer, and asks again while it says `retry`: an earlier call may still be at work.
+    pub(super) async fn outcome<F>(&self, what: &str, mut call: impl FnMut() -> F) -> Result<CallResult, Trouble>
+    where
+        F: Future<Output = CallResult> + Send,
+    {
+        let end = Instant::now() + self.patience();
+        loop {
+            match answered(what, self.patience(), call()).await? {
+                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+                result => return Ok(result),
+            }
+        }
+    }
+
+    /// As [`Stage::outcome`], and it must be success.
+    pub(super) async fn done<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<Outcome, Trouble>
+    where
+        F: Future<Output = CallResult> + Send,
+    {
+        match self.outcome(what, call).await? {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => broken(format!("{what} answered: {error}")),
+        }
+    }
+
+    /// As [`Stage::outcome`], and it must be this error.
+    pub(super) async fn fails<F>(&self, what: &str, kind: ErrorKind, call: impl FnMut() -> F) -> Verdict
+    where
+        F: Future<Output = CallResult> + Send,
+    {
+        match self.outcome(what, call).await? {
+            Err(error) if error.kind == kind => Ok(()),
+            Err(error) => broken(format!("{what} answered {error}; {kind} was to be expected")),
+            Ok(_) => broken(format!("{what} answered success; {kind} was to be expected")),
+        }
+    }
+
+    pub(super) async fn deploy(&self, vm: VmUuid, generation: u64) -> Result<Outcome, Trouble> {
+        let (call, spec) = (self.call(vm, generation), self.domain(vm, generation).await);
+        self.done("deploy", || self.driver.deploy(&self.site, &call, &spec)).await
+    }
+
+    /// What is there, once no dropped call is at work any more.
+    pub(super) async fn look(&self, vm: VmUuid) -> Result<Observation, Trouble> {
+        let end = Instant::now() + self.patience();
+        loop {
+            match answered("observe", self.patience(), self.driver.observe(&self.site, vm)).await? {
+                Ok(seen) => return Ok(seen),
+                Err(error) if Instant::now() >= end => return broken(format!("observe still answers: {error}")),
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    pub(super) async fn present(&self, vm: VmUuid, when: &str) -> Result<DomainSeen, Trouble> {
+        match self.look(vm).await? {
+            Observation::Present(domain) => Ok(domain),
+            Observation::Absent => broken(format!("{when}, observe says that there is no domain")),
+        }
+    }
+
+    pub(super) async fn power(&self, vm: VmUuid, when: &str, wanted: Power) -> Result<DomainSeen, Trouble> {
+        let domain = self.present(vm, when).await?;
+        if domain.power == wanted {
+            Ok(domain)
+        } else {
+            broken(format!("{when}, the domain is {} ({}), not {wanted}", domain.power, domain.reason))
+        }
+    }
+
+    /// It is there as before: runs, with this identity.
+    pub(super) async fn untouched(&self, when: &str, identity: Identity) -> Verdict {
+        let domain = self.power(identity.vm, when, Power::Running).await?;
+        if domain.identity == Some(identity) {
+            Ok(())
+        } else {
+            broken(format!("{when}, it carries {:?}, not {identity:?}", domain.identity))
+        }
+    }
+
+    pub(super) async fn off_or_absent(&self, vm: VmUuid, when: &str) -> Verdict {
+        match self.look(vm).await? {
+            Observation::Absent => Ok(()),
+            Observation::Present(domain) if domain.power == Power::Off => Ok(()),
+            Observation::Present(domain) => broken(format!("{when}, the domain is {}", domain.power)),
+        }
+    }
+
+    pub(super) async fn absent(&self, vm: VmUuid, when: &str) -> Verdict {
+        match self.look(vm).await? {
+            Observation::Absent => Ok(()),
+            Observation::Present(domain) => broken(format!("{when}, the domain is still there, {}", domain.power)),
+        }
+    }
+
+    /// Begins a call and drops it as soon as it has really begun: the answer is lost.
+    pub(super) async fn drop_early(&self, call: impl Future<Output = CallResult> + Send) {
+        /// Long enough that the driver has been reached, short enough that a real hypervisor is not done.
+        const BEGUN: Duration = Duration::from_millis(2);
+        let _: Result<CallResult, _> = tokio::time::timeout(BEGUN, call).await;
+    }
+
+    /// Takes away what the check made, by the highest generation there can be. A driver that fails here fails a check of its own.
+    pub(super) async fn tidy(&self) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for vm in made {
+            let call = self.call(vm, u64::MAX);
+            let removed = self.done("remove", || self.driver.remove(&self.site, &call)).await;
+            if let Err(trouble) = removed {
+                tracing::debug!(%vm, ?trouble, "a domain of the conformance suite could not be removed");
+            }
+        }
+    }
+}
+
+/// Shows an error's kind, for comparisons that go on.
+pub(super) fn kind_of<T>(result: &Result<T, DriverError>) -> String {
+    match result {
+        Ok(_) => "success".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

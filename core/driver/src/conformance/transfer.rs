@@ -1,0 +1,195 @@
+//! The checks of a transfer driver.
+
+use super::stage::{answered, broken};
+use super::transfer_stage::Stage;
+use super::{Check, Verdict, check};
+use crate::{DiskSource, FileRef, TransferJob};
+use ostler_model::{DiskFormat, ErrorKind};
+use std::time::Duration;
+
+/// All of them.
+pub(super) fn checks() -> Vec<Check<Stage>> {
+    vec![
+        check!(
+            "prepare-makes-disks",
+            "prepare makes overlays, blank and swap disks, in both formats, and leaves nothing else",
+            prepare_all
+        ),
+        check!("prepare-twice", "prepare is level: a complete file of the same making is success", prepare_twice),
+        check!("prepare-replaces-partial", "a partial file is replaced, never taken for a disk", prepare_partial),
+        check!("prepare-lost-answer", "a prepare whose caller went away converges when it is sent again", prepare_lost),
+        check!("prepare-needs-image", "prepare on an image that is not there fails, and leaves no file", prepare_no_image),
+        check!("copy-keeps-source", "copy makes the target, and the source is untouched", copy_keeps),
+        check!("copy-twice", "copy is level: sent again, it answers success", copy_twice),
+        check!("copy-source-gone", "a source that is absent beside a verified target is success", copy_gone),
+        check!("copy-nothing", "copy of what is not there fails, and leaves no file", copy_nothing),
+        check!("copy-overlay", "a copied overlay stands on its base as the destination sees it", copy_overlay),
+        check!("copy-recovery", "a recovery file has no disk format, and is copied all the same", copy_recovery),
+        check!(
+            "delete-twice",
+            "delete is level: a file goes, a folder goes with all below it, and absent is success",
+            delete_twice
+        ),
+        check!("abort-stops", "after abort nothing works at the job, and it can be begun again", abort_stops),
+    ]
+}
+
+fn prepare(target: &FileRef, format: DiskFormat, source: DiskSource) -> TransferJob {
+    TransferJob::Prepare { target: target.clone(), format, source }
+}
+
+fn overlay(stage: &Stage, target: &FileRef) -> TransferJob {
+    let (base, format) = stage.bench.image();
+    prepare(target, DiskFormat::Qcow2, DiskSource::Image { base, format })
+}
+
+fn copy(from: &FileRef, to: &FileRef, format: Option<DiskFormat>, base: Option<FileRef>) -> TransferJob {
+    TransferJob::Copy { from: from.clone(), to: to.clone(), format, base }
+}
+
+async fn prepare_all(stage: &Stage) -> Verdict {
+    let (base, base_format) = stage.bench.image();
+    for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
+        let image = DiskSource::Image { base: base.clone(), format: base_format };
+        for source in [image, DiskSource::Blank { size_mib: 4 }, DiskSource::Swap { size_mib: 4 }] {
+            let target = stage.place("disk");
+            let what = format!("prepare of {source:?} as {format}");
+            stage.done(&what, &stage.call(), &prepare(&target, format, source)).await?;
+            stage.there(&what, &target, true).await?;
+            stage.only(&what, &target, &["disk"]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn prepare_twice(stage: &Stage) -> Verdict {
+    for overlaid in [true, false] {
+        let target = stage.place("disk");
+        let job = if overlaid { overlay(stage, &target) } else { stage.blank(&target) };
+        let call = stage.call();
+        stage.done("prepare", &call, &job).await?;
+        stage.done("prepare, sent again", &stage.again(&call), &job).await?;
+        stage.done("prepare by another step", &stage.call(), &job).await?;
+        stage.only("after prepare was sent thrice", &target, &["disk"]).await?;
+    }
+    Ok(())
+}
+
+async fn prepare_partial(stage: &Stage) -> Verdict {
+    for overlaid in [true, false] {
+        let (target, fresh) = (stage.place("disk"), stage.place("disk"));
+        stage.bench.leave_partial(&target).await;
+        let job = |file: &FileRef| if overlaid { overlay(stage, file) } else { stage.blank(file) };
+        stage.done("prepare over a partial file", &stage.call(), &job(&target)).await?;
+        stage.only("after prepare over a partial file", &target, &["disk"]).await?;
+        // A disk can be copied and the copy verified; a partial file cannot.
+        stage.done("copy of the disk", &stage.call(), &copy(&target, &fresh, Some(DiskFormat::Qcow2), None)).await?;
+        if stage.bench.is_partial(&target).await {
+            return broken("the partial file is still there");
+        }
+    }
+    Ok(())
+}
+
+async fn prepare_lost(stage: &Stage) -> Verdict {
+    let target = stage.place("disk");
+    let (call, job) = (stage.call(), overlay(stage, &target));
+    // Long enough that the driver was reached, short enough that a real one is not done.
+    let _ = tokio::time::timeout(Duration::from_millis(2), stage.driver.begin(&stage.site, &call, &job)).await;
+    stage.done("prepare, after its answer was lost", &stage.again(&call), &job).await?;
+    stage.only("after prepare was sent again", &target, &["disk"]).await
+}
+
+async fn prepare_no_image(stage: &Stage) -> Verdict {
+    let (base, target) = (stage.place("no-image"), stage.place("disk"));
+    let job = prepare(&target, DiskFormat::Qcow2, DiskSource::Image { base, format: DiskFormat::Qcow2 });
+    if stage.job(&stage.call(), &job).await?.is_ok() {
+        return broken("prepare on an image that is not there answered success");
+    }
+    stage.there("after it failed", &target, false).await
+}
+
+async fn made(stage: &Stage) -> Result<FileRef, super::Trouble> {
+    let file = stage.place("disk");
+    stage.done("prepare", &stage.call(), &stage.blank(&file)).await?;
+    Ok(file)
+}
+
+async fn copy_keeps(stage: &Stage) -> Verdict {
+    let (from, to) = (made(stage).await?, stage.place("copy"));
+    stage.done("copy", &stage.call(), &copy(&from, &to, Some(DiskFormat::Qcow2), None)).await?;
+    stage.only("after copy", &to, &["copy"]).await?;
+    stage.only("after copy", &from, &["disk"]).await
+}
+
+async fn copy_twice(stage: &Stage) -> Verdict {
+    let (from, to, call) = (made(stage).await?, stage.place("copy"), stage.call());
+    let job = copy(&from, &to, Some(DiskFormat::Qcow2), None);
+    stage.done("copy", &call, &job).await?;
+    stage.done("copy, sent again", &stage.again(&call), &job).await?;
+    stage.only("after copy was sent twice", &to, &["copy"]).await
+}
+
+async fn copy_gone(stage: &Stage) -> Verdict {
+    let (from, to, call) = (made(stage).await?, stage.place("copy"), stage.call());
+    let job = copy(&from, &to, Some(DiskFormat::Qcow2), None);
+    stage.done("copy", &call, &job).await?;
+    stage.done("delete", &stage.call(), &TransferJob::Delete { target: from }).await?;
+    stage.done("copy, sent again after its source was removed", &stage.again(&call), &job).await?;
+    stage.there("after that", &to, true).await
+}
+
+async fn copy_nothing(stage: &Stage) -> Verdict {
+    let (from, to) = (stage.place("disk"), stage.place("copy"));
+    match stage.job(&stage.call(), &copy(&from, &to, Some(DiskFormat::Qcow2), None)).await? {
+        Err(error) if error.kind == ErrorKind::Gone => stage.there("after it failed", &to, false).await,
+        Err(error) => broken(format!("copy of what is not there answered {error}; gone was to be expected")),
+        Ok(_) => broken("copy of what is not there answered success"),
+    }
+}
+
+async fn copy_overlay(stage: &Stage) -> Verdict {
+    let (from, to) = (stage.place("disk"), stage.place("copy"));
+    let (base, _) = stage.bench.image();
+    stage.done("prepare", &stage.call(), &overlay(stage, &from)).await?;
+    let job = copy(&from, &to, Some(DiskFormat::Qcow2), Some(base));
+    stage.done("copy of an overlay", &stage.call(), &job).await?;
+    stage.only("after copy of an overlay", &to, &["copy"]).await?;
+    // The same making: had it lost its base, it would be replaced.
+    stage.done("prepare over the copy", &stage.call(), &overlay(stage, &to)).await
+}
+
+async fn copy_recovery(stage: &Stage) -> Verdict {
+    let (from, to) = (stage.place("memory"), stage.place("memory"));
+    stage.bench.leave_partial(&from).await;
+    stage.done("copy of a recovery file", &stage.call(), &copy(&from, &to, None, None)).await?;
+    stage.only("after copy of a recovery file", &to, &["memory"]).await
+}
+
+async fn delete_twice(stage: &Stage) -> Verdict {
+    let file = made(stage).await?;
+    for what in ["after delete", "after delete of what is gone"] {
+        stage.done("delete", &stage.call(), &TransferJob::Delete { target: file.clone() }).await?;
+        stage.there(what, &file, false).await?;
+    }
+    let file = made(stage).await?;
+    let (Some((folder, _)), Some((absolute, _))) = (file.path.as_str().rsplit_once('/'), file.absolute.rsplit_once('/')) else {
+        return super::stage::skip("the bench's files are in no folder");
+    };
+    let Ok(path) = folder.parse() else { return super::stage::skip("the bench's folder has no name") };
+    let target = FileRef { path, absolute: absolute.to_owned(), ..file.clone() };
+    stage.done("delete of a folder", &stage.call(), &TransferJob::Delete { target }).await?;
+    stage.there("after delete of its folder", &file, false).await
+}
+
+async fn abort_stops(stage: &Stage) -> Verdict {
+    let target = stage.place("disk");
+    let (call, job) = (stage.call(), stage.blank(&target));
+    let patience = stage.bench.patience();
+    let _ = answered("begin", patience, stage.driver.begin(&stage.site, &call, &job)).await?;
+    if let Err(error) = answered("abort", patience, stage.driver.abort(&stage.site, &call)).await? {
+        return broken(format!("abort answered: {error}"));
+    }
+    stage.done("begin, after abort", &stage.again(&call), &job).await?;
+    stage.only("after it was begun again", &target, &["disk"]).await
+}

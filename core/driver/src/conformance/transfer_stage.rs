@@ -1,0 +1,112 @@
+//! What checks of a transfer driver stand on: a fresh folder a check, and jobs seen to their end.
+
+use super::stage::{answered, broken, control};
+use super::{TransferBench, Trouble, Verdict};
+use crate::{CallControl, DiskSource, FileRef, JobStatus, Site, Transfer, TransferJob};
+use ostler_model::{DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How often a job is polled.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+
+/// A driver, its bench, and the folders a check has made.
+pub(super) struct Stage {
+    pub(super) driver: Arc<dyn Transfer>,
+    pub(super) bench: Arc<dyn TransferBench>,
+    pub(super) site: Site,
+    steps: AtomicU64,
+    made: Mutex<Vec<FileRef>>,
+}
+
+impl Stage {
+    pub(super) fn new(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Self {
+        let site = bench.site();
+        Self { driver, bench, site, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()) }
+    }
+
+    /// A file in a folder that was never there.
+    pub(super) fn place(&self, name: &str) -> FileRef {
+        let file = self.bench.place(&Uuid::new_v4().to_string(), name);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+        file
+    }
+
+    pub(super) fn call(&self) -> CallControl {
+        let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
+        let key = EffectKey { vm: VmUuid(Uuid::new_v4()), operation: OperationId(1), step, item: Item::Files };
+        control(key, 1, self.bench.patience())
+    }
+
+    pub(super) fn again(&self, call: &CallControl) -> CallControl {
+        let mut again = control(call.context.key.clone(), 1, self.bench.patience());
+        again.context.attempt = call.context.attempt + 1;
+        again
+    }
+
+    /// Begins a job and polls it to its end.
+    pub(super) async fn job(&self, call: &CallControl, job: &TransferJob) -> Result<Result<Outcome, DriverError>, Trouble> {
+        let (patience, end) = (self.bench.patience(), Instant::now() + self.bench.patience());
+        let mut status = answered("begin", patience, self.driver.begin(&self.site, call, job)).await?;
+        loop {
+            match status {
+                Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome)),
+                Ok(JobStatus::Pending(progress)) if Instant::now() >= end => {
+                    return broken(format!("the job is still pending at its deadline: {progress:?}"));
+                }
+                Ok(JobStatus::Pending(_)) => {
+                    tokio::time::sleep(POLL_EVERY).await;
+                    status = answered("poll", patience, self.driver.poll(&self.site, call)).await?;
+                }
+                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
+                    tokio::time::sleep(POLL_EVERY).await;
+                    status = answered("begin", patience, self.driver.begin(&self.site, call, job)).await?;
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    pub(super) async fn done(&self, what: &str, call: &CallControl, job: &TransferJob) -> Verdict {
+        match self.job(call, job).await? {
+            Ok(_) => Ok(()),
+            Err(error) => broken(format!("{what} answered: {error}")),
+        }
+    }
+
+    pub(super) async fn there(&self, what: &str, file: &FileRef, wanted: bool) -> Verdict {
+        match (self.bench.exists(file).await, wanted) {
+            (true, false) => broken(format!("{what}, {} is there", file.path)),
+            (false, true) => broken(format!("{what}, {} is not there", file.path)),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
+    /// Nothing is beside the file but what is named.
+    pub(super) async fn only(&self, what: &str, file: &FileRef, wanted: &[&str]) -> Verdict {
+        let mut found = self.bench.beside(file).await;
+        found.sort_unstable();
+        if found == wanted { Ok(()) } else { broken(format!("{what}, the folder holds {found:?}, not {wanted:?}")) }
+    }
+
+    pub(super) fn blank(&self, target: &FileRef) -> TransferJob {
+        let source = DiskSource::Blank { size_mib: 4 };
+        TransferJob::Prepare { target: target.clone(), format: DiskFormat::Qcow2, source }
+    }
+
+    pub(super) async fn tidy(&self) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for file in made {
+            let Some((folder, _)) = file.path.as_str().rsplit_once('/') else { continue };
+            let Ok(path) = folder.parse() else { continue };
+            let absolute = file.absolute.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
+            let target = FileRef { path, absolute, ..file };
+            let removed = self.done("delete", &self.call(), &TransferJob::Delete { target }).await;
+            if let Err(trouble) = removed {
+                tracing::debug!(?trouble, "a folder of the conformance suite could not be removed");
+            }
+        }
+    }
+}
