@@ -17,6 +17,7 @@
 //! ```text
 //! meta                 what the store knows about itself                                                     meta.rs
 //! ├── "schema"         decimal: the version of this tree
+//! ├── "derived"        decimal: the version of what is derived from records; the daemon that raises it derives anew
 //! ├── "store"          {id}: made once, stamped into every domain
 //! ├── "marks"          {vm, operation, host, datastore, image}: highest ids ever used; only rise
 //! └── "event"          decimal: number of the last event
@@ -74,6 +75,7 @@ mod book;
 mod check;
 mod commit;
 mod datastore;
+mod derive;
 mod driver;
 mod error;
 mod event;
@@ -119,3 +121,9 @@ pub use writer::{BATCH_MAX, QUEUE_MAX};
 
 /// Re-exported for those who put a store on a backend of their own (crash tests, simulations).
 pub use redb::StorageBackend;
+
+#[cfg(test)]
+extern crate self as ostler_store;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Key of the schema's version, a decimal number: readable before anything else about the store is known.
 pub(crate) const SCHEMA_KEY: &str = "schema";
+/// Key of the version of what is derived, a decimal number.
+pub(crate) const DERIVED_KEY: &str = "derived";
 /// Key of the store's id.
 const STORE_KEY: &str = "store";
 /// Key of the high-water marks.
@@ -101,6 +103,15 @@ impl Ids {
             datastore: u64::from(marks.datastore).into(),
             image: u64::from(marks.image).into(),
         }
+    }
+
+    /// Never hands out what a commit uses, whoever chose it.
+    pub(crate) fn raise(&self, marks: Marks) {
+        self.vm.fetch_max(marks.vm, Ordering::Relaxed);
+        self.operation.fetch_max(marks.operation, Ordering::Relaxed);
+        self.host.fetch_max(marks.host.into(), Ordering::Relaxed);
+        self.datastore.fetch_max(marks.datastore.into(), Ordering::Relaxed);
+        self.image.fetch_max(marks.image.into(), Ordering::Relaxed);
     }
 
     /// The next of a wide kind. Saturates at the number that [`Marks::of`] refuses.

@@ -1,10 +1,11 @@
 //! The schema's version, and the way from older ones: a list in order, run at open, one transaction each, never during work.
 //!
-//! A change of a *row* that an older one does not satisfy needs no migration but a new `Row::VERSION` with its `upgrade`. A change
+//! A change of what is *derived* (summary, index keys, when a VM is due) needs a new [`crate::derive::DERIVED`] and nothing else. A change of a *row* that an older one does not satisfy needs no migration but a new `Row::VERSION` with its `upgrade`. A change
 //! of *tables* (a new index, another key) needs an entry here, a new [`SCHEMA`], and a kept file of the schema before it in
 //! `tests/kept/` with a test that opens it.
 
 use crate::batch::Tail;
+use crate::derive;
 use crate::error::{Fault, OpenError, ReadError};
 use crate::meta;
 use crate::read::Reader;
@@ -41,6 +42,7 @@ impl From<ReadError> for OpenError {
 /// Makes what is missing, migrates what is old. Answers the store's id and where it stands.
 pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Tail), OpenError> {
     bring_to(db, SCHEMA, MIGRATIONS)?;
+    derive_anew(db)?;
     let reader = Reader { txn: db.begin_read().map_err(Fault::from)? };
     let tail = Tail::load(&reader)?;
     let id = match meta::store_id(&reader.table(META)?)? {
@@ -54,6 +56,23 @@ pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Ta
         }
     };
     Ok((id, tail))
+}
+
+/// Derives everything again if the rules by which it is derived have changed since.
+fn derive_anew(db: &Database) -> Result<(), OpenError> {
+    let kept = {
+        let reader = Reader { txn: db.begin_read().map_err(Fault::from)? };
+        meta::number(&reader.table(META)?, meta::DERIVED_KEY)?
+    };
+    if kept == Some(derive::DERIVED) {
+        return Ok(());
+    }
+    tracing::info!(?kept, now = derive::DERIVED, "deriving summaries, indexes, timers and books anew");
+    let txn = db.begin_write().map_err(Fault::from)?;
+    derive::rebuild(&txn)?;
+    meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, derive::DERIVED)?;
+    txn.commit().map_err(Fault::from)?;
+    Ok(())
 }
 
 /// Runs the migrations that are missing, each in a transaction of its own.
@@ -106,7 +125,109 @@ fn make(db: &Database, schema: u32) -> Result<(), OpenError> {
         let mut hot = Hot::open(&txn)?;
         Cold::open(&txn)?;
         meta::number_put(&mut hot.meta, meta::SCHEMA_KEY, schema.into())?;
+        meta::number_put(&mut hot.meta, meta::DERIVED_KEY, derive::DERIVED)?;
     }
     txn.commit().map_err(Fault::from)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row;
+    use redb::{Builder, TableDefinition, backends::InMemoryBackend};
+
+    const OLD: TableDefinition<'static, &str, &str> = TableDefinition::new("tokens");
+
+    fn empty() -> Database {
+        Builder::new().create_with_backend(InMemoryBackend::new()).expect("opens")
+    }
+
+    /// A store as a schema 0 might have been: tokens in another table, without a hash index, and no table for anything else.
+    fn of_schema_0() -> Database {
+        let db = empty();
+        let txn = db.begin_write().expect("begins");
+        meta::number_put(&mut txn.open_table(META).expect("opens"), meta::SCHEMA_KEY, 0).expect("writes");
+        txn.open_table(OLD).expect("opens").insert("admin", "00ff").expect("writes");
+        txn.commit().expect("commits");
+        db
+    }
+
+    fn tokens_move(txn: &WriteTransaction) -> Result<(), OpenError> {
+        Hot::open(txn)?;
+        let mut cold = Cold::open(txn)?;
+        {
+            let old = txn.open_table(OLD).map_err(Fault::from)?;
+            for entry in redb::ReadableTable::iter(&old).map_err(Fault::from)? {
+                let (name, hash) = entry.map_err(Fault::from)?;
+                let token = crate::TokenRow {
+                    name: name.value().to_owned(),
+                    hash_hex: hash.value().to_owned(),
+                    scopes: vec!["admin".to_owned()],
+                    created: ostler_model::Timestamp(0),
+                    expires: None,
+                };
+                let kept = row::encode(&token)?;
+                cold.token.insert(token.name.as_str(), kept.as_slice()).map_err(Fault::from)?;
+                cold.token_by_hash.insert(token.hash_hex.as_str(), token.name.as_str()).map_err(Fault::from)?;
+            }
+        }
+        txn.delete_table(OLD).map_err(Fault::from)?;
+        Ok(())
+    }
+
+    fn nothing(_: &WriteTransaction) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    fn fails(txn: &WriteTransaction) -> Result<(), OpenError> {
+        txn.delete_table(OLD).map_err(Fault::from)?;
+        Err(not_a_store())
+    }
+
+    const TO_1: Migration = Migration { to: 1, what: "tokens have a hash index", run: tokens_move };
+    const TO_2: Migration = Migration { to: 2, what: "nothing", run: nothing };
+
+    #[test]
+    fn an_older_store_goes_through_every_migration_in_order() {
+        let db = of_schema_0();
+        bring_to(&db, 2, &[TO_1, TO_2]).expect("migrates");
+        assert_eq!(schema_of(&db).expect("reads"), Some(2));
+        let reader = Reader { txn: db.begin_read().expect("reads") };
+        assert_eq!(reader.token_by_hash("00ff").expect("reads").map(|token| token.name), Some("admin".to_owned()));
+        assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
+        bring_to(&db, 2, &[TO_1, TO_2]).expect("has nothing to do");
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let db = of_schema_0();
+        let broken = Migration { to: 1, what: "fails", run: fails };
+        bring_to(&db, 1, &[broken]).expect_err("fails");
+        assert_eq!(schema_of(&db).expect("reads"), Some(0));
+        bring_to(&db, 1, &[TO_1]).expect("the old table is still there");
+    }
+
+    #[test]
+    fn a_newer_a_foreign_and_an_unknown_database_are_refused_in_words() {
+        let db = empty();
+        make(&db, SCHEMA + 1).expect("is made");
+        let error = at_open(&db, None).expect_err("newer");
+        assert!(matches!(error, OpenError::NewerSchema { found, ours } if found == SCHEMA + 1 && ours == SCHEMA));
+        assert!(error.to_string().contains("use the newer ostlerd"), "{error}");
+        let error = at_open(&of_schema_0(), None).expect_err("no way from there");
+        assert!(error.to_string().contains("no migration from its schema 0"), "{error}");
+        let db = empty();
+        let txn = db.begin_write().expect("begins");
+        txn.open_table(OLD).expect("opens");
+        txn.commit().expect("commits");
+        assert!(matches!(at_open(&db, None), Err(OpenError::NotAStore { .. })));
+    }
+
+    #[test]
+    fn the_list_leads_to_the_schema_without_a_gap() {
+        let first = MIGRATIONS.first().map_or(SCHEMA, |first| first.to - 1);
+        let steps: Vec<u32> = MIGRATIONS.iter().map(|step| step.to).collect();
+        assert_eq!(steps, (first + 1..=SCHEMA).collect::<Vec<_>>());
+    }
 }

@@ -85,15 +85,19 @@ fn malformed(why: impl Into<String>) -> CommitError {
     CommitError::Malformed { why: why.into() }
 }
 
+fn unwritable(source: RowError) -> CommitError {
+    CommitError::Row { source: Arc::new(source) }
+}
+
 fn encode<R: Row>(row: &R) -> Result<Vec<u8>, CommitError> {
-    row::encode(row).map_err(|source: RowError| CommitError::Row { source: Arc::new(source) })
+    row::encode(row).map_err(unwritable)
 }
 
 impl Prepared {
     pub(crate) fn new(commit: Commit) -> Result<Self, CommitError> {
         let marks = Marks::of(&commit)?;
         sensible(&commit)?;
-        let vm = commit.vm.map(|change| PreparedVm::new(&change.record, change.expect)).transpose()?;
+        let vm = commit.vm.map(|change| PreparedVm::new(&change.record, change.expect)).transpose().map_err(unwritable)?;
         let operations = commit.operations.iter().map(PreparedOperation::new).collect::<Result<_, _>>()?;
         let effects = commit.outbox_put.iter();
         let outbox_put = effects.map(|effect| Ok((OutboxId::from(&effect.key), encode(effect)?))).collect::<Result<_, _>>()?;
@@ -114,10 +118,10 @@ impl Prepared {
 }
 
 impl PreparedVm {
-    pub(crate) fn new(record: &VmRecord, expect: Option<Version>) -> Result<Self, CommitError> {
+    pub(crate) fn new(record: &VmRecord, expect: Option<Version>) -> Result<Self, RowError> {
         let summary = VmSummary::from(record);
-        let summary_row = encode(&summary)?;
-        Ok(Self { capacity: record.spec.capacity(), row: encode(record)?, summary, summary_row, expect })
+        let summary_row = row::encode(&summary)?;
+        Ok(Self { capacity: record.spec.capacity(), row: row::encode(record)?, summary, summary_row, expect })
     }
 }
 

@@ -225,6 +225,7 @@ impl Store {
             return Err(CommitError::ReadOnly { why });
         }
         let prepared = Box::new(Prepared::new(commit)?);
+        self.inner.ids.raise(prepared.marks);
         let (answer, answered) = oneshot::channel();
         self.send(Message::Commit(prepared, answer)).await?;
         answered.await.map_err(|_| self.gone())?

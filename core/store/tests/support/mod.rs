@@ -159,7 +159,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         at: 0,
         step: record.step,
         pending: vec![Item::Domain],
-        phase: Phase::Calling,
+        phase: Phase::Waiting { until: Timestamp(deadline) },
         attempt: 1,
         blind: 0,
         crashes: 0,

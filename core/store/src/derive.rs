@@ -1,0 +1,133 @@
+//! Derives summaries, indexes, timers and books anew from the records, where a newer daemon derives them by other rules.
+
+use crate::batch::{Batch, Limits, Tail};
+use crate::error::{Fault, OpenError};
+use crate::prepare::PreparedVm;
+use crate::row;
+use crate::tables::{
+    HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
+    VM_BY_UUID, VM_LIVE, VM_SUMMARY,
+};
+use ostler_model::VmRecord;
+use redb::{ReadableTable, WriteTransaction};
+
+/// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`
+/// and `images_held`. A store with another number derives anew when it is opened.
+pub(crate) const DERIVED: u64 = 1;
+
+/// Empties every derived table and fills it again.
+pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
+    macro_rules! empty {
+        ($($table:ident),*) => {
+            $(txn.delete_table($table).map_err(Fault::from)?;)*
+        };
+    }
+    empty!(
+        VM_SUMMARY, VM_BY_NAME, VM_BY_UUID, VM_BY_STATE, VM_BY_OWNER, VM_BY_HOST, VM_BY_DATASTORE, VM_LIVE, VM_ACTIVE, TIMER,
+        STATE_COUNT, HOST_USAGE, IMAGE_HOLD
+    );
+    // The bounds do not matter: nothing is appended here.
+    let limits = Limits { events_kept: u64::MAX, operations_kept: usize::MAX };
+    let mut batch = Batch::open(txn, Tail::default(), limits)?;
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let record = match batch.hot.vm.range(from..).map_err(Fault::from)?.next().transpose().map_err(Fault::from)? {
+            Some((id, kept)) => row::decode::<VmRecord>(kept.value(), id.value())?,
+            None => break,
+        };
+        next = record.id.0.checked_add(1);
+        batch.vm_put(&PreparedVm::new(&record, None)?, None)?;
+    }
+    batch.books_flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::Reader;
+    use crate::support::disk::Disk;
+    use crate::support::{options, script};
+    use crate::tables::{self, META};
+    use crate::{Store, meta, migrate};
+    use redb::{Builder, Database, ReadableDatabase};
+
+    /// What the script leaves behind, with VMs in the middle of things.
+    async fn played() -> Vec<u8> {
+        let disk = Disk::default();
+        let store = Store::open_with(disk.clone(), options()).expect("opens");
+        for step in script::steps() {
+            script::run(&store, step).await;
+        }
+        drop(store);
+        disk.bytes()
+    }
+
+    fn reader(db: &Database) -> Reader {
+        Reader { txn: db.begin_read().expect("reads") }
+    }
+
+    fn change(db: &Database, change: impl FnOnce(&WriteTransaction)) {
+        let txn = db.begin_write().expect("begins");
+        change(&txn);
+        txn.commit().expect("commits");
+    }
+
+    #[tokio::test]
+    async fn what_is_derived_by_other_rules_is_derived_anew() {
+        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let before = reader(&db).dump().expect("dumps");
+        change(&db, |txn| {
+            txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
+            txn.delete_table(VM_SUMMARY).expect("deletes");
+            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            txn.open_table(VM_SUMMARY).expect("opens");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+        });
+        assert!(!reader(&db).check().expect("reads").is_empty());
+        migrate::at_open(&db, None).expect("derives anew");
+        assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
+        assert_eq!(reader(&db).dump().expect("dumps"), before);
+    }
+
+    /// Negative control of `check`: a row too many or too few in any table of these is found, and the finding names the table.
+    #[tokio::test]
+    async fn the_check_finds_any_row_that_does_not_belong() {
+        let bytes = played().await;
+        let tamper: &[(&str, fn(&WriteTransaction))] = &[
+            ("vm_summary", |txn| drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))),
+            ("vm_by_name", |txn| drop(txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes"))),
+            ("vm_by_uuid", |txn| drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))),
+            ("vm_by_state", |txn| drop(txn.open_table(VM_BY_STATE).expect("opens").insert(("x", 1), ()).expect("writes"))),
+            ("vm_by_owner", |txn| drop(txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes"))),
+            ("vm_by_host", |txn| drop(txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes"))),
+            ("vm_by_datastore", |txn| drop(txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes"))),
+            ("vm_live", |txn| drop(txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes"))),
+            ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),
+            ("timer", |txn| drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"))),
+            ("state_count", |txn| drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))),
+            ("host_usage", |txn| drop(txn.open_table(HOST_USAGE).expect("opens").pop_last().expect("writes"))),
+            ("image_hold", |txn| drop(txn.open_table(IMAGE_HOLD).expect("opens").insert(1, 9).expect("writes"))),
+            ("host_by_name", |txn| drop(txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes"))),
+            ("image_by_name", |txn| drop(txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes"))),
+            ("operation", |txn| drop(txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes"))),
+            ("outbox", |txn| {
+                let mut vms = txn.open_table(tables::VM).expect("opens");
+                let idle = row::encode(&crate::support::vm(7)).expect("encodes");
+                vms.insert(7, idle.as_slice()).expect("writes");
+            }),
+            ("event", |txn| drop(txn.open_table(tables::EVENT).expect("opens").remove(20).expect("writes"))),
+            ("idempotency_by_age", |txn| {
+                drop(txn.open_table(tables::IDEMPOTENCY_BY_AGE).expect("opens").pop_last().expect("writes"));
+            }),
+            ("meta", |txn| meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default()).expect("writes")),
+        ];
+        for (table, tampering) in tamper {
+            let db = Builder::new().create_with_backend(Disk::holding(bytes.clone())).expect("opens");
+            assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
+            change(&db, tampering);
+            let findings = reader(&db).check().expect("reads");
+            assert!(findings.iter().any(|finding| finding.starts_with(table)), "{table}: {findings:#?}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Stores as files: locks, names, backup, restore, kept files of older versions.
+
+mod support;
+
+use ostler_model::*;
+use ostler_store::*;
+use std::path::{Path, PathBuf};
+use support::*;
+
+async fn full(path: &Path) -> Store {
+    let store = Store::open(path, options()).expect("opens");
+    for step in script::steps() {
+        script::run(&store, step).await;
+    }
+    sound(&store);
+    store
+}
+
+fn dump(store: &Store) -> Vec<String> {
+    store.read().expect("reads").dump().expect("dumps")
+}
+
+#[tokio::test]
+async fn a_store_is_there_again_and_only_its_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = full(&path).await;
+    let (id, before) = (store.id(), dump(&store));
+    drop(store);
+    let mode = path.metadata().expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let store = Store::open(&path, Options::default()).expect("opens again");
+    assert_eq!((store.id(), dump(&store)), (id, before));
+    let names: Vec<_> = std::fs::read_dir(dir.path()).expect("lists").map(|entry| entry.expect("reads").file_name()).collect();
+    assert_eq!(names, ["store"], "no draft is left");
+}
+
+#[tokio::test]
+async fn a_store_in_use_a_foreign_file_and_a_missing_directory_are_refused_in_words() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let _held = Store::open(&path, options()).expect("opens");
+    let error = Store::open(&path, options()).expect_err("is held");
+    assert!(matches!(error, OpenError::InUse { .. }) && error.to_string().contains("another ostlerd"), "{error}");
+    let foreign = dir.path().join("foreign");
+    std::fs::write(&foreign, vec![7_u8; 10_000]).expect("writes");
+    Store::open(&foreign, options()).expect_err("is none of ours");
+    assert_eq!(std::fs::read(&foreign).expect("reads"), vec![7_u8; 10_000], "a foreign file is left alone");
+    let error = Store::open(&dir.path().join("no/where"), options()).expect_err("no directory");
+    assert!(matches!(error, OpenError::File { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_backup_is_one_moment_while_commits_go_on_and_restores() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, copy, back) = (dir.path().join("store"), dir.path().join("backup"), dir.path().join("restored"));
+    let store = full(&path).await;
+    let before = dump(&store);
+    store.backup(&copy).expect("is written");
+    let after = create(vm(store.next_vm_id().0));
+    applied(&store, after).await;
+    assert!(matches!(store.backup(&copy), Err(BackupError::Exists { .. })), "nothing is overwritten");
+    assert!(matches!(restore(&copy, &path), Err(BackupError::InUse { .. })), "a running store is left alone");
+    assert!(matches!(restore(&path, &back), Err(BackupError::InUse { .. })), "a running store is no backup");
+    let restored = restore(&copy, &back).expect("restores");
+    assert_eq!(restored.id, store.id());
+    assert!(matches!(restore(&copy, &back), Err(BackupError::Exists { .. })));
+    let again = Store::open(&back, Options::default()).expect("opens");
+    assert_eq!(dump(&again), before);
+    sound(&again);
+    let foreign = dir.path().join("foreign");
+    std::fs::write(&foreign, b"").expect("writes");
+    assert!(matches!(restore(&foreign, &dir.path().join("x")), Err(BackupError::Open { .. })));
+    assert!(matches!(restore(&dir.path().join("none"), &dir.path().join("x")), Err(BackupError::File { .. })));
+    assert!(!dir.path().join("x").exists());
+}
+
+#[tokio::test]
+async fn backups_during_a_storm_of_commits_add_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = full(&dir.path().join("store")).await;
+    let (other, stop) = (store.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let stopped = std::sync::Arc::clone(&stop);
+    let storm = tokio::spawn(async move {
+        let mut commits = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            applied(&other, create(placed(with_disk(vm(other.next_vm_id().0), 1), 2))).await;
+            commits += 1;
+        }
+        commits
+    });
+    for nth in 0..3 {
+        let copy = dir.path().join(format!("backup-{nth}"));
+        let from = store.clone();
+        let to = copy.clone();
+        tokio::task::spawn_blocking(move || from.backup(&to)).await.expect("runs").expect("is written");
+        sound(&Store::open(&copy, Options::default()).expect("opens"));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(storm.await.expect("runs") > 0);
+}
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kept").join(name)
+}
+
+/// A store that schema 1 wrote, kept for ever. Written by this test when `OSTLER_WRITE_KEPT` is set, and never again after release.
+#[tokio::test]
+async fn the_kept_store_of_schema_1_is_read() {
+    let file = kept("schema-1.redb");
+    if std::env::var_os("OSTLER_WRITE_KEPT").is_some() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = full(&dir.path().join("store")).await;
+        let _ = std::fs::remove_file(&file);
+        store.backup(&file).expect("is written");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let copy = dir.path().join("store");
+    std::fs::copy(&file, &copy).expect("copies");
+    let store = Store::open(&copy, Options::default()).expect("opens");
+    sound(&store);
+    let reader = store.read().expect("reads");
+    let vm = reader.vm(VmId(7)).expect("reads").expect("is there");
+    assert_eq!((vm.state, vm.version, vm.disks.len()), (State::Boot, Version(4), 1));
+    assert_eq!(reader.outbox_of(VmId(7)).expect("reads").len(), 1);
+    assert_eq!(reader.operations_of(VmId(7), 9).expect("reads").len(), 3);
+    assert!(matches!(reader.events_after(EventSeq(0), 1000).expect("reads"), EventsAfter::Page { events, .. } if events.len() > 20));
+}
