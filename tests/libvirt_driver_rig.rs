@@ -134,7 +134,7 @@ impl Rig {
     pub(crate) fn wait_for(&self, vm: &Vm, power: Power, reason: PowerReason) -> DomainSeen {
         wait_until(&format!("{} to be {power} ({reason})", vm.name), SOON, || match self.observe(vm) {
             Ok(Observation::Present(seen)) if (seen.power, seen.reason) == (power, reason) => Ok(seen),
-            other => Err(other),
+            other => Err(format!("{other:?}")),
         })
     }
 }

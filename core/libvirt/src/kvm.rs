@@ -196,3 +196,7 @@ impl Hypervisor for Kvm {
         Ok(all.iter().filter_map(stats::metrics).collect())
     }
 }
+
+#[cfg(test)]
+#[path = "kvm_tests.rs"]
+mod tests;

@@ -112,8 +112,7 @@ fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
 /// migrated in: those have a job (or, migrated in, refuse to tell of it).
 fn rests_after_restore(domain: &Domain, state: sys::virDomainState, reason: c_int) -> bool {
     let says_migration = state == sys::VIR_DOMAIN_PAUSED && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_MIGRATION);
-    says_migration
-        && domain.get_job_info().is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
+    says_migration && domain.get_job_info().is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
 }
 
 /// The stamp of the running domain, or of its definition if it is off.

@@ -446,4 +446,4 @@ struct Model {
 
 #[cfg(test)]
 #[path = "xml_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -16,7 +16,7 @@ fn config() -> HostConfig {
     HostConfig { uri: "qemu:///system".to_owned(), accel: Accel::Auto, cache: Cache::None, cpu_shares: false }
 }
 
-fn spec() -> DomainSpec {
+pub(crate) fn spec() -> DomainSpec {
     DomainSpec {
         identity: Identity { store: StoreId(Uuid::from_u128(1)), vm: VmUuid(Uuid::from_u128(2)), generation: Generation(3) },
         name: "ostler-7".to_owned(),

@@ -1,0 +1,82 @@
+//! The driver against libvirt's own test driver, which lives in this process: no daemon, no root.
+
+use super::*;
+use ostler_model::{
+    CallContext, EffectKey, ExecTransport, Generation, HostId, Item, OperationId, Power, StepNo, StoreId, Timestamp,
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+fn site(uri: &str) -> Site {
+    Site {
+        id: HostId(1),
+        name: "h".parse().expect("valid"),
+        config: BTreeMap::from([("uri".to_owned(), uri.to_owned())]),
+        transport: ExecTransport::Local,
+        roots: BTreeMap::new(),
+    }
+}
+
+fn call(vm: VmUuid, until: Instant) -> CallControl {
+    let key = EffectKey { vm, operation: OperationId(1), step: StepNo(1), item: Item::Domain };
+    CallControl::detached(CallContext { key, attempt: 1, generation: Generation(1), deadline: Timestamp(0) }, until)
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+#[tokio::test]
+async fn a_domain_that_nobody_stamped_is_seen_and_left_alone() {
+    let (kvm, site) = (Kvm::new(KvmOptions::default()), site("test:///default"));
+    let listed = kvm.list(&site).await.expect("lists");
+    let [wild] = listed.domains.as_slice() else { panic!("the test driver has one domain: {listed:?}") };
+    assert_eq!((wild.name.as_str(), wild.power, wild.identity), ("test", Power::Running, None));
+    let call = call(wild.uuid, soon());
+    for result in [kvm.destroy(&site, &call).await, kvm.remove(&site, &call).await, kvm.press_power(&site, &call).await] {
+        assert_eq!(result.expect_err("not ours").code, "foreign");
+    }
+    assert_eq!(kvm.observe(&site, wild.uuid).await.expect("asked"), Observation::Present(wild.clone()));
+    assert_eq!(kvm.observe(&site, VmUuid(Uuid::from_u128(5))).await.expect("asked"), Observation::Absent);
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_over_or_that_was_cancelled_sends_nothing() {
+    let (kvm, site) = (Kvm::new(KvmOptions::default()), site("test:///default"));
+    let vm = VmUuid(Uuid::from_u128(6));
+    let late = kvm.remove(&site, &call(vm, Instant::now())).await.expect_err("too late");
+    assert!(matches!(late.kind, ErrorKind::Retry | ErrorKind::Unknown), "{late}");
+    let stopped = call(vm, soon());
+    stopped.cancel.cancel();
+    assert_eq!(kvm.remove(&site, &stopped).await.expect_err("cancelled").kind, ErrorKind::Cancelled);
+    assert_eq!(kvm.remove(&site, &call(vm, soon())).await.expect("absent").seen, Some(Observation::Absent));
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_reached_is_retried_and_never_empty() {
+    let kvm = Kvm::new(KvmOptions::default());
+    let site = site("qemu+unix:///system?socket=/nonexistent/socket");
+    for _ in 0..3 {
+        for error in [
+            kvm.observe(&site, VmUuid(Uuid::from_u128(7))).await.expect_err("not reached"),
+            kvm.list(&site).await.expect_err("not reached"),
+            kvm.changes(&site, 0, Duration::ZERO).await.expect_err("not reached"),
+            kvm.destroy(&site, &call(VmUuid(Uuid::from_u128(7)), soon())).await.expect_err("not reached"),
+        ] {
+            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "no-connection"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_specification_of_another_identity_is_not_sent() {
+    let kvm = Kvm::new(KvmOptions { store: Some(StoreId(Uuid::from_u128(1))), ..KvmOptions::default() });
+    let vm = VmUuid(Uuid::from_u128(8));
+    let mut spec = crate::xml::tests::spec();
+    for (store, uuid, generation) in [(2, vm, 1), (1, VmUuid(Uuid::from_u128(9)), 1), (1, vm, 2)] {
+        spec.identity.store = StoreId(Uuid::from_u128(store));
+        (spec.identity.vm, spec.identity.generation) = (uuid, Generation(generation));
+        let error = kvm.deploy(&site("test:///default"), &call(vm, soon()), &spec).await.expect_err("another's");
+        assert_eq!(error.code, "bad-identity");
+    }
+}
