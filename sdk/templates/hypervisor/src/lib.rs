@@ -1,0 +1,205 @@
+//! A hypervisor driver that passes the conformance suite. Behind it there is no hypervisor yet: `load`, `store` and `names` are the
+//! three places to replace by what yours keeps of a domain. Everything else is what any driver does.
+
+use ostler_sdk::host::{config, files};
+use ostler_sdk::{
+    Call, DomainSeen, DomainSpec, EffectId, Error, ErrorKind, FilePath, HostFacts, Hypervisor, Identity, Listed, Observation,
+    Outcome, Power, PowerReason, Reboot,
+};
+
+/// The driver.
+pub struct Driver;
+
+// One word for each ability that you implement; what is not named here is not exported.
+ostler_sdk::export!(Driver: Hypervisor + Reboot; manifest = "manifest.toml");
+
+/// A domain as it is kept: one line each for its name, store, generation, power, reason and last edge.
+#[derive(Debug, Clone, PartialEq)]
+struct Domain {
+    vm: String,
+    name: String,
+    store: String,
+    generation: u64,
+    power: String,
+    reason: String,
+    edge: String,
+}
+
+impl Domain {
+    fn text(&self) -> String {
+        let generation = self.generation.to_string();
+        [&self.name, &self.store, &generation, &self.power, &self.reason, &self.edge].map(String::as_str).join("\n")
+    }
+
+    fn parse(vm: &str, text: &str) -> Option<Self> {
+        let mut lines = text.split('\n').map(str::to_owned);
+        Some(Self {
+            vm: vm.to_owned(),
+            name: lines.next()?,
+            store: lines.next()?,
+            generation: lines.next()?.parse().ok()?,
+            power: lines.next()?,
+            reason: lines.next()?,
+            edge: lines.next()?,
+        })
+    }
+
+    fn seen(&self) -> DomainSeen {
+        DomainSeen {
+            uuid: self.vm.clone(),
+            name: self.name.clone(),
+            identity: Some(Identity { store: self.store.clone(), vm: self.vm.clone(), generation: self.generation }),
+            power: self.power.clone(),
+            reason: self.reason.clone(),
+            last_edge: EffectId::parse(&self.edge),
+            extra: Vec::new(),
+        }
+    }
+}
+
+const FOLDER: &str = "@NAME@";
+
+fn place(name: &str) -> Result<FilePath, Error> {
+    Ok(FilePath::new(config::required("datastore")?, format!("{FOLDER}/{name}")))
+}
+
+/// REPLACE: what the hypervisor says of one domain. None only if it says that there is none.
+fn load(vm: &str) -> Result<Option<Domain>, Error> {
+    let Some(bytes) = files::read(&place(vm)?)? else { return Ok(None) };
+    let domain = String::from_utf8(bytes).ok().and_then(|text| Domain::parse(vm, &text));
+    domain.map(Some).ok_or_else(|| Error::retry("unreadable", format!("what is kept of {vm} cannot be read")))
+}
+
+/// REPLACE: make it so.
+fn store(domain: &Domain) -> Result<Outcome, Error> {
+    files::write(&place(&domain.vm)?, domain.text().as_bytes())?;
+    Ok(Outcome::seen(domain.seen()))
+}
+
+/// REPLACE: all domains of the host.
+fn names() -> Result<Vec<String>, Error> {
+    match files::list(&FilePath::new(config::required("datastore")?, FOLDER)) {
+        Err(error) if error.kind == ErrorKind::Gone => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
+/// What every mutating call begins with: what is there, and may this call touch it?
+fn found(call: &Call) -> Result<Option<Domain>, Error> {
+    let found = load(&call.vm())?;
+    call.fence(found.as_ref().map_or(0, |domain| domain.generation))?;
+    Ok(found)
+}
+
+/// An edge: stamped before it is sent, and not sent again if the stamp is there.
+fn edge(call: &Call, send: impl FnOnce(&mut Domain)) -> Result<Outcome, Error> {
+    let Some(mut domain) = found(call)? else { return Err(Error::gone("no-domain", "there is no such domain")) };
+    let stamp = call.id().to_string();
+    if domain.edge == stamp {
+        return Ok(Outcome::seen(domain.seen()));
+    }
+    if domain.power != Power::Running.as_str() {
+        return Err(Error::gone("not-running", format!("the domain is {}", domain.power)));
+    }
+    domain.edge = stamp;
+    store(&domain)?;
+    send(&mut domain);
+    store(&domain)
+}
+
+impl Hypervisor for Driver {
+    fn probe() -> Result<HostFacts, Error> {
+        Ok(HostFacts {
+            cpu_milli: 4000,
+            memory_mib: 4096,
+            hypervisor: concat!("@NAME@ ", env!("CARGO_PKG_VERSION")).to_owned(),
+            unable: Vec::new(),
+            notes: Vec::new(),
+            extra: Vec::new(),
+        })
+    }
+
+    fn deploy(call: &Call, spec: DomainSpec) -> Result<Outcome, Error> {
+        let found = found(call)?;
+        if found.as_ref().is_some_and(|domain| domain.store != spec.identity.store) {
+            return Err(Error::refused("foreign", "a domain of another store is there"));
+        }
+        store(&Domain {
+            vm: spec.identity.vm,
+            name: spec.name,
+            store: spec.identity.store,
+            generation: spec.identity.generation,
+            power: Power::Running.into(),
+            reason: PowerReason::None.into(),
+            edge: found.map(|domain| domain.edge).unwrap_or_default(),
+        })
+    }
+
+    fn press_power(call: &Call) -> Result<Outcome, Error> {
+        edge(call, |domain| (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Guest.into()))
+    }
+
+    fn destroy(call: &Call) -> Result<Outcome, Error> {
+        match found(call)? {
+            Some(mut domain) if domain.power != Power::Off.as_str() => {
+                (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Destroyed.into());
+                store(&domain)
+            }
+            Some(domain) => Ok(Outcome::seen(domain.seen())),
+            None => Ok(Outcome::absent()),
+        }
+    }
+
+    fn remove(call: &Call) -> Result<Outcome, Error> {
+        found(call)?;
+        files::remove(&place(&call.vm())?)?;
+        Ok(Outcome::absent())
+    }
+
+    fn observe(vm: &str) -> Result<Observation, Error> {
+        Ok(load(vm)?.map_or(Observation::Absent, |domain| Observation::Present(domain.seen())))
+    }
+
+    fn list() -> Result<Listed, Error> {
+        let mut listed = Listed::default();
+        // Other names are files that are being written.
+        for vm in names()?.into_iter().filter(|name| name.len() == 36) {
+            match load(&vm) {
+                Ok(Some(domain)) => listed.domains.push(domain.seen()),
+                Ok(None) => {}
+                Err(_) => listed.unreadable.push(vm),
+            }
+        }
+        Ok(listed)
+    }
+}
+
+impl Reboot for Driver {
+    fn reboot(call: &Call) -> Result<Outcome, Error> {
+        edge(call, |_| {})
+    }
+
+    fn reset(call: &Call) -> Result<Outcome, Error> {
+        edge(call, |_| {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let domain = Domain {
+            vm: "v".into(),
+            name: "n".into(),
+            store: "s".into(),
+            generation: 3,
+            power: "off".into(),
+            reason: "guest".into(),
+            edge: String::new(),
+        };
+        assert_eq!(Domain::parse("v", &domain.text()), Some(domain));
+        assert_eq!(Domain::parse("v", "half a"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! A transfer driver that passes the conformance suite: qcow2 and raw files in directories.
+//!
+//! Everything is made under a temporary name and renamed, so that a file under its own name is complete.
+
+use ostler_sdk::host::{exec, files};
+use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef, Job, JobStatus, Outcome, PrepareJob, Source, Transfer};
+
+/// The driver.
+pub struct Driver;
+
+ostler_sdk::export!(Driver: Transfer; manifest = "manifest.toml");
+
+impl Transfer for Driver {
+    fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
+        match job {
+            Job::Prepare(job) => prepare(call, &job)?,
+            Job::Copy(job) => copy(call, &job)?,
+            Job::Delete(target) => files::remove(&target.place())?,
+        }
+        Ok(JobStatus::Done(Outcome::done()))
+    }
+}
+
+/// Makes a file beside its place, and only then gives it its name. A repeat of the same effect uses the same temporary name.
+fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<(), Error>) -> Result<(), Error> {
+    let id = call.id();
+    let scratch = FilePath::new(&target.datastore, format!("{}.new-{}-{}", target.path, id.operation, id.step));
+    if let Some((folder, _)) = target.path.rsplit_once('/') {
+        files::make_folder(&FilePath::new(&target.datastore, folder))?;
+    }
+    files::remove(&scratch)?;
+    if let Err(error) = make(&scratch).and_then(|()| call.go_on()) {
+        let _ = files::remove(&scratch);
+        return Err(error);
+    }
+    files::rename(&scratch, &target.place())
+}
+
+/// Whether a file opens as a disk of that format. Raw files always do: yours may know a better sign.
+fn is_disk(file: &FilePath, format: &str) -> Result<bool, Error> {
+    Ok(exec::run("check", &[("format", format), ("disk", &file.hole())], &[])?.code == Some(0))
+}
+
+fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
+    let target = job.target.place();
+    if files::stat(&target)?.is_some() && job.format == "qcow2" && is_disk(&target, &job.format)? {
+        return Ok(());
+    }
+    made(call, &job.target, |scratch| {
+        let (format, to) = (job.format.as_str(), scratch.hole());
+        match &job.source {
+            Source::Image(image) if format == "qcow2" => {
+                exec::output("overlay", &[("base", &image.base.hole()), ("format", &image.format), ("target", &to)]).map(drop)
+            }
+            Source::Image(image) => {
+                let holes = [("from", image.format.as_str()), ("to", format), ("source", &image.base.hole()), ("target", &to)];
+                exec::output("convert", &holes).map(drop)
+            }
+            Source::Blank(size) => blank(format, *size, scratch),
+            Source::Swap(size) if format == "raw" => swap(*size, scratch),
+            Source::Swap(size) => {
+                let raw = FilePath::new(&scratch.datastore, format!("{}.raw", scratch.path));
+                swap(*size, &raw)?;
+                exec::output("convert", &[("from", "raw"), ("to", format), ("source", &raw.hole()), ("target", &to)])?;
+                files::remove(&raw)
+            }
+        }
+    })
+}
+
+fn blank(format: &str, size_mib: u64, file: &FilePath) -> Result<(), Error> {
+    exec::output("blank", &[("format", format), ("target", &file.hole()), ("size", &size_mib.to_string())]).map(drop)
+}
+
+fn swap(size_mib: u64, file: &FilePath) -> Result<(), Error> {
+    blank("raw", size_mib, file)?;
+    exec::output("mkswap", &[("target", &file.hole())]).map(drop)
+}
+
+/// The source is the truth until the copy is verified. A source that is gone beside a copy was removed after an earlier call.
+fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
+    let copied = made(call, &job.target, |scratch| {
+        let size = files::fetch(&job.from_host, &job.source.place(), scratch)?;
+        let whole = files::stat(scratch)?.is_some_and(|stat| stat.size == size);
+        let good = whole && job.format.as_deref().map_or(Ok(true), |format| is_disk(scratch, format))?;
+        if good { Ok(()) } else { Err(Error::retry("bad-copy", "the copy differs from its source")) }
+    });
+    match copied {
+        Err(error) if error.kind == ErrorKind::Gone && files::stat(&job.target.place())?.is_some() => Ok(()),
+        answer => answer,
+    }
+}
