@@ -248,9 +248,8 @@ impl Reader {
             let kept = kept?;
             should.insert((kept.at.0, kept.who, kept.route, kept.key));
         }
-        let ages = self.keys(tables::IDEMPOTENCY_BY_AGE, |(at, who, route, key)| {
-            (at, who.to_owned(), route.to_owned(), key.to_owned())
-        })?;
+        let ages =
+            self.keys(tables::IDEMPOTENCY_BY_AGE, |(at, who, route, key)| (at, who.to_owned(), route.to_owned(), key.to_owned()))?;
         findings.compare("idempotency_by_age", &ages, &should);
         Ok(())
     }
@@ -269,8 +268,7 @@ impl Reader {
         findings.compare("image_by_name", &index, &should);
         let should = images.iter().map(|image| (image.datastore.0, image.id.0)).collect();
         findings.compare("image_by_datastore", &self.keys(tables::IMAGE_BY_DATASTORE, |key| key)?, &should);
-        let index =
-            self.rows(tables::TOKEN_BY_HASH, |hash, name| (hash.to_owned(), name.to_owned()))?.into_iter().collect();
+        let index = self.rows(tables::TOKEN_BY_HASH, |hash, name| (hash.to_owned(), name.to_owned()))?.into_iter().collect();
         let should = self.tokens()?.into_iter().map(|token| (token.hash_hex, token.name)).collect();
         findings.compare("token_by_hash", &index, &should);
         Ok(())

@@ -23,8 +23,19 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
         };
     }
     empty!(
-        VM_SUMMARY, VM_BY_NAME, VM_BY_UUID, VM_BY_STATE, VM_BY_OWNER, VM_BY_HOST, VM_BY_DATASTORE, VM_LIVE, VM_ACTIVE, TIMER,
-        STATE_COUNT, HOST_USAGE, IMAGE_HOLD
+        VM_SUMMARY,
+        VM_BY_NAME,
+        VM_BY_UUID,
+        VM_BY_STATE,
+        VM_BY_OWNER,
+        VM_BY_HOST,
+        VM_BY_DATASTORE,
+        VM_LIVE,
+        VM_ACTIVE,
+        TIMER,
+        STATE_COUNT,
+        HOST_USAGE,
+        IMAGE_HOLD
     );
     // The bounds do not matter: nothing is appended here.
     let limits = Limits { events_kept: u64::MAX, operations_kept: usize::MAX };
@@ -90,11 +101,13 @@ mod tests {
         assert_eq!(reader(&db).dump().expect("dumps"), before);
     }
 
+    type Tampering = fn(&WriteTransaction);
+
     /// Negative control of `check`: a row too many or too few in any table of these is found, and the finding names the table.
     #[tokio::test]
     async fn the_check_finds_any_row_that_does_not_belong() {
         let bytes = played().await;
-        let tamper: &[(&str, fn(&WriteTransaction))] = &[
+        let tamper: &[(&str, Tampering)] = &[
             ("vm_summary", |txn| drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))),
             ("vm_by_name", |txn| drop(txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes"))),
             ("vm_by_uuid", |txn| drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))),

@@ -148,7 +148,7 @@ impl Writer {
     }
 
     /// The fault that the crash test must find: a record and what goes with it in two transactions.
-    fn split(&mut self, commits: Vec<Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
+    fn split(&mut self, commits: impl IntoIterator<Item = Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
         let mut answers = Vec::new();
         for mut commit in commits {
             let first = Prepared {

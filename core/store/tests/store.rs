@@ -141,10 +141,7 @@ async fn events_are_dense_and_the_feed_tells_what_is_no_longer_kept() {
     let EventsAfter::Page { events, last } = reader.events_after(EventSeq(20), 5).expect("reads") else { panic!("trimmed") };
     assert_eq!(events.iter().map(|event| event.seq.0).collect::<Vec<_>>(), [21, 22, 23, 24, 25]);
     assert_eq!((events[0].version, last), (Some(Version(21)), EventSeq(30)));
-    assert_eq!(
-        reader.events_after(EventSeq(30), 5).expect("reads"),
-        EventsAfter::Page { events: vec![], last: EventSeq(30) }
-    );
+    assert_eq!(reader.events_after(EventSeq(30), 5).expect("reads"), EventsAfter::Page { events: vec![], last: EventSeq(30) });
     sound(&store);
 }
 
@@ -281,7 +278,9 @@ async fn lists_come_in_pages_from_the_index_that_fits() {
                 } else {
                     filter.states.contains(&vm.state)
                 };
-                state && filter.host.is_none_or(|host| vm.host == Some(host)) && filter.owner.as_ref().is_none_or(|o| *o == vm.owner)
+                state
+                    && filter.host.is_none_or(|host| vm.host == Some(host))
+                    && filter.owner.as_ref().is_none_or(|o| *o == vm.owner)
             })
             .collect();
         for limit in [1, 3, 10, 100] {
@@ -323,10 +322,10 @@ async fn names_are_unique_and_free_again_after_a_rename() {
     assert!(matches!(refused(&store, HostPut(taken.clone())).await, ResourceRefused::NameTaken { .. }));
     made(&store, HostPut(Host { name: "moved".parse().expect("a name"), ..host(1, 1, 1) })).await;
     made(&store, HostPut(taken.clone())).await;
-    let twins = vec![HostPut(Host { name: "twin".parse().expect("a name"), ..host(4, 1, 1) }), HostPut(Host {
-        name: "twin".parse().expect("a name"),
-        ..host(5, 1, 1)
-    })];
+    let twins = vec![
+        HostPut(Host { name: "twin".parse().expect("a name"), ..host(4, 1, 1) }),
+        HostPut(Host { name: "twin".parse().expect("a name"), ..host(5, 1, 1) }),
+    ];
     let answer = store.commit(Commit { resources: twins, ..Commit::default() }).await.expect("decided");
     assert!(matches!(answer, Committed::Refused(ResourceRefused::NameTaken { .. })), "{answer:?}");
     let lost = Image { datastore: DatastoreId(9), ..image(3) };
@@ -355,7 +354,8 @@ async fn nothing_is_removed_from_under_a_vm() {
     applied(&store, ground()).await;
     let created = create(placed(with_disk(vm(1), 1), 1));
     applied(&store, created.clone()).await;
-    for change in [HostRemove(HostId(1)), DatastoreRemove(DatastoreId(1)), DatastoreRemove(DatastoreId(2)), ImageRemove(ImageId(1))] {
+    for change in [HostRemove(HostId(1)), DatastoreRemove(DatastoreId(1)), DatastoreRemove(DatastoreId(2)), ImageRemove(ImageId(1))]
+    {
         assert!(matches!(refused(&store, change.clone()).await, ResourceRefused::InUse { .. }), "{change:?}");
     }
     assert!(matches!(refused(&store, VmForget(VmId(1))).await, ResourceRefused::InUse { .. }));

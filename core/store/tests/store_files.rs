@@ -125,5 +125,7 @@ async fn the_kept_store_of_schema_1_is_read() {
     assert_eq!((vm.state, vm.version, vm.disks.len()), (State::Boot, Version(4), 1));
     assert_eq!(reader.outbox_of(VmId(7)).expect("reads").len(), 1);
     assert_eq!(reader.operations_of(VmId(7), 9).expect("reads").len(), 3);
-    assert!(matches!(reader.events_after(EventSeq(0), 1000).expect("reads"), EventsAfter::Page { events, .. } if events.len() > 20));
+    assert!(
+        matches!(reader.events_after(EventSeq(0), 1000).expect("reads"), EventsAfter::Page { events, .. } if events.len() > 20)
+    );
 }

@@ -142,8 +142,7 @@ pub(crate) fn placed(mut record: VmRecord, host: u32) -> VmRecord {
         generation: record.issued,
         since: Timestamp(20),
     });
-    record.storage =
-        Some(Storage { datastore: DatastoreId(2), driver: "transfer-qcow2".parse().expect("a name"), shared: false });
+    record.storage = Some(Storage { datastore: DatastoreId(2), driver: "transfer-qcow2".parse().expect("a name"), shared: false });
     record
 }
 
