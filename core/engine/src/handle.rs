@@ -1,7 +1,7 @@
 //! What the outside may ask of the engine. Everything else is private.
 
 use ostler_lifecycle::Why;
-use ostler_model::{Answer, HostId, OperationId, OperationRecord, Refusal, StoreId, Timestamp, Verb, Version, VmId, VmSpec};
+use ostler_model::{Answer, HostId, OperationId, OperationRecord, Refusal, Timestamp, Verb, Version, VmId, VmSpec};
 use std::time::Duration;
 
 /// A new VM.
@@ -189,10 +189,3 @@ pub struct Waited {
 
 /// The longest one may wait for an operation in one request: longer waits are the event feed's business.
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
-
-/// What identifies this daemon's store, for people and for drivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EngineIdentity {
-    /// The store.
-    pub store: StoreId,
-}

@@ -1,1 +1,37 @@
-//! ostler-engine.
+//! The shell around the decisions: one door, one decider, one writer, one doer.
+//!
+//! ```text
+//!  request ─┐                                             ┌─> answer
+//!   answer ─┼─> mailbox ─> runner ─> decide ─> commit ────┼─> executor ─> driver ─> answer
+//!  monitor ─┤   (bounded)  (one a VM, made on demand)     ├─> timers ─> tick
+//!     tick ─┘                                             └─> scheduler, waiters, feed
+//! ```
+//!
+//! **Invariants:** no driver is called inside a transaction; no effect is sent, no answer given and no event seen before its
+//! commit; nobody but a VM's runner changes its record; a runner takes its next input after its commit is durable. There is no
+//! second code path for recovery: a runner that loads a record with calls open that nobody is at hands `Restarted` to itself.
+
+mod clock;
+mod config;
+mod handle;
+
+mod directory;
+mod engine;
+mod shared;
+
+mod mailbox;
+mod runner;
+
+mod calls;
+mod executor;
+
+mod monitor;
+mod scheduler;
+mod timers;
+
+pub use config::EngineConfig;
+pub use engine::Engine;
+pub use handle::{
+    ActionRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
+    WAIT_MAX, Waited,
+};

@@ -1,0 +1,41 @@
+//! What can be set, with defaults that suit one machine.
+
+use ostler_model::{DriverName, Millis};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Settings of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Hosts are looked over this often, whatever events say.
+    pub poll_every: Duration,
+    /// A host that cannot be asked is asked again this often.
+    pub retry_every: Duration,
+    /// Mutating calls at once for each driver and host, unless `lanes` says otherwise. Libvirt serves about this many well.
+    pub lane_width: usize,
+    /// The same for single drivers.
+    pub lanes: BTreeMap<DriverName, usize>,
+    /// How long a call may wait in its lane before it is answered with *retry*.
+    pub lane_wait: Millis,
+    /// After a call was told to stop, how long until it is dropped and its outcome counts as unknown.
+    pub cancel_grace: Duration,
+    /// A runner with nothing to do ends after this long.
+    pub runner_idle: Duration,
+    /// Snapshot rules for each hypervisor driver that has no binding in the store.
+    pub rules: BTreeMap<DriverName, DriverName>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            poll_every: Duration::from_secs(10),
+            retry_every: Duration::from_secs(3),
+            lane_width: 8,
+            lanes: BTreeMap::new(),
+            lane_wait: Millis::secs(600),
+            cancel_grace: Duration::from_secs(5),
+            runner_idle: Duration::from_secs(2),
+            rules: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Hosts and datastores as drivers need to know them: read often, changed rarely, replaced as a whole.
+
+use ostler_driver::{FileRef, Site};
+use ostler_model::{
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, ExecTransport, FilePath, Host, HostId, HostState, RelPath, Storage,
+};
+use ostler_store::{ReadError, Reader};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What there is besides VMs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Directory {
+    pub(crate) hosts: BTreeMap<HostId, Host>,
+    pub(crate) datastores: BTreeMap<DatastoreId, Datastore>,
+    sites: BTreeMap<HostId, Arc<Site>>,
+}
+
+impl Directory {
+    pub(crate) fn load(reader: &Reader) -> Result<Self, ReadError> {
+        let hosts: BTreeMap<HostId, Host> = reader.hosts()?.into_iter().map(|host| (host.id, host)).collect();
+        let datastores: BTreeMap<DatastoreId, Datastore> =
+            reader.datastores()?.into_iter().map(|store| (store.id, store)).collect();
+        let roots: BTreeMap<DatastoreName, String> =
+            datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
+        let mut sites: BTreeMap<HostId, Arc<Site>> = hosts.values().map(|host| (host.id, Arc::new(site(host, &roots)))).collect();
+        sites.entry(HostId::FRONT_END).or_insert_with(|| Arc::new(front_end(&roots)));
+        Ok(Self { hosts, datastores, sites })
+    }
+
+    pub(crate) fn site(&self, host: HostId) -> Option<Arc<Site>> {
+        self.sites.get(&host).cloned()
+    }
+
+    pub(crate) fn site_by_name(&self, name: &ostler_model::HostName) -> Option<Arc<Site>> {
+        self.sites.values().find(|site| site.name == *name).cloned()
+    }
+
+    /// The system datastore a VM gets at its first placement: the oldest.
+    pub(crate) fn system_storage(&self) -> Option<Storage> {
+        let store = self.datastores.values().find(|store| store.kind == DatastoreKind::System)?;
+        Some(Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared })
+    }
+
+    /// Hosts that may take VMs, as far as their operator says.
+    pub(crate) fn hosts_on(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())
+    }
+
+    /// A file of a datastore as a host sees it.
+    pub(crate) fn file(&self, host: HostId, store: &Datastore, path: &str) -> Option<FileRef> {
+        let path: RelPath = path.parse().ok()?;
+        let absolute = format!("{}/{path}", store.root.trim_end_matches('/'));
+        Some(FileRef { host, datastore: store.name.clone(), path, absolute })
+    }
+
+    pub(crate) fn named(&self, host: HostId, file: &FilePath) -> Option<FileRef> {
+        let store = self.datastores.values().find(|store| store.name == file.datastore)?;
+        self.file(host, store, file.path.as_str())
+    }
+}
+
+fn site(host: &Host, roots: &BTreeMap<DatastoreName, String>) -> Site {
+    Site {
+        id: host.id,
+        name: host.name.clone(),
+        config: host.hypervisor.as_ref().map(|driver| driver.config.clone()).unwrap_or_default(),
+        transport: host.transport.clone(),
+        roots: roots.clone(),
+    }
+}
+
+fn front_end(roots: &BTreeMap<DatastoreName, String>) -> Site {
+    Site {
+        id: HostId::FRONT_END,
+        // A constant that is a name.
+        name: "front-end".parse().unwrap_or_else(|_| unreachable!("front-end is a valid host name")),
+        config: BTreeMap::new(),
+        transport: ExecTransport::Local,
+        roots: roots.clone(),
+    }
+}

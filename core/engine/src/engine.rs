@@ -1,0 +1,389 @@
+//! The engine's outside.
+
+use crate::calls;
+use crate::clock;
+use crate::directory::Directory;
+use crate::handle::{
+    ActionRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
+    WAIT_MAX, Waited,
+};
+use crate::mailbox::Message;
+use crate::runner;
+use crate::shared::{Shared, locked};
+use crate::{EngineConfig, monitor, scheduler, timers};
+use ostler_driver::{Registry, RulesQuestion, Site, Verdict};
+use ostler_lifecycle::{NewVm, create, why};
+use ostler_model::{
+    Ability, DatastoreKind, DiskSource, DiskState, DriverName, EventKind, HostId, HostName, ImageState, OperationId, Refusal,
+    RefusalKind, State, Verb, VmId, VmSpec, VmUuid,
+};
+use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, Store, VmChange};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long the rules may think about one question.
+const RULES_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long an end waits for what is in hand.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// The lifecycle engine. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Starts the engine on an open store: VMs that were in flight go on by themselves.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start(config: EngineConfig, store: Store, drivers: Registry) -> Result<Self, EngineError> {
+        let shared = Arc::new(Shared::new(config, store, drivers)?);
+        let reader = shared.store.read()?;
+        for (due, vm) in reader.timers_all()? {
+            shared.timers.set(vm, Some(due));
+        }
+        let active = reader.active_vms()?;
+        drop(reader);
+        shared.tasks.spawn(timers::run(Arc::clone(&shared)));
+        shared.tasks.spawn(monitor::run(Arc::clone(&shared)));
+        shared.tasks.spawn(scheduler::run(Arc::clone(&shared)));
+        let waker = Arc::clone(&shared);
+        shared.tasks.spawn(async move {
+            for vm in active {
+                waker.mailboxes.deliver(&waker, vm, Message::Wake).await;
+            }
+        });
+        Ok(Self { shared })
+    }
+
+    /// Creates a VM. The answer is given after the commit.
+    ///
+    /// # Errors
+    /// Refusals change nothing.
+    pub async fn create(&self, request: CreateRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+        if let Some(key) = &idempotency
+            && let Some(replied) = runner::replay(&self.shared, key)?
+        {
+            return Ok(replied);
+        }
+        request.spec.check()?;
+        let new = self.new_vm(request)?;
+        let now = clock::now();
+        let decision = create(new, now);
+        let (vm, version) = (decision.record.id, decision.record.version);
+        let answer = decision.answer.clone().ok_or(EngineError::ShuttingDown)?;
+        let events =
+            decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind }).collect();
+        let wakes = decision.record.state == State::Pending;
+        let committed = self
+            .shared
+            .store
+            .commit(Commit {
+                vm: Some(VmChange { record: decision.record, expect: None }),
+                claims: decision.claims,
+                events,
+                idempotency: idempotency.as_ref().and_then(|key| runner::keep_answer(key, &answer)),
+                ..Commit::default()
+            })
+            .await?;
+        match committed {
+            Committed::Applied { .. } => {}
+            Committed::Replayed(row) => return runner::replied(&row).ok_or(EngineError::ShuttingDown),
+            Committed::IdempotencyConflict => {
+                return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
+            }
+            Committed::ClaimRefused(refused) => {
+                return Err(EngineError::Unusable { what: "the image".to_owned(), why: refused.detail });
+            }
+            Committed::Refused(refused) => return Err(EngineError::Resource(refused)),
+            Committed::Stale { .. } => return Err(EngineError::NoSuchVm(vm)),
+        }
+        if wakes {
+            self.shared.wishes.wake();
+        }
+        Ok(Replied { answer, replayed: false })
+    }
+
+    fn new_vm(&self, request: CreateRequest) -> Result<NewVm, EngineError> {
+        let reader = self.shared.store.read()?;
+        let directory = self.shared.directory();
+        check_names(&request.spec, &directory)?;
+        let disks = request.spec.disks.iter().map(|disk| self.disk_state(&reader, disk)).collect::<Result<Vec<_>, _>>()?;
+        Ok(NewVm {
+            id: self.shared.store.next_vm_id(),
+            uuid: VmUuid(uuid::Uuid::new_v4()),
+            operation: OperationId(0),
+            by: request.by,
+            spec: request.spec,
+            disks,
+            hold: request.hold,
+        })
+    }
+
+    fn disk_state(&self, reader: &Reader, disk: &ostler_model::DiskSpec) -> Result<DiskState, EngineError> {
+        let image = match &disk.source {
+            DiskSource::Image { image } => {
+                let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
+                let found = reader
+                    .image_by_name(image)?
+                    .ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
+                if found.state != ImageState::Ready {
+                    return Err(unusable("it is not ready"));
+                }
+                Some(found.id)
+            }
+            DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
+        };
+        let file = format!("{}.{}", disk.name, disk.format);
+        let file = file.parse().map_err(|error: ostler_model::InvalidName| EngineError::Unusable {
+            what: format!("disk {}", disk.name),
+            why: error.to_string(),
+        })?;
+        Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image })
+    }
+
+    /// Asks something of a VM. The answer is given after the commit.
+    ///
+    /// # Errors
+    /// Refusals change nothing.
+    pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+        if let (Verb::Deploy, Some(host)) = (request.verb, request.host) {
+            self.check_host(host)?;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    fn check_host(&self, host: HostId) -> Result<(), EngineError> {
+        let directory = self.shared.directory();
+        let unusable = |why: &str| Err(EngineError::Unusable { what: format!("host {host}"), why: why.to_owned() });
+        match directory.hosts.get(&host) {
+            None => unusable("there is no such host; `ostler host list` shows them"),
+            Some(known) if known.hypervisor.is_none() => unusable("it has no hypervisor"),
+            Some(_) if directory.system_storage().is_none() => unusable("there is no system datastore; add one first"),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// What would happen. Changes nothing.
+    ///
+    /// # Errors
+    /// When the VM is not there or the store cannot be read; a refusal is part of the answer.
+    pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    /// Changes a resource that is no VM.
+    ///
+    /// # Errors
+    /// Refusals change nothing.
+    pub async fn change(&self, change: ResourceChange, by: &str) -> Result<(), EngineError> {
+        let kind = describe(&change, by);
+        let event = EventDraft { at: clock::now(), vm: None, version: None, kind };
+        let committed =
+            self.shared.store.commit(Commit { resources: vec![change], events: vec![event], ..Commit::default() }).await?;
+        match committed {
+            Committed::Refused(refused) => Err(refused.into()),
+            Committed::Applied { .. }
+            | Committed::Stale { .. }
+            | Committed::ClaimRefused(_)
+            | Committed::Replayed(_)
+            | Committed::IdempotencyConflict => self.shared.reload_directory(),
+        }
+    }
+
+    /// Waits until an operation has ended, at most `patience` and at most [`WAIT_MAX`].
+    ///
+    /// # Errors
+    /// When there is no such operation.
+    pub async fn wait(&self, operation: OperationId, patience: Duration) -> Result<Waited, EngineError> {
+        let ended = self.shared.on_end(operation);
+        let running = self.waited(operation, false)?;
+        if running.operation.ended.is_some() {
+            return Ok(running);
+        }
+        let in_time = tokio::time::timeout(patience.min(WAIT_MAX), ended).await;
+        let waited = self.waited(operation, false)?;
+        let timed_out = waited.operation.ended.is_none() && in_time.is_err();
+        Ok(Waited { timed_out, ..waited })
+    }
+
+    fn waited(&self, operation: OperationId, timed_out: bool) -> Result<Waited, EngineError> {
+        let reader = self.shared.store.read()?;
+        let found = reader.operation(operation)?.ok_or(EngineError::NoSuchOperation(operation))?;
+        let vm = reader.vm_summary(found.vm)?.ok_or(EngineError::NoSuchVm(found.vm))?;
+        Ok(Waited { operation: found, timed_out, state: vm.state, version: vm.version })
+    }
+
+    /// What a VM waits for, in words.
+    ///
+    /// # Errors
+    /// When there is no such VM.
+    pub fn why(&self, vm: VmId) -> Result<Explained, EngineError> {
+        let record = self.shared.store.read()?.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
+        let mut why = why(&record);
+        let progress = record.open.iter().find_map(|open| self.shared.executor.progress(&open.key));
+        if let (Some(waits), Some(progress)) = (&mut why.waits_for, progress) {
+            waits.push_str(&format!("; {}: {} of {}", progress.phase, progress.done, progress.total));
+        }
+        Ok(Explained { vm, why, scheduler: self.shared.wishes.said(vm) })
+    }
+
+    /// What the snapshot rules bound to the VM's driver say to a snapshot now.
+    ///
+    /// # Errors
+    /// When there is no such VM, or no rules are bound.
+    pub async fn snapshot_advice(&self, vm: VmId) -> Result<SnapshotAdvice, EngineError> {
+        let reader = self.shared.store.read()?;
+        let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
+        let Some(place) = &record.placement else {
+            return Err(no_rules(vm, "it has no host, and so no driver whose rules could be asked"));
+        };
+        let bound = reader.rules_of(&place.driver)?.or_else(|| self.shared.config.rules.get(&place.driver).cloned());
+        let Some(rules) = bound else { return Err(no_rules(vm, "no snapshot rules are bound to its driver")) };
+        let driver = self.shared.drivers.rules(&rules).map_err(|error| no_rules(vm, &error.to_string()))?;
+        let question = RulesQuestion {
+            verb: "snapshot-create".to_owned(),
+            state: record.state,
+            disks: record
+                .disks
+                .iter()
+                .map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&record.spec, disk)))
+                .collect(),
+            snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
+            subject: None,
+            abilities: self.abilities(place.host),
+            now_ms: clock::now().0,
+        };
+        let refused = match tokio::time::timeout(RULES_TIMEOUT, driver.judge(&question)).await {
+            Ok(Ok(verdict)) => match verdict.verdict {
+                Verdict::Allowed => None,
+                Verdict::Refused { reason } => Some(reason),
+            },
+            // No answer and a trap are answers: no.
+            Ok(Err(error)) => Some(format!("the rules {rules} failed: {error}")),
+            Err(_) => Some(format!("the rules {rules} did not answer in time")),
+        };
+        Ok(SnapshotAdvice { rules: rules.to_string(), refused })
+    }
+
+    fn abilities(&self, host: HostId) -> Vec<Ability> {
+        locked(&self.shared.host_health).get(&host).map(|health| health.abilities.clone()).unwrap_or_default()
+    }
+
+    /// A host as the monitor sees it; none before it was first asked.
+    #[must_use]
+    pub fn host_health(&self, host: HostId) -> Option<HostHealth> {
+        locked(&self.shared.host_health).get(&host).cloned()
+    }
+
+    /// How a driver fares since the start.
+    #[must_use]
+    pub fn driver_health(&self, driver: &DriverName) -> DriverHealth {
+        locked(&self.shared.driver_health).get(driver).cloned().unwrap_or_default()
+    }
+
+    /// The store, for reading.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// The loaded drivers.
+    #[must_use]
+    pub fn drivers(&self) -> &Registry {
+        &self.shared.drivers
+    }
+
+    /// A host's site by name, for drivers that fetch files from one host to another.
+    #[must_use]
+    pub fn site_by_name(&self, name: &HostName) -> Option<Arc<Site>> {
+        self.shared.directory().site_by_name(name)
+    }
+
+    /// A host's site.
+    #[must_use]
+    pub fn site(&self, host: HostId) -> Option<Arc<Site>> {
+        self.shared.directory().site(host)
+    }
+
+    /// Puts a line into the feed that is about no VM.
+    pub async fn tell(&self, kind: EventKind) {
+        monitor::tell(&self.shared, kind).await;
+    }
+
+    /// The absolute path of a VM's console log on its host, while it has one.
+    #[must_use]
+    pub fn console_log(&self, vm: VmId) -> Option<(HostId, String)> {
+        let record = self.shared.store.read().ok()?.vm(vm).ok()??;
+        calls::console_log(&self.shared, &record)
+    }
+
+    /// Ends the engine: no new calls, and those in flight are left for the next start to look after.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_WAIT, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some driver calls have not ended; the next start looks what came of them");
+        }
+    }
+}
+
+/// Refuses names that lead nowhere before anything is kept.
+fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> {
+    for file in [&spec.boot.kernel, &spec.boot.initrd].into_iter().flatten() {
+        let known = directory.datastores.values().any(|store| store.name == file.datastore && store.kind == DatastoreKind::Image);
+        if !known {
+            let why = "there is no image datastore of that name; `ostler datastore list` shows them".to_owned();
+            return Err(EngineError::Unusable { what: format!("datastore {}", file.datastore), why });
+        }
+    }
+    if let Some(host) = &spec.host
+        && !directory.hosts.values().any(|known| known.name == *host)
+    {
+        let why = "there is none of that name; `ostler host list` shows them".to_owned();
+        return Err(EngineError::Unusable { what: format!("host {host}"), why });
+    }
+    Ok(())
+}
+
+fn read_only(spec: &VmSpec, disk: &DiskState) -> bool {
+    spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only)
+}
+
+fn no_rules(vm: VmId, why: &str) -> EngineError {
+    EngineError::Refused(Refusal {
+        kind: RefusalKind::Rules,
+        // Snapshot verbs arrive later; until then the advice has no verb of its own to name.
+        verb: Verb::Suspend,
+        detail: format!("VM {vm}: {why}"),
+        hint: "deploy it, and bind rules to the driver of its host".to_owned(),
+    })
+}
+
+/// The feed's line about a change.
+fn describe(change: &ResourceChange, by: &str) -> EventKind {
+    let (resource, name, what) = match change {
+        ResourceChange::HostPut(host) => ("host", host.name.to_string(), "changed"),
+        ResourceChange::HostSetState { id, .. } => ("host", id.to_string(), "changed"),
+        ResourceChange::HostProbed { id, .. } => ("host", id.to_string(), "changed"),
+        ResourceChange::HostRemove(id) => ("host", id.to_string(), "removed"),
+        ResourceChange::DatastorePut(store) => ("datastore", store.name.to_string(), "changed"),
+        ResourceChange::DatastoreRemove(id) => ("datastore", id.to_string(), "removed"),
+        ResourceChange::ImagePut(image) => ("image", image.name.to_string(), "changed"),
+        ResourceChange::ImageRemove(id) => ("image", id.to_string(), "removed"),
+        ResourceChange::TokenPut(token) => ("token", token.name.clone(), "changed"),
+        ResourceChange::TokenRemove(name) => ("token", name.clone(), "removed"),
+        ResourceChange::DriverPut(driver) => ("driver", driver.name.to_string(), "changed"),
+        ResourceChange::DriverRemove(name) => ("driver", name.to_string(), "removed"),
+        ResourceChange::RulesBind(binding) => ("rules", binding.hypervisor.to_string(), "changed"),
+        ResourceChange::RulesUnbind(name) => ("rules", name.to_string(), "removed"),
+        ResourceChange::VmForget(id) => ("vm", id.to_string(), "removed"),
+    };
+    EventKind::Resource { resource: resource.to_owned(), name, change: what.to_owned(), detail: format!("by {by}") }
+}

@@ -1,0 +1,72 @@
+//! Fires due timers. What is due stands in the store with the record; this is only the alarm clock.
+
+use crate::clock;
+use crate::mailbox::Message;
+use crate::shared::{Shared, locked};
+use ostler_lifecycle::Input;
+use ostler_model::{Timestamp, VmId};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// With nothing due the clock is looked at this often, in case it was set.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Alarms {
+    queue: BTreeSet<(Timestamp, VmId)>,
+    of: HashMap<VmId, Timestamp>,
+}
+
+/// The alarms of all VMs: at most one each.
+#[derive(Default)]
+pub(crate) struct Timers {
+    alarms: Mutex<Alarms>,
+    sooner: Notify,
+}
+
+impl Timers {
+    /// Sets, moves or clears the alarm of a VM.
+    pub(crate) fn set(&self, vm: VmId, due: Option<Timestamp>) {
+        let mut alarms = locked(&self.alarms);
+        if let Some(old) = alarms.of.remove(&vm) {
+            alarms.queue.remove(&(old, vm));
+        }
+        if let Some(due) = due {
+            let first = alarms.queue.first().is_none_or(|(earliest, _)| due < *earliest);
+            alarms.queue.insert((due, vm));
+            alarms.of.insert(vm, due);
+            if first {
+                self.sooner.notify_one();
+            }
+        }
+    }
+
+    fn take_due(&self, now: Timestamp) -> (Vec<VmId>, Duration) {
+        let mut alarms = locked(&self.alarms);
+        let mut due = Vec::new();
+        while let Some((when, vm)) = alarms.queue.first().copied().filter(|(when, _)| *when <= now) {
+            alarms.queue.remove(&(when, vm));
+            alarms.of.remove(&vm);
+            due.push(vm);
+        }
+        let wait = alarms.queue.first().map_or(LOOK_AT_CLOCK, |(when, _)| when.since(now).duration().min(LOOK_AT_CLOCK));
+        (due, wait)
+    }
+}
+
+/// Runs until the daemon ends.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    while !shared.stop.is_cancelled() {
+        let (due, wait) = shared.timers.take_due(clock::now());
+        for vm in due {
+            shared.mailboxes.deliver(&shared, vm, Message::Input(Input::Tick)).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.timers.sooner.notified() => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Rules of the tree that a compiler does not hold: which crate may depend on which, how long files and functions may be, that every
+//! module says what it is for, and that nothing of one machine goes into the project.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file above this is probably two ideas.
+const FILE_LINES_MAX: usize = 700;
+/// A function above this is probably two ideas. Counted from the line of `fn` to its closing brace.
+const FUNCTION_LINES_MAX: usize = 90;
+
+/// Who may name whom. `docs/ARCHITECTURE.md` gives the reasons.
+const EDGES: &[(&str, &[&str])] = &[
+    ("ostler-model", &[]),
+    ("ostler-lifecycle", &["ostler-model"]),
+    ("ostler-store", &["ostler-model"]),
+    ("ostler-driver", &["ostler-model"]),
+    ("ostler-libvirt", &["ostler-model", "ostler-driver"]),
+    ("ostler-wasm", &["ostler-model", "ostler-driver"]),
+    ("ostler-engine", &["ostler-model", "ostler-lifecycle", "ostler-store", "ostler-driver"]),
+    ("ostler-api", &[]),
+    (
+        "ostler-server",
+        &["ostler-model", "ostler-engine", "ostler-store", "ostler-driver", "ostler-libvirt", "ostler-wasm", "ostler-api"],
+    ),
+    ("ostler-cli", &["ostler-api", "ostler-testkit", "ostler-wasm"]),
+    ("ostler-sdk", &[]),
+    ("ostler-testkit", &["ostler-model", "ostler-driver", "ostler-wasm"]),
+    ("ostler-plugin-sim", &["ostler-sdk"]),
+    ("ostler-plugin-transfer-qcow2", &["ostler-sdk"]),
+    ("ostler-plugin-snapshots-kvm", &["ostler-sdk"]),
+];
+
+/// Crates that only one of ours may name.
+const OWNED: &[(&str, &str)] =
+    &[("redb", "ostler-store"), ("virt", "ostler-libvirt"), ("virt-sys", "ostler-libvirt"), ("wasmtime", "ostler-wasm")];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is below the root").to_owned()
+}
+
+/// Direct dependencies of each workspace member, those for tests and benchmarks left out.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata runs");
+    assert!(out.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&out.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).expect("cargo metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("there are packages");
+    let names = |package: &serde_json::Value| {
+        let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
+        let name = |dependency: &serde_json::Value| dependency["name"].as_str().map(str::to_owned);
+        package["dependencies"].as_array().expect("a list").iter().filter(normal).filter_map(name).collect()
+    };
+    packages.iter().map(|package| (package["name"].as_str().expect("a name").to_owned(), names(package))).collect()
+}
+
+/// Edges that are not allowed.
+fn forbidden(found: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, dependencies) in found.iter().filter(|(name, _)| *name != "ostler-tests") {
+        let allowed = EDGES.iter().find(|(of, _)| of == name).map(|(_, allowed)| *allowed);
+        let Some(allowed) = allowed else {
+            wrong.push(format!("{name} has no row in EDGES"));
+            continue;
+        };
+        for dependency in dependencies {
+            if dependency.starts_with("ostler-") && !allowed.contains(&dependency.as_str()) {
+                wrong.push(format!("{name} -> {dependency}"));
+            }
+            if OWNED.iter().any(|(owned, by)| owned == dependency && by != name) {
+                wrong.push(format!("{name} names {dependency}"));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn crates_depend_only_on_those_they_may() {
+    let found = dependencies();
+    assert!(found.len() > 10, "the workspace was not found: {found:?}");
+    let wrong = forbidden(&found);
+    assert!(wrong.is_empty(), "edges that docs/ARCHITECTURE.md does not allow: {wrong:#?}");
+}
+
+#[test]
+fn an_edge_that_is_not_allowed_is_found() {
+    let mut found = dependencies();
+    found.get_mut("ostler-lifecycle").expect("a crate").extend(["ostler-store".to_owned(), "redb".to_owned()]);
+    assert_eq!(forbidden(&found), ["ostler-lifecycle -> ostler-store", "ostler-lifecycle names redb"]);
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let out = Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).current_dir(root()).output().expect("git runs");
+    let names = String::from_utf8(out.stdout).expect("names are UTF-8");
+    names
+        .lines()
+        .filter_map(|name| std::fs::read_to_string(root().join(name)).ok().map(|text| (PathBuf::from(name), text)))
+        .collect()
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<_> = sources().into_iter().filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!"))).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "no module doc (//!): {silent:#?}");
+}
+
+#[test]
+fn files_and_functions_hold_one_idea() {
+    let mut long = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > FILE_LINES_MAX {
+            long.push(format!("{}: {lines} lines", path.display()));
+        }
+        long.extend(long_functions(&text).into_iter().map(|(line, length)| format!("{}:{line}: {length} lines", path.display())));
+    }
+    assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines, or a function longer than {FUNCTION_LINES_MAX}: {long:#?}");
+}
+
+/// Functions that are too long, by rustfmt's indentation: a function ends at the closing brace in its own column.
+fn long_functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let head = line.trim_start();
+        let is_function = ["fn ", "pub fn ", "pub(crate) fn ", "async fn ", "pub async fn ", "pub(crate) async fn ", "const fn ", "pub const fn "]
+            .iter()
+            .any(|start| head.starts_with(start));
+        if !is_function {
+            continue;
+        }
+        let closing = format!("{}}}", " ".repeat(indent));
+        if let Some(length) = lines[at..].iter().position(|line| *line == closing)
+            && length > FUNCTION_LINES_MAX
+        {
+            found.push((at + 1, length));
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let words = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore"), concat!("#[", "should_panic")];
+    let open: Vec<_> = sources()
+        .into_iter()
+        .flat_map(|(path, text)| {
+            let lines = text.lines().enumerate().filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+            lines.map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(open.is_empty(), "left open: {open:#?}");
+}
