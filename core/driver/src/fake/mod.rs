@@ -130,7 +130,6 @@ impl Fake {
     }
 
     /// Begins an order: what shall happen to calls of this kind.
-    #[must_use]
     pub fn on(&self, op: Op) -> Order {
         Order::new(self.clone(), op)
     }
