@@ -103,6 +103,8 @@ impl<'a> Draft<'a> {
         self.journal.push(Journal::Ended { operation, outcome, at: self.now });
         if self.record.operation.as_ref().is_some_and(|active| active.id == operation) {
             self.record.operation = None;
+            // A look that was begun before this end says nothing about what comes after it.
+            self.record.step = self.record.step.next();
         }
     }
 
@@ -116,7 +118,8 @@ impl<'a> Draft<'a> {
         self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, patience });
     }
 
-    fn place_of(&self, call: Call) -> Option<(HostId, ostler_model::DriverName, Generation)> {
+    /// Where a call goes, by which driver and for which generation; none if there is no such place.
+    pub(crate) fn place_of(&self, call: Call) -> Option<(HostId, ostler_model::DriverName, Generation)> {
         let record = &self.record;
         let place = record.placement.as_ref();
         let generation = place.map_or(record.placed, |place| place.generation);
@@ -144,6 +147,13 @@ impl<'a> Draft<'a> {
                 open.cancelled = true;
                 self.cancels.push(open.key.clone());
             }
+        }
+    }
+
+    /// The guest has run, or may have, since its memory was saved: never restored from again.
+    pub(crate) fn consume_recovery(&mut self) {
+        if let Some(file) = &mut self.record.recovery {
+            file.consumed = true;
         }
     }
 

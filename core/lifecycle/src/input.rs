@@ -1,7 +1,7 @@
 //! The one door: [`decide`], and [`create`] for a VM that is not there yet.
 
 use crate::draft::Draft;
-use crate::{Facts, monitor, request, step};
+use crate::{Facts, judge, monitor, request, step};
 use ostler_model::{
     Answer, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, Journal, Observation, OperationId,
     Reason, Refusal, Request, State, StepNo, Timestamp, Version, VmId, VmRecord, VmSpec, VmUuid,
@@ -138,7 +138,7 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
     let mut draft = Draft::new(record, facts, now);
     match input {
         Input::Request(asked) => request::request(&mut draft, asked)?,
-        Input::Answered { key, sent, result } => step::answered(&mut draft, key, *sent, result),
+        Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
         Input::Observed { step, seen } => monitor::observed(&mut draft, *step, seen),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => step::tick(&mut draft),

@@ -12,7 +12,7 @@
 //! steps, phases and calls lists all of them: a new one does not compile until its place is decided.
 //!
 //! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
-//! (`step`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail. What
+//! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail. What
 //! failure leads to is a policy of (verb, step), not code of its own.
 
 mod facts;
@@ -22,6 +22,7 @@ mod sight;
 pub mod recipe;
 
 mod draft;
+mod judge;
 mod monitor;
 mod recover;
 mod request;

@@ -1,10 +1,9 @@
 //! What monitoring makes of a VM. Observations are facts; not having been able to ask is not.
 
 use crate::draft::Draft;
-use crate::settle;
 use crate::sight::{Sight, sight};
-use crate::step;
-use ostler_model::{Millis, Observation, PowerReason, Reason, State, StepNo, Timestamp};
+use crate::{judge, settle};
+use ostler_model::{Millis, Observation, Power, PowerReason, Reason, State, StepNo, Timestamp};
 
 /// How long a host may be silent before its running VMs are unknown: longer than a daemon's restart or a switch's reboot of
 /// spanning tree, shorter than an operator's patience.
@@ -15,17 +14,19 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     if asked_at != draft.record.step || !draft.record.open.is_empty() {
         return;
     }
+    // Whoever's it is: while a domain of that UUID is not off, its disks may be written.
+    let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
     let seen = sight(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
-        return step::seen_while_waiting(draft, seen);
+        return judge::seen_while_waiting(draft, seen);
     }
     if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
         return;
     }
     match draft.record.state {
-        State::Running => running(draft, seen),
-        State::Unknown => settled(draft, seen, Reason::SeenAgain),
-        State::Poweroff | State::Suspended => off(draft, seen),
+        State::Running if seen == Sight::Running => draft.record.blind_since = None,
+        State::Running | State::Unknown => settled(draft, seen, lives),
+        State::Poweroff | State::Suspended => off(draft, seen, lives),
         // Failed waits for a person; the others have no domain, or an operation.
         State::Failed
         | State::Pending
@@ -44,40 +45,39 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     }
 }
 
-fn running(draft: &mut Draft<'_>, seen: Sight) {
-    if seen == Sight::Running {
-        draft.record.blind_since = None;
-        return;
-    }
-    settled(draft, seen, Reason::DestroyedOutside);
-}
-
-fn off(draft: &mut Draft<'_>, seen: Sight) {
+fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     match seen {
-        Sight::Running => settled(draft, seen, Reason::StartedOutside),
-        Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {
-            settled(draft, seen, Reason::StartedOutside);
+        Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {
+            settled(draft, seen, lives);
         }
         Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
             // Paused by a person, and gone meanwhile: there is no memory to go back to.
             if draft.record.state == State::Suspended && draft.record.usable_recovery().is_none() {
-                settled(draft, seen, Reason::DestroyedOutside);
+                settled(draft, seen, lives);
             }
         }
     }
 }
 
-fn settled(draft: &mut Draft<'_>, seen: Sight, otherwise: Reason) {
-    let (rest, reason) = settle::at_rest(draft, seen, otherwise);
-    if (rest, reason) == (draft.record.state, draft.record.reason) {
-        return;
+fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
+    if lives {
+        draft.consume_recovery();
     }
-    // A person's pause that is seen again is no news.
-    if rest == draft.record.state && rest != State::Unknown {
+    let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft.record.state, seen));
+    if (rest, reason) == (draft.record.state, draft.record.reason) {
         return;
     }
     draft.note_sight(seen);
     settle::rest_at(draft, rest, reason);
+}
+
+/// The reason, where the hypervisor tells none.
+fn otherwise(state: State, seen: Sight) -> Reason {
+    match (seen == Sight::Running, state == State::Unknown) {
+        (true, true) => Reason::SeenAgain,
+        (true, false) => Reason::StartedOutside,
+        (false, _) => Reason::DestroyedOutside,
+    }
 }
 
 /// The monitor could not ask the VM's host.

@@ -40,16 +40,15 @@ pub const fn ends(verb: Verb) -> State {
 pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
     match verb {
         Verb::Delete | Verb::DeleteRecreate => OnFailure::Insist,
-        Verb::Deploy => OnFailure::Fail,
-        Verb::Resume | Verb::Boot => match step {
-            // The guest runs already; an old recovery file is removed with the VM's folder at the latest.
-            StepKind::DropRecovery => OnFailure::Settle,
+        Verb::Deploy | Verb::Resume | Verb::Boot => match step {
+            // The memory counts as used, and what is in the domain is the only copy: neither restored again nor removed.
+            // And once the guest runs, an old recovery file is removed with the VM's folder at the latest.
+            StepKind::Unpause | StepKind::DropRecovery => OnFailure::Settle,
             StepKind::PrepareDisks
             | StepKind::CopyIn
             | StepKind::DropHome
             | StepKind::Boot
             | StepKind::Restore
-            | StepKind::Unpause
             | StepKind::PressPower
             | StepKind::PowerOff
             | StepKind::Save
@@ -57,7 +56,7 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
             | StepKind::CopyOut
             | StepKind::DropHost
             | StepKind::Reboot
-            | StepKind::Reset => OnFailure::Undo,
+            | StepKind::Reset => start_failed(verb),
         },
         Verb::Suspend
         | Verb::Stop
@@ -94,6 +93,11 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
     }
 }
 
+/// A VM that had no place keeps the one it got, so that a retry is possible; one that had, goes back to where it was.
+const fn start_failed(verb: Verb) -> OnFailure {
+    if matches!(verb, Verb::Deploy) { OnFailure::Fail } else { OnFailure::Undo }
+}
+
 /// The step that takes back what `step` did, if that can be taken back.
 #[must_use]
 pub const fn undo(step: StepKind) -> Option<StepKind> {
@@ -113,16 +117,23 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
     }
 }
 
-/// What takes back the first steps of `plan`, the last first; nothing twice in a row.
+/// What takes back the first steps of `plan`, the last first; nothing twice in a row. None if a step of it removed the only
+/// copy of something.
 #[must_use]
-pub fn rollback(plan: &[StepKind]) -> Plan {
+pub fn rollback(plan: &[StepKind]) -> Option<Plan> {
+    let copied = |to_leave: StepKind, copy: StepKind| {
+        plan.iter().position(|step| *step == to_leave).is_none_or(|dropped| plan[..dropped].contains(&copy))
+    };
+    if !copied(StepKind::DropHost, StepKind::CopyOut) || !copied(StepKind::DropHome, StepKind::CopyIn) {
+        return None;
+    }
     let mut back: Plan = plan.iter().rev().filter_map(|step| undo(*step)).collect();
     back.dedup();
     // Whatever went wrong, files are only touched where no domain is left: the same rule as for every epilog.
-    if back.first().is_some_and(|first| *first == StepKind::DropHost) {
+    if back.first().is_some_and(|first| *first != StepKind::Remove) {
         back.insert(0, StepKind::Remove);
     }
-    back
+    Some(back)
 }
 
 /// How a VM that has its files on a host is started there: restored if there is memory to restore, booted otherwise.

@@ -1,10 +1,10 @@
 //! Recovery: the operator states what happened to the step in hand, sends it again, or rolls the operation back.
 
 use crate::draft::Draft;
-use crate::recipe;
-use crate::sight::{Sight, sight};
+use crate::recipe::{self, Plan};
+use crate::sight::sight;
 use crate::step;
-use ostler_model::{Active, Failure, Goal, Phase, Refusal, RefusalKind, Request, State, Stated, Verb};
+use ostler_model::{Active, Failure, Goal, Phase, Refusal, RefusalKind, Request, State, Stated, StepKind, Verb};
 
 pub(crate) const fn is_recovery(verb: Verb) -> bool {
     matches!(verb, Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo)
@@ -56,9 +56,19 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
         let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
         return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "recover --retry sends its step again"));
     }
-    if stated == Stated::Success {
-        contradicted(draft, asked, active.kind().map_or(Goal::Nothing, |kind| kind.goal()))?;
-    }
+    let stated = match stated {
+        Stated::Success => {
+            contradicted(draft, asked, active.kind().map_or(Goal::Nothing, |kind| kind.goal()))?;
+            if asked.force { Stated::SuccessForced } else { Stated::Success }
+        }
+        // It is being rolled back already.
+        Stated::Undo if active.undoing => Stated::Retry,
+        Stated::Undo => {
+            way_back(draft, asked, &active.plan, active.at)?;
+            Stated::Undo
+        }
+        Stated::SuccessForced | Stated::Failure | Stated::Retry => stated,
+    };
     step::state(draft, stated);
     draft.accept(Some(active.id), None);
     Ok(())
@@ -66,17 +76,20 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
 
 fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure: &Failure) -> Result<(), Refusal> {
     let step = failure.plan.get(failure.at).copied();
-    let (plan, at) = match stated {
+    let as_it_was = (failure.plan.clone(), failure.at, failure.undoing);
+    let (plan, at, undoing) = match stated {
         Stated::Failure => {
             draft.already(None);
             return Ok(());
         }
-        Stated::Retry => (failure.plan.clone(), failure.at),
-        Stated::Success => {
+        Stated::Retry => as_it_was,
+        Stated::Success | Stated::SuccessForced => {
             contradicted(draft, asked, step.map_or(Goal::Nothing, |kind| kind.goal()))?;
-            (failure.plan.clone(), failure.at)
+            as_it_was
         }
-        Stated::Undo => (recipe::rollback(failure.plan.get(..=failure.at).unwrap_or(&failure.plan)), 0),
+        // What failed was the rollback: it goes on.
+        Stated::Undo if failure.undoing => as_it_was,
+        Stated::Undo => (way_back(draft, asked, &failure.plan, failure.at)?, 0, true),
     };
     let active = Active {
         id: asked.operation,
@@ -92,17 +105,26 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
         crashes: 0,
         sent: None,
         deadline: None,
-        undoing: stated == Stated::Undo,
+        undoing,
         stated: None,
-        error: (stated == Stated::Undo).then(|| failure.error.clone()),
+        error: None,
     };
     draft.occupy(active, &asked.by, asked.verb);
     match stated {
-        Stated::Success => step::stated_done(draft),
+        Stated::Success | Stated::SuccessForced => step::stated_done(draft),
         Stated::Retry | Stated::Undo | Stated::Failure => step::begin(draft),
     }
     draft.accept(Some(asked.operation), None);
     Ok(())
+}
+
+/// The plan that takes back what was done, if it can be taken back.
+fn way_back(draft: &Draft<'_>, asked: &Request, plan: &[StepKind], at: usize) -> Result<Plan, Refusal> {
+    recipe::rollback(plan.get(..=at).unwrap_or(plan)).ok_or_else(|| {
+        let detail =
+            format!("VM {}: its files are being removed and there is no other copy; that cannot be taken back", draft.record.id);
+        draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
+    })
 }
 
 /// A statement that is contradicted by what is seen is refused, unless it is forced.
@@ -117,9 +139,12 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, goal: Goal) -> Result<(), Re
             let detail = format!("VM {id}: its host could not be asked ({error}), so that the step succeeded cannot be checked");
             return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "--force takes your word for it"));
         }
-        None => return Ok(()),
+        None => {
+            let detail = format!("VM {id}: nobody looked at its host, so that the step succeeded cannot be checked");
+            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "ask again, or --force takes your word for it"));
+        }
     };
-    if seen.meets(goal) || matches!((goal, seen), (Goal::Paused, Sight::Running)) {
+    if seen.meets(goal) {
         return Ok(());
     }
     let detail = format!("VM {id}: the step must leave it {goal}, and it is {}", seen.words());

@@ -27,8 +27,9 @@ pub(crate) const fn admission(state: State, verb: Verb) -> Admission {
     use Admission::{Already, Begin, BeginIfOff, Refuse};
     match state {
         State::Pending => match verb {
-            Verb::Hold | Verb::Deploy | Verb::Delete => Begin,
-            Verb::Release | Verb::Resume | Verb::DeleteRecreate => Already,
+            // A pending VM may have been stopped: then it has files and memory that recreate drops.
+            Verb::Hold | Verb::Deploy | Verb::Delete | Verb::DeleteRecreate => Begin,
+            Verb::Release | Verb::Resume => Already,
             Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => Refuse,
             Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
             Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
@@ -150,7 +151,8 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     // A boot that hangs is sent again, under the operation that hangs.
-    if verb == Verb::Boot && active.kind() == Some(StepKind::Boot) {
+    let starts = matches!(active.kind(), Some(StepKind::Boot | StepKind::Restore | StepKind::Unpause));
+    if verb == Verb::Boot && starts && !active.undoing {
         draft.accept(Some(active.id), None);
         step::state(draft, ostler_model::Stated::Retry);
         return Ok(());
@@ -214,12 +216,12 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
     draft.cancel_open();
     let mut plan = plan(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
-        // A destroy may run beside what is in flight; once that has returned, a second one makes sure that a late start did
-        // not revive the domain. Every plan that removes the domain does that anyway.
-        match plan.first() {
-            Some(StepKind::PowerOff) => plan.insert(0, StepKind::PowerOff),
-            Some(StepKind::Remove) => plan.insert(0, StepKind::PowerOff),
-            Some(_) | None => {}
+        // A destroy may run beside what is in flight; once that has returned, a second one, or the removal of the domain,
+        // makes sure that a late start did not revive it.
+        match (plan.first(), plan.get(1)) {
+            (Some(StepKind::PowerOff), Some(StepKind::Remove)) => {}
+            (Some(StepKind::PowerOff | StepKind::Remove), _) => plan.insert(0, StepKind::PowerOff),
+            (Some(_) | None, _) => {}
         }
     }
     draft.end_operation(weaker.id, Ended::Superseded { by: asked.operation });
@@ -335,7 +337,8 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let needed = match verb {
         Verb::Suspend => Some(Ability::Suspend),
-        Verb::Stop if draft.record.state == State::Running => Some(Ability::Suspend),
+        // Saved memory is only moved; a running or paused guest must be saved first.
+        Verb::Stop if draft.record.usable_recovery().is_none() => Some(Ability::Suspend),
         Verb::Reboot | Verb::RebootHard => Some(Ability::Reboot),
         Verb::Hold
         | Verb::Release

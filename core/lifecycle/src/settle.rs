@@ -1,80 +1,151 @@
 //! Where an operation leaves a VM: as asked, or where a fresh look finds it.
 
 use crate::draft::Draft;
-use crate::recipe;
+use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
-use crate::step;
-use ostler_model::{DriverError, Ended, Failure, PowerReason, Reason, RecoveryFile, State, Verb};
+use crate::{judge, step};
+use ostler_model::{Active, DriverError, Ended, Failure, FilesAt, Phase, PowerReason, Reason, State, Verb};
 
 /// The plan is through.
 pub(crate) fn succeeded(draft: &mut Draft<'_>) {
     let Some(active) = draft.record.operation.clone() else { return };
     if active.undoing {
-        return undone(draft);
+        return undone(draft, &active);
     }
-    let rest = recipe::ends(active.verb);
-    match rest {
-        State::Done | State::Stopped | State::Undeployed => draft.leave_host(Some(active.verb)),
-        State::Pending => {
+    match active.verb {
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete => {
             draft.leave_host(Some(active.verb));
+            forget_made(draft);
+        }
+        Verb::DeleteRecreate => {
+            draft.leave_host(Some(active.verb));
+            forget_made(draft);
+            // As new: the next placement chooses again.
+            draft.record.storage = None;
+        }
+        Verb::Stop => {
+            draft.leave_host(Some(active.verb));
+            files_change_hands(draft);
+        }
+        Verb::Undeploy | Verb::UndeployHard => {
+            draft.leave_host(Some(active.verb));
+            files_change_hands(draft);
             draft.record.recovery = None;
         }
-        State::Suspended
-        | State::Poweroff
-        | State::Running
-        | State::Hold
-        | State::Prolog
+        Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
+        Verb::Hold
+        | Verb::Release
+        | Verb::Deploy
+        | Verb::Resume
+        | Verb::Boot
+        | Verb::Suspend
+        | Verb::Reboot
+        | Verb::RebootHard
+        | Verb::RecoverSuccess
+        | Verb::RecoverFailure
+        | Verb::RecoverRetry
+        | Verb::RecoverUndo => {}
+    }
+    draft.end_operation(active.id, Ended::Succeeded);
+    draft.set_state(recipe::ends(active.verb), Reason::Asked);
+}
+
+/// Its files are gone, and with them what was known about them.
+fn forget_made(draft: &mut Draft<'_>) {
+    draft.record.recovery = None;
+    draft.record.snapshots.clear();
+    draft.record.driver_state.clear();
+}
+
+/// On shared storage nothing is copied: what was the host's is the front end's now.
+fn files_change_hands(draft: &mut Draft<'_>) {
+    let record = &mut draft.record;
+    if record.files.host && record.storage.as_ref().is_some_and(|storage| storage.shared) {
+        record.files = FilesAt { host: false, home: true };
+    }
+}
+
+/// Whether a VM that rests in `state` has a place on a host.
+const fn has_place(state: State) -> bool {
+    match state {
+        State::Pending | State::Hold | State::Stopped | State::Undeployed | State::Done => false,
+        State::Prolog
         | State::Boot
+        | State::Running
         | State::Migrate
         | State::Hotplug
         | State::Snapshot
         | State::Save
         | State::Epilog
         | State::Shutdown
+        | State::Suspended
+        | State::Poweroff
         | State::Failed
-        | State::Unknown => {}
+        | State::Unknown => true,
     }
-    if matches!(rest, State::Stopped | State::Undeployed) && draft.record.storage.as_ref().is_some_and(|storage| storage.shared) {
-        // On shared storage nothing was copied: what was the host's is the front end's now.
-        draft.record.files.home = draft.record.files.host;
-        draft.record.files.host = false;
-    }
-    if matches!(rest, State::Poweroff | State::Undeployed | State::Done) {
-        draft.record.recovery = None;
-    }
-    draft.end_operation(active.id, Ended::Succeeded);
-    draft.set_state(rest, Reason::Asked);
 }
 
 /// The rollback is through: back to where the operation began, as far as that is true.
-fn undone(draft: &mut Draft<'_>) {
-    let Some(active) = draft.record.operation.clone() else { return };
-    let error = active.error.clone().unwrap_or_else(|| DriverError::refused("undone", "it was rolled back"));
-    match active.origin {
-        State::Pending | State::Hold | State::Stopped | State::Undeployed if !draft.record.files.host => {
-            draft.leave_host(Some(active.verb));
-            draft.end_operation(active.id, Ended::Failed { error });
-            draft.set_state(active.origin, Reason::StepFailed);
-        }
-        State::Pending
-        | State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Running
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown
-        | State::Stopped
-        | State::Suspended
-        | State::Poweroff
-        | State::Undeployed
-        | State::Failed
-        | State::Unknown
-        | State::Done => step::settle_by_look(draft),
+fn undone(draft: &mut Draft<'_>, active: &Active) {
+    if has_place(active.origin) {
+        return settle_by_look(draft);
     }
+    files_change_hands(draft);
+    draft.leave_host(Some(active.verb));
+    if draft.record.usable_recovery().is_none() {
+        draft.record.recovery = None;
+    }
+    let error = DriverError::refused("undone", "it was rolled back");
+    draft.end_operation(active.id, outcome(active, &error));
+    draft.set_state(active.origin, Reason::StepFailed);
+}
+
+/// A rollback that an operator asked for, of an operation that had failed before, has done what it was for.
+fn outcome(active: &Active, error: &DriverError) -> Ended {
+    match (&active.error, active.undoing) {
+        (None, true) => Ended::Succeeded,
+        (Some(cause), true) => Ended::Failed { error: cause.clone() },
+        (_, false) => Ended::Failed { error: error.clone() },
+    }
+}
+
+/// The step in hand has failed for good.
+pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
+    let policy = judge::policy(draft);
+    let Some(active) = &mut draft.record.operation else { return };
+    if !active.undoing {
+        active.error = Some(error.clone());
+    }
+    match policy {
+        OnFailure::Insist => judge::send_later(draft, error),
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if active.undoing => rest_failed(draft, error),
+        OnFailure::Fail => rest_failed(draft, error),
+        OnFailure::Settle => settle_by_look(draft),
+        OnFailure::Undo => roll_back(draft, error),
+    }
+}
+
+/// Replaces the plan by what takes its steps back.
+pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
+    let Some(active) = &mut draft.record.operation else { return };
+    let Some(back) = recipe::rollback(active.plan.get(..=active.at).unwrap_or(&active.plan)) else {
+        return rest_failed(draft, error);
+    };
+    active.plan = back;
+    active.at = 0;
+    active.undoing = true;
+    step::begin(draft);
+}
+
+/// Looks, to know which state a failed step leaves.
+pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
+    let Some(active) = &mut draft.record.operation else { return };
+    active.blind = 0;
+    if draft.record.placement.is_none() {
+        let error = DriverError::refused("no-place", "the step failed, and there is no host to look at");
+        return rest_failed(draft, &error);
+    }
+    step::look(draft, Phase::Settling);
 }
 
 /// The operation has failed, and this is what is there now.
@@ -85,8 +156,11 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         // A delete settles nowhere: what is there is only a reason to go on.
         return step::begin(draft);
     }
+    if seen.lives() {
+        draft.consume_recovery();
+    }
     let (rest, reason) = at_rest(draft, seen, Reason::StepFailed);
-    draft.end_operation(active.id, Ended::Failed { error: error.clone() });
+    draft.end_operation(active.id, outcome(&active, error));
     rest_at(draft, rest, reason);
 }
 
@@ -146,7 +220,7 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
             record.running_since = None;
         }
         State::Suspended => {
-            if record.recovery.as_ref().is_some_and(|file: &RecoveryFile| !file.complete || file.consumed) {
+            if record.usable_recovery().is_none() {
                 record.recovery = None;
             }
         }
@@ -172,7 +246,10 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
 /// The step failed and is not undone: the VM rests in failed, and keeps what would carry it on.
 pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
-    let error = active.error.clone().unwrap_or_else(|| error.clone());
+    let mut error = error.clone();
+    if let (true, Some(cause)) = (active.undoing, &active.error) {
+        error.detail = format!("{}; this was while rolling back because of: {cause}", error.detail);
+    }
     draft.record.failure = Some(Failure {
         operation: active.id,
         verb: active.verb,
@@ -181,6 +258,7 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
         at: active.at,
         error: error.clone(),
         when: draft.now,
+        undoing: active.undoing,
     });
     draft.end_operation(active.id, Ended::Failed { error });
     draft.set_state(State::Failed, Reason::StepFailed);
@@ -191,6 +269,10 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     let Some(active) = draft.record.operation.clone() else { return };
     if matches!(active.verb, Verb::Delete | Verb::DeleteRecreate) && reason == Reason::CannotAsk {
         return step::begin(draft);
+    }
+    if active.undoing && !has_place(active.origin) {
+        // Once its host is seen, an unknown VM counts as being there; this one has disks that are only half there.
+        return rest_failed(draft, error);
     }
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
     draft.set_state(State::Unknown, reason);

@@ -54,9 +54,19 @@ impl Sight {
         match goal {
             Goal::Nothing => true,
             Goal::Running => matches!(self, Self::Running),
-            Goal::Paused => matches!(self, Self::Paused(_)),
+            // One that runs already is past that; the next step writes that down.
+            Goal::Paused => matches!(self, Self::Paused(_) | Self::Running),
             Goal::Off => matches!(self, Self::Off(_) | Self::Absent | Self::OlderOff),
             Goal::Absent => matches!(self, Self::Absent),
+        }
+    }
+
+    /// Whether a guest of ours has run, or may have: its disks are newer than any saved memory.
+    #[must_use]
+    pub const fn lives(self) -> bool {
+        match self {
+            Self::Running | Self::Paused(_) | Self::Crashed | Self::OlderAlive => true,
+            Self::Off(_) | Self::Absent | Self::Foreign | Self::AboveIssued | Self::OlderOff => false,
         }
     }
 

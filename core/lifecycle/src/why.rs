@@ -43,12 +43,15 @@ fn at_work(record: &VmRecord, active: &Active) -> Why {
         Phase::Calling => (format!("the driver to answer: {step}{item}{place}, attempt {}", active.attempt), active.deadline),
         Phase::Backoff { until } => (format!("the next attempt of: {step}{item}{place}"), Some(*until)),
         Phase::Confirming => (format!("a look at the host, to know what came of: {step}"), active.deadline),
-        Phase::Waiting { .. } => ("the guest to switch itself off; the power button was pressed once".to_owned(), active.deadline),
+        Phase::Waiting { .. } if active.kind() == Some(StepKind::PressPower) => {
+            ("the guest to switch itself off; the power button was pressed once".to_owned(), active.deadline)
+        }
+        Phase::Waiting { .. } => ("the hypervisor to have started it".to_owned(), active.deadline),
         Phase::Settling => ("a look at the host, to know which state the failed step leaves".to_owned(), None),
         Phase::Blind { until, .. } => ("the host to answer: it could not be asked".to_owned(), Some(*until)),
     };
     let mut can = vec!["recover --retry".to_owned(), "delete".to_owned()];
-    if matches!(active.kind(), Some(StepKind::PressPower)) {
+    if matches!(active.kind(), Some(StepKind::PressPower | StepKind::Reboot)) {
         can.insert(0, format!("{} --hard", active.verb));
     }
     Why {

@@ -73,7 +73,7 @@ pub struct Active {
     /// What the operator stated about the step in hand; done once its open calls have returned.
     #[serde(default)]
     pub stated: Option<Stated>,
-    /// What the step in hand last ended with.
+    /// What the call in hand last ended with; none if the driver said that it is done. While the plan rolls back: why it does.
     pub error: Option<DriverError>,
 }
 
@@ -81,8 +81,10 @@ pub struct Active {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stated {
-    /// It succeeded.
+    /// It succeeded; one more look must agree, once its open calls have returned.
     Success,
+    /// It succeeded, whatever a look says.
+    SuccessForced,
     /// It failed.
     Failure,
     /// Send it again.

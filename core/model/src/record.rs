@@ -117,6 +117,9 @@ pub struct Failure {
     pub error: DriverError,
     /// When.
     pub when: Timestamp,
+    /// Whether `plan` rolls back what went before: then carrying it on leads to `origin`, not to what the verb asked.
+    #[serde(default)]
+    pub undoing: bool,
 }
 
 /// A driver call that was committed as begun and has not been seen to end.

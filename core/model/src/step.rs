@@ -116,11 +116,12 @@ impl StepKind {
     }
 
     /// Whether a look that shows the goal proves the step, when its answer was lost. *Off* does not prove that memory was
-    /// written, nor *paused* that it came from the file: those are sent again, and the driver converges.
+    /// written, *paused* not that it came from the file, *running* not that the guest was rebooted: those are sent again under
+    /// the same identity, and the driver converges.
     #[must_use]
     pub const fn proven_by_look(self) -> bool {
         match self {
-            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove | Self::Reboot | Self::Reset => true,
+            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove => true,
             Self::PrepareDisks
             | Self::CopyIn
             | Self::DropHome
@@ -128,7 +129,9 @@ impl StepKind {
             | Self::DropRecovery
             | Self::Save
             | Self::CopyOut
-            | Self::DropHost => false,
+            | Self::DropHost
+            | Self::Reboot
+            | Self::Reset => false,
         }
     }
 }

@@ -1,0 +1,288 @@
+//! What an answer or a look makes of the step in hand: it is done, waits, is sent again, or has failed.
+
+use crate::draft::Draft;
+use crate::recipe::{self, OnFailure};
+use crate::sight::{Sight, sight};
+use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
+use crate::{Look, settle, step};
+use ostler_model::{
+    Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Outcome, Phase,
+    PowerReason, Reason, Stated, StepKind, Timestamp,
+};
+
+/// A driver call returned, or was proven dead.
+pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, result: &CallResult) {
+    let Some(closed) = draft.close_call(key) else { return };
+    keep_driver_state(draft, closed.call, result);
+    let patience = draft.record.spec.patience;
+    let Some(active) = &mut draft.record.operation else { return };
+    if matches!(active.phase, Phase::Draining) {
+        return step::drained(draft);
+    }
+    if active.id != key.operation || active.step != key.step {
+        return;
+    }
+    if key.item == Item::Look {
+        let look = match result {
+            Ok(outcome) => {
+                outcome.seen.clone().ok_or_else(|| DriverError::unknown("no-look", "the driver did not say what it saw"))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        return looked(draft, &look);
+    }
+    if !matches!(active.phase, Phase::Calling) || active.pending.first() != Some(&key.item) {
+        return;
+    }
+    if active.sent.is_none() {
+        active.sent = Some(sent);
+        active.deadline = active.kind().map(|kind| sent.plus(step::patience_of(patience, kind)));
+    }
+    if !draft.record.open.is_empty() {
+        return beside(draft, result);
+    }
+    match result {
+        Ok(outcome) => succeeded(draft, outcome),
+        Err(error) => erred(draft, error),
+    }
+}
+
+/// A destroy that ran beside an earlier call has returned first. Whatever came of it proves nothing while that call may still
+/// start the domain: the next step of the plan waits for that call, and switches off again.
+fn beside(draft: &mut Draft<'_>, result: &CallResult) {
+    if let Err(error) = result {
+        note_trouble(draft, error);
+    }
+    step::pass(draft);
+}
+
+/// A driver's own state is kept under the driver that said it.
+fn keep_driver_state(draft: &mut Draft<'_>, call: Call, result: &CallResult) {
+    let Ok(Outcome { state: Some(state), .. }) = result else { return };
+    let record = &mut draft.record;
+    let driver = match call.lane() {
+        Lane::Hypervisor => record.placement.as_ref().map(|place| place.driver.clone()),
+        Lane::Transfer => record.storage.as_ref().map(|storage| storage.driver.clone()),
+    };
+    if let Some(driver) = driver {
+        record.driver_state.insert(driver, state.clone());
+    }
+}
+
+fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
+    let Some(active) = &mut draft.record.operation else { return };
+    let Some(kind) = active.kind() else { return };
+    if !active.undoing {
+        active.error = None;
+    }
+    if kind.goal() == Goal::Nothing {
+        return step::item_done(draft, kind);
+    }
+    match &outcome.seen {
+        Some(seen) => judge(draft, kind, sight(&draft.record, draft.facts.store, seen), Judged::Answer),
+        None => step::look(draft, Phase::Confirming),
+    }
+}
+
+/// What a sight was had by: an answer's word means more than a look after a lost answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    Answer,
+    Look,
+}
+
+fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
+    draft.note_sight(seen);
+    let stated = draft.record.operation.as_mut().and_then(|active| active.stated.take()) == Some(Stated::Success);
+    match seen {
+        Sight::AboveIssued => {
+            let error =
+                DriverError::new(ErrorKind::Stale, "store-is-stale", "a generation above all this store issued is at the host");
+            return settle::unknown(draft, Reason::StoreIsStale, &error);
+        }
+        Sight::Foreign => {
+            let error = DriverError::refused("foreign", "a domain of this UUID is there that this store did not stamp");
+            return settle::fail(draft, &error);
+        }
+        Sight::Paused(PowerReason::Starting) if kind.goal() == Goal::Running => return still_starting(draft, kind),
+        Sight::Running
+        | Sight::Paused(_)
+        | Sight::Off(_)
+        | Sight::Crashed
+        | Sight::Absent
+        | Sight::OlderOff
+        | Sight::OlderAlive => {}
+    }
+    let Some(active) = &draft.record.operation else { return };
+    // The driver said yes, or the operator did, or what is seen leaves no doubt.
+    let said_yes = by == Judged::Answer || stated || active.error.is_none();
+    if (said_yes || kind.proven_by_look()) && seen.meets(kind.goal()) {
+        return step::item_done(draft, kind);
+    }
+    not_met(draft, kind, seen, by);
+}
+
+/// The hypervisor is at it: that is neither running nor a failure, until the deadline.
+fn still_starting(draft: &mut Draft<'_>, kind: StepKind) {
+    if late(draft) {
+        let error = DriverError::retry(
+            "still-starting",
+            format!("{kind} was sent, and the domain was still being started at the deadline"),
+        );
+        return settle::fail(draft, &error);
+    }
+    wait(draft);
+}
+
+/// Looks again after a while, at the deadline at the latest.
+fn wait(draft: &mut Draft<'_>) {
+    let until = draft.now.plus(LOOK_EVERY);
+    if let Some(active) = &mut draft.record.operation {
+        active.phase = Phase::Waiting { until: active.deadline.map_or(until, |deadline| until.min(deadline)) };
+    }
+}
+
+fn late(draft: &Draft<'_>) -> bool {
+    let deadline = draft.record.operation.as_ref().and_then(|active| active.deadline);
+    deadline.is_some_and(|deadline| draft.now >= deadline)
+}
+
+fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
+    match kind.class() {
+        EffectClass::Edge if kind == StepKind::PressPower => {
+            if late(draft) {
+                let error = DriverError::refused("guest-ignored", "the guest did not switch itself off in time");
+                return settle::failed_at_sight(draft, &error, seen);
+            }
+            // An answer that was lost may have been a press that was lost: sent again under its one identity.
+            match draft.record.operation.as_ref().and_then(|active| active.error.clone()) {
+                Some(error) => send_later(draft, &error),
+                None => wait(draft),
+            }
+        }
+        EffectClass::Edge | EffectClass::Question => {
+            let error = DriverError::refused("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
+            settle::failed_at_sight(draft, &error, seen);
+        }
+        EffectClass::Level => {
+            let error = DriverError::unknown("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
+            // A guest that was started and has switched itself off is off, not a failed start.
+            if by == Judged::Answer && kind.goal() == Goal::Running && matches!(seen, Sight::Off(PowerReason::Guest)) {
+                return settle::failed_at_sight(draft, &error, seen);
+            }
+            send_later(draft, &error);
+        }
+    }
+}
+
+fn note_trouble(draft: &mut Draft<'_>, error: &DriverError) {
+    let Some(active) = &draft.record.operation else { return };
+    let Some(step_kind) = active.kind() else { return };
+    let (operation, attempts) = (active.id, active.attempt);
+    draft.journal.push(Journal::StepWent { operation, attempts, error: Some(error.clone()) });
+    draft.events.push(EventKind::StepTrouble { operation, step_kind, error: error.clone() });
+}
+
+fn erred(draft: &mut Draft<'_>, error: &DriverError) {
+    note_trouble(draft, error);
+    let Some(active) = &mut draft.record.operation else { return };
+    let Some(kind) = active.kind() else { return };
+    if matches!(error.code.as_str(), "driver-trap" | "driver-memory") {
+        active.crashes = active.crashes.saturating_add(1);
+    }
+    let poisoned = active.crashes >= CRASHES_MAX;
+    if !active.undoing {
+        active.error = Some(error.clone());
+    }
+    match error.kind {
+        _ if poisoned => settle::fail(draft, error),
+        ErrorKind::Retry => send_later(draft, error),
+        ErrorKind::Unknown if kind.proven_by_look() => step::look(draft, Phase::Confirming),
+        // No look tells whether it happened. Under the same identity the driver knows, and does it at most once.
+        ErrorKind::Unknown => send_later(draft, error),
+        ErrorKind::Gone if matches!(kind.goal(), Goal::Off | Goal::Absent) && kind.proven_by_look() => {
+            step::look(draft, Phase::Confirming);
+        }
+        ErrorKind::Stale => settle::unknown(draft, Reason::StoreIsStale, error),
+        ErrorKind::Gone | ErrorKind::Refused | ErrorKind::NotHere | ErrorKind::Cancelled => settle::fail(draft, error),
+    }
+}
+
+/// Sends the item in hand again after a while, as long as the step's deadline allows.
+pub(crate) fn send_later(draft: &mut Draft<'_>, error: &DriverError) {
+    let now = draft.now;
+    let insists = policy(draft) == OnFailure::Insist;
+    let Some(active) = &mut draft.record.operation else { return };
+    let until = now.plus(retry_after(active.attempt));
+    if active.deadline.is_some_and(|deadline| until >= deadline) {
+        if !insists {
+            return settle::fail(draft, error);
+        }
+        // What is insisted on gets the whole time anew, or a job that needs more than what is left would never end.
+        active.sent = None;
+        active.deadline = None;
+    }
+    if !active.undoing {
+        active.error = Some(error.clone());
+    }
+    active.phase = Phase::Backoff { until };
+}
+
+pub(crate) fn policy(draft: &Draft<'_>) -> OnFailure {
+    let Some(active) = &draft.record.operation else { return OnFailure::Settle };
+    match active.kind() {
+        Some(kind) => recipe::on_failure(active.verb, kind),
+        None => OnFailure::Settle,
+    }
+}
+
+/// A look returned.
+fn looked(draft: &mut Draft<'_>, look: &Look) {
+    let Some(active) = &mut draft.record.operation else { return };
+    let settling = matches!(active.phase, Phase::Settling);
+    match look {
+        Ok(seen) => {
+            active.blind = 0;
+            let (kind, error) = (active.kind(), active.error.clone());
+            let seen = sight(&draft.record, draft.facts.store, seen);
+            match kind {
+                Some(kind) if !settling => judge(draft, kind, seen, Judged::Look),
+                Some(_) | None => {
+                    let error = error.unwrap_or_else(|| DriverError::unknown("not-told", "the step failed without a word"));
+                    settle::failed_at_sight(draft, &error, seen);
+                }
+            }
+        }
+        Err(why) => {
+            let (operation, attempts) = (active.id, active.attempt);
+            draft.journal.push(Journal::StepWent { operation, attempts, error: Some(why.clone()) });
+            blind(draft, settling);
+        }
+    }
+}
+
+/// A look could not be had: nothing is concluded. After some tries the VM rests in unknown, unless the verb insists.
+fn blind(draft: &mut Draft<'_>, settling: bool) {
+    let insists = policy(draft) == OnFailure::Insist;
+    let late = late(draft);
+    let now = draft.now;
+    let Some(active) = &mut draft.record.operation else { return };
+    active.blind = active.blind.saturating_add(1);
+    if !insists && active.blind >= BLIND_TRIES && (settling || late) {
+        let error = active.error.clone().unwrap_or_else(|| DriverError::retry("cannot-ask", "the host could not be asked"));
+        return settle::unknown(draft, Reason::CannotAsk, &error);
+    }
+    active.phase = Phase::Blind { until: now.plus(retry_after(active.blind.saturating_add(2))), settling };
+}
+
+/// The monitor saw something while a press is waited for.
+pub(crate) fn seen_while_waiting(draft: &mut Draft<'_>, seen: Sight) {
+    let Some(active) = &draft.record.operation else { return };
+    let waits = matches!(active.phase, Phase::Waiting { .. } | Phase::Delaying { .. });
+    if let (true, Some(kind)) = (waits, active.kind().filter(|kind| *kind == StepKind::PressPower))
+        && seen.meets(kind.goal())
+    {
+        draft.note_sight(seen);
+        step::item_done(draft, kind);
+    }
+}
