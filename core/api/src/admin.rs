@@ -16,8 +16,8 @@ pub struct BackupBody {
 pub struct BackupReply {
     /// Where it is.
     pub path: String,
-    /// The event sequence up to which it holds everything.
-    pub seq: u64,
+    /// How many rows it holds.
+    pub rows: u64,
     /// Its size in bytes.
     pub bytes: u64,
 }

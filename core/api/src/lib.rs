@@ -28,7 +28,9 @@ mod client;
 
 pub use action::{ActionBody, ActionReply, PlanPreview, VERBS, VerbInfo, verb_info};
 pub use admin::{BackupBody, BackupReply, CheckReply, Health, Version};
-pub use client::{Client, ClientError, Endpoint, EventFilter, EventStream, InvalidEndpoint, ListFilter, Sent};
+pub use client::{
+    Client, ClientError, Endpoint, EventFilter, EventStream, InvalidEndpoint, ListFilter, SOCKET_NAME, Sent, default_data_dir,
+};
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
 pub use driver::{Driver, DriverOrigin, NewDriver};

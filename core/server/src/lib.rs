@@ -1,1 +1,36 @@
-//! ostler-server.
+//! `ostlerd`: the HTTP API over the engine, and the one place where everything is wired.
+//!
+//! ```text
+//! main      flags and the configuration file; exit codes
+//! daemon    opens the store, loads drivers, starts the engine, listens, ends
+//! listen    connections over TCP and the unix socket
+//! auth      who asks, and whether they may
+//! routes    one file a resource: convert, call the engine or read the store once, convert
+//! convert   between the wire's types and ours
+//! problem   errors as problems: the only place that knows HTTP's statuses
+//! ```
+//!
+//! **Invariants:** nothing is decided here: the engine answers, and the answer is passed on. Reads go to the store directly, for
+//! it answers in microseconds. No lock is held across an answer.
+
+mod app;
+mod auth;
+mod clock;
+mod config;
+mod convert;
+mod daemon;
+mod drivers;
+mod extract;
+mod listen;
+mod metrics;
+mod problem;
+mod routes;
+mod services;
+
+#[cfg(test)]
+mod golden;
+
+pub use config::{Config, ConfigError, DriverConfig};
+pub use daemon::{DaemonError, Ready, STORE_FILE, TOKEN_FILE, run};
+pub use drivers::DriverProblem;
+pub use routes::openapi;

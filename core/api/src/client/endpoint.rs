@@ -1,7 +1,8 @@
 //! Where a daemon listens.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a daemon listens.
@@ -18,7 +19,31 @@ pub enum Endpoint {
 #[error("{0:?} is no endpoint: write unix:/path/of/the/socket or http://address:port")]
 pub struct InvalidEndpoint(String);
 
+/// The name of the unix socket in the data directory.
+pub const SOCKET_NAME: &str = "ostler.sock";
+
+/// Where a daemon keeps everything if nothing else is said: `OSTLER_DATA_DIR`; for root `/var/lib/ostler`; for others
+/// `~/.local/state/ostler`.
+#[must_use]
+pub fn default_data_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("OSTLER_DATA_DIR").filter(|dir| !dir.is_empty()) {
+        return dir.into();
+    }
+    // The owner of our own entry in /proc is who we are; where there is no /proc, root's place is the safe guess.
+    let root = std::fs::metadata("/proc/self").map_or(true, |me| me.uid() == 0);
+    match std::env::var_os("HOME").filter(|_| !root) {
+        Some(home) => Path::new(&home).join(".local/state/ostler"),
+        None => "/var/lib/ostler".into(),
+    }
+}
+
 impl Endpoint {
+    /// The unix socket of this machine's daemon.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::Unix(default_data_dir().join(SOCKET_NAME))
+    }
+
     /// What comes before the path of each request.
     pub(crate) fn base(&self) -> String {
         match self {

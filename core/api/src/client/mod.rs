@@ -5,7 +5,7 @@ mod events;
 mod resources;
 mod vms;
 
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::{Endpoint, InvalidEndpoint, SOCKET_NAME, default_data_dir};
 pub use events::{EventFilter, EventStream};
 pub use vms::{ListFilter, Sent};
 

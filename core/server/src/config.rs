@@ -1,0 +1,142 @@
+//! What an operator can set: a TOML file, and flags that come before it.
+
+use ostler_api::Span;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the API listens if nothing else is said: this machine only.
+const LISTEN: &str = "127.0.0.1:7480";
+
+/// Settings of the daemon.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the store, the socket and the caches are.
+    pub data_dir: Option<PathBuf>,
+    /// `ADDRESS:PORT`, or `off`.
+    pub listen: Option<String>,
+    /// Whether `listen` may be an address that other machines reach. There is no TLS yet.
+    pub listen_anywhere: bool,
+    /// The unix socket; `ostler.sock` in the data directory if not given.
+    pub socket: Option<PathBuf>,
+    /// Every `*.wasm` in there is loaded.
+    pub plugin_dir: Option<PathBuf>,
+    /// How often hosts are looked over.
+    pub poll: Option<Span>,
+    /// Mutating calls at once for each driver and host.
+    pub lane_width: Option<usize>,
+    /// For each driver of the plugin directory: what it may do.
+    pub drivers: BTreeMap<String, DriverConfig>,
+    /// For each hypervisor driver: the driver whose snapshot rules count.
+    pub rules: BTreeMap<String, String>,
+}
+
+/// Grants and settings of a driver of the plugin directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DriverConfig {
+    /// Capabilities: `config`, `secrets`, `files`, `exec` (all commands of the manifest), `exec:NAME` (one), or `all`.
+    pub grants: Vec<String>,
+    /// Settings for all hosts.
+    pub config: BTreeMap<String, String>,
+    /// Names of secrets, and the files that hold them.
+    pub secrets: BTreeMap<String, PathBuf>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{path} is not TOML")]
+    NotToml {
+        /// Which.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A setting is not known or not allowed.
+    #[error("{path}: {misfit}{}", misfit.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    Misfit {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        misfit: ostler_api::Misfit,
+    },
+    /// The address is none.
+    #[error("{0:?} is not ADDRESS:PORT (for example {LISTEN}) and not off")]
+    Listen(String),
+    /// Other machines would reach the API.
+    #[error(
+        "{0} can be reached from other machines, and there is no TLS: put a proxy with TLS before {LISTEN}, or say --listen-anywhere"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`ConfigError`] says.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let value = toml::from_str(&text).map_err(|source| ConfigError::NotToml { path: path.to_owned(), source })?;
+        ostler_api::decode(value).map_err(|misfit| ConfigError::Misfit { path: path.to_owned(), misfit })
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(ostler_api::default_data_dir)
+    }
+
+    /// The unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data_dir().join(ostler_api::SOCKET_NAME))
+    }
+
+    /// Where to listen; none if it is off.
+    ///
+    /// # Errors
+    /// No address, or one that is too open.
+    pub fn address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let text = self.listen.as_deref().unwrap_or(LISTEN);
+        if text == "off" {
+            return Ok(None);
+        }
+        let address: SocketAddr = text.parse().map_err(|_| ConfigError::Listen(text.to_owned()))?;
+        if address.ip().is_loopback() || self.listen_anywhere { Ok(Some(address)) } else { Err(ConfigError::NotLoopback(address)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(text: &str, anywhere: bool) -> Result<Option<SocketAddr>, ConfigError> {
+        Config { listen: Some(text.to_owned()), listen_anywhere: anywhere, ..Config::default() }.address()
+    }
+
+    #[test]
+    fn only_loopback_unless_told_otherwise() {
+        assert!(Config::default().address().expect("valid").is_some_and(|address| address.ip().is_loopback()));
+        assert!(matches!(listening("0.0.0.0:1", false), Err(ConfigError::NotLoopback(_))));
+        assert!(listening("0.0.0.0:1", true).is_ok());
+        assert!(listening("[::1]:1", false).is_ok());
+        assert!(matches!(listening("off", false), Ok(None)));
+        assert!(matches!(listening("localhost", false), Err(ConfigError::Listen(_))));
+    }
+}

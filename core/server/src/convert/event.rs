@@ -1,0 +1,70 @@
+//! Events: the kind in a word, the whole in a sentence, the particulars as data.
+
+use super::{complaint, time};
+use ostler_api as wire;
+use ostler_model::{DriverError, Event, EventKind};
+use serde_json::{Value, json};
+
+/// An event as it is sent.
+pub(crate) fn event(event: &Event) -> wire::Event {
+    let (kind, summary, data) = kind(&event.kind);
+    wire::Event {
+        seq: event.seq.0,
+        at: time(event.at),
+        vm: event.vm.map(|vm| vm.0),
+        version: event.version.map(|version| version.0),
+        kind: kind.to_owned(),
+        summary,
+        data,
+    }
+}
+
+fn kind(kind: &EventKind) -> (&'static str, String, Value) {
+    match kind {
+        EventKind::Created { name } => ("created", format!("{name} was created"), json!({ "name": name })),
+        EventKind::State { from, to, reason } => (
+            "state",
+            format!("{from} -> {to} ({reason})"),
+            json!({ "from": from.to_string(), "to": to.to_string(), "reason": reason.to_string() }),
+        ),
+        EventKind::OperationBegan { operation, verb, by } => (
+            "operation-began",
+            format!("{verb} began, asked by {by}"),
+            json!({ "operation": operation.0, "verb": verb.to_string(), "by": by }),
+        ),
+        EventKind::StepBegan { operation, step, step_kind } => (
+            "step-began",
+            format!("step {step_kind} began"),
+            json!({ "operation": operation.0, "step": step.0, "step_kind": step_kind.to_string() }),
+        ),
+        EventKind::StepTrouble { operation, step_kind, error } => (
+            "step-trouble",
+            format!("step {step_kind}: {error}"),
+            json!({ "operation": operation.0, "step_kind": step_kind.to_string(), "error": trouble(Some(error)) }),
+        ),
+        EventKind::OperationEnded { operation, outcome, error } => (
+            "operation-ended",
+            error.as_ref().map_or_else(|| format!("operation {outcome}"), |error| format!("operation {outcome}: {error}")),
+            json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
+        ),
+        EventKind::Resource { resource, name, change, detail } => (
+            "resource",
+            format!("{resource} {name} {change}"),
+            json!({ "resource": resource, "name": name, "change": change, "detail": detail }),
+        ),
+        EventKind::Stray { host, domain, what } => (
+            "stray",
+            format!("{what} domain {domain} seen on host {host}"),
+            json!({ "host": host.0, "domain": domain, "what": what }),
+        ),
+        EventKind::Denied { driver, capability, detail } => (
+            "denied",
+            format!("driver {driver} was denied {capability}: {detail}"),
+            json!({ "driver": driver, "capability": capability, "detail": detail }),
+        ),
+    }
+}
+
+fn trouble(error: Option<&DriverError>) -> Value {
+    error.map(complaint).map_or(Value::Null, |error| json!({ "kind": error.kind, "code": error.code, "detail": error.detail }))
+}

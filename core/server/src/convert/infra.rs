@@ -1,0 +1,178 @@
+//! Hosts, datastores, images and drivers.
+
+use super::{Unfit, parse, time, word};
+use ostler_api as wire;
+use ostler_driver::{DriverInfo, DriverOrigin};
+use ostler_engine::{DriverHealth, HostHealth};
+use ostler_model::{
+    Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId, HostState, Image, ImageId,
+    ImageState, Timestamp, Usage,
+};
+
+/// What the engine calls host 0.
+const FRONT_END: &str = "front-end";
+/// The port of ssh.
+const SSH_PORT: u16 = 22;
+
+/// A host to be.
+pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Result<Host, Unfit> {
+    let total = match (new.cpu, new.memory) {
+        (Some(cpu), Some(memory)) => Some(Capacity { cpu_milli: cpu.0, memory_mib: memory.0 }),
+        (None, None) => None,
+        (Some(_), None) => return Err(Unfit::new("memory", "a stated capacity needs cpu and memory; leave out both to probe")),
+        (None, Some(_)) => return Err(Unfit::new("cpu", "a stated capacity needs cpu and memory; leave out both to probe")),
+    };
+    if new.name == FRONT_END {
+        return Err(Unfit::new("name", format!("{FRONT_END} is the name of the machine ostlerd runs on")));
+    }
+    Ok(Host {
+        id,
+        name: parse("name", &new.name)?,
+        hypervisor: Some(DriverRef { driver: parse("driver", &new.driver)?, config: new.config.clone() }),
+        transport: new.ssh.as_ref().map_or(ExecTransport::Local, transport),
+        labels: new.labels.clone(),
+        state: new.state.as_deref().map_or(Ok(HostState::On), |state| word("state", state))?,
+        total: total.unwrap_or_default(),
+        total_is_fixed: total.is_some(),
+        added: now,
+    })
+}
+
+fn transport(ssh: &wire::SshAddress) -> ExecTransport {
+    ExecTransport::Ssh {
+        destination: ssh.destination.clone(),
+        port: ssh.port.unwrap_or(SSH_PORT),
+        identity_file: ssh.identity_file.clone(),
+        known_hosts: ssh.known_hosts.clone(),
+    }
+}
+
+/// A host as it is.
+pub(crate) fn host(host: Host, usage: Usage, health: Option<HostHealth>) -> wire::Host {
+    wire::Host {
+        id: host.id.0,
+        name: host.name.into(),
+        driver: host.hypervisor.map(|driver| wire::HostDriver { name: driver.driver.into(), config: driver.config }),
+        transport: match host.transport {
+            ExecTransport::Local => "local".to_owned(),
+            ExecTransport::Ssh { destination, .. } => destination,
+        },
+        labels: host.labels,
+        state: host.state.to_string(),
+        cpu: wire::CpuMilli(host.total.cpu_milli),
+        cpu_held: wire::CpuMilli(usage.held.cpu_milli),
+        memory: wire::Size(host.total.memory_mib),
+        memory_held: wire::Size(usage.held.memory_mib),
+        vms: usage.vms,
+        added: time(host.added),
+        health: health.map(host_health),
+    }
+}
+
+fn host_health(health: HostHealth) -> wire::HostHealth {
+    wire::HostHealth {
+        reachable: health.reachable,
+        since: time(health.since),
+        error: health.error,
+        hypervisor: health.hypervisor,
+        notes: health.notes,
+        abilities: health.abilities.iter().map(ToString::to_string).collect(),
+        wild: health.wild,
+        zombies: health.zombies,
+    }
+}
+
+/// A datastore to be.
+pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Timestamp) -> Result<Datastore, Unfit> {
+    let normal = new.root.starts_with('/') && !new.root.chars().any(char::is_control);
+    if !normal || new.root.split('/').any(|part| part == "..") {
+        return Err(Unfit::new("root", format!("{:?} is not an absolute path without '..'", new.root)));
+    }
+    Ok(Datastore {
+        id,
+        name: parse("name", &new.name)?,
+        kind: word("kind", &new.kind)?,
+        driver: parse("driver", &new.driver)?,
+        root: new.root.trim_end_matches('/').to_owned(),
+        shared: new.shared,
+        added: now,
+    })
+}
+
+/// A datastore as it is.
+pub(crate) fn datastore(datastore: Datastore) -> wire::Datastore {
+    wire::Datastore {
+        id: datastore.id.0,
+        name: datastore.name.into(),
+        kind: datastore.kind.to_string(),
+        driver: datastore.driver.into(),
+        root: datastore.root,
+        shared: datastore.shared,
+        added: time(datastore.added),
+    }
+}
+
+/// An image to be.
+pub(crate) fn new_image(
+    new: &wire::NewImage,
+    file: &FilePath,
+    datastore: DatastoreId,
+    id: ImageId,
+    now: Timestamp,
+) -> Result<Image, Unfit> {
+    let format = match new.format.as_deref() {
+        Some(format) => word("format", format)?,
+        None => by_extension(file.path.as_str())?,
+    };
+    Ok(Image {
+        id,
+        name: parse("name", &new.name)?,
+        datastore,
+        path: file.path.clone(),
+        format,
+        state: ImageState::Ready,
+        added: now,
+    })
+}
+
+fn by_extension(path: &str) -> Result<DiskFormat, Unfit> {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("qcow2") => Ok(DiskFormat::Qcow2),
+        Some("raw" | "img" | "iso") => Ok(DiskFormat::Raw),
+        Some(_) | None => Err(Unfit::new("format", "cannot be told from the file's name: give qcow2 or raw")),
+    }
+}
+
+/// An image as it is.
+pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image {
+    wire::Image {
+        id: image.id.0,
+        name: image.name.into(),
+        path: format!("{datastore}:{}", image.path),
+        format: image.format.to_string(),
+        state: image.state.to_string(),
+        used_by,
+        added: time(image.added),
+    }
+}
+
+/// A driver as it is.
+pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], health: DriverHealth) -> wire::Driver {
+    wire::Driver {
+        name: info.name.into(),
+        kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+        version: info.version,
+        description: info.description,
+        origin: match info.origin {
+            DriverOrigin::BuiltIn => wire::DriverOrigin::BuiltIn,
+            DriverOrigin::Component { digest, contract, granted, missing } => {
+                wire::DriverOrigin::Component { digest, contract, granted, missing }
+            }
+        },
+        abilities: info.abilities.iter().map(ToString::to_string).collect(),
+        calls: health.calls,
+        errors: health.errors,
+        mean_us: health.busy_us.checked_div(health.calls).unwrap_or(0),
+        last_error: health.last_error,
+    }
+}

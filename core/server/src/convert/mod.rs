@@ -1,0 +1,66 @@
+//! From the wire to the words of the engine and back. Each conversion names every field, so that a new one cannot be forgotten.
+
+mod event;
+mod infra;
+mod operation;
+mod spec;
+mod vm;
+
+pub(crate) use event::event;
+pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
+pub(crate) use operation::{complaint, operation};
+pub(crate) use spec::{spec_from_wire, spec_to_wire};
+pub(crate) use vm::{Names, preview, snapshot, vm, vm_summary, why};
+
+use ostler_api::Time;
+use ostler_model::Timestamp;
+use std::borrow::Cow;
+use std::str::FromStr;
+use strum::IntoEnumIterator;
+
+/// A value of the wire that means nothing here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {detail}")]
+pub(crate) struct Unfit {
+    /// Where.
+    pub(crate) field: String,
+    /// What is wrong, and what is allowed.
+    pub(crate) detail: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl Unfit {
+    pub(crate) fn new(field: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        Self { field: field.into(), detail: detail.to_string(), hint: None }
+    }
+}
+
+/// Parses a name, path or id.
+pub(crate) fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Unfit>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|err| Unfit::new(field, err))
+}
+
+/// Parses one of a set of words.
+pub(crate) fn word<T>(field: &str, text: &str) -> Result<T, Unfit>
+where
+    T: FromStr + IntoEnumIterator + Into<&'static str>,
+{
+    text.parse().map_err(|_| {
+        let known: Vec<&'static str> = T::iter().map(Into::into).collect();
+        let hint = ostler_api::nearest(text, known.iter().copied()).map(|near| format!("did you mean {near}?"));
+        Unfit { field: field.to_owned(), detail: format!("{text:?} is not one of {}", known.join(", ")), hint }
+    })
+}
+
+/// A word of ours on the wire: no allocation.
+pub(crate) fn said<T: Into<&'static str>>(word: T) -> Cow<'static, str> {
+    Cow::Borrowed(word.into())
+}
+
+pub(crate) const fn time(at: Timestamp) -> Time {
+    Time(at.0)
+}

@@ -1,0 +1,43 @@
+//! Operations.
+
+use super::time;
+use ostler_api as wire;
+use ostler_model::{DriverError, Ended, OperationRecord, StepTrace};
+
+/// An operation as it is.
+pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
+    let (outcome, error, superseded_by) = match &record.outcome {
+        None => (None, None, None),
+        Some(Ended::Succeeded) => (Some("succeeded"), None, None),
+        Some(Ended::Failed { error }) => (Some("failed"), Some(complaint(error)), None),
+        Some(Ended::Superseded { by }) => (Some("superseded"), None, Some(by.0)),
+    };
+    wire::Operation {
+        id: record.id.0,
+        vm: record.vm.0,
+        verb: record.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string()),
+        by: record.by.clone(),
+        began: time(record.began),
+        ended: record.ended.map(time),
+        outcome: outcome.map(str::to_owned),
+        error,
+        superseded_by,
+        steps: record.steps.iter().map(step).collect(),
+    }
+}
+
+fn step(trace: &StepTrace) -> wire::Step {
+    wire::Step {
+        number: trace.step.0,
+        kind: trace.kind.to_string(),
+        began: time(trace.began),
+        ended: trace.ended.map(time),
+        attempts: trace.attempts,
+        error: trace.error.as_ref().map(complaint),
+    }
+}
+
+/// What a driver said.
+pub(crate) fn complaint(error: &DriverError) -> wire::DriverComplaint {
+    wire::DriverComplaint { kind: error.kind.to_string(), code: error.code.clone(), detail: error.detail.clone() }
+}

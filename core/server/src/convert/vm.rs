@@ -1,0 +1,169 @@
+//! VMs.
+
+use super::{complaint, said, spec_to_wire, time};
+use ostler_api as wire;
+use ostler_engine::{Explained, Preview};
+use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, Phase, Placement, Snapshot, VmRecord};
+use ostler_store::VmSummary;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Names of the hosts and datastores that records speak of by id. One made for each answer, because names are few and rows small.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Of hosts.
+    pub(crate) hosts: HashMap<HostId, String>,
+    /// Of datastores.
+    pub(crate) datastores: HashMap<DatastoreId, String>,
+}
+
+impl Names {
+    fn host(&self, id: HostId) -> String {
+        self.hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// A line of a list.
+pub(crate) fn vm_summary(summary: VmSummary, names: &Names) -> wire::VmSummary {
+    wire::VmSummary {
+        id: summary.id.0,
+        name: summary.name.into(),
+        state: said(summary.state),
+        owner: summary.owner,
+        host: summary.host.map(|host| names.host(host)),
+        cpu: wire::CpuMilli(summary.cpu_milli.into()),
+        memory: wire::Size(summary.memory_mib),
+        created: time(summary.created),
+        since: time(summary.since),
+        version: summary.version.0,
+    }
+}
+
+/// A VM in full.
+pub(crate) fn vm(record: &VmRecord, names: &Names) -> wire::Vm {
+    let datastore = record.storage.as_ref().map(|storage| storage.datastore);
+    wire::Vm {
+        id: record.id.0,
+        uuid: record.uuid.to_string(),
+        name: record.spec.name.to_string(),
+        owner: record.owner.clone(),
+        state: said(record.state),
+        since: time(record.since),
+        reason: said(record.reason),
+        created: time(record.created),
+        version: record.version.0,
+        spec: spec_to_wire(&record.spec),
+        placement: record.placement.as_ref().map(|place| placed(place, record, names)),
+        datastore: datastore.map(|id| names.datastores.get(&id).cloned().unwrap_or_else(|| id.to_string())),
+        disks: record.disks.iter().map(|disk| disk_now(disk, record)).collect(),
+        operation: record.operation.as_ref().map(active),
+        failure: record.failure.as_ref().map(failure),
+        running_since: record.running_since.map(time),
+        seen: record.seen.as_ref().map(|seen| seen.what.clone()),
+        snapshots: record.snapshots.iter().map(snapshot).collect(),
+        history: record.history.iter().map(|entry| history(entry, names)).collect(),
+    }
+}
+
+fn placed(place: &Placement, record: &VmRecord, names: &Names) -> wire::Placed {
+    wire::Placed {
+        host_id: place.host.0,
+        host: names.host(place.host),
+        driver: place.driver.to_string(),
+        domain: record.domain_name(),
+        generation: place.generation.0,
+        since: time(place.since),
+    }
+}
+
+fn disk_now(disk: &DiskState, record: &VmRecord) -> wire::DiskNow {
+    wire::DiskNow {
+        name: disk.name.to_string(),
+        file: format!("vms/{}/{}", record.folder(), disk.file),
+        format: said(disk.format),
+        image: disk.image.map(|image| image.0),
+    }
+}
+
+fn active(active: &Active) -> wire::ActiveOperation {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    wire::ActiveOperation {
+        id: active.id.0,
+        verb: said(active.verb),
+        step: active.kind().map(said),
+        done: count(active.at),
+        of: count(active.plan.len()),
+        phase: Cow::Borrowed(phase(&active.phase)),
+        attempt: active.attempt,
+        deadline: active.deadline.map(time),
+        undoing: active.undoing,
+        error: active.error.as_ref().map(complaint),
+    }
+}
+
+const fn phase(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Draining => "draining",
+        Phase::Delaying { .. } => "delaying",
+        Phase::Calling => "calling",
+        Phase::Backoff { .. } => "backoff",
+        Phase::Confirming => "confirming",
+        Phase::Waiting { .. } => "waiting",
+        Phase::Settling => "settling",
+        Phase::Blind { .. } => "blind",
+    }
+}
+
+fn failure(failure: &ostler_model::Failure) -> wire::Failure {
+    wire::Failure {
+        operation: failure.operation.0,
+        verb: said(failure.verb),
+        step: failure.plan.get(failure.at).copied().map(said),
+        error: complaint(&failure.error),
+        when: time(failure.when),
+    }
+}
+
+/// A snapshot.
+pub(crate) fn snapshot(snapshot: &Snapshot) -> wire::SnapshotEntry {
+    wire::SnapshotEntry { name: snapshot.name.clone(), made: time(snapshot.made), hidden: snapshot.hidden }
+}
+
+fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
+    wire::HistoryEntry {
+        host: names.host(entry.host),
+        from: time(entry.from),
+        to: entry.to.map(time),
+        ended_by: entry.ended_by.map(said),
+        cpu: wire::CpuMilli(entry.capacity.cpu_milli),
+        memory: wire::Size(entry.capacity.memory_mib),
+    }
+}
+
+/// What a VM waits for.
+pub(crate) fn why(explained: Explained) -> wire::Why {
+    wire::Why {
+        vm: explained.vm.0,
+        summary: explained.why.summary,
+        waits_for: explained.why.waits_for,
+        since: time(explained.why.since),
+        until: explained.why.until.map(time),
+        last_error: explained.why.last_error,
+        can: explained.why.can,
+        scheduler: explained.scheduler,
+    }
+}
+
+/// What would happen.
+pub(crate) fn preview(preview: Preview) -> wire::PlanPreview {
+    let refused = preview.refused;
+    wire::PlanPreview {
+        allowed: refused.is_none(),
+        code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
+        hint: refused.as_ref().map(|refusal| refusal.hint.clone()),
+        refused: refused.map(|refusal| refusal.detail),
+        states: preview.states,
+        steps: preview.steps,
+        overtakes: preview.overtakes.map(|operation| operation.0),
+    }
+}

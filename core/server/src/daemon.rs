@@ -1,0 +1,235 @@
+//! The life of the daemon: everything is wired here, and nowhere else.
+
+use crate::app::App;
+use crate::auth::{ADMIN, hash, new_secret};
+use crate::clock::now;
+use crate::config::{Config, ConfigError};
+use crate::drivers::{Loader, enter};
+use crate::listen::{UnixSocket, serve_tcp};
+use crate::problem::chain;
+use crate::routes::router;
+use crate::services::{AuditTrail, StoreSites};
+use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
+use ostler_engine::{Engine, EngineConfig, EngineError};
+use ostler_libvirt::{Kvm, KvmOptions};
+use ostler_model::DriverName;
+use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
+use ostler_wasm::{Host, HostError, HostOptions};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The store's file in the data directory.
+pub const STORE_FILE: &str = "store.redb";
+/// The file of the first admin token in the data directory.
+pub const TOKEN_FILE: &str = "admin.token";
+/// The name of the built-in driver.
+const KVM: &str = "kvm";
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A name in the settings is none.
+    #[error("{0} in the configuration")]
+    Name(#[from] ostler_model::InvalidName),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The engine did not start.
+    #[error("the engine cannot start")]
+    Engine(#[from] EngineError),
+    /// Components cannot be run on this machine.
+    #[error("components cannot be run here")]
+    Host(#[from] HostError),
+    /// A file or directory cannot be handled.
+    #[error("cannot {what} {path}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where the daemon listens, told once it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// TCP, if it does.
+    pub address: Option<SocketAddr>,
+    /// The unix socket.
+    pub socket: PathBuf,
+}
+
+/// Runs the daemon until `stopping` is cancelled. `ready` is told when requests are served.
+///
+/// # Errors
+/// What kept it from starting. After that it runs until it is told to end.
+pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce(Ready)) -> Result<(), DaemonError> {
+    let address = config.address()?;
+    let data = config.data_dir();
+    private_dir(&data)?;
+    let store = Store::open(&data.join(STORE_FILE), Options::default())?;
+    let registry = Registry::new();
+    let loader = drivers(&config, &data, &store, &registry).await?;
+    let engine = Engine::start(engine_config(&config)?, store.clone(), registry.clone()).await?;
+    first_token(&engine, &data).await?;
+    let app = App::new(engine.clone(), registry, loader, stopping.clone());
+    let served = listen(&config, address, &app, &stopping, ready).await;
+    if served.is_err() {
+        stopping.cancel();
+    }
+    engine.shutdown().await;
+    served
+}
+
+/// Serves until the end.
+async fn listen(
+    config: &Config,
+    address: Option<SocketAddr>,
+    app: &Arc<App>,
+    stopping: &CancellationToken,
+    ready: impl FnOnce(Ready),
+) -> Result<(), DaemonError> {
+    let path = config.socket();
+    let refused = |address: String| move |source| DaemonError::Listen { address, source };
+    let socket = UnixSocket::bind(&path).map_err(refused(format!("unix:{}", path.display())))?;
+    let tcp = match address {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(refused(address.to_string()))?),
+        None => None,
+    };
+    let bound = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    let (router, serving) = (router(Arc::clone(app)), TaskTracker::new());
+    serving.spawn(socket.serve(router.clone(), stopping.clone()));
+    if let Some(tcp) = tcp {
+        serving.spawn(serve_tcp(tcp, router, stopping.clone()));
+    }
+    ready(Ready { address: bound, socket: path });
+    serving.close();
+    serving.wait().await;
+    Ok(())
+}
+
+fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
+    let mut engine = EngineConfig::default();
+    if let Some(poll) = config.poll {
+        engine.poll_every = poll.duration();
+    }
+    if let Some(width) = config.lane_width {
+        engine.lane_width = width.max(1);
+    }
+    for (hypervisor, rules) in &config.rules {
+        engine.rules.insert(hypervisor.parse()?, rules.parse()?);
+    }
+    Ok(engine)
+}
+
+/// The built-in driver, those of the plugin directory, and those that operators added. One that cannot be loaded is said in the
+/// log and left out: its hosts cannot be asked then, and everything else goes on.
+async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<Loader, DaemonError> {
+    let kvm: DriverName = KVM.parse()?;
+    enter_kvm(registry, kvm.clone(), store);
+    let options = HostOptions {
+        cache_dir: Some(data.join("cache")),
+        audit: Arc::new(AuditTrail::start(store.clone())),
+        sites: Arc::new(StoreSites(store.clone())),
+        ..HostOptions::default()
+    };
+    let loader = Loader::new(Host::new(options)?, data.join("drivers"), BTreeSet::from([kvm]));
+    for path in plugin_files(config.plugin_dir.as_deref())? {
+        match loader.load_file(&path, &config.drivers).await {
+            Ok(driver) => enter(registry, &driver),
+            Err(err) => tracing::error!(path = %path.display(), error = chain(&err), "a driver is not loaded"),
+        }
+    }
+    for row in store.read()?.drivers()?.into_iter().filter(|row| row.enabled) {
+        match loader.load_row(&row).await {
+            Ok(driver) => enter(registry, &driver),
+            Err(err) => tracing::error!(driver = %row.name, error = chain(&err), "a driver is not loaded"),
+        }
+    }
+    Ok(loader)
+}
+
+fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) {
+    let driver = Arc::new(Kvm::new(KvmOptions { store: Some(store.id()), ..KvmOptions::default() }));
+    let info = DriverInfo {
+        name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        description: "KVM and QEMU through libvirt".to_owned(),
+        origin: DriverOrigin::BuiltIn,
+        abilities: driver.abilities().to_vec(),
+    };
+    registry.insert(info, vec![DriverKind::Hypervisor(driver)]);
+}
+
+/// The components of the plugin directory, in the order of their names.
+fn plugin_files(dir: Option<&Path>) -> Result<Vec<PathBuf>, DaemonError> {
+    let Some(dir) = dir else { return Ok(Vec::new()) };
+    let failed = |source| DaemonError::File { what: "read", path: dir.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn private_dir(path: &Path) -> Result<(), DaemonError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| DaemonError::File { what: "make", path: path.to_owned(), source })
+}
+
+/// Makes the first admin token of a new store. The file comes first: a crash in between leaves a file that opens nothing and is
+/// written anew, never a token whose secret nobody has.
+async fn first_token(engine: &Engine, data: &Path) -> Result<(), DaemonError> {
+    if !engine.store().read()?.tokens()?.is_empty() {
+        return Ok(());
+    }
+    let (secret, path) = (new_secret(), data.join(TOKEN_FILE));
+    write_private(&path, &secret).map_err(|source| DaemonError::File { what: "write", path: path.clone(), source })?;
+    let row =
+        TokenRow { name: ADMIN.to_owned(), hash_hex: hash(&secret), scopes: vec![ADMIN.to_owned()], created: now(), expires: None };
+    engine.change(ResourceChange::TokenPut(row), "ostlerd").await?;
+    tracing::info!(path = %path.display(), "the first admin token is in this file");
+    Ok(())
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    match std::fs::remove_file(&draft) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
+}

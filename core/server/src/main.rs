@@ -1,0 +1,141 @@
+//! `ostlerd`: the daemon.
+//!
+//! Exit codes: 0 it was told to end; 1 something failed; 2 the flags or the configuration are wrong; 3 another daemon has the store.
+
+use anyhow::Context;
+use clap::Parser;
+use ostler_server::{Config, DaemonError, DriverConfig, Ready};
+use ostler_store::OpenError;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const IN_USE: u8 = 3;
+
+/// Keeps guests on any host: the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "ostlerd", version, about)]
+struct Flags {
+    /// A configuration file (TOML); flags come before it
+    #[arg(long, env = "OSTLERD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the store, the socket and the caches are
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Where the API listens: ADDRESS:PORT, or off [default: 127.0.0.1:7480]
+    #[arg(long)]
+    listen: Option<String>,
+    /// Allow --listen to be an address that other machines reach; there is no TLS
+    #[arg(long)]
+    listen_anywhere: bool,
+    /// The unix socket [default: ostler.sock in the data directory]
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Load every *.wasm in this directory
+    #[arg(long)]
+    plugin_dir: Option<PathBuf>,
+    /// What a driver of the plugin directory may do: NAME=all, or NAME=files,exec:COMMAND
+    #[arg(long = "grant", value_name = "NAME=WHAT", value_parser = grant)]
+    grants: Vec<(String, Vec<String>)>,
+    /// Whose snapshot rules count for a hypervisor driver: HYPERVISOR=RULES
+    #[arg(long = "rules", value_name = "HYPERVISOR=RULES", value_parser = pair)]
+    rules: Vec<(String, String)>,
+    /// What is logged: error, warn, info, debug, or a filter such as ostler_engine=debug
+    #[arg(long, env = "OSTLER_LOG", default_value = "info")]
+    log: String,
+    /// Restore this backup into the data directory, which must have no store, and end
+    #[arg(long, value_name = "BACKUP")]
+    restore: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (left, right) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+fn grant(text: &str) -> Result<(String, Vec<String>), String> {
+    let (name, what) = pair(text)?;
+    Ok((name, what.split(',').map(str::to_owned).collect()))
+}
+
+impl Flags {
+    fn into_config(self) -> Result<Config, ostler_server::ConfigError> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        config.data_dir = self.data_dir.or(config.data_dir);
+        config.listen = self.listen.or(config.listen);
+        config.listen_anywhere |= self.listen_anywhere;
+        config.socket = self.socket.or(config.socket);
+        config.plugin_dir = self.plugin_dir.or(config.plugin_dir);
+        config.rules.extend(self.rules);
+        for (name, what) in self.grants {
+            let driver: &mut DriverConfig = config.drivers.entry(name).or_default();
+            driver.grants.extend(what);
+        }
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let filter = EnvFilter::try_new(&flags.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let restore = flags.restore.clone();
+    let outcome = flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
+        Some(backup) => restored(&config, &backup),
+        None => daemon(config),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("ostlerd: {err:#}");
+            ExitCode::from(code_of(&err))
+        }
+    }
+}
+
+fn code_of(err: &anyhow::Error) -> u8 {
+    match err.downcast_ref::<DaemonError>() {
+        Some(DaemonError::Store(OpenError::InUse { .. })) => IN_USE,
+        Some(DaemonError::Config(_) | DaemonError::Name(_)) => USAGE,
+        None if err.is::<ostler_server::ConfigError>() => USAGE,
+        Some(_) | None => FAILED,
+    }
+}
+
+fn daemon(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    runtime.block_on(async {
+        let stopping = CancellationToken::new();
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let told = stopping.clone();
+        tokio::spawn(async move {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            tracing::info!("told to end");
+            told.cancel();
+        });
+        ostler_server::run(config, stopping, announce).await?;
+        anyhow::Ok(())
+    })
+}
+
+/// One line on standard output: scripts wait for it and read where the API is.
+fn announce(ready: Ready) {
+    let address = ready.address.map(|address| format!(" http://{address}")).unwrap_or_default();
+    let mut out = std::io::stdout();
+    // Whoever started us may have closed its end; that is no reason to stop.
+    let _ = writeln!(out, "ostlerd ready: unix:{}{address}", ready.socket.display()).and_then(|()| out.flush());
+}
+
+fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
+    let dir = config.data_dir();
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let to = dir.join(ostler_server::STORE_FILE);
+    let restored = ostler_store::restore(backup, &to)?;
+    println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
+    Ok(())
+}

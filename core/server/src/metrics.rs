@@ -1,0 +1,129 @@
+//! Figures for Prometheus: requests are counted as they come, everything else is read when it is asked for.
+
+use crate::app::{App, Shared};
+use crate::problem::{Answer, ApiError};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
+use ostler_api::code;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+/// From a read out of the cache to a wait of 30 s.
+const SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct One {
+    name: String,
+}
+
+/// What is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("ostler");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let seconds = Histogram::new(SECONDS);
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register("http_request_seconds", "Time until the answer began", seconds.clone());
+        Self { registry, requests, seconds }
+    }
+
+    /// Everything as text.
+    pub(crate) fn render(&self, app: &App) -> Answer<String> {
+        let mut text = String::new();
+        let defect = |err: std::fmt::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string());
+        encode(&mut text, &self.registry).map_err(defect)?;
+        // Two documents become one: only the last may say that it ends.
+        let ended = text.trim_end_matches("# EOF\n").len();
+        text.truncate(ended);
+        encode(&mut text, &now(app)?).map_err(defect)?;
+        Ok(text)
+    }
+}
+
+/// What can be read from the store and the engine now.
+fn now(app: &App) -> Answer<Registry> {
+    let reader = app.store().read()?;
+    let mut registry = Registry::with_prefix("ostler");
+    let vms = Family::<One, Gauge>::default();
+    for (state, count) in reader.state_counts()? {
+        vms.get_or_create(&One { name: state.to_string() }).set(signed(count));
+    }
+    registry.register("vms", "VMs in each state", vms);
+    let seq = Gauge::<i64>::default();
+    seq.set(signed(reader.seq()?.0));
+    registry.register("event_seq", "Number of the last event", seq);
+    let writable = Gauge::<i64>::default();
+    writable.set(i64::from(app.store_trouble().is_none()));
+    registry.register("store_writable", "Whether the store takes commits", writable);
+    drivers(app, &mut registry);
+    hosts(app, &reader, &mut registry)?;
+    Ok(registry)
+}
+
+fn drivers(app: &App, registry: &mut Registry) {
+    let calls = Family::<One, Counter>::default();
+    let errors = Family::<One, Counter>::default();
+    let busy = Family::<One, Counter<f64, AtomicU64>>::default();
+    for (info, _) in app.registry.list() {
+        let (label, health) = (One { name: info.name.to_string() }, app.engine.driver_health(&info.name));
+        calls.get_or_create(&label).inc_by(health.calls);
+        errors.get_or_create(&label).inc_by(health.errors);
+        busy.get_or_create(&label).inc_by(std::time::Duration::from_micros(health.busy_us).as_secs_f64());
+    }
+    registry.register("driver_calls", "Calls of drivers", calls);
+    registry.register("driver_errors", "Calls of drivers that ended in an error", errors);
+    registry.register("driver_busy_seconds", "Time spent in calls of drivers", busy);
+}
+
+fn hosts(app: &App, reader: &ostler_store::Reader, registry: &mut Registry) -> Answer<()> {
+    let reachable = Family::<One, Gauge>::default();
+    let (memory, held) = (Family::<One, Gauge>::default(), Family::<One, Gauge>::default());
+    for host in reader.hosts()? {
+        let label = One { name: host.name.to_string() };
+        memory.get_or_create(&label).set(signed(host.total.memory_mib));
+        held.get_or_create(&label).set(signed(reader.usage(host.id)?.held.memory_mib));
+        if let Some(health) = app.engine.host_health(host.id) {
+            reachable.get_or_create(&label).set(i64::from(health.reachable));
+        }
+    }
+    registry.register("host_reachable", "Whether the host answered when it was asked last", reachable);
+    registry.register("host_memory_mib", "Memory the host offers", memory);
+    registry.register("host_memory_held_mib", "Memory that VMs hold on the host", held);
+    Ok(())
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Counts a request and its time.
+pub(crate) async fn measure(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().as_str().to_owned();
+    let response = next.run(request).await;
+    app.metrics.requests.get_or_create(&RequestLabels { route, method, status: response.status().as_u16() }).inc();
+    app.metrics.seconds.observe(began.elapsed().as_secs_f64());
+    response
+}

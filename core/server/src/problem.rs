@@ -1,0 +1,281 @@
+//! From errors to problems: the one place where an error gets its HTTP status, code and hint.
+//!
+//! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not compile until somebody has decided
+//! here what a client is told.
+
+use crate::convert::Unfit;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ostler_api::{Candidate, Misfit, Problem, code};
+use ostler_engine::EngineError;
+use ostler_model::{Refusal, RefusalKind};
+use ostler_store::{BackupError, CommitError, ReadError, ResourceRefused};
+use std::collections::BTreeMap;
+use std::error::Error;
+use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder, response::Response as DocResponse};
+
+/// After how many seconds a client that was told *too much* or *not now* may try again.
+const RETRY_AFTER: &str = "1";
+
+/// A request that was not served. Boxed, because it is large and rare.
+#[derive(Debug)]
+pub(crate) struct ApiError(pub(crate) Box<Problem>);
+
+/// What every handler returns.
+pub(crate) type Answer<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// A problem of this status and code.
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Problem"), code, detail)))
+    }
+
+    /// The same with what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with where in the input.
+    pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// No such thing.
+    pub(crate) fn not_found(what: &str, which: &str) -> Self {
+        let hint = format!("`ostler {what} list` shows those there are");
+        Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no {what} {which}")).hint(hint)
+    }
+
+    /// A name that means several things.
+    pub(crate) fn ambiguous(what: &str, name: &str, candidates: Vec<Candidate>) -> Self {
+        let detail = format!("{} {what}s are called {name}", candidates.len());
+        let mut error = Self::new(StatusCode::CONFLICT, code::AMBIGUOUS, detail).hint("use the id of the one you mean");
+        error.0.candidates = candidates;
+        error
+    }
+
+    /// A parameter or header that makes no sense.
+    pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code::INVALID, detail).field(field)
+    }
+
+    /// Something named is not there or cannot serve.
+    pub(crate) fn unusable(field: &str, why: &dyn std::fmt::Display) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, why.to_string()).field(field)
+    }
+
+    /// A defect, or a disk that fails: the particulars go to the log.
+    fn internal(status: StatusCode, code: &str, error: &dyn Error) -> Self {
+        tracing::error!(error = chain(error), "a request could not be served");
+        Self::new(status, code, error.to_string())
+    }
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&*self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ostler\""));
+        }
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
+    }
+}
+
+impl utoipa::IntoResponses for ApiError {
+    fn responses() -> BTreeMap<String, RefOr<DocResponse>> {
+        let problem = |about: &str| {
+            let schema = utoipa::openapi::Ref::from_schema_name("Problem");
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            RefOr::T(ResponseBuilder::new().description(about).content("application/problem+json", content).build())
+        };
+        let all = [
+            ("400", "The request makes no sense: `malformed`, `invalid`"),
+            ("401", "No good token: `unauthenticated`"),
+            ("403", "The token may not do that: `forbidden`"),
+            ("404", "No such thing: `not-found`"),
+            ("409", "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ..."),
+            ("412", "Another version: `version-mismatch`"),
+            ("413", "The body is too large: `too-large`"),
+            ("422", "Understood, and not possible: `invalid`, `unusable`"),
+            ("429", "Too much at once: `overloaded`"),
+            ("500", "A defect: `internal`"),
+            ("503", "Not now: `shutting-down`, `store-failed`, `timeout`"),
+        ];
+        all.into_iter().map(|(status, about)| (status.to_owned(), problem(about))).collect()
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoSuchVm(id) => Self::not_found("vm", &id.to_string()),
+            EngineError::NoSuchOperation(id) => {
+                Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no operation {id}"))
+            }
+            EngineError::Refused(refusal) => refusal.into(),
+            EngineError::InvalidSpec(err) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, err.problem).field(format!("spec.{}", err.field))
+            }
+            EngineError::Unusable { what, why } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, format!("{what} cannot be used: {why}"))
+            }
+            EngineError::Resource(refused) => refused.into(),
+            EngineError::IdempotencyConflict { .. } => {
+                Self::new(StatusCode::CONFLICT, code::IDEMPOTENCY_CONFLICT, error.to_string())
+            }
+            EngineError::Overloaded { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, error.to_string()),
+            EngineError::Store(err) => err.into(),
+            EngineError::Read(err) => err.into(),
+            EngineError::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind {
+            RefusalKind::VersionMismatch => StatusCode::PRECONDITION_FAILED,
+            RefusalKind::WrongState
+            | RefusalKind::Busy
+            | RefusalKind::NoHost
+            | RefusalKind::NoCapacity
+            | RefusalKind::ImageNotReady
+            | RefusalKind::NotAbsent
+            | RefusalKind::Contradicted
+            | RefusalKind::CannotAsk
+            | RefusalKind::NotAble
+            | RefusalKind::NothingToRecover
+            | RefusalKind::Rules => StatusCode::CONFLICT,
+        };
+        let error = Self::new(status, refusal.kind.into(), refusal.detail);
+        if refusal.hint.is_empty() { error } else { error.hint(refusal.hint) }
+    }
+}
+
+impl From<ResourceRefused> for ApiError {
+    fn from(refused: ResourceRefused) -> Self {
+        let (status, code) = match refused {
+            ResourceRefused::NameTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
+            ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
+            ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
+            ResourceRefused::UuidTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
+        };
+        Self::new(status, code, refused.to_string())
+    }
+}
+
+impl From<CommitError> for ApiError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::ReadOnly { .. } | CommitError::Failed { .. } | CommitError::Row { .. } => {
+                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error).hint("GET /readyz says more")
+            }
+            CommitError::Malformed { .. } => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error),
+            CommitError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Storage { .. } | ReadError::Row(_) => {
+                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error).hint("GET /readyz says more")
+            }
+        }
+    }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Exists { .. } | BackupError::InUse { .. } => {
+                Self::new(StatusCode::CONFLICT, code::EXISTS, error.to_string())
+            }
+            BackupError::File { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, chain(&error)),
+            BackupError::Open { .. } | BackupError::Storage { .. } | BackupError::Read { .. } | BackupError::Broken { .. } => {
+                Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::STORE, &error)
+            }
+        }
+    }
+}
+
+impl From<Unfit> for ApiError {
+    fn from(unfit: Unfit) -> Self {
+        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, unfit.to_string()).field(unfit.field);
+        match unfit.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<Misfit> for ApiError {
+    fn from(misfit: Misfit) -> Self {
+        let error = Self::new(StatusCode::BAD_REQUEST, code::INVALID, misfit.to_string()).field(misfit.path.clone());
+        match misfit.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_model::{OperationId, Verb, VmId};
+    use strum::IntoEnumIterator;
+
+    fn status_of(error: impl Into<ApiError>) -> (u16, String) {
+        let problem = error.into().0;
+        (problem.status, problem.code)
+    }
+
+    #[test]
+    fn every_error_of_the_engine_has_its_status() {
+        let conflict = EngineError::IdempotencyConflict { key: "k".to_owned() };
+        assert_eq!(status_of(EngineError::NoSuchVm(VmId(7))), (404, "not-found".to_owned()));
+        assert_eq!(status_of(EngineError::NoSuchOperation(OperationId(7))), (404, "not-found".to_owned()));
+        assert_eq!(status_of(conflict), (409, "idempotency-conflict".to_owned()));
+        assert_eq!(status_of(EngineError::Overloaded { vm: VmId(7), waiting: 9 }), (429, "overloaded".to_owned()));
+        assert_eq!(status_of(EngineError::ShuttingDown), (503, "shutting-down".to_owned()));
+        let read_only = CommitError::ReadOnly { why: "disk full".to_owned() };
+        assert_eq!(status_of(EngineError::Store(read_only)), (503, "store-failed".to_owned()));
+    }
+
+    #[test]
+    fn every_refusal_has_its_own_code() {
+        for kind in RefusalKind::iter() {
+            let refusal = Refusal { kind, verb: Verb::Resume, detail: "d".to_owned(), hint: "h".to_owned() };
+            let problem = ApiError::from(refusal).0;
+            assert_eq!(problem.code, kind.to_string());
+            assert_eq!(problem.kind, format!("urn:ostler:problem:{kind}"));
+            assert!(matches!(problem.status, 409 | 412), "{kind}");
+            assert_eq!(problem.hint.as_deref(), Some("h"));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `/v1/datastores`.
+
+use super::find;
+use super::once::{Added, add_once};
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::clock::now;
+use crate::convert;
+use crate::extract::{Body, Key};
+use crate::problem::{Answer, ApiError};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use ostler_api::{Datastore, NewDatastore};
+use ostler_store::ResourceChange;
+
+/// All datastores.
+#[utoipa::path(get, path = "/v1/datastores", tag = "datastores", responses((status = 200, body = [Datastore]), ApiError))]
+pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore>>> {
+    Ok(Json(app.store().read()?.datastores()?.into_iter().map(convert::datastore).collect()))
+}
+
+/// One datastore.
+#[utoipa::path(
+    get, path = "/v1/datastores/{datastore}", tag = "datastores",
+    params(("datastore" = String, Path, description = "Id or name")), responses((status = 200, body = Datastore), ApiError)
+)]
+pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Datastore>> {
+    Ok(Json(convert::datastore(find::datastore(&app.store().read()?, &which)?)))
+}
+
+/// Adds a datastore.
+#[utoipa::path(
+    post, path = "/v1/datastores", tag = "datastores", request_body = NewDatastore,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
+    responses(
+        (status = 201, body = Datastore), (status = 200, body = Datastore, description = "It was added before, just so"), ApiError
+    )
+)]
+pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewDatastore>) -> Answer<Added<Datastore>> {
+    let new = convert::new_datastore(&body.value, app.store().next_datastore_id(), now())?;
+    app.registry.transfer(&new.driver).map_err(|err| ApiError::unusable("driver", &err))?;
+    let name = new.name.clone();
+    let status = add_once(&app, ResourceChange::DatastorePut(new.clone()), &caller, key, |reader| {
+        let Some(old) = reader.datastore_by_name(&name)? else { return Ok(false) };
+        Ok(old == ostler_model::Datastore { id: old.id, added: old.added, ..new })
+    })
+    .await?;
+    let added = find::datastore(&app.store().read()?, name.as_str())?;
+    Ok((status, Json(convert::datastore(added))))
+}
+
+/// Removes a datastore that nothing lives in. Its files stay.
+#[utoipa::path(
+    delete, path = "/v1/datastores/{datastore}", tag = "datastores",
+    params(("datastore" = String, Path, description = "Id or name")),
+    responses((status = 204, description = "It is gone"), ApiError)
+)]
+pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+    let id = find::datastore(&app.store().read()?, &which)?.id;
+    app.engine.change(ResourceChange::DatastoreRemove(id), &caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

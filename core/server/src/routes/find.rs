@@ -1,0 +1,109 @@
+//! Names or ids everywhere: digits are an id, anything else is a name.
+
+use crate::convert::Names;
+use crate::problem::{Answer, ApiError};
+use ostler_api::Candidate;
+use ostler_model::{Datastore, Host, Image, VmId, VmName, VmRecord};
+use ostler_store::Reader;
+use std::str::FromStr;
+
+/// Most candidates told of an ambiguous name.
+const CANDIDATES_MAX: usize = 20;
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn as_id<T: FromStr>(what: &str, text: &str) -> Answer<T> {
+    text.parse().map_err(|_| ApiError::not_found(what, text))
+}
+
+/// A VM by id or name. Of a name only VMs that are not done count, unless all are.
+pub(crate) fn vm(reader: &Reader, which: &str) -> Answer<VmRecord> {
+    let missing = || ApiError::not_found("vm", which);
+    reader.vm(vm_id(reader, which)?)?.ok_or_else(missing)
+}
+
+/// The id of a VM. A number is taken for the id of one without looking.
+pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
+    if is_id(which) {
+        return as_id("vm", which);
+    }
+    let missing = || ApiError::not_found("vm", which);
+    let name: VmName = which.parse().map_err(|_| missing())?;
+    let ids = reader.vms_by_name(&name)?;
+    let mut found = Vec::new();
+    for id in &ids {
+        found.extend(reader.vm_summary(*id)?);
+    }
+    let live: Vec<_> = found.iter().filter(|vm| vm.state.kind() != ostler_model::StateKind::End).collect();
+    match (live.as_slice(), found.as_slice()) {
+        ([one], _) => Ok(one.id),
+        ([], [one]) => Ok(one.id),
+        ([], []) => Err(missing()),
+        ([], many) => Err(too_many(which, many.iter())),
+        (many, _) => Err(too_many(which, many.iter().copied())),
+    }
+}
+
+fn too_many<'a>(name: &str, vms: impl Iterator<Item = &'a ostler_store::VmSummary>) -> ApiError {
+    let candidate = |vm: &ostler_store::VmSummary| Candidate {
+        id: vm.id.0,
+        name: vm.name.to_string(),
+        about: format!("{}, owner {}", vm.state, vm.owner),
+    };
+    ApiError::ambiguous("vm", name, vms.take(CANDIDATES_MAX).map(candidate).collect())
+}
+
+/// A host by id or name.
+pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
+    let found = if is_id(which) {
+        reader.host(as_id("host", which)?)?
+    } else {
+        which.parse().ok().map(|name| reader.host_by_name(&name)).transpose()?.flatten()
+    };
+    found.ok_or_else(|| ApiError::not_found("host", which))
+}
+
+/// A datastore by id or name.
+pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
+    let found = if is_id(which) {
+        reader.datastore(as_id("datastore", which)?)?
+    } else {
+        which.parse().ok().map(|name| reader.datastore_by_name(&name)).transpose()?.flatten()
+    };
+    found.ok_or_else(|| ApiError::not_found("datastore", which))
+}
+
+/// An image by id or name.
+pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
+    let found = if is_id(which) {
+        reader.image(as_id("image", which)?)?
+    } else {
+        which.parse().ok().map(|name| reader.image_by_name(&name)).transpose()?.flatten()
+    };
+    found.ok_or_else(|| ApiError::not_found("image", which))
+}
+
+/// The names that one record speaks of.
+pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
+    let mut names = Names::default();
+    let hosts = record.history.iter().map(|entry| entry.host).chain(record.placement.as_ref().map(|place| place.host));
+    for id in hosts {
+        add_host(&mut names, reader, id)?;
+    }
+    if let Some(storage) = &record.storage
+        && let Some(datastore) = reader.datastore(storage.datastore)?
+    {
+        names.datastores.insert(storage.datastore, datastore.name.into());
+    }
+    Ok(names)
+}
+
+/// Adds the name of a host, if it is not known yet.
+pub(crate) fn add_host(names: &mut Names, reader: &Reader, id: ostler_model::HostId) -> Answer<()> {
+    if let std::collections::hash_map::Entry::Vacant(place) = names.hosts.entry(id) {
+        place.insert(reader.host(id)?.map_or_else(|| id.to_string(), |host| host.name.into()));
+    }
+    Ok(())
+}

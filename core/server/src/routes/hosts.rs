@@ -1,0 +1,107 @@
+//! `/v1/hosts`.
+
+use super::find;
+use crate::app::{App, Shared};
+use crate::auth::Caller;
+use crate::clock::now;
+use crate::convert::{self, word};
+use crate::extract::{Body, Key};
+use crate::problem::{Answer, ApiError};
+use crate::routes::once::{Added, add_once};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use ostler_api::{ChangeHost, Host, NewHost};
+use ostler_model::HostState;
+use ostler_store::{Reader, ResourceChange};
+
+fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
+    let (usage, health) = (reader.usage(host.id)?, app.engine.host_health(host.id));
+    Ok(convert::host(host, usage, health))
+}
+
+/// All hosts.
+#[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = [Host]), ApiError))]
+pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
+    let reader = app.store().read()?;
+    let hosts = reader.hosts()?.into_iter().map(|host| told(&app, &reader, host));
+    hosts.collect::<Answer<_>>().map(Json)
+}
+
+/// One host.
+#[utoipa::path(
+    get, path = "/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Host), ApiError)
+)]
+pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Host>> {
+    let reader = app.store().read()?;
+    told(&app, &reader, find::host(&reader, &which)?).map(Json)
+}
+
+/// Adds a host. It is probed at once; `health` tells what was found.
+#[utoipa::path(
+    post, path = "/v1/hosts", tag = "hosts", request_body = NewHost,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
+    responses((status = 201, body = Host), (status = 200, body = Host, description = "It was added before, just so"), ApiError)
+)]
+pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewHost>) -> Answer<Added<Host>> {
+    let new = convert::new_host(&body.value, app.store().next_host_id(), now())?;
+    app.registry.hypervisor(&driver_of(&new)?).map_err(|err| ApiError::unusable("driver", &err))?;
+    let name = new.name.clone();
+    let status = add_once(&app, ResourceChange::HostPut(new.clone()), &caller, key, |reader| {
+        let Some(old) = reader.host_by_name(&name)? else { return Ok(false) };
+        let total = if new.total_is_fixed { new.total } else { old.total };
+        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, ..new.clone() })
+    })
+    .await?;
+    let reader = app.store().read()?;
+    Ok((status, Json(told(&app, &reader, find::host(&reader, name.as_str())?)?)))
+}
+
+fn driver_of(host: &ostler_model::Host) -> Answer<ostler_model::DriverName> {
+    let missing = || ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ostler_api::code::INVALID, "a host needs a driver");
+    host.hypervisor.as_ref().map(|driver| driver.driver.clone()).ok_or_else(missing)
+}
+
+/// Changes a host: what is not given stays.
+#[utoipa::path(
+    patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = ChangeHost,
+    params(("host" = String, Path, description = "Id or name")), responses((status = 200, body = Host), ApiError)
+)]
+pub(crate) async fn change(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+    body: Body<ChangeHost>,
+) -> Answer<Json<Host>> {
+    let ChangeHost { state, labels, config } = body.value;
+    let state: Option<HostState> = state.as_deref().map(|state| word("state", state)).transpose()?;
+    let mut host = find::host(&app.store().read()?, &which)?;
+    let id = host.id;
+    // The state alone is a change of its own, so that it cannot undo what a probe found meanwhile.
+    let change = match (state, labels, config) {
+        (Some(state), None, None) => ResourceChange::HostSetState { id, state },
+        (state, labels, config) => {
+            host.state = state.unwrap_or(host.state);
+            host.labels = labels.unwrap_or(host.labels);
+            if let (Some(config), Some(driver)) = (config, host.hypervisor.as_mut()) {
+                driver.config = config;
+            }
+            ResourceChange::HostPut(host)
+        }
+    };
+    app.engine.change(change, &caller.name).await?;
+    let reader = app.store().read()?;
+    told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)
+}
+
+/// Removes a host that no VM is on.
+#[utoipa::path(
+    delete, path = "/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    responses((status = 204, description = "It is gone"), ApiError)
+)]
+pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+    let id = find::host(&app.store().read()?, &which)?.id;
+    app.engine.change(ResourceChange::HostRemove(id), &caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,77 @@
+//! `/v1/images`.
+
+use super::find;
+use super::once::{Added, add_once};
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::clock::now;
+use crate::convert::{self, parse};
+use crate::extract::{Body, Key};
+use crate::problem::{Answer, ApiError};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use ostler_api::{Image, NewImage};
+use ostler_model::{DatastoreKind, FilePath};
+use ostler_store::{Reader, ResourceChange};
+
+fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
+    let datastore = reader.datastore(image.datastore)?.map_or_else(|| image.datastore.to_string(), |found| found.name.into());
+    let used_by = reader.image_holds(image.id)?;
+    Ok(convert::image(image, &datastore, used_by))
+}
+
+/// All images.
+#[utoipa::path(get, path = "/v1/images", tag = "images", responses((status = 200, body = [Image]), ApiError))]
+pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> {
+    let reader = app.store().read()?;
+    let images = reader.images()?.into_iter().map(|image| told(&reader, image));
+    images.collect::<Answer<_>>().map(Json)
+}
+
+/// One image.
+#[utoipa::path(
+    get, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Image), ApiError)
+)]
+pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Image>> {
+    let reader = app.store().read()?;
+    told(&reader, find::image(&reader, &which)?).map(Json)
+}
+
+/// Registers a file that is in an image datastore already.
+#[utoipa::path(
+    post, path = "/v1/images", tag = "images", request_body = NewImage,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
+    responses((status = 201, body = Image), (status = 200, body = Image, description = "It was added before, just so"), ApiError)
+)]
+pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewImage>) -> Answer<Added<Image>> {
+    let file: FilePath = parse("path", &body.value.path)?;
+    let datastore = find::datastore(&app.store().read()?, file.datastore.as_str())?;
+    if datastore.kind != DatastoreKind::Image {
+        return Err(ApiError::unusable(
+            "path",
+            &format!("{} is a system datastore; images live in image datastores", datastore.name),
+        ));
+    }
+    let new = convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
+    let name = new.name.clone();
+    let status = add_once(&app, ResourceChange::ImagePut(new.clone()), &caller, key, |reader| {
+        let Some(old) = reader.image_by_name(&name)? else { return Ok(false) };
+        Ok(old == ostler_model::Image { id: old.id, added: old.added, state: old.state, ..new })
+    })
+    .await?;
+    let reader = app.store().read()?;
+    Ok((status, Json(told(&reader, find::image(&reader, name.as_str())?)?)))
+}
+
+/// Forgets an image that no disk stands on. Its file stays.
+#[utoipa::path(
+    delete, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
+    responses((status = 204, description = "It is gone"), ApiError)
+)]
+pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+    let id = find::image(&app.store().read()?, &which)?.id;
+    app.engine.change(ResourceChange::ImageRemove(id), &caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,115 @@
+//! Every route, with its part of the OpenAPI document from the same line. Handlers convert, call once, convert.
+
+mod actions;
+mod admin;
+mod console;
+mod datastores;
+mod drivers;
+mod events;
+mod health;
+mod hosts;
+mod images;
+mod operations;
+mod tokens;
+mod vms;
+
+pub(crate) mod find;
+pub(crate) mod once;
+
+use crate::app::{App, Shared};
+use crate::auth::authorise;
+use crate::metrics::measure;
+use crate::problem::ApiError;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router, middleware};
+use ostler_api::{Problem, code};
+use std::sync::Arc;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Routes that want a token.
+fn guarded() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(document())
+        .routes(routes!(vms::list, vms::create))
+        .routes(routes!(vms::show))
+        .routes(routes!(vms::why))
+        .routes(routes!(vms::operations))
+        .routes(routes!(vms::snapshots))
+        .routes(routes!(console::console_log))
+        .routes(routes!(actions::act))
+        .routes(routes!(operations::show))
+        .routes(routes!(hosts::list, hosts::add))
+        .routes(routes!(hosts::show, hosts::change, hosts::remove))
+        .routes(routes!(datastores::list, datastores::add))
+        .routes(routes!(datastores::show, datastores::remove))
+        .routes(routes!(images::list, images::add))
+        .routes(routes!(images::show, images::remove))
+        .routes(routes!(drivers::list, drivers::add))
+        .routes(routes!(drivers::show, drivers::remove))
+        .routes(routes!(events::watch))
+        .routes(routes!(tokens::list, tokens::add))
+        .routes(routes!(tokens::remove))
+        .routes(routes!(admin::backup))
+        .routes(routes!(admin::check))
+        .routes(routes!(admin::version))
+        .routes(routes!(health::metrics))
+}
+
+/// Routes that anyone may ask: they tell nothing but whether the daemon is well.
+fn open() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
+}
+
+fn document() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Ostler")
+        .version("v1")
+        .description(Some("Keeps guests on any host. The rules that hold for all routes are in docs/api.md."))
+        .build();
+    let mut document = OpenApiBuilder::new().info(info).build();
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    let mut more = Vec::new();
+    Problem::schemas(&mut more);
+    components.schemas.extend(more);
+    document
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    guarded().merge(open()).into_openapi()
+}
+
+/// The whole service.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let document = Arc::new(openapi());
+    let guarded = Router::from(guarded()).route_layer(middleware::from_fn_with_state(Arc::clone(&app), authorise));
+    let open = Router::from(open()).route("/v1/openapi.json", get(serve_document));
+    guarded
+        .merge(open)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_that_way)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
+        .layer(Extension(document))
+        .with_state(app)
+}
+
+async fn serve_document(Extension(document): Extension<Arc<OpenApi>>) -> Response {
+    Json(&*document).into_response()
+}
+
+async fn nothing_here(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no route {}", uri.path()))
+        .hint("GET /v1/openapi.json lists all routes")
+}
+
+async fn not_that_way(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, code::METHOD_NOT_ALLOWED, detail)
+        .hint("GET /v1/openapi.json lists what each route takes")
+}

@@ -1,0 +1,43 @@
+//! `/v1/operations`.
+
+use super::actions::checked;
+use crate::app::Shared;
+use crate::convert;
+use crate::extract::Params;
+use crate::problem::{Answer, ApiError};
+use axum::Json;
+use axum::extract::{Path, State};
+use ostler_api::{Operation, Span};
+use ostler_engine::EngineError;
+use ostler_model::OperationId;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// Whether to wait.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitParams {
+    /// Wait so long for its end: `30s`, at most 5 minutes.
+    #[param(value_type = Option<String>)]
+    wait: Option<Span>,
+}
+
+/// One operation, with its steps.
+#[utoipa::path(
+    get, path = "/v1/operations/{operation}", tag = "operations",
+    params(("operation" = u64, Path, description = "Id"), WaitParams),
+    responses((status = 200, body = Operation), ApiError)
+)]
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    Path(which): Path<String>,
+    Params(params): Params<WaitParams>,
+) -> Answer<Json<Operation>> {
+    let id: OperationId = which.parse().map_err(|_| ApiError::not_found("operation", &which))?;
+    if let Some(wait) = checked(params.wait)? {
+        return Ok(Json(convert::operation(&app.engine.wait(id, wait).await?.operation)));
+    }
+    let record = app.store().read()?.operation(id)?.ok_or(EngineError::NoSuchOperation(id))?;
+    Ok(Json(convert::operation(&record)))
+}

@@ -1,0 +1,179 @@
+//! `/v1/vms`.
+
+use super::find;
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::convert::{self, Names, Unfit, word};
+use crate::extract::{Body, Key, Params, Tagged};
+use crate::problem::{Answer, ApiError};
+use axum::Json;
+use axum::extract::{Path, State as Shares};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ostler_api::{ActionReply, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, SnapshotAdvice, Vm, VmPage, Why};
+use ostler_engine::{CreateRequest, Idempotency};
+use ostler_model::{StateKind, VmId, VmName};
+use ostler_store::{Page, Reader, VmFilter, VmSummary};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// Most operations told of one VM; the newest come first.
+const OPERATIONS_MAX: usize = 100;
+
+/// Which VMs to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListParams {
+    /// Only in this state; several are separated by commas.
+    state: Option<String>,
+    /// Only of this name.
+    name: Option<String>,
+    /// Also those that are done.
+    all: bool,
+    /// Only on this host, by name or id.
+    host: Option<String>,
+    /// Only of this owner.
+    owner: Option<String>,
+    /// Only with a higher id: `next` of the page before.
+    after: Option<u64>,
+    /// At most so many; 1 to 1000, 100 if not given.
+    limit: Option<u32>,
+}
+
+/// VMs in pages, by rising id.
+#[utoipa::path(get, path = "/v1/vms", tag = "vms", params(ListParams), responses((status = 200, body = VmPage), ApiError))]
+pub(crate) async fn list(Shares(app): Shares<Shared>, Params(params): Params<ListParams>) -> Answer<Json<VmPage>> {
+    let reader = app.store().read()?;
+    let page = page(&reader, &params)?;
+    let mut names = Names::default();
+    for host in page.items.iter().filter_map(|vm| vm.host) {
+        find::add_host(&mut names, &reader, host)?;
+    }
+    let vms = page.items.into_iter().map(|vm| convert::vm_summary(vm, &names)).collect();
+    Ok(Json(VmPage { vms, next: page.next.map(|id| id.0), seq: page.seq.0 }))
+}
+
+fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
+    let limit = params.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("limit is {limit}, must be from 1 to {PAGE_MAX}")));
+    }
+    let states = params.state.iter().flat_map(|list| list.split(','));
+    let filter = VmFilter {
+        states: states.map(|state| word("state", state)).collect::<Result<_, Unfit>>()?,
+        include_done: params.all,
+        host: params.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id),
+        owner: params.owner.clone(),
+    };
+    let (after, limit) = (params.after.map(VmId), limit as usize);
+    match &params.name {
+        Some(name) => named(reader, name, &filter, after, limit),
+        None => Ok(reader.vm_page(&filter, after, limit)?),
+    }
+}
+
+/// Those of one name, from the index of names.
+fn named(reader: &Reader, name: &str, filter: &VmFilter, after: Option<VmId>, limit: usize) -> Answer<Page<VmSummary>> {
+    let name: VmName = convert::parse("name", name)?;
+    let mut items = Vec::new();
+    let ids = reader.vms_by_name(&name)?.into_iter().filter(|id| after.is_none_or(|after| *id > after));
+    for id in ids {
+        if items.len() == limit {
+            return Ok(Page { next: items.last().map(|vm: &VmSummary| vm.id), items, seq: reader.seq()? });
+        }
+        items.extend(reader.vm_summary(id)?.filter(|vm| takes(filter, vm)));
+    }
+    Ok(Page { items, next: None, seq: reader.seq()? })
+}
+
+fn takes(filter: &VmFilter, vm: &VmSummary) -> bool {
+    let state = if filter.states.is_empty() {
+        filter.include_done || vm.state.kind() != StateKind::End
+    } else {
+        filter.states.contains(&vm.state)
+    };
+    state && filter.host.is_none_or(|host| vm.host == Some(host)) && filter.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
+}
+
+/// Creates a VM. It is `pending`, or `hold` if that was asked for; the scheduler does the rest.
+#[utoipa::path(
+    post, path = "/v1/vms", tag = "vms", request_body = CreateVm,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer")),
+    responses((status = 201, body = ActionReply), ApiError)
+)]
+pub(crate) async fn create(
+    Shares(app): Shares<Shared>,
+    caller: Caller,
+    Key(key): Key,
+    body: Body<CreateVm>,
+) -> Answer<Tagged<ActionReply>> {
+    let spec = convert::spec_from_wire(&body.value.spec).map_err(in_spec)?;
+    let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
+    let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
+    let replied = app.engine.create(request, once).await?;
+    let version = replied.answer.version.0;
+    let location = Some(format!("/v1/vms/{}", replied.answer.vm));
+    let reply = super::actions::reply(&app, replied)?;
+    Ok(Tagged { status: StatusCode::CREATED, version, location, body: reply })
+}
+
+fn in_spec(unfit: Unfit) -> ApiError {
+    let field = format!("spec.{}", unfit.field);
+    ApiError::from(unfit).field(field)
+}
+
+/// What makes a repeat the same request.
+pub(crate) fn idempotency(caller: &Caller, route: String, key: String, body_hash: String) -> Idempotency {
+    Idempotency { who: caller.name.clone(), route, key, body_hash }
+}
+
+/// One VM in full.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Vm), (status = 304, description = "If-None-Match names the version it has"), ApiError)
+)]
+pub(crate) async fn show(Shares(app): Shares<Shared>, Path(which): Path<String>, headers: HeaderMap) -> Answer<Response> {
+    let reader = app.store().read()?;
+    let record = find::vm(&reader, &which)?;
+    let tag = format!("\"{}\"", record.version);
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    let names = find::names_of(&reader, &record)?;
+    Ok(Tagged::ok(record.version.0, convert::vm(&record, &names)).into_response())
+}
+
+/// What a VM waits for, and what can be done about it.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/why", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Why), ApiError)
+)]
+pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Why>> {
+    let id = find::vm_id(&app.store().read()?, &which)?;
+    Ok(Json(convert::why(app.engine.why(id)?)))
+}
+
+/// A VM's operations, the newest first.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/operations", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = OperationPage), ApiError)
+)]
+pub(crate) async fn operations(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<OperationPage>> {
+    let reader = app.store().read()?;
+    let id = find::vm(&reader, &which)?.id;
+    let operations = reader.operations_of(id, OPERATIONS_MAX)?;
+    Ok(Json(OperationPage { operations: operations.iter().map(convert::operation).collect() }))
+}
+
+/// Snapshots, and what the snapshot rules bound to the VM say now.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/snapshots", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = SnapshotAdvice), ApiError)
+)]
+pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<SnapshotAdvice>> {
+    let record = find::vm(&app.store().read()?, &which)?;
+    let advice = app.engine.snapshot_advice(record.id).await?;
+    let snapshots = record.snapshots.iter().map(convert::snapshot).collect();
+    Ok(Json(SnapshotAdvice { snapshots, rules: advice.rules, allowed: advice.refused.is_none(), refused: advice.refused }))
+}
