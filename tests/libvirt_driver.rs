@@ -245,9 +245,11 @@ fn what_happens_behind_our_back_is_seen_as_it_is() {
     assert_eq!(power(rig.deploy(&vm, 3, 1)), Power::Running);
 
     // Somebody's managed save would bring back old memory with an old stamp.
+    vm.console.wait_for("GUEST-READY", BOOT);
     rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
     vm.console.skip_to_end();
-    assert_eq!(power(rig.deploy(&vm, 4, 2)), Power::Running);
+    let fresh = seen(rig.deploy(&vm, 4, 2));
+    assert_eq!((fresh.power, fresh.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(2))));
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
     rig.remove(&vm, 5).expect("removes what has a managed save");
@@ -321,6 +323,30 @@ fn signal_daemon(host: &LibvirtHost, signal: &str) {
     let process = found.expect("the host's libvirtd").file_name().expect("a number").to_string_lossy().into_owned();
     let done = std::process::Command::new("kill").args([&format!("-{signal}"), &process]).status().expect("kill runs");
     assert!(done.success());
+}
+
+#[test]
+fn a_question_that_the_daemon_dies_under_is_not_answered() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("dies");
+    let vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    rig.observe(&vm).expect("both connections are open");
+    signal_daemon(&rig.host, "STOP");
+    let (kvm, site, uuid) = (rig.kvm.clone(), rig.site.clone(), vm.uuid);
+    let mut asking = rig.spawn(async move { (kvm.observe(&site, uuid).await, kvm.list(&site).await) });
+    let (kvm, site, call) = (rig.kvm.clone(), rig.site.clone(), rig.call(&vm, 2, 1));
+    let removing = rig.spawn(async move { kvm.remove(&site, &call).await });
+    let unanswered = rig.run(async { tokio::time::timeout(Duration::from_millis(300), &mut asking).await.is_err() });
+    assert!(unanswered && !removing.is_finished(), "a daemon that is stopped answers nothing");
+    rig.host.kill_daemon();
+    let (observed, listed) = rig.run(asking).expect("no panic");
+    assert_eq!(refusal(observed), (ErrorKind::Retry, "no-connection".to_owned()));
+    assert!(listed.is_err_and(|error| error.kind == ErrorKind::Retry) || rig.observe(&vm).is_ok(), "an error, or the truth");
+    assert_eq!(refusal(rig.run(removing).expect("no panic")), (ErrorKind::Retry, "no-connection".to_owned()), "nothing was sent");
+    rig.wait_for(&vm, Power::Running, PowerReason::None);
 }
 
 #[test]
