@@ -1,1 +1,37 @@
-//! ostler-wasm.
+//! Makes a WebAssembly component a driver: [`Host::load`] turns a file into [`ostler_driver::Hypervisor`],
+//! [`ostler_driver::Transfer`] and [`ostler_driver::SnapshotRules`]. The only crate that names wasmtime.
+//!
+//! **Invariants**
+//! - Every call runs in a fresh instance with bounded memory, CPU, time and output; whatever happens in it harms only itself.
+//! - A driver has no ambient file system, network, environment or process: WASI is linked and inert. What it may do goes through
+//!   one module of [`capability`], and is checked twice at each call: its manifest asks, the operator grants.
+//! - Whatever a component hands over is checked before it becomes one of our words.
+//!
+//! The way of one call: `component` builds the arguments, `instance` makes the store and the instance and watches limits,
+//! `capability` serves what the guest asks of the host through `transport` (commands) and `files`, `convert` checks the answer.
+
+mod bindings;
+mod cache;
+mod capability;
+mod component;
+mod convert;
+mod error;
+mod files;
+mod grants;
+mod host;
+mod inspect;
+mod instance;
+mod manifest;
+mod output;
+mod template;
+mod ticker;
+mod transport;
+mod work;
+
+pub use component::LoadedDriver;
+pub use error::{HostError, LoadError};
+pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
+pub use host::{Host, HostOptions, inspect_file};
+pub use inspect::{Inspection, inspect};
+pub use manifest::{Asked, Manifest, Setting};
+pub use template::{HoleType, Part, Rendered, Template};

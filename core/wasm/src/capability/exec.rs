@@ -1,0 +1,82 @@
+//! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of its name.
+
+use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
+use crate::bindings::ostler::driver::types::{Error, ErrorKind};
+use crate::files::Place;
+use crate::template::{Part, Rendered};
+use crate::transport::{self, Job, RunError};
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::component::Linker;
+
+/// How much of a command's output is kept: `qemu-img info` and `xl list` make a few hundred KiB at most.
+const STDOUT_MAX: usize = 1024 * 1024;
+/// How much of its complaints is kept.
+const STDERR_MAX: usize = 64 * 1024;
+
+impl Host for View<'_> {
+    async fn run(&mut self, command: String, arguments: Vec<Argument>, input: Vec<u8>) -> wasmtime::Result<Result<Exit, Error>> {
+        let begun = Instant::now();
+        let env = Arc::clone(self.env);
+        let rendered = env.rendered(&command, arguments);
+        let traced = rendered.as_ref().map_or_else(|_| format!("{command:?}"), ToString::to_string);
+        let answer = match rendered {
+            Ok(rendered) => env.run(rendered, input).await,
+            Err(error) => Err(error),
+        };
+        env.flight("exec.run", &traced, begun, &answer);
+        Ok(answer)
+    }
+}
+
+impl Env {
+    fn rendered(&self, command: &str, arguments: Vec<Argument>) -> Result<Rendered, Error> {
+        self.granted("exec", &format!("command {command:?}"))?;
+        let template = self.side.manifest.command(command);
+        let granted = self.side.grants.commands.contains(command);
+        self.check(&format!("exec:{command}"), template.is_some(), granted, &format!("command {command:?}"))?;
+        let values: Vec<(String, String)> = arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect();
+        let rendered = template.map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
+        rendered.map_err(|problem| refused("bad-argument", problem))
+    }
+
+    async fn run(&self, rendered: Rendered, input: Vec<u8>) -> Result<Exit, Error> {
+        let site = self.site()?;
+        let (via, services) = (site.transport.clone(), Arc::clone(&self.side.services));
+        let mut argv = vec![rendered.program];
+        for parts in rendered.argv {
+            let mut argument = String::new();
+            for part in parts {
+                match part {
+                    Part::Text(text) => argument.push_str(&text),
+                    Part::File(file) => {
+                        let place = Place::find(site, file.datastore.as_str())?;
+                        argument.push_str(&place.absolute_checked(&services, file.path, &self.stop).await?);
+                    }
+                }
+            }
+            argv.push(argument);
+        }
+        let job = Job { argv, input, stdout_max: STDOUT_MAX, stderr_max: STDERR_MAX };
+        let ran = self.work(|stop| async move { services.transports.run(&via, job, &stop).await }).await?;
+        let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
+        Ok(Exit { code, signal, stdout, stderr, truncated })
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(problem: RunError) -> Self {
+        let detail = problem.to_string();
+        match problem {
+            RunError::Cancelled => cancelled(),
+            RunError::Unreachable(_) => error(ErrorKind::Retry, "host-unreachable", detail),
+            RunError::Lost(_) => error(ErrorKind::Unknown, "connection-lost", detail),
+            RunError::Invalid(_) => refused("bad-argument", detail),
+        }
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    link::<State, HasView>(linker, view)
+}

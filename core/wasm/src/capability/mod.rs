@@ -1,0 +1,168 @@
+//! What a driver may ask of the host: one module a capability, each of the same shape.
+//!
+//! A module holds its bounds, an `impl Host for View`, and `add_to_linker`. A [`View`] sees the call ([`Env`]) and the table of
+//! resources, nothing else. Capabilities that need a grant call [`Env::granted`] first, at each call.
+
+mod clock;
+mod config;
+pub(crate) mod context;
+mod exec;
+mod files;
+mod log;
+mod random;
+mod secrets;
+
+use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
+use crate::grants::{AuditSink, Grants, SiteDirectory};
+use crate::instance::State;
+use crate::manifest::Manifest;
+use crate::transport::Transports;
+use crate::work::{self, Orphans};
+use ostler_driver::{CallControl, Site};
+use ostler_model::{DriverName, Progress, VmUuid};
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+/// What all drivers of a host share.
+pub(crate) struct Services {
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) sites: Arc<dyn SiteDirectory>,
+    pub(crate) transports: Transports,
+}
+
+/// What all calls of a driver share.
+pub(crate) struct DriverSide {
+    pub(crate) manifest: Manifest,
+    pub(crate) grants: Grants,
+    pub(crate) services: Arc<Services>,
+    pub(crate) orphans: Arc<Orphans>,
+}
+
+/// One call, as host functions see it.
+pub(crate) struct Env {
+    pub(crate) side: Arc<DriverSide>,
+    pub(crate) site: Option<Site>,
+    pub(crate) control: Option<CallControl>,
+    pub(crate) name: &'static str,
+    pub(crate) until: Instant,
+    pub(crate) stop: CancellationToken,
+    pub(crate) lines: AtomicU32,
+}
+
+impl Env {
+    pub(crate) fn driver(&self) -> &DriverName {
+        &self.side.manifest.name
+    }
+
+    pub(crate) fn call_name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Cancelled when the call is told to stop, and when it has ended.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    fn vm(&self) -> Option<VmUuid> {
+        self.control.as_ref().map(|control| control.context.key.vm)
+    }
+
+    /// Whether both the manifest asks for `capability` and the operator granted it.
+    fn granted(&self, capability: &str, wanted: &str) -> Result<(), Error> {
+        let asks = self.side.manifest.asks(capability);
+        self.check(capability, asks, self.side.grants.capabilities.contains(capability), wanted)
+    }
+
+    /// Denies, and tells the audit, unless asked for and granted.
+    fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
+        let missing = match (asks, granted) {
+            (true, true) => return Ok(()),
+            (false, _) => format!("its manifest does not ask for {grant}"),
+            (true, false) => format!("the operator has not granted {grant}"),
+        };
+        let detail = format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
+        self.side.services.audit.denied(self.driver(), grant, &detail);
+        Err(refused("denied", detail))
+    }
+
+    /// The host the call is for.
+    fn site(&self) -> Result<&Site, Error> {
+        self.site
+            .as_ref()
+            .ok_or_else(|| refused("no-host", format!("{} is not for a host: it can run no command and see no file", self.name)))
+    }
+
+    fn report(&self, done: u64, total: u64, phase: &str) {
+        if let Some(control) = &self.control {
+            control.progress.send_replace(Some(Progress { done, total, phase: phase.to_owned() }));
+        }
+    }
+
+    /// Work at the host, in its own task, stopped with the call.
+    async fn work<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;
+        done.ok_or_else(|| error(ErrorKind::Unknown, "host-panic", "the host's own work for this call failed; see its log"))
+    }
+
+    /// One line of the flight recorder. `what` must hold no secret.
+    fn flight<T>(&self, function: &'static str, what: &dyn Display, begun: Instant, answer: &Result<T, Error>) {
+        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let answer = match answer {
+            Ok(_) => "ok",
+            Err(error) => error.code.as_str(),
+        };
+        tracing::debug!(target: "ostler::flight", driver = %self.driver(), call = self.name, function, %what, took_us, answer);
+    }
+}
+
+/// What a host function sees.
+pub(crate) struct View<'a> {
+    env: &'a Arc<Env>,
+    table: &'a mut ResourceTable,
+}
+
+struct HasView;
+
+impl HasData for HasView {
+    type Data<'a> = View<'a>;
+}
+
+fn view(state: &mut State) -> View<'_> {
+    View { env: &state.env, table: &mut state.table }
+}
+
+impl TypesHost for View<'_> {}
+
+/// Links all of them. What is not granted answers `refused`: imports cannot serve as permissions.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    crate::bindings::ostler::driver::types::add_to_linker::<State, HasView>(linker, view)?;
+    context::add_to_linker(linker)?;
+    log::add_to_linker(linker)?;
+    clock::add_to_linker(linker)?;
+    random::add_to_linker(linker)?;
+    config::add_to_linker(linker)?;
+    secrets::add_to_linker(linker)?;
+    exec::add_to_linker(linker)?;
+    files::add_to_linker(linker)
+}
+
+fn error(kind: ErrorKind, code: &str, detail: impl Into<String>) -> Error {
+    Error { kind, code: code.to_owned(), detail: detail.into() }
+}
+
+fn refused(code: &str, detail: impl Into<String>) -> Error {
+    error(ErrorKind::Refused, code, detail)
+}
+
+fn cancelled() -> Error {
+    error(ErrorKind::Cancelled, "cancelled", "the call was told to stop")
+}

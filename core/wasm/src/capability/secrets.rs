@@ -1,0 +1,26 @@
+//! `secrets`: values that are never logged. Needs the grant `secrets`.
+
+use super::{HasView, State, View, view};
+use crate::bindings::ostler::driver::secrets::{Host, add_to_linker as link};
+use crate::bindings::ostler::driver::types::Error;
+use crate::instance::cut;
+use std::time::Instant;
+use wasmtime::component::Linker;
+
+/// How much of a name is traced.
+const NAME_TRACED: usize = 64;
+
+impl Host for View<'_> {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Result<Option<String>, Error>> {
+        let begun = Instant::now();
+        let traced = cut(&name, NAME_TRACED);
+        let answer = self.env.granted("secrets", &format!("secret {traced:?}"));
+        let answer = answer.map(|()| self.env.side.grants.secrets.get(&name).map(|secret| secret.expose().to_owned()));
+        self.env.flight("secrets.get", &traced, begun, &answer);
+        Ok(answer)
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    link::<State, HasView>(linker, view)
+}

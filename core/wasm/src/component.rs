@@ -1,0 +1,249 @@
+//! A loaded component, as the three kinds of driver.
+
+mod hypervisor;
+mod rules;
+mod transfer;
+
+use crate::bindings::exports::ostler::driver as exported;
+use crate::capability::context::Call;
+use crate::capability::{DriverSide, Env, Services};
+use crate::convert;
+use crate::grants::Grants;
+use crate::inspect::Inspection;
+use crate::instance::{Body, Runner, State};
+use crate::work::Orphans;
+use futures::future::BoxFuture;
+use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, Site};
+use ostler_model::{Ability, DriverError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre, Resource};
+
+/// What all drivers of a host share.
+pub(crate) struct Shared {
+    pub(crate) runner: Runner,
+    pub(crate) services: Arc<Services>,
+}
+
+/// Where the exported functions are, looked up once.
+struct Exports {
+    hypervisor: Option<exported::hypervisor::GuestIndices>,
+    reboot: Option<exported::reboot::GuestIndices>,
+    suspend: Option<exported::suspend::GuestIndices>,
+    changes: Option<exported::changes::GuestIndices>,
+    metrics: Option<exported::metrics::GuestIndices>,
+    transfer: Option<exported::transfer::GuestIndices>,
+    rules: Option<exported::snapshot_rules::GuestIndices>,
+}
+
+/// One component. Clones share everything.
+#[derive(Clone)]
+struct Component(Arc<Inner>);
+
+struct Inner {
+    pre: InstancePre<State>,
+    exports: Arc<Exports>,
+    side: Arc<DriverSide>,
+    shared: Arc<Shared>,
+    abilities: Vec<Ability>,
+}
+
+/// A component that was loaded: what it is, and the driver it makes. Its instances live for one call each.
+#[derive(Clone)]
+pub struct LoadedDriver {
+    component: Component,
+    inspection: Arc<Inspection>,
+}
+
+impl LoadedDriver {
+    pub(crate) fn new(
+        inspection: Inspection,
+        grants: Grants,
+        pre: InstancePre<State>,
+        shared: Arc<Shared>,
+    ) -> wasmtime::Result<Self> {
+        macro_rules! indices {
+            ($present:expr, $interface:ident) => {
+                if $present { Some(exported::$interface::GuestIndices::new(&pre)?) } else { None }
+            };
+        }
+        let kind = |word: &str| inspection.kinds.contains(&word);
+        let able = |ability: Ability| inspection.abilities.contains(&ability);
+        let exports = Exports {
+            hypervisor: indices!(kind("hypervisor"), hypervisor),
+            reboot: indices!(able(Ability::Reboot), reboot),
+            suspend: indices!(able(Ability::Suspend), suspend),
+            changes: indices!(able(Ability::Changes), changes),
+            metrics: indices!(able(Ability::Metrics), metrics),
+            transfer: indices!(kind("transfer"), transfer),
+            rules: indices!(kind("snapshot-rules"), snapshot_rules),
+        };
+        let side = DriverSide {
+            manifest: inspection.manifest.clone(),
+            grants,
+            services: Arc::clone(&shared.services),
+            orphans: Arc::new(Orphans::default()),
+        };
+        let inner =
+            Inner { pre, exports: Arc::new(exports), side: Arc::new(side), shared, abilities: inspection.abilities.clone() };
+        Ok(Self { component: Component(Arc::new(inner)), inspection: Arc::new(inspection) })
+    }
+
+    /// What the component is and asks for.
+    #[must_use]
+    pub fn inspection(&self) -> &Inspection {
+        &self.inspection
+    }
+
+    /// What people are told about it, for the registry.
+    #[must_use]
+    pub fn info(&self) -> DriverInfo {
+        let (manifest, grants) = (&self.inspection.manifest, &self.component.0.side.grants);
+        let capabilities =
+            manifest.capabilities.iter().map(|asked| (asked.name.clone(), grants.capabilities.contains(&asked.name)));
+        let commands =
+            manifest.commands.iter().map(|command| (format!("exec:{}", command.name()), grants.commands.contains(command.name())));
+        let (granted, missing): (Vec<_>, Vec<_>) = capabilities.chain(commands).partition(|(_, granted)| *granted);
+        let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
+        DriverInfo {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.summary.clone(),
+            origin: DriverOrigin::Component {
+                digest: self.inspection.digest.clone(),
+                contract: self.inspection.contract.clone(),
+                granted: names(granted),
+                missing: names(missing),
+            },
+            abilities: self.inspection.abilities.clone(),
+        }
+    }
+
+    /// The drivers it makes, for the registry.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<DriverKind> {
+        let (component, exports) = (&self.component, &self.component.0.exports);
+        let mut kinds = Vec::new();
+        if exports.hypervisor.is_some() {
+            kinds.push(DriverKind::Hypervisor(Arc::new(component.clone())));
+        }
+        if exports.transfer.is_some() {
+            kinds.push(DriverKind::Transfer(Arc::new(component.clone())));
+        }
+        if exports.rules.is_some() {
+            kinds.push(DriverKind::Rules(Arc::new(component.clone())));
+        }
+        kinds
+    }
+}
+
+/// One call, before it is made.
+struct Request<'a> {
+    name: &'static str,
+    site: Option<&'a Site>,
+    control: Option<&'a CallControl>,
+    until: Instant,
+}
+
+impl<'a> Request<'a> {
+    /// A call that changes something, with its identity and deadline.
+    fn act(name: &'static str, site: &'a Site, control: &'a CallControl) -> Self {
+        Self { name, site: Some(site), control: Some(control), until: control.until }
+    }
+
+    /// A question that must be answered within `patience`.
+    fn ask(name: &'static str, site: Option<&'a Site>, patience: Duration) -> Self {
+        Self { name, site, control: None, until: Instant::now() + patience }
+    }
+}
+
+impl Component {
+    async fn call<T: Send>(&self, request: Request<'_>, body: Body<T>) -> Result<T, DriverError> {
+        let Request { name, site, control, until } = request;
+        let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
+        if cancel.is_cancelled() {
+            return Err(DriverError::new(ostler_model::ErrorKind::Cancelled, "cancelled", "told to stop before it began"));
+        }
+        let env = Arc::new(Env {
+            side: Arc::clone(&self.0.side),
+            site: site.cloned(),
+            control: control.cloned(),
+            name,
+            until,
+            stop: cancel.child_token(),
+            lines: AtomicU32::new(0),
+        });
+        self.check_settings(&env)?;
+        let begun = Instant::now();
+        let answer = self.0.shared.runner.call(&self.0.pre, env, until, &cancel, body).await;
+        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let driver = &self.0.side.manifest.name;
+        tracing::debug!(target: "ostler::flight", %driver, call = name, took_us, ended = answer.is_ok());
+        answer
+    }
+
+    /// Settings the manifest calls required must be there for a call that is for a host.
+    fn check_settings(&self, env: &Env) -> Result<(), DriverError> {
+        let Some(site) = &env.site else { return Ok(()) };
+        let required = self.0.side.manifest.config.iter().filter(|(_, setting)| setting.required);
+        match required.map(|(key, _)| key).find(|key| env.setting(key).is_none()) {
+            Some(key) => Err(DriverError::refused(
+                "config-missing",
+                format!(
+                    "driver {} needs the setting {key:?} for host {}; set it in the host's driver settings",
+                    env.driver(),
+                    site.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What an ability that is not exported answers; the engine never asks for one.
+    fn unable(&self, ability: Ability) -> DriverError {
+        DriverError::refused("no-such-ability", format!("driver {} cannot do {ability}", self.0.side.manifest.name))
+    }
+
+    fn no_kind(&self, kind: &str) -> DriverError {
+        DriverError::refused("wrong-kind", format!("driver {} is not a {kind} driver", self.0.side.manifest.name))
+    }
+}
+
+/// The call as a resource of the store: owned by it for the time of the call.
+fn lend(store: &mut Store<State>) -> wasmtime::Result<Resource<Call>> {
+    let owned = store.data_mut().table.push(Call)?;
+    Ok(Resource::new_borrow(owned.rep()))
+}
+
+/// A component's own answer: `result` of the contract, within wasmtime's.
+type Answer<T> = Result<T, crate::bindings::ostler::driver::types::Error>;
+
+fn answer<T>(given: Answer<T>) -> Result<T, DriverError> {
+    given.map_err(convert::error)
+}
+
+/// Names the type of a [`Body`], so that its lifetimes are inferred.
+fn boxed<T, F>(body: F) -> Body<T>
+where
+    F: for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send + 'static,
+{
+    Box::new(body)
+}
+
+/// A call of an exported function as a [`Body`]: loads the interface in the fresh instance, then calls.
+macro_rules! body {
+    ($exports:expr, $interface:ident, |$guest:ident, $store:ident| $call:expr) => {{
+        let exports = std::sync::Arc::clone(&$exports);
+        $crate::component::boxed(move |$store, instance| {
+            Box::pin(async move {
+                let indices = exports.$interface.as_ref().ok_or_else(|| wasmtime::Error::msg("not exported"))?;
+                let $guest = indices.load(&mut *$store, instance)?;
+                $call
+            })
+        })
+    }};
+}
+use body;

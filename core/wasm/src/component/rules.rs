@@ -1,0 +1,24 @@
+//! A component as snapshot rules.
+
+use super::{Component, Request, body};
+use crate::convert;
+use async_trait::async_trait;
+use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotRules};
+use ostler_model::DriverError;
+use std::time::Duration;
+
+/// Rules are pure and asked before every decision: what takes longer is no answer.
+const JUDGE: Duration = Duration::from_millis(100);
+
+#[async_trait]
+impl SnapshotRules for Component {
+    async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError> {
+        if self.0.exports.rules.is_none() {
+            return Err(self.no_kind("snapshot-rules"));
+        }
+        let asked = convert::question(question);
+        let body = body!(self.0.exports, rules, |guest, store| guest.call_judge(store, &asked).await);
+        let given = self.call(Request::ask("judge", None, JUDGE), body).await?;
+        convert::verdict(given, question.snapshots.len())
+    }
+}

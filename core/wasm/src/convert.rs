@@ -1,0 +1,301 @@
+//! Between our words and the contract's. What a component hands over is checked here; garbage is the driver's lie, not our crash.
+
+use crate::bindings::exports::ostler::driver as exported;
+use crate::bindings::ostler::driver::types as wit;
+use crate::grants::SiteDirectory;
+use crate::instance::cut;
+use ostler_driver::{
+    ChangeBatch, DiskSource, DomainMetrics, DomainSpec, FileRef, JobStatus, Listed, RulesQuestion, RulesVerdict, Site,
+    SnapshotFate, TransferJob, Verdict,
+};
+use ostler_model::{
+    Ability, Capacity, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, Identity, Millis, Observation,
+    OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
+};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest text for people; longer ones are cut.
+const TEXT_MAX: usize = 4096;
+/// Longest name of a domain or code of an error.
+const NAME_MAX: usize = 255;
+/// Most domains, changes or samples of one answer: ten times the largest host known.
+const ITEMS_MAX: usize = 20_000;
+/// Largest opaque state, as the contract says.
+const STATE_MAX: usize = 64 * 1024;
+/// Most notes of a probe.
+const NOTES_MAX: usize = 100;
+/// More CPUs or memory than any host has: such an answer is a mistake of units.
+const CPU_MILLI_MAX: u64 = 100_000 * 1000;
+const MEMORY_MIB_MAX: u64 = 1 << 40;
+
+/// What a component said that cannot be.
+pub(crate) fn lied(what: impl Display) -> DriverError {
+    DriverError::unknown("driver-lied", cut(&format!("the driver's answer cannot be: {what}"), TEXT_MAX))
+}
+
+fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, DriverError> {
+    text.parse().map_err(|_| lied(format!("{what} {:?}", cut(text, NAME_MAX))))
+}
+
+fn at_most<T>(what: &str, items: Vec<T>, most: usize) -> Result<Vec<T>, DriverError> {
+    if items.len() > most {
+        return Err(lied(format!("{} {what}, at most {most} are allowed", items.len())));
+    }
+    Ok(items)
+}
+
+fn line(text: &str, most: usize) -> String {
+    cut(text, most).chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+pub(crate) fn error(given: wit::Error) -> DriverError {
+    let kind = match given.kind {
+        wit::ErrorKind::Retry => ErrorKind::Retry,
+        wit::ErrorKind::Refused => ErrorKind::Refused,
+        wit::ErrorKind::NotHere => ErrorKind::NotHere,
+        wit::ErrorKind::Gone => ErrorKind::Gone,
+        wit::ErrorKind::Stale => ErrorKind::Stale,
+        wit::ErrorKind::Cancelled => ErrorKind::Cancelled,
+        wit::ErrorKind::Unknown => ErrorKind::Unknown,
+    };
+    let code = given.code;
+    let plain = !code.is_empty()
+        && code.len() <= NAME_MAX
+        && code.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    // Kept in `unknown` too: an error is never made to look like success, or like another kind.
+    let code = if plain { code } else { "driver-code-invalid".to_owned() };
+    DriverError::new(kind, code, line(&given.detail, TEXT_MAX))
+}
+
+fn effect(given: &wit::EffectId) -> Result<EffectKey, DriverError> {
+    Ok(EffectKey {
+        vm: parse("VM", &given.vm)?,
+        operation: OperationId(given.operation),
+        step: StepNo(given.step),
+        item: parse("item", &given.item)?,
+    })
+}
+
+pub(crate) fn seen(given: wit::DomainSeen) -> Result<DomainSeen, DriverError> {
+    let identity = given.identity.map(|identity| {
+        Ok(Identity {
+            store: parse("store", &identity.store)?,
+            vm: parse("VM", &identity.vm)?,
+            generation: Generation(identity.generation),
+        })
+    });
+    if given.name.is_empty() || given.name.len() > NAME_MAX || given.name.chars().any(char::is_control) {
+        return Err(lied(format!("domain name {:?}", cut(&given.name, NAME_MAX))));
+    }
+    Ok(DomainSeen {
+        uuid: parse("domain UUID", &given.uuid)?,
+        name: given.name,
+        identity: identity.transpose()?,
+        power: parse("power", &given.power)?,
+        reason: parse("power reason", &given.reason)?,
+        last_edge: given.last_edge.as_ref().map(effect).transpose()?,
+    })
+}
+
+pub(crate) fn observation(given: wit::Observation, vm: Option<VmUuid>) -> Result<Observation, DriverError> {
+    match given {
+        wit::Observation::Absent => Ok(Observation::Absent),
+        wit::Observation::Present(domain) => {
+            let domain = seen(domain)?;
+            match vm {
+                Some(vm) if domain.uuid != vm => Err(lied(format!("asked for domain {vm}, answered {}", domain.uuid))),
+                Some(_) | None => Ok(Observation::Present(domain)),
+            }
+        }
+    }
+}
+
+pub(crate) fn outcome(given: wit::Outcome, vm: VmUuid) -> Result<Outcome, DriverError> {
+    let state = given.state.map(|state| {
+        if state.data.len() > STATE_MAX {
+            return Err(lied(format!("{} bytes of state, at most {STATE_MAX} are allowed", state.data.len())));
+        }
+        Ok(OpaqueState { version: state.version, data: state.data })
+    });
+    Ok(Outcome { seen: given.seen.map(|given| observation(given, Some(vm))).transpose()?, state: state.transpose()? })
+}
+
+pub(crate) fn job_status(given: wit::JobStatus, vm: VmUuid) -> Result<JobStatus, DriverError> {
+    match given {
+        wit::JobStatus::Pending(progress) => {
+            Ok(JobStatus::Pending(Progress { done: progress.done, total: progress.total, phase: line(&progress.phase, NAME_MAX) }))
+        }
+        wit::JobStatus::Done(given) => outcome(given, vm).map(JobStatus::Done),
+    }
+}
+
+pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration) -> Result<HostFacts, DriverError> {
+    if given.cpu_milli > CPU_MILLI_MAX || given.memory_mib > MEMORY_MIB_MAX {
+        return Err(lied(format!("a host of {} thousandths of a CPU and {} MiB", given.cpu_milli, given.memory_mib)));
+    }
+    // A name we do not know is of a later contract.
+    let unable: Vec<Ability> = given.unable.iter().filter_map(|name| name.parse().ok()).collect();
+    Ok(HostFacts {
+        total: Capacity { cpu_milli: given.cpu_milli, memory_mib: given.memory_mib },
+        abilities: exported.iter().copied().filter(|ability| !unable.contains(ability)).collect(),
+        hypervisor: line(&given.hypervisor, NAME_MAX),
+        notes: at_most("notes", given.notes, NOTES_MAX)?.iter().map(|note| line(note, TEXT_MAX)).collect(),
+        took: Millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+pub(crate) fn listed(given: exported::hypervisor::Listed) -> Result<Listed, DriverError> {
+    Ok(Listed {
+        domains: at_most("domains", given.domains, ITEMS_MAX)?.into_iter().map(seen).collect::<Result<_, _>>()?,
+        unreadable: uuids("unreadable domains", given.unreadable)?,
+    })
+}
+
+fn uuids(what: &str, given: Vec<String>) -> Result<Vec<VmUuid>, DriverError> {
+    at_most(what, given, ITEMS_MAX)?.iter().map(|text| parse("domain UUID", text)).collect()
+}
+
+pub(crate) fn changes(given: exported::changes::Batch) -> Result<ChangeBatch, DriverError> {
+    Ok(ChangeBatch { cursor: given.cursor, vms: uuids("changed domains", given.vms)?, lost: given.lost })
+}
+
+pub(crate) fn metrics(given: Vec<exported::metrics::Counters>) -> Result<Vec<DomainMetrics>, DriverError> {
+    let convert = |sample: exported::metrics::Counters| {
+        Ok(DomainMetrics {
+            vm: Some(parse("domain UUID", &sample.vm)?),
+            cpu_ns: sample.cpu_ns,
+            memory_kib: sample.memory_kib,
+            disk_read: sample.disk_read,
+            disk_written: sample.disk_written,
+            net_rx: sample.net_rx,
+            net_tx: sample.net_tx,
+        })
+    };
+    at_most("samples", given, ITEMS_MAX)?.into_iter().map(convert).collect()
+}
+
+pub(crate) fn verdict(given: exported::snapshot_rules::Verdict, snapshots: usize) -> Result<RulesVerdict, DriverError> {
+    use exported::snapshot_rules::Fate;
+    if given.fates.len() != snapshots {
+        return Err(lied(format!("{} fates for {snapshots} snapshots", given.fates.len())));
+    }
+    let fate = |fate| match fate {
+        Fate::Keep => SnapshotFate::Keep,
+        Fate::Lose => SnapshotFate::Lose,
+        Fate::Hide => SnapshotFate::Hide,
+    };
+    Ok(RulesVerdict {
+        verdict: given.refused.map_or(Verdict::Allowed, |reason| Verdict::Refused { reason: line(&reason, TEXT_MAX) }),
+        fates: given.fates.into_iter().map(fate).collect(),
+    })
+}
+
+pub(crate) fn question(asked: &RulesQuestion) -> exported::snapshot_rules::Question {
+    let disk = |(name, format, read_only): &(String, String, bool)| exported::snapshot_rules::Disk {
+        name: name.clone(),
+        format: format.clone(),
+        read_only: *read_only,
+    };
+    exported::snapshot_rules::Question {
+        verb: asked.verb.clone(),
+        state: asked.state.to_string(),
+        disks: asked.disks.iter().map(disk).collect(),
+        snapshots: asked.snapshots.clone(),
+        subject: asked.subject.clone(),
+        abilities: asked.abilities.iter().map(Ability::to_string).collect(),
+        now_ms: asked.now_ms,
+        extra: Vec::new(),
+    }
+}
+
+pub(crate) fn file(file: &FileRef) -> wit::FileRef {
+    wit::FileRef { datastore: file.datastore.to_string(), path: file.path.to_string(), absolute: file.absolute.clone() }
+}
+
+pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
+    let disk = |disk: &ostler_driver::DomainDisk| wit::DomainDisk {
+        name: disk.name.to_string(),
+        file: file(&disk.file),
+        format: disk.format.to_string(),
+        read_only: disk.read_only,
+        extra: Vec::new(),
+    };
+    let nic =
+        |nic: &ostler_driver::DomainNic| wit::DomainNic { mac: nic.mac.clone(), bridge: nic.bridge.clone(), extra: Vec::new() };
+    wit::DomainSpec {
+        identity: wit::Identity {
+            store: domain.identity.store.to_string(),
+            vm: domain.identity.vm.to_string(),
+            generation: domain.identity.generation.0,
+        },
+        name: domain.name.clone(),
+        title: domain.title.clone(),
+        vcpus: domain.vcpus,
+        cpu_milli: domain.cpu_milli,
+        memory_mib: domain.memory_mib,
+        firmware: domain.firmware.to_string(),
+        kernel: domain.kernel.as_ref().map(file),
+        initrd: domain.initrd.as_ref().map(file),
+        cmdline: domain.cmdline.clone(),
+        disks: domain.disks.iter().map(disk).collect(),
+        nics: domain.nics.iter().map(nic).collect(),
+        graphics: domain.graphics.to_string(),
+        console_log: file(&domain.console_log),
+        extra: Vec::new(),
+    }
+}
+
+/// # Errors
+/// The job names a host that nobody knows.
+pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<exported::transfer::Job, DriverError> {
+    use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
+    Ok(match job {
+        TransferJob::Prepare { target, format, source } => {
+            let source = match source {
+                DiskSource::Image { base, format } => Source::Image(FromImage { base: file(base), format: format.to_string() }),
+                DiskSource::Blank { size_mib } => Source::Blank(*size_mib),
+                DiskSource::Swap { size_mib } => Source::Swap(*size_mib),
+            };
+            Job::Prepare(PrepareJob { target: file(target), format: format.to_string(), source })
+        }
+        TransferJob::Copy { from, to, format, base } => {
+            let known = if from.host == site.id { Some(site.name.clone()) } else { sites.host_name(from.host) };
+            let from_host =
+                known.ok_or_else(|| DriverError::refused("no-such-host", format!("no host has the id {}", from.host)))?;
+            Job::Copy(CopyJob {
+                from_host: from_host.to_string(),
+                source: file(from),
+                target: file(to),
+                format: format.map(|format| format.to_string()),
+                base: base.as_ref().map(file),
+            })
+        }
+        TransferJob::Delete { target } => Job::Delete(file(target)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_keeps_its_kind_and_loses_its_tricks() {
+        let given = wit::Error { kind: wit::ErrorKind::Stale, code: "a b\n".to_owned(), detail: "x\u{1b}[2J".repeat(9999) };
+        let told = error(given);
+        assert_eq!((told.kind, told.code.as_str()), (ErrorKind::Stale, "driver-code-invalid"));
+        assert!(told.detail.len() <= TEXT_MAX && !told.detail.contains('\u{1b}'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_domain_is_read_or_refused(uuid in ".*", name in ".*", power in ".*", reason in "(none|saved|.*)") {
+            let given = wit::DomainSeen { uuid, name, identity: None, power, reason, last_edge: None, extra: Vec::new() };
+            if let Err(problem) = seen(given) {
+                prop_assert_eq!(problem.code, "driver-lied");
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Why a file is not a driver this host can run.
+
+use std::path::PathBuf;
+
+/// Why a component was not loaded. Each names what was asked, what is wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read driver file {}: {source}; check the path and its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than a driver may be.
+    #[error("{what} is {size} bytes; a driver may be at most {most}: build it with --release and strip its debug information")]
+    TooLarge {
+        /// The file or digest.
+        what: String,
+        /// How large it is.
+        size: u64,
+        /// How large it may be.
+        most: u64,
+    },
+    /// Not WebAssembly, or a damaged file.
+    #[error("{what} is not a WebAssembly component: {problem}; build it with `cargo build --release --target wasm32-wasip2`")]
+    NotWasm {
+        /// The file or digest.
+        what: String,
+        /// What the parser said.
+        problem: String,
+    },
+    /// A core module, which has no typed interface.
+    #[error(
+        "{what} is a core module, not a component; build it with `--target wasm32-wasip2` instead of wasip1 or unknown-unknown"
+    )]
+    CoreModule {
+        /// The file or digest.
+        what: String,
+    },
+    /// There is no manifest in the file.
+    #[error("{what} has no manifest (custom section `ostler:manifest`); export the driver with the SDK's `export!` macro")]
+    NoManifest {
+        /// The file or digest.
+        what: String,
+    },
+    /// The manifest is wrong.
+    #[error("the manifest of {what} is not valid: {problem}")]
+    Manifest {
+        /// The file or digest.
+        what: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// Built for another contract.
+    #[error("driver {driver} was built for contract {built} ({interface}); this host serves {serves}: {hint}")]
+    ForeignContract {
+        /// The driver.
+        driver: String,
+        /// The version it was built for.
+        built: String,
+        /// The interface that says so.
+        interface: String,
+        /// What this host serves.
+        serves: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// It exports no kind of driver.
+    #[error(
+        "driver {driver} exports none of hypervisor, transfer and snapshot-rules of {serves} (it exports: {exports}); \
+         include `hypervisor-driver`, `transfer-driver` or `rules-driver` in its world"
+    )]
+    NoKind {
+        /// The driver.
+        driver: String,
+        /// What this host serves.
+        serves: String,
+        /// What it exports instead.
+        exports: String,
+    },
+    /// It imports what this host does not offer.
+    #[error(
+        "driver {driver}, built for contract {built}, imports {missing}, which this host does not offer (it serves {serves} and \
+         WASI 0.2 cli, io, clocks, filesystem, random and sockets); build the driver without it, or upgrade this host"
+    )]
+    UnknownImports {
+        /// The driver.
+        driver: String,
+        /// The contract version it was built for.
+        built: String,
+        /// What it imports.
+        missing: String,
+        /// What this host serves.
+        serves: String,
+    },
+    /// Names are right, types are not.
+    #[error("driver {driver} does not fit contract {serves}: {problem}; build it against the released WIT of that version")]
+    Mismatch {
+        /// The driver.
+        driver: String,
+        /// What this host serves.
+        serves: String,
+        /// What the linker said.
+        problem: String,
+    },
+    /// The compiler refused it.
+    #[error(
+        "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a WebAssembly feature this host lacks"
+    )]
+    Compile {
+        /// The driver.
+        driver: String,
+        /// What the compiler said.
+        problem: String,
+    },
+    /// The host itself failed.
+    #[error("driver {driver} could not be prepared: {problem}")]
+    Host {
+        /// The driver.
+        driver: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// Why a host for components cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The engine's configuration is refused here.
+    #[error("the WebAssembly engine cannot be started: {0}")]
+    Engine(String),
+    /// A directory cannot be made or is not private.
+    #[error("directory {} cannot be used: {problem}; it must be writable by this user only", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A thread cannot be started.
+    #[error("the epoch ticker cannot be started: {0}")]
+    Ticker(std::io::Error),
+}

@@ -1,0 +1,167 @@
+//! Brings a file from one host to another through this machine, in a stream: it is never held, and never passes a component.
+
+use super::part::Part;
+use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
+use super::{FileError, Place, Progress, blocking, local};
+use crate::capability::Services;
+use crate::transport::{RunError, Running};
+use ostler_model::RelPath;
+use std::io::SeekFrom;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+/// How much moves at once.
+const CHUNK: usize = 256 * 1024;
+/// Zeros of this length become a hole; the usual block of file systems, several times.
+const HOLE: usize = 64 * 1024;
+
+enum Source {
+    Local(tokio::fs::File),
+    Remote(Box<Running>),
+}
+
+enum Sink {
+    Local { file: tokio::fs::File, part: Part },
+    Remote(Box<Running>),
+}
+
+pub(super) async fn fetch(
+    services: &Services,
+    (from, from_rel): (&Place, RelPath),
+    (to, rel): (&Place, RelPath),
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<u64, FileError> {
+    let stat = from.clone().stat(services, from_rel.clone(), stop).await?;
+    let total = stat.ok_or_else(|| FileError::Absent(from_rel.to_string()))?.size;
+    let mut source = Source::open(services, from, &from_rel, stop).await?;
+    let mut sink = Sink::open(services, to, &rel, stop).await?;
+    let moved = tokio::select! {
+        moved = pump(&mut source, &mut sink, &from_rel, total, progress) => moved,
+        () = stop.cancelled() => Err(FileError::Cancelled),
+    };
+    if let Source::Remote(running) = &mut source {
+        running.end().await;
+    }
+    match moved {
+        Ok(size) => sink.commit(services, to, &rel, size, stop).await.map(|()| size),
+        Err(problem) => {
+            sink.discard(services, to, &rel).await;
+            Err(problem)
+        }
+    }
+}
+
+/// Moves everything, and checks that the source ended well.
+async fn pump(source: &mut Source, sink: &mut Sink, rel: &RelPath, total: u64, progress: &Progress) -> Result<u64, FileError> {
+    let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
+    let (mut buffer, mut done) = (vec![0; CHUNK], 0);
+    loop {
+        let count = match source {
+            Source::Local(file) => file.read(&mut buffer).await,
+            Source::Remote(running) => running.stdout.read(&mut buffer).await,
+        }
+        .map_err(failed)?;
+        if count == 0 {
+            break;
+        }
+        sink.take(&buffer[..count], rel).await?;
+        done += count as u64;
+        progress(done, total.max(done));
+    }
+    if let Source::Remote(running) = source {
+        let (code, said) = running.finish(STDERR_MAX).await?;
+        judge(rel, Some(code), &said)?;
+    }
+    Ok(done)
+}
+
+impl Source {
+    async fn open(services: &Services, from: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<Self, FileError> {
+        if from.is_local() {
+            let (root, rel) = (from.root.clone(), rel.clone());
+            return blocking(move || local::open(&root, &rel)).await.map(|file| Self::Local(tokio::fs::File::from_std(file)));
+        }
+        let running = services.transports.stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, stop).await?;
+        Ok(Self::Remote(Box::new(running)))
+    }
+}
+
+impl Sink {
+    async fn open(services: &Services, to: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<Self, FileError> {
+        if to.is_local() {
+            let (root, name) = (to.root.clone(), rel.clone());
+            let part = blocking(move || Part::open(&root, &name)).await?;
+            let file = part.file.try_clone().map_err(|error| local::explain_io(rel.as_str(), &error))?;
+            return Ok(Self::Local { file: tokio::fs::File::from_std(file), part });
+        }
+        let running = services.transports.stream(&to.via, &argv(RECEIVE, &[&to.root, rel.as_str()]), true, stop).await?;
+        Ok(Self::Remote(Box::new(running)))
+    }
+
+    async fn take(&mut self, bytes: &[u8], rel: &RelPath) -> Result<(), FileError> {
+        let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
+        match self {
+            Self::Local { file, .. } => {
+                for piece in bytes.chunks(HOLE) {
+                    if piece.iter().all(|&byte| byte == 0) {
+                        file.seek(SeekFrom::Current(piece.len() as i64)).await.map_err(failed)?;
+                    } else {
+                        file.write_all(piece).await.map_err(failed)?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Remote(running) => {
+                let lost = || FileError::Run(RunError::Lost("its input is closed".to_owned()));
+                let written = running.stdin.as_mut().ok_or_else(lost)?.write_all(bytes).await;
+                if written.is_err() {
+                    // It ended early: it says why.
+                    let (code, said) = running.finish(STDERR_MAX).await?;
+                    judge(rel, Some(code), &said)?;
+                    return Err(lost());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit(
+        self,
+        services: &Services,
+        to: &Place,
+        rel: &RelPath,
+        size: u64,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
+        match self {
+            Self::Local { mut file, part } => {
+                let ended = async {
+                    file.flush().await?;
+                    // A hole at the end leaves the file short.
+                    file.set_len(size).await
+                };
+                ended.await.map_err(|error| local::explain_io(rel.as_str(), &error))?;
+                blocking(move || part.commit()).await
+            }
+            Self::Remote(mut running) => {
+                running.stdin = None;
+                let (code, said) = running.finish(STDERR_MAX).await?;
+                drop(running);
+                judge(rel, Some(code), &said)?;
+                remote::place(services, to, rel, size, stop).await
+            }
+        }
+    }
+
+    async fn discard(self, services: &Services, to: &Place, rel: &RelPath) {
+        match self {
+            Self::Local { part, .. } => part.discard(),
+            Self::Remote(mut running) => {
+                running.end().await;
+                drop(running);
+                remote::discard(services, to, rel).await;
+            }
+        }
+    }
+}

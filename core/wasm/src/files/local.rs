@@ -1,0 +1,248 @@
+//! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`, `RESOLVE_BENEATH`): no symbolic link
+//! and no race can lead out.
+
+use super::{FileError, NAMES_MAX, SMALL_MAX, Stat};
+use crate::cache::hex;
+use ostler_model::RelPath;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, renameat, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Write};
+use tokio_util::sync::CancellationToken;
+
+/// How deep a folder may be that is removed.
+const DEPTH_MAX: usize = 64;
+/// How often the kernel may ask to try again because the tree changes under it.
+const AGAIN_MAX: usize = 16;
+/// How much is read at once for a checksum.
+const CHUNK: usize = 1024 * 1024;
+
+pub(super) fn explain(what: &str, errno: Errno) -> FileError {
+    let what = what.to_owned();
+    match errno {
+        Errno::XDEV | Errno::LOOP => FileError::Outside(what),
+        Errno::NOENT | Errno::NOTDIR => FileError::Absent(what),
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => FileError::NoSpace(what),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => FileError::NoAccess(what),
+        Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY => FileError::WrongKind(what),
+        Errno::AGAIN | Errno::BUSY | Errno::TXTBSY => FileError::Busy(what),
+        other => FileError::Io(format!("{what}: {other}")),
+    }
+}
+
+pub(super) fn explain_io(what: &str, error: &std::io::Error) -> FileError {
+    match error.raw_os_error() {
+        Some(code) => explain(what, Errno::from_raw_os_error(code)),
+        None => FileError::Io(format!("{what}: {error}")),
+    }
+}
+
+fn open_root(root: &str) -> Result<OwnedFd, FileError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty())
+        .map_err(|errno| FileError::NoDatastore(format!("the datastore's directory {root}: {errno}")))
+}
+
+fn beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut last = Errno::AGAIN;
+    for _ in 0..AGAIN_MAX {
+        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => last = Errno::AGAIN,
+            Err(Errno::INTR) => last = Errno::INTR,
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
+/// The folder a path is in, and its last part.
+pub(super) fn parent<'a>(root: &str, rel: &'a RelPath, make: bool) -> Result<(OwnedFd, &'a str), FileError> {
+    let root = open_root(root)?;
+    let Some((folder, name)) = rel.as_str().rsplit_once('/') else { return Ok((root, rel.as_str())) };
+    if make {
+        make_folders(root.as_fd(), folder)?;
+    }
+    let dir = beneath(root.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| explain(folder, errno))?;
+    Ok((dir, name))
+}
+
+fn make_folders(root: BorrowedFd<'_>, folder: &str) -> Result<(), FileError> {
+    if beneath(root, folder, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
+        return Ok(());
+    }
+    let (above, name) = folder.rsplit_once('/').unwrap_or(("", folder));
+    let made = if above.is_empty() {
+        mkdirat(root, name, Mode::from_raw_mode(0o755))
+    } else {
+        make_folders(root, above)?;
+        let dir = beneath(root, above, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| explain(above, errno))?;
+        mkdirat(dir, name, Mode::from_raw_mode(0o755))
+    };
+    match made {
+        // Made by another call at the same time, or a link that is judged when it is opened.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(explain(folder, errno)),
+    }
+}
+
+/// Opens a regular file for reading.
+pub(super) fn open(root: &str, rel: &RelPath) -> Result<File, FileError> {
+    let root = open_root(root)?;
+    // Non-blocking, or a named pipe would hold this thread for ever.
+    let file =
+        beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::NONBLOCK).map_err(|errno| explain(rel.as_str(), errno))?;
+    let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(FileError::WrongKind(rel.to_string()));
+    }
+    Ok(File::from(file))
+}
+
+pub(super) fn check(root: &str, rel: &RelPath) -> Result<(), FileError> {
+    let dir = open_root(root)?;
+    match beneath(dir.as_fd(), rel.as_str(), OFlags::PATH) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => parent(root, rel, false).map(drop),
+        Err(errno) => Err(explain(rel.as_str(), errno)),
+    }
+}
+
+#[allow(clippy::cast_sign_loss, reason = "sizes and times of existing files are not negative")]
+pub(super) fn stat(root: &str, rel: &RelPath) -> Result<Option<Stat>, FileError> {
+    let root = open_root(root)?;
+    let file = match beneath(root.as_fd(), rel.as_str(), OFlags::PATH) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(explain(rel.as_str(), errno)),
+    };
+    let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => "file",
+        FileType::Directory => "directory",
+        _ => "other",
+    };
+    let modified_ms = (stat.st_mtime as u64).saturating_mul(1000) + stat.st_mtime_nsec as u64 / 1_000_000;
+    // `st_blocks` counts in 512 bytes on Linux, whatever the file system's block size.
+    Ok(Some(Stat { kind, size: stat.st_size as u64, allocated: stat.st_blocks as u64 * 512, modified_ms }))
+}
+
+pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> {
+    let root = open_root(root)?;
+    let failed = |errno| explain(rel.as_str(), errno);
+    let dir = beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy();
+        if name == "." || name == ".." {
+            continue;
+        }
+        if names.len() == NAMES_MAX {
+            return Err(FileError::TooMuch(format!("folder {rel} has more than {NAMES_MAX} names")));
+        }
+        names.push(name.into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) fn read(root: &str, rel: &RelPath) -> Result<Option<Vec<u8>>, FileError> {
+    let file = match open(root, rel) {
+        Err(FileError::Absent(_)) => return Ok(None),
+        other => other?,
+    };
+    let mut data = Vec::new();
+    file.take(SMALL_MAX as u64 + 1).read_to_end(&mut data).map_err(|error| explain_io(rel.as_str(), &error))?;
+    if data.len() > SMALL_MAX {
+        return Err(FileError::TooMuch(format!("{rel} is larger than the {SMALL_MAX} bytes that can be read at once")));
+    }
+    Ok(Some(data))
+}
+
+pub(super) fn write(root: &str, rel: &RelPath, data: &[u8]) -> Result<(), FileError> {
+    let (dir, name) = parent(root, rel, true)?;
+    let draft = format!(".ostler-{}", uuid::Uuid::new_v4().simple());
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(|errno| explain(rel.as_str(), errno))?;
+    let written = File::from(file).write_all(data).map_err(|error| explain_io(rel.as_str(), &error));
+    let placed = written.and_then(|()| renameat(&dir, draft.as_str(), &dir, name).map_err(|errno| explain(rel.as_str(), errno)));
+    if placed.is_err() {
+        let _ = unlinkat(&dir, draft.as_str(), AtFlags::empty());
+    }
+    placed
+}
+
+pub(super) fn make_folder(root: &str, rel: &RelPath) -> Result<(), FileError> {
+    let root = open_root(root)?;
+    make_folders(root.as_fd(), rel.as_str())?;
+    beneath(root.as_fd(), rel.as_str(), OFlags::PATH | OFlags::DIRECTORY).map(drop).map_err(|errno| match errno {
+        Errno::NOTDIR => FileError::WrongKind(rel.to_string()),
+        errno => explain(rel.as_str(), errno),
+    })
+}
+
+pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), FileError> {
+    let (from_dir, from) = parent(root, rel, false)?;
+    rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| explain(rel.as_str(), errno))?;
+    let (to_dir, name) = parent(root, to, true)?;
+    renameat(&from_dir, from, &to_dir, name).map_err(|errno| explain(to.as_str(), errno))
+}
+
+pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+    let (dir, name) = match parent(root, rel, false) {
+        Err(FileError::Absent(_)) => return Ok(()),
+        other => other?,
+    };
+    remove_at(dir.as_fd(), name, rel, DEPTH_MAX, stop)
+}
+
+/// Links are removed, never followed.
+fn remove_at(dir: BorrowedFd<'_>, name: &str, rel: &RelPath, depth: usize, stop: &CancellationToken) -> Result<(), FileError> {
+    let failed = |errno| explain(rel.as_str(), errno);
+    if stop.is_cancelled() {
+        return Err(FileError::Cancelled);
+    }
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    if depth == 0 {
+        return Err(FileError::TooMuch(format!("{rel} is deeper than {DEPTH_MAX} folders")));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(dir, name, flags, Mode::empty()).map_err(failed)?;
+    for entry in Dir::read_from(&folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        match entry.file_name().to_str() {
+            Ok("." | "..") => {}
+            Ok(inner) => remove_at(folder.as_fd(), inner, rel, depth - 1, stop)?,
+            Err(_) => unlinkat(&folder, entry.file_name(), AtFlags::empty()).map_err(failed)?,
+        }
+    }
+    match unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+pub(super) fn checksum(root: &str, rel: &RelPath, stop: &CancellationToken) -> Result<String, FileError> {
+    let mut file = open(root, rel)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
+    loop {
+        if stop.is_cancelled() {
+            return Err(FileError::Cancelled);
+        }
+        match file.read(&mut buffer).map_err(|error| explain_io(rel.as_str(), &error))? {
+            0 => return Ok(hex(&hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

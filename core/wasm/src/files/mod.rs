@@ -1,0 +1,227 @@
+//! Files of datastores, on this machine or over ssh. Nothing here leaves the datastore's root: symbolic links are resolved, by the
+//! kernel on this machine, by `realpath` at the far end of an ssh connection.
+
+mod fetch;
+mod local;
+mod part;
+mod remote;
+
+use crate::bindings::ostler::driver::types::Error;
+use crate::capability::Services;
+use crate::transport::RunError;
+use ostler_driver::Site;
+use ostler_model::{ExecTransport, RelPath};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Largest file that is read or written through a driver, as the contract says.
+const SMALL_MAX: usize = 64 * 1024;
+/// Most names of one folder, as the contract says.
+const NAMES_MAX: usize = 10_000;
+
+/// Told of bytes done and bytes in all.
+pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// A datastore on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    root: String,
+    via: ExecTransport,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) kind: &'static str,
+    pub(crate) size: u64,
+    pub(crate) allocated: u64,
+    pub(crate) modified_ms: u64,
+}
+
+/// Why a file cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("the call was told to stop")]
+    Cancelled,
+    #[error("{0}")]
+    NoDatastore(String),
+    #[error("{0} leads out of its datastore through a symbolic link, or through too many of them")]
+    Outside(String),
+    #[error("{0} is not there")]
+    Absent(String),
+    #[error("{0}")]
+    TooMuch(String),
+    #[error("{0} is not of the kind that is needed")]
+    WrongKind(String),
+    #[error("{0} is being written by another call")]
+    Busy(String),
+    #[error("no space left for {0}")]
+    NoSpace(String),
+    #[error("{0} may not be accessed by the user this host is reached as")]
+    NoAccess(String),
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Runs `work` where it may block. Waits for its end also when told to stop: it looks at `stop` itself.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, FileError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
+}
+
+impl Place {
+    /// The datastore of that name, as `site` sees it.
+    pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, Error> {
+        let root = site.roots.iter().find(|(name, _)| name.as_str() == datastore).map(|(_, root)| root.clone());
+        match root {
+            Some(root) if root.starts_with('/') => Ok(Self { root, via: site.transport.clone() }),
+            Some(_) | None => Err(FileError::NoDatastore(format!(
+                "host {} has no datastore {datastore:?}, or no absolute directory for it",
+                site.name
+            ))
+            .into()),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.via, ExecTransport::Local)
+    }
+
+    /// The absolute path of a file, after it was checked that it stays below the root. The last part need not exist.
+    pub(crate) async fn absolute_checked(
+        &self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<String, FileError> {
+        let absolute = format!("{}/{rel}", self.root.trim_end_matches('/'));
+        if self.is_local() {
+            let root = self.root.clone();
+            blocking(move || local::check(&root, &rel)).await?;
+        } else {
+            remote::check(services, self, &rel, stop).await?;
+        }
+        Ok(absolute)
+    }
+
+    pub(crate) async fn stat(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<Option<Stat>, FileError> {
+        if self.is_local() {
+            blocking(move || local::stat(&self.root, &rel)).await
+        } else {
+            remote::stat(services, &self, &rel, stop).await
+        }
+    }
+
+    pub(crate) async fn list(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<Vec<String>, FileError> {
+        if self.is_local() {
+            blocking(move || local::list(&self.root, &rel)).await
+        } else {
+            remote::list(services, &self, &rel, stop).await
+        }
+    }
+
+    pub(crate) async fn read(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        if self.is_local() {
+            blocking(move || local::read(&self.root, &rel)).await
+        } else {
+            remote::read(services, &self, &rel, stop).await
+        }
+    }
+
+    pub(crate) async fn write(
+        self,
+        services: &Services,
+        rel: RelPath,
+        data: Vec<u8>,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
+        if data.len() > SMALL_MAX {
+            return Err(FileError::TooMuch(format!("{} bytes for {rel}; at most {SMALL_MAX} can be written at once", data.len())));
+        }
+        if self.is_local() {
+            blocking(move || local::write(&self.root, &rel, &data)).await
+        } else {
+            remote::write(services, &self, &rel, data, stop).await
+        }
+    }
+
+    pub(crate) async fn make_folder(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+        if self.is_local() {
+            blocking(move || local::make_folder(&self.root, &rel)).await
+        } else {
+            remote::make_folder(services, &self, &rel, stop).await
+        }
+    }
+
+    pub(crate) async fn remove(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+        if self.is_local() {
+            let stop = stop.clone();
+            blocking(move || local::remove(&self.root, &rel, &stop)).await
+        } else {
+            remote::remove(services, &self, &rel, stop).await
+        }
+    }
+
+    pub(crate) async fn rename(
+        self,
+        services: &Services,
+        rel: RelPath,
+        to: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
+        if self.is_local() {
+            blocking(move || local::rename(&self.root, &rel, &to)).await
+        } else {
+            remote::rename(services, &self, &rel, &to, stop).await
+        }
+    }
+
+    pub(crate) async fn checksum(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<String, FileError> {
+        if self.is_local() {
+            let stop = stop.clone();
+            blocking(move || local::checksum(&self.root, &rel, &stop)).await
+        } else {
+            remote::checksum(services, &self, &rel, stop).await
+        }
+    }
+
+    /// Copies within one host.
+    pub(crate) async fn copy(
+        self,
+        services: &Services,
+        from: Self,
+        from_rel: RelPath,
+        rel: RelPath,
+        progress: Progress,
+        stop: &CancellationToken,
+    ) -> Result<u64, FileError> {
+        if self.is_local() {
+            let stop = stop.clone();
+            blocking(move || part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop)).await
+        } else {
+            remote::copy(services, &self, (&from.root, &from_rel), &rel, stop).await
+        }
+    }
+
+    /// Brings a file from another host's view.
+    pub(crate) async fn fetch(
+        self,
+        services: &Services,
+        from: Self,
+        from_rel: RelPath,
+        rel: RelPath,
+        progress: Progress,
+        stop: &CancellationToken,
+    ) -> Result<u64, FileError> {
+        if self.via == from.via {
+            return self.copy(services, from, from_rel, rel, progress, stop).await;
+        }
+        fetch::fetch(services, (&from, from_rel), (&self, rel), &progress, stop).await
+    }
+}

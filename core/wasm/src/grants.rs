@@ -1,0 +1,98 @@
+//! What an operator grants, and who is told when a driver asks for more.
+
+use ostler_driver::Site;
+use ostler_model::{DriverName, HostId, HostName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `value` out of logs.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself; only for handing to the driver it was granted to.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What an operator grants one driver. A capability also has to be asked for by the driver's manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Capabilities by name: `config`, `secrets`, `exec`, `files`.
+    pub capabilities: BTreeSet<String>,
+    /// Command templates by name; needs `exec` as well.
+    pub commands: BTreeSet<String>,
+    /// The driver's settings.
+    pub config: BTreeMap<String, String>,
+    /// The driver's secrets.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl Grants {
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Everything that `manifest` asks for: for drivers that ship with the host, and for the lab.
+    #[must_use]
+    pub fn all(manifest: &crate::Manifest) -> Self {
+        Self {
+            capabilities: manifest.capabilities.iter().map(|asked| asked.name.clone()).collect(),
+            commands: manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Told of each denial. The engine makes an audit event of it.
+pub trait AuditSink: Send + Sync {
+    /// `driver` was denied `capability`; `detail` says what it wanted and which grant is missing.
+    fn denied(&self, driver: &DriverName, capability: &str, detail: &str);
+}
+
+/// Writes denials to the log only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogAudit;
+
+impl AuditSink for LogAudit {
+    fn denied(&self, driver: &DriverName, capability: &str, detail: &str) {
+        tracing::warn!(%driver, capability, detail, "driver denied");
+    }
+}
+
+/// Finds hosts other than the one a call is for: the far end of `files.fetch`.
+pub trait SiteDirectory: Send + Sync {
+    /// By name.
+    fn site(&self, name: &HostName) -> Option<Site>;
+    /// The name of a host, for jobs that name another host by id.
+    fn host_name(&self, id: HostId) -> Option<HostName>;
+}
+
+/// Knows no other host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSites;
+
+impl SiteDirectory for NoSites {
+    fn site(&self, _: &HostName) -> Option<Site> {
+        None
+    }
+
+    fn host_name(&self, _: HostId) -> Option<HostName> {
+        None
+    }
+}

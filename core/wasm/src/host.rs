@@ -1,0 +1,186 @@
+//! The host: one engine, one linker, and how a file becomes a driver.
+
+use crate::cache::Cache;
+use crate::capability::{self, Services};
+use crate::component::{LoadedDriver, Shared};
+use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
+use crate::inspect::{FILE_MAX, Inspection, SERVES, inspect};
+use crate::instance::{Runner, State};
+use crate::ticker::Ticker;
+use crate::transport::Transports;
+use crate::{HostError, LoadError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Compiling takes seconds of CPU for large components: one at a time leaves the machine to the daemon.
+const COMPILES_AT_ONCE: usize = 1;
+/// Core instances, memories and tables an instance of a component needs: Rust 3, 1 and 1; others a few more.
+const CORE_INSTANCES_EACH: u32 = 4;
+/// Stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host functions.
+const GUEST_STACK: usize = 1024 * 1024;
+
+/// How a host is set up. Take [`HostOptions::default`] and change what matters.
+pub struct HostOptions {
+    /// Where compiled code is kept; none compiles at each start.
+    pub cache_dir: Option<PathBuf>,
+    /// Where ssh's control sockets live; a short path. None makes a temporary directory.
+    pub runtime_dir: Option<PathBuf>,
+    /// Most memory of one instance, in bytes.
+    pub max_memory: usize,
+    /// Most calls in progress at once; one more answers `retry`, code `driver-busy`.
+    pub instances: u32,
+    /// Most CPU one call may use.
+    pub cpu_budget: Duration,
+    /// Whether instances come from a pool. Falls back to on-demand where address space is short.
+    pub pooling: bool,
+    /// Told of denials.
+    pub audit: Arc<dyn AuditSink>,
+    /// Finds other hosts.
+    pub sites: Arc<dyn SiteDirectory>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            runtime_dir: None,
+            // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
+            max_memory: 128 * 1024 * 1024,
+            // 4 GiB of address space each; resident are 25 KiB each.
+            instances: 256,
+            cpu_budget: Duration::from_secs(5),
+            pooling: true,
+            audit: Arc::new(LogAudit),
+            sites: Arc::new(NoSites),
+        }
+    }
+}
+
+/// Runs components. Cheap to clone; drivers that were loaded keep it alive.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    shared: Arc<Shared>,
+    compiling: Semaphore,
+    pooled: bool,
+}
+
+impl Host {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// A directory is not private, or the engine is refused by this machine.
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let (engine, pooled) = engine(&options).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
+        capability::add_to_linker(&mut linker).map_err(failed)?;
+        let cache = options.cache_dir.as_deref().map(|dir| Cache::open(dir, &engine)).transpose()?;
+        let runner = Runner {
+            ticker: Ticker::start(&engine).map_err(HostError::Ticker)?,
+            memory_max: options.max_memory,
+            cpu_budget: options.cpu_budget,
+        };
+        let services = Services { audit: options.audit, sites: options.sites, transports: Transports::new(options.runtime_dir)? };
+        let shared = Arc::new(Shared { runner, services: Arc::new(services) });
+        Ok(Self(Arc::new(Inner { engine, linker, cache, shared, compiling: Semaphore::new(COMPILES_AT_ONCE), pooled })))
+    }
+
+    /// Whether instances come from a pool.
+    #[must_use]
+    pub fn pooled(&self) -> bool {
+        self.0.pooled
+    }
+
+    /// Loads a driver from a file.
+    ///
+    /// # Errors
+    /// Why this host cannot run it.
+    pub async fn load(&self, file: &Path, grants: Grants) -> Result<LoadedDriver, LoadError> {
+        let bytes = read(file).await?;
+        self.load_bytes(&file.display().to_string(), bytes, grants).await
+    }
+
+    /// Loads a driver from memory; `what` names it in errors.
+    ///
+    /// # Errors
+    /// Why this host cannot run it.
+    pub async fn load_bytes(&self, what: &str, bytes: Vec<u8>, grants: Grants) -> Result<LoadedDriver, LoadError> {
+        let inspection = inspect(what, &bytes)?;
+        let driver = inspection.manifest.name.to_string();
+        let component = self.compile(&driver, &inspection.digest, bytes).await?;
+        let pre = self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
+        LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared)).map_err(|error| mismatch(&driver, &error))
+    }
+
+    async fn compile(&self, driver: &str, digest: &str, bytes: Vec<u8>) -> Result<Component, LoadError> {
+        let failed = |problem: String| LoadError::Host { driver: driver.to_owned(), problem };
+        let _turn = self.0.compiling.acquire().await.map_err(|error| failed(error.to_string()))?;
+        let (inner, key) = (Arc::clone(&self.0), digest.to_owned());
+        let compiled = tokio::task::spawn_blocking(move || {
+            if let Some(component) = inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, &key)) {
+                return Ok(component);
+            }
+            // `from_binary` takes WebAssembly only, never compiled code.
+            let component = Component::from_binary(&inner.engine, &bytes)?;
+            if let Some(cache) = &inner.cache {
+                cache.save(&component, &key);
+            }
+            Ok(component)
+        });
+        let compiled: wasmtime::Result<Component> = compiled.await.map_err(|error| failed(format!("the compiler: {error}")))?;
+        compiled.map_err(|error| LoadError::Compile { driver: driver.to_owned(), problem: format!("{error:#}") })
+    }
+}
+
+/// Reads what a file is, for `ostler plugin inspect`. Runs and compiles nothing.
+///
+/// # Errors
+/// Why this host could not run it.
+pub async fn inspect_file(file: &Path) -> Result<Inspection, LoadError> {
+    let bytes = read(file).await?;
+    inspect(&file.display().to_string(), &bytes)
+}
+
+async fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
+    use tokio::io::AsyncReadExt;
+    let unreadable = |source| LoadError::Unreadable { path: file.to_owned(), source };
+    let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    opened.take(FILE_MAX + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {
+    LoadError::Mismatch { driver: driver.to_owned(), serves: SERVES.to_owned(), problem: format!("{error:#}") }
+}
+
+/// An engine with a pool, or without one where the pool's address space cannot be had.
+fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
+    let mut config = Config::new();
+    config.wasm_component_model(true).epoch_interruption(true).concurrency_support(false);
+    config.max_wasm_stack(GUEST_STACK);
+    if options.pooling {
+        let mut pool = PoolingAllocationConfig::new();
+        let parts = options.instances.saturating_mul(CORE_INSTANCES_EACH);
+        pool.total_component_instances(options.instances).total_stacks(options.instances);
+        pool.total_core_instances(parts).total_tables(parts).total_memories(options.instances);
+        pool.max_memory_size(options.max_memory);
+        let mut pooled = config.clone();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        match Engine::new(&pooled) {
+            Ok(engine) => return Ok((engine, true)),
+            Err(error) => tracing::warn!("no pool for driver instances, each is made on demand: {error:#}"),
+        }
+    }
+    Engine::new(&config).map(|engine| (engine, false))
+}

@@ -1,0 +1,230 @@
+//! Reads what a component is, without compiling or running it.
+
+use crate::manifest::{MANIFEST_MAX, Manifest, SECTION};
+use crate::{LoadError, cache::hex};
+use ostler_model::Ability;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+
+/// The contract this host serves.
+pub(crate) const CONTRACT: &str = "0.1.0";
+/// The package of the contract.
+const PACKAGE: &str = "ostler:driver";
+/// What this host serves, for people.
+pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
+/// Largest file: Python components reach 40 MiB, and compiling costs about ten times the size in memory.
+pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// Interfaces of the contract a driver may import.
+const IMPORTS: [&str; 9] = ["types", "call-context", "log", "clock", "random", "config", "secrets", "exec", "files"];
+/// WASI packages that are linked, all inert but clocks and randomness.
+const WASI: [&str; 6] = ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
+/// Kinds of driver, by exported interface.
+const KINDS: [&str; 3] = ["hypervisor", "transfer", "snapshot-rules"];
+
+/// What a component is and asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// Size of the file.
+    pub size: u64,
+    /// The contract version it was built for.
+    pub contract: String,
+    /// Which kinds of driver it is: `hypervisor`, `transfer`, `snapshot-rules`.
+    pub kinds: Vec<&'static str>,
+    /// Its optional abilities as a hypervisor driver.
+    pub abilities: Vec<Ability>,
+    /// All interfaces it imports.
+    pub imports: Vec<String>,
+    /// All interfaces it exports.
+    pub exports: Vec<String>,
+}
+
+struct Parsed {
+    manifest: Option<Vec<u8>>,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// Reads a component: manifest, digest, contract, kinds, abilities, and what it asks for.
+///
+/// # Errors
+/// Why this host cannot run it.
+pub fn inspect(what: &str, bytes: &[u8]) -> Result<Inspection, LoadError> {
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(LoadError::TooLarge { what: what.to_owned(), size: bytes.len() as u64, most: FILE_MAX });
+    }
+    let parsed = parse(what, bytes)?;
+    let section = parsed.manifest.ok_or_else(|| LoadError::NoManifest { what: what.to_owned() })?;
+    let manifest = Manifest::parse(&section).map_err(|problem| LoadError::Manifest { what: what.to_owned(), problem })?;
+    let driver = manifest.name.to_string();
+    let contract = contract_of(&driver, parsed.imports.iter().chain(&parsed.exports))?;
+    check_imports(&driver, &contract, &parsed.imports)?;
+    let ours = |interface: &str| parsed.exports.iter().any(|name| *name == format!("{PACKAGE}/{interface}@{CONTRACT}"));
+    let kinds: Vec<&'static str> = KINDS.into_iter().filter(|kind| ours(kind)).collect();
+    if kinds.is_empty() {
+        let exports = if parsed.exports.is_empty() { "nothing".to_owned() } else { parsed.exports.join(", ") };
+        return Err(LoadError::NoKind { driver, serves: SERVES.to_owned(), exports });
+    }
+    let abilities = if kinds.contains(&"hypervisor") {
+        all_abilities().filter(|ability| ours(&ability.to_string())).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(Inspection {
+        manifest,
+        digest: hex(&Sha256::digest(bytes)),
+        size: bytes.len() as u64,
+        contract,
+        kinds,
+        abilities,
+        imports: parsed.imports,
+        exports: parsed.exports,
+    })
+}
+
+fn all_abilities() -> impl Iterator<Item = Ability> {
+    [
+        Ability::Suspend,
+        Ability::Migrate,
+        Ability::Hotplug,
+        Ability::Snapshots,
+        Ability::LiveResize,
+        Ability::Metrics,
+        Ability::Console,
+        Ability::Changes,
+        Ability::Fence,
+        Ability::Reboot,
+    ]
+    .into_iter()
+}
+
+fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
+    let bad = |problem: String| LoadError::NotWasm { what: what.to_owned(), problem };
+    let mut parsed = Parsed { manifest: None, imports: Vec::new(), exports: Vec::new() };
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| bad(error.to_string()))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(LoadError::CoreModule { what: what.to_owned() });
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    parsed.imports.push(import.map_err(|error| bad(error.to_string()))?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export.map_err(|error| bad(error.to_string()))?;
+                    if export.kind == ComponentExternalKind::Instance {
+                        parsed.exports.push(export.name.name.to_owned());
+                    }
+                }
+            }
+            // The SDK puts it into the core module inside; tools may put it on the component itself.
+            Payload::CustomSection(section) if section.name() == SECTION => {
+                let problem = match &parsed.manifest {
+                    Some(other) if other != section.data() => "it has two different manifests".to_owned(),
+                    _ if section.data().len() > MANIFEST_MAX => format!("it is larger than {MANIFEST_MAX} bytes"),
+                    _ => {
+                        parsed.manifest = Some(section.data().to_vec());
+                        continue;
+                    }
+                };
+                return Err(LoadError::Manifest { what: what.to_owned(), problem });
+            }
+            _ => {}
+        }
+    }
+    Ok(parsed)
+}
+
+/// `package/interface@version`, where the name has that form.
+fn split(name: &str) -> Option<(&str, &str, &str)> {
+    let (package, rest) = name.split_once('/')?;
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    Some((package, interface, version))
+}
+
+fn contract_of<'a>(driver: &str, names: impl Iterator<Item = &'a String>) -> Result<String, LoadError> {
+    for name in names {
+        if let Some((PACKAGE, _, version)) = split(name)
+            && version != CONTRACT
+        {
+            let newer = version_number(version) > version_number(CONTRACT);
+            let hint = if newer {
+                "upgrade this host, or build the driver with an older SDK"
+            } else {
+                "build the driver again with the current SDK"
+            };
+            return Err(LoadError::ForeignContract {
+                driver: driver.to_owned(),
+                built: format!("{PACKAGE}@{version}"),
+                interface: name.clone(),
+                serves: SERVES.to_owned(),
+                hint,
+            });
+        }
+    }
+    Ok(CONTRACT.to_owned())
+}
+
+fn version_number(text: &str) -> Vec<u64> {
+    text.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
+}
+
+fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(), LoadError> {
+    let offered = |name: &&String| match split(name) {
+        Some((PACKAGE, interface, _)) => IMPORTS.contains(&interface),
+        Some((package, _, version)) => WASI.contains(&package) && version.starts_with("0.2."),
+        None => false,
+    };
+    let missing: Vec<&str> = imports.iter().filter(|name| !offered(name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(LoadError::UnknownImports {
+        driver: driver.to_owned(),
+        built: contract.to_owned(),
+        missing: missing.join(", "),
+        serves: SERVES.to_owned(),
+    })
+}
+
+/// What `ostler plugin inspect` prints.
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Manifest { name, version, summary, licence, authors, capabilities, commands, config } = &self.manifest;
+        writeln!(f, "{name} {version}: {summary}")?;
+        writeln!(f, "licence     {licence}")?;
+        writeln!(f, "authors     {}", authors.join(", "))?;
+        writeln!(f, "sha256      {}", self.digest)?;
+        writeln!(f, "contract    {PACKAGE}@{}", self.contract)?;
+        writeln!(f, "kinds       {}", self.kinds.join(", "))?;
+        let abilities: Vec<String> = self.abilities.iter().map(Ability::to_string).collect();
+        writeln!(f, "abilities   {}", if abilities.is_empty() { "none".to_owned() } else { abilities.join(", ") })?;
+        if capabilities.is_empty() {
+            writeln!(f, "asks for    nothing")?;
+        }
+        for asked in capabilities {
+            writeln!(f, "asks for    {}: {}", asked.name, asked.why)?;
+        }
+        for command in commands {
+            writeln!(f, "command     {}: {command}", command.name())?;
+        }
+        let sorted: BTreeMap<_, _> = config.iter().collect();
+        for (key, setting) in sorted {
+            let default = setting.default.as_deref().map(|text| format!(" (default {text})")).unwrap_or_default();
+            let required = if setting.required { " (required)" } else { "" };
+            writeln!(f, "setting     {key}: {}{default}{required}", setting.about)?;
+        }
+        Ok(())
+    }
+}

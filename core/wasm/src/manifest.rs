@@ -1,0 +1,240 @@
+//! The manifest: what a driver says about itself that cannot be read from the component. `docs/plugin-guide.md` is its reference.
+
+use crate::template::Template;
+use ostler_model::DriverName;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Name of the custom section.
+pub(crate) const SECTION: &str = "ostler:manifest";
+/// Most a manifest may hold; the longest that ships is 2 KiB.
+pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
+/// Most commands, settings, capabilities and authors; far above what a driver needs, low enough to print.
+const ENTRIES_MAX: usize = 128;
+/// Longest sentence in it.
+const TEXT_MAX: usize = 512;
+
+/// Capabilities that need a grant. All others are given to every driver.
+pub(crate) const GRANTABLE: [&str; 4] = ["config", "secrets", "exec", "files"];
+
+/// A capability the driver asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// `config`, `secrets`, `exec` or `files`.
+    pub name: String,
+    /// What for, for people.
+    pub why: String,
+}
+
+/// A setting the driver reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// What it is, for people.
+    pub about: String,
+    /// What it is when nobody set it.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// Whether the driver cannot work without it.
+    #[serde(default)]
+    pub required: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCommand {
+    name: String,
+    program: String,
+    #[serde(default)]
+    argv: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    name: DriverName,
+    version: String,
+    summary: String,
+    #[serde(default)]
+    licence: String,
+    #[serde(default)]
+    authors: Vec<String>,
+    #[serde(default)]
+    capability: Vec<Asked>,
+    #[serde(default)]
+    command: Vec<RawCommand>,
+    #[serde(default)]
+    config: BTreeMap<String, Setting>,
+}
+
+/// A checked manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The driver's name.
+    pub name: DriverName,
+    /// Its own version.
+    pub version: String,
+    /// In a sentence.
+    pub summary: String,
+    /// Under which licence it may be used.
+    pub licence: String,
+    /// Who made it.
+    pub authors: Vec<String>,
+    /// What it asks for.
+    pub capabilities: Vec<Asked>,
+    /// The commands it may run.
+    pub commands: Vec<Template>,
+    /// The settings it reads.
+    pub config: BTreeMap<String, Setting>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// What is wrong and what is allowed, for people.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MANIFEST_MAX {
+            return Err(format!("it is {} bytes, at most {MANIFEST_MAX} are allowed", bytes.len()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text: {error}"))?;
+        let raw: Raw = toml::from_str(text).map_err(|error| error.to_string())?;
+        raw.check()
+    }
+
+    /// The command of that name.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Option<&Template> {
+        self.commands.iter().find(|command| command.name() == name)
+    }
+
+    /// Whether the manifest asks for `capability`.
+    #[must_use]
+    pub fn asks(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|asked| asked.name == capability)
+    }
+}
+
+impl Raw {
+    fn check(self) -> Result<Manifest, String> {
+        for (what, text) in [("version", &self.version), ("summary", &self.summary), ("licence", &self.licence)] {
+            plain_text(what, text)?;
+        }
+        self.authors.iter().try_for_each(|author| plain_text("authors", author))?;
+        for (what, count) in [
+            ("authors", self.authors.len()),
+            ("capability", self.capability.len()),
+            ("command", self.command.len()),
+            ("config", self.config.len()),
+        ] {
+            if count > ENTRIES_MAX {
+                return Err(format!("{what}: {count} entries, at most {ENTRIES_MAX} are allowed"));
+            }
+        }
+        self.check_capabilities()?;
+        for (key, setting) in &self.config {
+            plain_text("config", key)?;
+            plain_text("config", &setting.about)?;
+        }
+        let mut commands: Vec<Template> = Vec::with_capacity(self.command.len());
+        for raw in &self.command {
+            let template = Template::parse(&raw.name, &raw.program, &raw.argv)
+                .map_err(|problem| format!("command {:?}: {problem}", raw.name))?;
+            if commands.iter().any(|other| other.name() == template.name()) {
+                return Err(format!("command {:?} is there twice", raw.name));
+            }
+            commands.push(template);
+        }
+        Ok(Manifest {
+            name: self.name,
+            version: self.version,
+            summary: self.summary,
+            licence: self.licence,
+            authors: self.authors,
+            capabilities: self.capability,
+            commands,
+            config: self.config,
+        })
+    }
+
+    fn check_capabilities(&self) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for asked in &self.capability {
+            if !GRANTABLE.contains(&asked.name.as_str()) {
+                return Err(format!(
+                    "capability {:?} is not known; those that need a grant are {}",
+                    asked.name,
+                    GRANTABLE.join(", ")
+                ));
+            }
+            if asked.why.trim().is_empty() {
+                return Err(format!("capability {:?} needs a `why` that an operator can judge", asked.name));
+            }
+            plain_text("why", &asked.why)?;
+            if !seen.insert(&asked.name) {
+                return Err(format!("capability {:?} is there twice", asked.name));
+            }
+        }
+        if !self.command.is_empty() && !seen.iter().any(|name| *name == "exec") {
+            return Err("it has commands but does not ask for the capability exec".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn plain_text(what: &str, text: &str) -> Result<(), String> {
+    if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+        return Err(format!("{what} must be one line of at most {TEXT_MAX} bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "transfer-qcow2"
+        version = "0.1.0"
+        summary = "Disks"
+        [[capability]]
+        name = "exec"
+        why = "runs qemu-img"
+        [[command]]
+        name = "info"
+        program = "/usr/bin/qemu-img"
+        argv = ["info", "{disk:path}"]
+        [config.delay-ms]
+        about = "how long"
+        default = "0"
+    "#;
+
+    #[test]
+    fn a_good_one_is_read() {
+        let manifest = Manifest::parse(GOOD.as_bytes()).expect("valid");
+        assert_eq!(manifest.name.as_str(), "transfer-qcow2");
+        assert!(manifest.asks("exec") && !manifest.asks("files"));
+        assert_eq!(manifest.command("info").expect("there").to_string(), "/usr/bin/qemu-img info {disk:path}");
+        assert_eq!(manifest.config["delay-ms"].default.as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (from, to, says) in [
+            ("summary", "sumary", "sumary"),
+            ("\"exec\"", "\"network\"", "network"),
+            ("runs qemu-img", " ", "why"),
+            ("/usr/bin/qemu-img", "qemu-img", "absolute"),
+            ("{disk:path}", "{disk:paht}", "paht"),
+            ("transfer-qcow2", "../x", "driver name"),
+        ] {
+            let problem = Manifest::parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
+            assert!(problem.contains(says), "{problem}");
+        }
+        assert!(Manifest::parse(&[0xff]).is_err());
+        assert!(Manifest::parse(&vec![b'#'; MANIFEST_MAX + 1]).is_err());
+        let without = GOOD.replace("[[capability]]\n        name = \"exec\"\n        why = \"runs qemu-img\"", "");
+        assert!(Manifest::parse(without.as_bytes()).expect_err("no exec").contains("exec"));
+    }
+}

@@ -1,0 +1,285 @@
+//! Runs commands on a host, local or over ssh, with one small fixed script at the far end.
+//!
+//! The script (`helper.sh`) is the same for both, so that both behave alike: the command gets its own session, an empty
+//! environment and its input; when the daemon dies, the call is cancelled or the connection is lost, standard input ends and the
+//! whole group is killed. Arguments travel on standard input, never in a command line that a shell would read.
+
+mod ssh;
+
+use crate::HostError;
+use base64::Engine as _;
+use ostler_model::ExecTransport;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// The script at the far end.
+const HELPER: &str = include_str!("helper.sh");
+/// Commands in progress on one host: sshd serves 10 sessions a connection unless told otherwise.
+const AT_ONCE: usize = 8;
+/// How long the helper may take to end a group that it was told to end.
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long output may trickle in after the command ended: only a process that left the group still holds the pipe.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+/// Most input of a command, so that it fits a few pipe buffers and one line.
+pub(crate) const INPUT_MAX: usize = 64 * 1024;
+/// Longest last line of standard error: tag, blank, code.
+const TRAILER_MAX: usize = 64;
+/// Most bytes of all arguments: below the kernel's limit for one process.
+const ARGV_BYTES_MAX: usize = 64 * 1024;
+
+/// A command, ready to run.
+pub(crate) struct Job {
+    /// Absolute program first.
+    pub(crate) argv: Vec<String>,
+    /// What it reads.
+    pub(crate) input: Vec<u8>,
+    /// How much of its output is kept.
+    pub(crate) stdout_max: usize,
+    /// How much of its complaints is kept.
+    pub(crate) stderr_max: usize,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) truncated: bool,
+}
+
+/// Why it is not known how a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error("the command was told to stop")]
+    Cancelled,
+    #[error("the host cannot be reached, nothing was run: {0}")]
+    Unreachable(String),
+    #[error("the connection to the host was lost while the command ran: {0}")]
+    Lost(String),
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Ways to hosts.
+pub(crate) struct Transports {
+    ssh: ssh::Masters,
+    lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A running helper.
+pub(crate) struct Running {
+    child: Child,
+    /// Closing it ends the command.
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: ChildStdout,
+    stderr: ChildStderr,
+    tag: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Transports {
+    pub(crate) fn new(runtime_dir: Option<PathBuf>) -> Result<Self, HostError> {
+        Ok(Self { ssh: ssh::Masters::new(runtime_dir)?, lanes: Mutex::default() })
+    }
+
+    /// Runs `job` to its end.
+    pub(crate) async fn run(&self, via: &ExecTransport, job: Job, stop: &CancellationToken) -> Result<Exit, RunError> {
+        if job.input.len() > INPUT_MAX {
+            return Err(RunError::Invalid(format!("input of {} bytes; a command takes at most {INPUT_MAX}", job.input.len())));
+        }
+        let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
+        let mut running = self.start(via, &job.argv, &input, stop).await?;
+        let (mut out, mut err) = (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
+        let ended = tokio::select! {
+            ended = running.drain(&mut out, &mut err) => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        if ended.is_none() {
+            running.end().await;
+            return Err(RunError::Cancelled);
+        }
+        let status = take_trailer(&running.tag, &mut err, job.stderr_max)
+            .ok_or_else(|| RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned()))?;
+        // A shell answers 128 and more for a signal; that a command itself ends so is rare, and means the same.
+        let (code, signal) = if status > 128 { (None, Some(status - 128)) } else { (Some(status), None) };
+        let truncated = out.total > out.bytes.len() || err.total > err.bytes.len();
+        Ok(Exit { code, signal, stdout: out.bytes, stderr: err.bytes, truncated })
+    }
+
+    /// Starts a command that is fed or read by the caller. With `feed`, all that is written to standard input is the command's.
+    pub(crate) async fn stream(
+        &self,
+        via: &ExecTransport,
+        argv: &[String],
+        feed: bool,
+        stop: &CancellationToken,
+    ) -> Result<Running, RunError> {
+        self.start(via, argv, if feed { "-" } else { "" }, stop).await
+    }
+
+    async fn start(
+        &self,
+        via: &ExecTransport,
+        argv: &[String],
+        input: &str,
+        stop: &CancellationToken,
+    ) -> Result<Running, RunError> {
+        let tag = uuid::Uuid::new_v4().simple().to_string();
+        let head = header(&tag, argv, input)?;
+        let started = async {
+            let permit = self.lane(via).acquire_owned().await.map_err(|error| RunError::Unreachable(error.to_string()))?;
+            let command = match via {
+                ExecTransport::Local => local(),
+                ExecTransport::Ssh { .. } => self.ssh.command(via, HELPER).await?,
+            };
+            spawn(command, tag, permit)
+        };
+        let mut running = tokio::select! {
+            started = started => started?,
+            () = stop.cancelled() => return Err(RunError::Cancelled),
+        };
+        if let Some(stdin) = &mut running.stdin
+            && let Err(error) = stdin.write_all(head.as_bytes()).await
+        {
+            return Err(RunError::Lost(error.to_string()));
+        }
+        Ok(running)
+    }
+
+    fn lane(&self, via: &ExecTransport) -> Arc<Semaphore> {
+        let key = match via {
+            ExecTransport::Local => String::new(),
+            ExecTransport::Ssh { destination, port, .. } => format!("{destination} {port}"),
+        };
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+    }
+}
+
+/// What the helper reads. An argument is a line, so it can hold no line break; templates and paths never do.
+fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
+    let bytes: usize = argv.iter().map(String::len).sum();
+    if argv.is_empty() || bytes > ARGV_BYTES_MAX || argv.iter().any(|argument| argument.contains(['\n', '\0'])) {
+        return Err(RunError::Invalid(format!("arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL")));
+    }
+    let mut head = format!("{tag}\n{}\n", argv.len());
+    for argument in argv {
+        head.push_str(argument);
+        head.push('\n');
+    }
+    head.push_str(input);
+    head.push('\n');
+    Ok(head)
+}
+
+fn local() -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", HELPER, "ostler-exec"]);
+    command
+}
+
+fn spawn(mut command: Command, tag: String, permit: OwnedSemaphorePermit) -> Result<Running, RunError> {
+    let unreachable = |problem: String| RunError::Unreachable(problem);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| unreachable(error.to_string()))?;
+    match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => {
+            Ok(Running { child, stdin: Some(stdin), stdout, stderr, tag, _permit: permit })
+        }
+        (_, _, _) => Err(unreachable("no pipes to the command".to_owned())),
+    }
+}
+
+impl Running {
+    /// Reads both pipes until the command ended.
+    async fn drain(&mut self, out: &mut Kept, err: &mut Kept) {
+        let drains = async { tokio::join!(out.read(&mut self.stdout), err.read(&mut self.stderr)) };
+        tokio::pin!(drains);
+        let both_ended = tokio::select! {
+            biased;
+            _ = &mut drains => true,
+            _ = self.child.wait() => false,
+        };
+        if both_ended {
+            let _ = timeout(KILL_GRACE, self.child.wait()).await;
+        } else {
+            let _ = timeout(DRAIN_GRACE, &mut drains).await;
+        }
+    }
+
+    /// Ends the command: its helper kills the group at the end of standard input.
+    pub(crate) async fn end(&mut self) {
+        self.stdin = None;
+        if timeout(KILL_GRACE, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+
+    /// For streams: waits for the end, and answers the exit code and the beginning of the complaints.
+    pub(crate) async fn finish(&mut self, stderr_max: usize) -> Result<(i32, String), RunError> {
+        let (mut out, mut err) = (Kept::new(0), Kept::new(stderr_max + TRAILER_MAX));
+        self.drain(&mut out, &mut err).await;
+        let said = |err: &Kept| String::from_utf8_lossy(&err.bytes).trim().to_owned();
+        match take_trailer(&self.tag, &mut err, stderr_max) {
+            Some(code) => Ok((code, said(&err))),
+            None => Err(RunError::Lost(said(&err))),
+        }
+    }
+}
+
+/// The beginning of what was read, and its end.
+struct Kept {
+    bytes: Vec<u8>,
+    most: usize,
+    total: usize,
+    tail: Vec<u8>,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self { bytes: Vec::new(), most, total: 0, tail: Vec::new() }
+    }
+
+    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            self.take(&buffer[..count]);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.total += bytes.len();
+        let room = self.most - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TRAILER_MAX)..]);
+        let excess = self.tail.len().saturating_sub(TRAILER_MAX);
+        self.tail.drain(..excess);
+    }
+}
+
+/// Takes the helper's last line off and answers the exit code it names.
+fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<i32> {
+    let tail = String::from_utf8_lossy(&err.tail);
+    let at = tail.rfind(tag)?;
+    let code = tail[at + tag.len()..].strip_prefix(' ')?.strip_suffix('\n')?;
+    // The line break before the tag is the helper's as well.
+    let trailer = 1 + tag.len() + 1 + code.len() + 1;
+    err.total = err.total.saturating_sub(trailer);
+    err.bytes.truncate(err.total.min(most));
+    code.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+//! One shared ssh connection a host: a master that is our child, and sessions over its control socket.
+//!
+//! No configuration of the user is read, nothing is asked, an unknown host key is refused. The master is a child of the daemon and
+//! not one that ssh puts into the background: such a one would keep the first command's pipes open.
+
+use super::RunError;
+use crate::HostError;
+use crate::cache::{hex, private_dir};
+use ostler_model::ExecTransport;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+const SSH: &str = "/usr/bin/ssh";
+/// How long a connection may take; LANs answer in milliseconds, a dead host never.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often the control socket is looked for while connecting.
+const LOOK: Duration = Duration::from_millis(20);
+/// Longest path of a Unix socket on Linux is 107 bytes; ssh appends 17 of its own while it makes one.
+const SOCKET_PATH_MAX: usize = 90;
+/// How much of ssh's complaint is kept.
+const COMPLAINT_MAX: u64 = 4096;
+
+pub(super) struct Masters {
+    dir: PathBuf,
+    _own: Option<tempfile::TempDir>,
+    connections: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Child>>>>>,
+}
+
+impl Masters {
+    pub(super) fn new(dir: Option<PathBuf>) -> Result<Self, HostError> {
+        let own = match &dir {
+            Some(dir) => {
+                private_dir(dir)?;
+                None
+            }
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix("ostler-")
+                    .tempdir()
+                    .map_err(|error| HostError::Directory { path: std::env::temp_dir(), problem: error.to_string() })?,
+            ),
+        };
+        let dir = dir.or_else(|| own.as_ref().map(|own| own.path().to_owned())).unwrap_or_default();
+        if dir.as_os_str().len() + 20 > SOCKET_PATH_MAX {
+            return Err(HostError::Directory { path: dir, problem: "its path is too long for a Unix socket".to_owned() });
+        }
+        Ok(Self { dir, _own: own, connections: Mutex::default() })
+    }
+
+    /// A session that runs `script` at the far end, over a connection that stands.
+    pub(super) async fn command(&self, via: &ExecTransport, script: &'static str) -> Result<Command, RunError> {
+        let ExecTransport::Ssh { destination, .. } = via else {
+            return Err(RunError::Invalid("not an ssh host".to_owned()));
+        };
+        if destination.starts_with('-') || destination.contains(char::is_whitespace) {
+            return Err(RunError::Invalid(format!("{destination:?} is not an ssh destination; write user@address")));
+        }
+        let digest = hex(&Sha256::digest(format!("{via:?}")));
+        let socket = self.dir.join(&digest[..16]);
+        let slot = {
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(connections.entry(digest).or_default())
+        };
+        let mut master = slot.lock().await;
+        let stands = matches!(master.as_mut().map(Child::try_wait), Some(Ok(None))) && socket.exists();
+        if !stands {
+            *master = None;
+            *master = Some(connect(via, destination, &socket).await?);
+        }
+        let mut command = base(via, &socket);
+        // The far end's login shell reads this; the script holds no single quote.
+        command.args(["-o", "ControlMaster=no", "--", destination]).arg(format!("exec /bin/sh -c '{script}' ostler-exec"));
+        Ok(command)
+    }
+}
+
+fn base(via: &ExecTransport, socket: &Path) -> Command {
+    let mut command = Command::new(SSH);
+    command.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"]);
+    command.args(["-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no", "-o", "LogLevel=ERROR"]);
+    command.args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]);
+    command.arg("-o").arg(format!("ConnectTimeout={}", CONNECT.as_secs()));
+    command.arg("-o").arg(format!("ControlPath={}", socket.display()));
+    if let ExecTransport::Ssh { port, identity_file, known_hosts, .. } = via {
+        command.arg("-p").arg(port.to_string());
+        if let Some(file) = identity_file {
+            command.args(["-o", "IdentitiesOnly=yes", "-i", file]);
+        }
+        if let Some(file) = known_hosts {
+            command.arg("-o").arg(format!("UserKnownHostsFile=\"{file}\"")).args(["-o", "GlobalKnownHostsFile=/dev/null"]);
+        }
+    }
+    command
+}
+
+async fn connect(via: &ExecTransport, destination: &str, socket: &Path) -> Result<Child, RunError> {
+    // Left over from a master that was killed.
+    let _ = std::fs::remove_file(socket);
+    let mut command = base(via, socket);
+    command.args(["-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| RunError::Unreachable(format!("{SSH}: {error}")))?;
+    let give_up = Instant::now() + CONNECT;
+    loop {
+        if socket.exists() {
+            return Ok(child);
+        }
+        let ended = child.try_wait().map_err(|error| RunError::Unreachable(error.to_string()))?.is_some();
+        if ended || Instant::now() > give_up {
+            let _ = child.start_kill();
+            let mut said = String::new();
+            if let Some(stderr) = child.stderr.take() {
+                let _ = stderr.take(COMPLAINT_MAX).read_to_string(&mut said).await;
+            }
+            let said = said.trim();
+            let why = if said.is_empty() { "no answer in time" } else { said };
+            return Err(RunError::Unreachable(format!("ssh to {destination}: {why}")));
+        }
+        sleep(LOOK).await;
+    }
+}

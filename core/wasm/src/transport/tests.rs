@@ -1,0 +1,89 @@
+use super::*;
+
+async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
+    let transports = Transports::new(None).expect("transports");
+    let argv = argv.iter().map(|&argument| argument.to_owned()).collect();
+    let job = Job { argv, input: input.to_vec(), stdout_max: 1000, stderr_max: 100 };
+    transports.run(&ExecTransport::Local, job, &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn arguments_input_and_output_are_exact() {
+    let odd = ["a b", "$(id)", "'", "\"", "\\n", "*", "", "-n", "ä"];
+    let mut argv = vec!["/usr/bin/printf", "%s|"];
+    argv.extend(odd);
+    let exit = run(&argv, b"").await.expect("ran");
+    assert_eq!(String::from_utf8_lossy(&exit.stdout), odd.map(|text| format!("{text}|")).concat());
+    assert_eq!((exit.code, exit.truncated, exit.stderr.len()), (Some(0), false, 0));
+    let all: Vec<u8> = (0..=255).collect();
+    assert_eq!(run(&["/bin/cat"], &all).await.expect("ran").stdout, all);
+    assert_eq!(run(&["/bin/cat"], b"").await.expect("ran").stdout, b"");
+}
+
+#[tokio::test]
+async fn ends_are_told_apart() {
+    let sh = |script: &'static str| async move { run(&["/bin/sh", "-c", script], b"").await.expect("ran") };
+    let exit = sh("echo out; echo err >&2; exit 7").await;
+    assert_eq!((exit.code, exit.signal, exit.stdout, exit.stderr), (Some(7), None, b"out\n".to_vec(), b"err\n".to_vec()));
+    assert_eq!(sh("kill -TERM $$").await.signal, Some(15));
+    let long = sh("head -c 5000 /dev/zero; head -c 5000 /dev/zero >&2").await;
+    assert_eq!((long.stdout.len(), long.stderr.len(), long.truncated), (1000, 100, true));
+    assert_eq!(
+        String::from_utf8_lossy(&sh("env; pwd").await.stdout)
+            .lines()
+            .filter(|line| !line.starts_with("PWD") && !line.starts_with("_="))
+            .collect::<Vec<_>>()
+            .join(" "),
+        "LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin /"
+    );
+}
+
+#[tokio::test]
+async fn what_is_started_ends_with_the_command() {
+    // A straggler in the same session that holds the pipes: it is killed, and nobody waits for it.
+    let begun = std::time::Instant::now();
+    let exit = run(&["/bin/sh", "-c", "sleep 3600 & echo $!"], b"").await.expect("ran");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let pid: i32 = String::from_utf8_lossy(&exit.stdout).trim().parse().expect("a pid");
+    gone(pid).await;
+}
+
+#[tokio::test]
+async fn cancel_kills_the_group() {
+    let transports = Transports::new(None).expect("transports");
+    let dir = tempfile::tempdir().expect("dir");
+    let file = dir.path().join("pid");
+    let script = format!("sleep 3600 & echo $! >{0}.new; mv {0}.new {0}; wait", file.display());
+    let stop = CancellationToken::new();
+    let job = Job { argv: vec!["/bin/sh".into(), "-c".into(), script], input: Vec::new(), stdout_max: 10, stderr_max: 10 };
+    let run = transports.run(&ExecTransport::Local, job, &stop);
+    let cancel = async {
+        while !file.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(run, cancel);
+    assert_eq!(ended, Err(RunError::Cancelled));
+    gone(std::fs::read_to_string(&file).expect("pid").trim().parse().expect("a pid")).await;
+}
+
+#[tokio::test]
+async fn a_line_break_cannot_become_an_argument() {
+    assert!(matches!(run(&["/bin/echo", "a\nb"], b"").await, Err(RunError::Invalid(_))));
+    assert!(matches!(run(&[], b"").await, Err(RunError::Invalid(_))));
+    assert!(matches!(run(&["/bin/cat"], &vec![0; INPUT_MAX + 1]).await, Err(RunError::Invalid(_))));
+    assert_eq!(run(&["/bin/cat"], &vec![0; INPUT_MAX]).await.expect("ran").stdout.len(), 1000);
+}
+
+/// Waits until a process is gone, or only waits to be reaped.
+async fn gone(pid: i32) {
+    for _ in 0..1000 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("process {pid} is still there");
+}
