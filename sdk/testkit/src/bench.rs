@@ -1,0 +1,202 @@
+//! The bench: this machine, with temporary datastores.
+
+use crate::{TestOptions, TestkitError};
+use async_trait::async_trait;
+use ostler_driver::conformance::{Bench, TransferBench};
+use ostler_driver::{DomainSpec, FileRef, Site};
+use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity, RelPath, VmUuid};
+use ostler_wasm::{Manifest, SiteDirectory};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const HERE: HostId = HostId(1);
+const SYSTEM: &str = "system";
+const IMAGES: &str = "images";
+const IMAGE: &str = "base.raw";
+/// Small, and larger than one cluster of qcow2.
+const IMAGE_SIZE: u64 = 1024 * 1024;
+/// What a file holds that was begun and not ended: no header of any format.
+const PARTIAL: &[u8] = b"half a disk";
+/// A setting of this name is filled in by the bench.
+const DATASTORE: &str = "datastore";
+
+/// This machine as a host, with the datastores `system` and `images` in a temporary folder.
+pub struct LocalBench {
+    folder: TempDir,
+    site: Site,
+    blind: Option<Site>,
+    options: TestOptions,
+}
+
+/// Finds the bench's own host by its name.
+struct OneSite(Site);
+
+impl SiteDirectory for OneSite {
+    fn site(&self, name: &HostName) -> Option<Site> {
+        (*name == self.0.name).then(|| self.0.clone())
+    }
+
+    fn host_name(&self, id: HostId) -> Option<HostName> {
+        (id == self.0.id).then(|| self.0.name.clone())
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> std::io::Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| std::io::Error::other(format!("{text}: {error}")))
+}
+
+impl LocalBench {
+    /// Makes the folders.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn new(manifest: &Manifest, options: &TestOptions) -> std::io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ostler-bench-").tempdir()?;
+        // A driver names the file below an overlay by its real path.
+        let root = folder.path().canonicalize()?;
+        let mut roots = BTreeMap::new();
+        for name in [SYSTEM, IMAGES] {
+            let path = root.join(name);
+            std::fs::create_dir(&path)?;
+            roots.insert(parse::<DatastoreName>(name)?, path.to_string_lossy().into_owned());
+        }
+        let mut config = options.config.clone();
+        let keeps_files = manifest.config.contains_key(DATASTORE) && !config.contains_key(DATASTORE);
+        if keeps_files {
+            config.insert(DATASTORE.to_owned(), SYSTEM.to_owned());
+        }
+        let name = parse("bench")?;
+        let site = Site { id: HERE, name, config, transport: ExecTransport::Local, roots };
+        let mut differs = options.blind.clone();
+        if differs.is_empty() && keeps_files {
+            differs.insert(DATASTORE.to_owned(), "nowhere".to_owned());
+        }
+        let blind = (!differs.is_empty()).then(|| {
+            let mut blind = site.clone();
+            blind.config.extend(differs);
+            blind
+        });
+        Ok(Self { folder, site, blind, options: options.clone() })
+    }
+
+    /// For the host's `files.fetch`.
+    #[must_use]
+    pub fn directory(&self) -> Arc<dyn SiteDirectory> {
+        Arc::new(OneSite(self.site.clone()))
+    }
+
+    /// Makes the image that disks are made from: raw bytes, because that needs no tool.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn make_image(&self) -> Result<(), TestkitError> {
+        let file = tokio::fs::File::create(self.root(IMAGES).join(IMAGE)).await?;
+        Ok(file.set_len(IMAGE_SIZE).await?)
+    }
+
+    fn root(&self, datastore: &str) -> PathBuf {
+        let found = self.site.roots.iter().find(|(name, _)| name.as_str() == datastore);
+        found.map_or_else(|| self.folder.path().join(datastore), |(_, root)| PathBuf::from(root))
+    }
+
+    /// Names here are the bench's own, so they are valid; a bad one would show at once in every test.
+    fn file(&self, datastore: &str, path: &str) -> FileRef {
+        let absolute = self.root(datastore).join(path).to_string_lossy().into_owned();
+        let name: DatastoreName = datastore.parse().expect("the bench's datastores have valid names");
+        let path: RelPath = path.parse().expect("the bench's paths are valid");
+        FileRef { host: HERE, datastore: name, path, absolute }
+    }
+}
+
+#[async_trait]
+impl Bench for LocalBench {
+    fn site(&self) -> Site {
+        self.site.clone()
+    }
+
+    fn blind_site(&self) -> Option<Site> {
+        self.blind.clone()
+    }
+
+    async fn domain(&self, identity: Identity) -> DomainSpec {
+        DomainSpec {
+            identity,
+            name: format!("ostler-bench-{}", identity.vm),
+            title: "conformance".to_owned(),
+            vcpus: 1,
+            cpu_milli: 100,
+            memory_mib: 64,
+            firmware: Firmware::Bios,
+            kernel: None,
+            initrd: None,
+            cmdline: String::new(),
+            disks: Vec::new(),
+            nics: Vec::new(),
+            graphics: Graphics::None,
+            console_log: self.file(SYSTEM, &format!("{}/console.log", identity.vm)),
+        }
+    }
+
+    fn recovery(&self, vm: VmUuid) -> FileRef {
+        self.file(SYSTEM, &format!("{vm}/memory"))
+    }
+
+    async fn edges(&self, vm: VmUuid) -> Option<u32> {
+        self.options.edges.as_ref().and_then(|count| count(&self.root(SYSTEM), vm))
+    }
+
+    fn patience(&self) -> Duration {
+        self.options.patience
+    }
+}
+
+#[async_trait]
+impl TransferBench for LocalBench {
+    fn site(&self) -> Site {
+        self.site.clone()
+    }
+
+    fn image(&self) -> (FileRef, DiskFormat) {
+        (self.file(IMAGES, IMAGE), DiskFormat::Raw)
+    }
+
+    fn place(&self, folder: &str, name: &str) -> FileRef {
+        self.file(SYSTEM, &format!("{folder}/{name}"))
+    }
+
+    async fn leave_partial(&self, file: &FileRef) {
+        let path = Path::new(&file.absolute);
+        if let Some(folder) = path.parent() {
+            tokio::fs::create_dir_all(folder).await.expect("the bench's folder can be written");
+        }
+        tokio::fs::write(path, PARTIAL).await.expect("the bench's folder can be written");
+    }
+
+    async fn is_partial(&self, file: &FileRef) -> bool {
+        tokio::fs::read(&file.absolute).await.is_ok_and(|content| content == PARTIAL)
+    }
+
+    async fn exists(&self, file: &FileRef) -> bool {
+        tokio::fs::try_exists(&file.absolute).await.unwrap_or(false)
+    }
+
+    async fn beside(&self, file: &FileRef) -> Vec<String> {
+        let Some(folder) = Path::new(&file.absolute).parent() else { return Vec::new() };
+        let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return Vec::new() };
+        let mut names = Vec::new();
+        while let Ok(Some(entry)) = entries.next_entry().await {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names
+    }
+
+    fn patience(&self) -> Duration {
+        self.options.patience
+    }
+}

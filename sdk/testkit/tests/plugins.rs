@@ -1,0 +1,142 @@
+//! The drivers that ship pass the suite as built components, and so does what `ostler plugin new` lays down.
+
+use ostler_model::VmUuid;
+use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin_with, test_plugin};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace is two folders above").to_owned()
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Says aloud that a test was not run; under CI it must be.
+fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot be skipped under CI: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+fn component(name: &str) -> Option<PathBuf> {
+    let file = target().join("plugins").join(format!("{name}.wasm"));
+    if file.is_file() {
+        return Some(file);
+    }
+    skip(&format!("{} is not built: run scripts/build-plugins", file.display()));
+    None
+}
+
+async fn tried(file: &Path, options: &TestOptions) -> TestReport {
+    let report = test_plugin(file, options).await.expect("it loads");
+    println!("{report}");
+    report
+}
+
+/// Edges as sim counts them in its file.
+fn sim_edges(system: &Path, vm: VmUuid) -> Option<u32> {
+    let text = std::fs::read(system.join(format!("sim/{vm}.json"))).ok()?;
+    let domain: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let count = |key: &str| domain.get(key).and_then(serde_json::Value::as_u64);
+    u32::try_from(count("presses")? + count("reboots")? + count("resets")?).ok()
+}
+
+fn sim_options(knobs: &str) -> TestOptions {
+    TestOptions {
+        config: [("knobs".to_owned(), knobs.to_owned())].into(),
+        edges: Some(Arc::new(sim_edges)),
+        ..TestOptions::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sim_is_conformant() {
+    let Some(file) = component("sim") else { return };
+    // A guest that obeyed would be off at the second press, and could not be pressed twice.
+    let report = tried(&file, &sim_options(r#"{"ignore-acpi":true}"#)).await;
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.skipped(), ["changes-wake"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sim_that_is_slow_or_fails_first_is_conformant_too() {
+    let Some(file) = component("sim") else { return };
+    let knobs = r#"{"rules":[{"call":"*","delay-ms":10},{"call":"*","error":"retry","percent":20}]}"#;
+    let report = tried(&file, &sim_options(knobs)).await;
+    // Questions are asked once by some checks: a fault there is the knobs', and told.
+    let asked_once = ["probe-answers", "list-has-ours", "metrics-tell-of-running", "restore-needs-memory"];
+    let broken: Vec<_> = report.broken().into_iter().filter(|check| !asked_once.contains(check)).collect();
+    assert!(broken.is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sim_that_lies_is_found_out() {
+    let Some(file) = component("sim") else { return };
+    let report = tried(&file, &sim_options(r#"{"rules":[{"call":"remove","error":"gone"}]}"#)).await;
+    for check in ["remove-twice", "remove-lost-answer", "remove-fences", "answer-is-a-look"] {
+        assert!(report.broken().contains(&check), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_granted_nothing_fails_and_harms_nothing() {
+    let Some(file) = component("sim") else { return };
+    let options = TestOptions { only: Some(["config".to_owned()].into()), ..sim_options("{}") };
+    let report = tried(&file, &options).await;
+    assert!(report.broken().contains(&"deploy-runs"), "{report}");
+    assert!(!report.broken().contains(&"blind-never-absent"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfer_qcow2_is_conformant() {
+    let Some(file) = component("transfer-qcow2") else { return };
+    if !Path::new("/usr/bin/qemu-img").is_file() {
+        return skip("there is no qemu-img: run scripts/setup");
+    }
+    let report = tried(&file, &TestOptions::default()).await;
+    assert!(report.passed() && report.skipped().is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_kvm_is_conformant() {
+    let Some(file) = component("snapshots-kvm") else { return };
+    let report = tried(&file, &TestOptions::default()).await;
+    assert!(report.passed() && report.skipped().is_empty(), "{report}");
+}
+
+/// Builds what was laid down, with the workspace's lock file, because tests do not use the network.
+fn build(folder: &Path) -> PathBuf {
+    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file");
+    let out = target().join("tmp/new-plugins");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--offline", "--target", "wasm32-wasip2"])
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", &out)
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "what was laid down does not build");
+    let name = folder.file_name().expect("a name").to_string_lossy().replace('-', "_");
+    out.join("wasm32-wasip2/debug").join(format!("{name}.wasm"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_drivers_build_and_pass() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sdk = format!("path = {:?}", workspace().join("sdk/rust"));
+    for (kind, name) in [
+        (PluginKind::Hypervisor, "new-hypervisor"),
+        (PluginKind::Transfer, "new-transfer"),
+        (PluginKind::SnapshotRules, "new-rules"),
+    ] {
+        let made = new_plugin_with(folder.path(), name, kind, &sdk).expect("laid down");
+        let file = build(&made);
+        if kind == PluginKind::Transfer && !Path::new("/usr/bin/qemu-img").is_file() {
+            skip("there is no qemu-img: run scripts/setup");
+            continue;
+        }
+        let report = tried(&file, &TestOptions::default()).await;
+        assert!(report.passed(), "{report}");
+    }
+}
