@@ -95,7 +95,8 @@ fn an_edge_that_is_not_allowed_is_found() {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let out = Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).current_dir(root()).output().expect("git runs");
+    let out =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).current_dir(root()).output().expect("git runs");
     let names = String::from_utf8(out.stdout).expect("names are UTF-8");
     names
         .lines()
@@ -105,7 +106,8 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let silent: Vec<_> = sources().into_iter().filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!"))).map(|(path, _)| path).collect();
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!"))).map(|(path, _)| path).collect();
     assert!(silent.is_empty(), "no module doc (//!): {silent:#?}");
 }
 
@@ -129,9 +131,18 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     for (at, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let head = line.trim_start();
-        let is_function = ["fn ", "pub fn ", "pub(crate) fn ", "async fn ", "pub async fn ", "pub(crate) async fn ", "const fn ", "pub const fn "]
-            .iter()
-            .any(|start| head.starts_with(start));
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(crate) async fn ",
+            "const fn ",
+            "pub const fn ",
+        ]
+        .iter()
+        .any(|start| head.starts_with(start));
         if !is_function {
             continue;
         }

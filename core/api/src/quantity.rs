@@ -18,7 +18,7 @@ pub enum InvalidQuantity {
     #[error("{0:?} is not a length of time: write seconds, or a number with ms, s, m or h, for example 90s")]
     Span(String),
     /// No number of CPUs.
-    #[error("{0} is not a number of CPUs: write a number from 0.001 to 1024")]
+    #[error("{0} is not a number of CPUs: write a number from 0 to 1000000, for example 0.5")]
     Cpu(String),
 }
 
@@ -104,14 +104,14 @@ pub struct CpuMilli(pub u64);
 
 impl CpuMilli {
     /// The most CPUs that can be written.
-    const MOST: f64 = 1024.0;
+    const MOST: f64 = 1_000_000.0;
 
     /// From a decimal number of CPUs.
     ///
     /// # Errors
-    /// Not a number, not positive, or beyond reason.
+    /// Not a number, negative, or beyond reason. Zero is what an empty host holds; a VM of zero CPUs is refused with its spec.
     pub fn from_cpus(cpus: f64) -> Result<Self, InvalidQuantity> {
-        if !(cpus.is_finite() && (0.001..=Self::MOST).contains(&cpus)) {
+        if !(cpus.is_finite() && (0.0..=Self::MOST).contains(&cpus)) {
             return Err(InvalidQuantity::Cpu(cpus.to_string()));
         }
         // In range and positive, as just checked: the cast cannot lose more than the fraction that rounding drops.

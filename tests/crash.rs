@@ -1,0 +1,325 @@
+//! `kill -9` of the real daemon at random moments under a mixed load, over many `sim` VMs. After each kill every VM converges without
+//! help, the hypervisor's inventory equals the store's, the books add up, and nothing that was answered is forgotten.
+//!
+//! `OSTLER_KILLS` sets how often it is killed (default below); `OSTLER_SEED` repeats the choices of a run.
+
+use ostler_api::{ActionBody, Client, ClientError, ListFilter, Sent, Vm};
+use ostler_tests::daemon::{self, Daemon, poll};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often the daemon is killed unless told otherwise.
+const KILLS: u32 = 200;
+/// How many VMs live at once.
+const VMS: usize = 24;
+/// How long all VMs together may take to come to rest after a kill.
+const CONVERGE: Duration = Duration::from_secs(60);
+
+const HOSTS: [&str; 3] = ["a", "b", "c"];
+const VERBS: [&str; 15] = [
+    "deploy",
+    "suspend",
+    "resume",
+    "stop",
+    "poweroff",
+    "poweroff-hard",
+    "undeploy",
+    "undeploy-hard",
+    "shutdown-hard",
+    "reboot",
+    "delete",
+    "delete-recreate",
+    "recover-retry",
+    "recover-undo",
+    "release",
+];
+
+/// Trouble that a hypervisor makes at any time: slow calls, passing errors, lost answers, crashes of the driver.
+const KNOBS: &str = r#"{"rules":[
+  {"call":"deploy","delay-ms":30,"percent":50},
+  {"call":"save","delay-ms":20,"percent":50},
+  {"call":"*","error":"retry","code":"busy","percent":3},
+  {"call":"*","error":"unknown","lost":true,"percent":3},
+  {"call":"destroy","trap":"after","percent":1}]}"#;
+
+#[derive(Default)]
+struct Told {
+    /// Operations that were answered: the daemon must know them for ever.
+    operations: BTreeSet<u64>,
+    /// VMs whose creation was answered.
+    vms: BTreeSet<u64>,
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_and_nothing_doubled() {
+    if !daemon::is_built() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let kills = setting("OSTLER_KILLS", u64::from(KILLS));
+    let seed = setting("OSTLER_SEED", u64::from(std::process::id()));
+    println!("{kills} kills, OSTLER_SEED={seed}");
+    let mut daemon = Daemon::start(dir.path(), &["--log", "error"]);
+    runtime.block_on(set_up(daemon.client(), dir.path()));
+    let told = Arc::new(Mutex::new(Told::default()));
+    let mut rng = SmallRng::seed_from_u64(seed);
+    for round in 0..kills {
+        let load = runtime.spawn(load(daemon.client().clone(), Arc::clone(&told), rng.random()));
+        let moment = Duration::from_micros(rng.random_range(1_000..250_000));
+        runtime.block_on(async { tokio::time::sleep(moment).await });
+        daemon.kill();
+        runtime.block_on(load).expect("the load ends when the daemon is gone");
+        daemon.up();
+        let findings = runtime.block_on(examine(daemon.client(), dir.path(), &told));
+        assert!(findings.is_empty(), "after kill {round} (OSTLER_SEED={seed}): {findings:#?}");
+    }
+    let told = told.lock().expect("whole");
+    println!("{kills} kills survived; {} VMs and {} operations were answered and are known", told.vms.len(), told.operations.len());
+    assert!(told.operations.len() as u64 > kills, "the load did nothing: {} operations", told.operations.len());
+}
+
+async fn set_up(client: &Client, dir: &Path) {
+    daemon::datastores(client, dir).await;
+    for host in HOSTS {
+        let folder = dir.join("simhosts").join(host);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("knobs"), KNOBS).expect("a file");
+        daemon::sim_host(client, host, &[]).await;
+    }
+}
+
+/// Sends requests until the daemon is gone.
+async fn load(client: Client, told: Arc<Mutex<Told>>, seed: u64) {
+    let workers = (0..6u64).map(|at| worker(client.clone(), Arc::clone(&told), SmallRng::seed_from_u64(seed.wrapping_add(at))));
+    futures::future::join_all(workers).await;
+}
+
+async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
+    loop {
+        let page = match client.vms(&ListFilter { limit: Some(1000), ..ListFilter::default() }).await {
+            Ok(page) => page,
+            Err(ClientError::Problem(problem)) => panic!("a list is never refused: {problem}"),
+            Err(_) => return,
+        };
+        let sent = if page.vms.len() < VMS {
+            create(&client, &told, &mut rng).await
+        } else {
+            let vm = page.vms[rng.random_range(0..page.vms.len())].id;
+            act(&client, &told, vm, VERBS[rng.random_range(0..VERBS.len())]).await
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// A connection that broke: the daemon was killed.
+struct Gone;
+
+async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Result<(), Gone> {
+    let disk = if rng.random_ratio(1, 4) { "[[disks]]\nname = \"vda\"\nsize = \"1MiB\"\n" } else { "" };
+    let spec = format!("name = \"chaos\"\nmemory = \"64MiB\"\n{disk}[patience]\nboot_grace = \"0s\"\nshutdown = \"2s\"\n");
+    let spec = toml::from_str(&spec).expect("a specification");
+    match client.create_vm(&ostler_api::CreateVm { spec, hold: rng.random_ratio(1, 8) }, None).await {
+        Ok(reply) => {
+            told.lock().expect("whole").vms.insert(reply.vm);
+            Ok(())
+        }
+        Err(ClientError::Problem(problem)) => panic!("a creation is never refused here: {problem}"),
+        Err(_) => Err(Gone),
+    }
+}
+
+async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &str) -> Result<(), Gone> {
+    let host = (verb == "deploy").then(|| HOSTS[vm as usize % HOSTS.len()].to_owned());
+    let body = ActionBody { host, ..ActionBody::default() };
+    match client.act(&vm.to_string(), verb, &body, &Sent::default()).await {
+        Ok(reply) => {
+            if let Some(operation) = reply.operation {
+                told.lock().expect("whole").operations.insert(operation.id);
+            }
+            Ok(())
+        }
+        // Refusals are what most random verbs deserve.
+        Err(ClientError::Problem(_)) => Ok(()),
+        Err(_) => Err(Gone),
+    }
+}
+
+async fn examine(client: &Client, dir: &Path, told: &Mutex<Told>) -> Vec<String> {
+    poll("all VMs to come to rest by themselves", CONVERGE, async || {
+        let restless: Vec<String> = everything(client)
+            .await
+            .iter()
+            .filter(|vm| vm.operation.is_some())
+            .map(|vm| format!("{} {} {:?}", vm.id, vm.state, vm.operation))
+            .collect();
+        // Pending VMs wait for the scheduler, which is at rest only when they have a place.
+        let pending = everything(client).await.iter().filter(|vm| vm.state == "pending").count();
+        if restless.is_empty() && pending == 0 { Ok(()) } else { Err(format!("{pending} pending, {restless:?}")) }
+    })
+    .await;
+    let mut findings = client.check().await.expect("the books are checked").findings;
+    let (vms, told_vms, told_operations) = {
+        let vms = everything(client).await;
+        let told = told.lock().expect("whole");
+        (vms, told.vms.clone(), told.operations.clone())
+    };
+    let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
+    findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
+    // The newest few of each round suffice: older ones were looked for in the rounds before.
+    for operation in told_operations.iter().rev().take(50) {
+        if let Err(error) = client.operation(*operation, None).await {
+            findings.push(format!("operation {operation} was answered: {error}"));
+        }
+    }
+    findings.extend(compare_domains(&vms, dir));
+    findings.extend(compare_files(&vms, dir));
+    if !findings.is_empty() {
+        explain(client, &vms, &findings).await;
+    }
+    findings
+}
+
+/// For whoever reads a red run: the last operations of the VMs that were found wanting.
+async fn explain(client: &Client, vms: &[Vm], findings: &[String]) {
+    for vm in vms.iter().filter(|vm| findings.iter().any(|finding| finding.starts_with(&format!("VM {} ", vm.id)))) {
+        let operations = client.operations_of(&vm.id.to_string()).await.map(|page| page.operations).unwrap_or_default();
+        println!("VM {} {} {}: {:?} seen {:?}", vm.id, vm.uuid, vm.state, vm.reason, vm.seen);
+        for operation in operations.iter().take(4) {
+            println!("  {}", serde_json::to_string(operation).unwrap_or_default());
+        }
+    }
+}
+
+/// Every VM there ever was, done ones too.
+async fn everything(client: &Client) -> Vec<Vm> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = client.vms(&ListFilter { all: true, limit: Some(1000), after, ..ListFilter::default() }).await.expect("a list");
+        for line in &page.vms {
+            // A done VM is its line: nothing of it changes any more.
+            if line.state != "done" {
+                found.push(client.vm(&line.id.to_string()).await.expect("a VM"));
+            }
+        }
+        found.extend(page.vms.iter().filter(|line| line.state == "done").map(done_vm));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return found,
+        }
+    }
+}
+
+fn done_vm(line: &ostler_api::VmSummary) -> Vm {
+    Vm {
+        id: line.id,
+        uuid: String::new(),
+        name: line.name.clone(),
+        owner: line.owner.clone(),
+        state: line.state.clone(),
+        since: line.since,
+        reason: "asked".into(),
+        created: line.created,
+        version: line.version,
+        spec: toml::from_str("name = \"x\"\nmemory = \"1MiB\"").expect("a specification"),
+        placement: None,
+        datastore: None,
+        disks: Vec::new(),
+        operation: None,
+        failure: None,
+        running_since: None,
+        seen: None,
+        snapshots: Vec::new(),
+        history: Vec::new(),
+    }
+}
+
+/// Domains as the `sim` hosts have them: uuid -> (host, power), one entry a file.
+fn domains(dir: &Path) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for host in HOSTS {
+        for entry in std::fs::read_dir(dir.join("simhosts").join(host)).expect("a folder").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(uuid) = name.strip_suffix(".json") else { continue };
+            let text = std::fs::read_to_string(entry.path()).expect("a domain's file");
+            let domain: serde_json::Value = serde_json::from_str(&text).expect("a domain");
+            // A guest that was told to switch itself off is off from that moment on; its file says so at the next write.
+            let off = domain["off-at-ms"].as_u64().is_some_and(|off| off <= now_ms());
+            let power = if off { "off" } else { domain["power"].as_str().unwrap_or("?") }.to_owned();
+            found.entry(uuid.to_owned()).or_default().push((host.to_owned(), power));
+        }
+    }
+    found
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("before the year 500 million")
+}
+
+fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
+    let found = domains(dir);
+    let mut findings = Vec::new();
+    let by_uuid: BTreeMap<&str, &Vm> = vms.iter().filter(|vm| vm.state != "done").map(|vm| (vm.uuid.as_str(), vm)).collect();
+    for (uuid, places) in &found {
+        let alive = places.iter().filter(|(_, power)| power != "off").count();
+        if alive > 1 {
+            findings.push(format!("{uuid} runs {alive} times: {places:?}"));
+        }
+        let Some(vm) = by_uuid.get(uuid.as_str()) else {
+            findings.push(format!("domain {uuid} is left over: {places:?}"));
+            continue;
+        };
+        let place = vm.placement.as_ref().map(|place| place.host.as_str());
+        findings.extend(
+            places.iter().filter(|(host, _)| Some(host.as_str()) != place).map(|(host, power)| {
+                format!("VM {} ({}) has a domain ({power}) on {host}, its place is {place:?}", vm.id, vm.state)
+            }),
+        );
+    }
+    for vm in by_uuid.values() {
+        let power = found.get(&vm.uuid).and_then(|places| places.first()).map(|(_, power)| power.as_str());
+        let fits = match (vm.state.as_ref(), power) {
+            ("running", Some("running")) => true,
+            ("poweroff" | "suspended", None | Some("off")) => true,
+            ("hold" | "stopped" | "undeployed", None) => true,
+            // What a failed step left is what the record says; a person decides.
+            ("failed", _) => true,
+            _ => false,
+        };
+        if !fits {
+            findings.push(format!("VM {} is {} and its domain is {power:?}", vm.id, vm.state));
+        }
+    }
+    findings
+}
+
+/// Folders of VMs' files exist only for VMs that may have files there.
+fn compare_files(vms: &[Vm], dir: &Path) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (top, states) in
+        [("vms", ["running", "poweroff", "suspended", "failed"]), ("home", ["stopped", "undeployed", "failed", "failed"])]
+    {
+        let Ok(folders) = std::fs::read_dir(dir.join("system").join(top)) else { continue };
+        for folder in folders.flatten() {
+            let uuid = folder.file_name().to_string_lossy().into_owned();
+            match vms.iter().find(|vm| vm.uuid == uuid) {
+                Some(vm) if states.contains(&vm.state.as_ref()) => {}
+                Some(vm) => findings.push(format!("VM {} is {} and has files in {top}", vm.id, vm.state)),
+                None => findings.push(format!("files of {uuid} are left over in {top}")),
+            }
+        }
+    }
+    findings
+}

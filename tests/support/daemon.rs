@@ -1,0 +1,273 @@
+//! A real `ostlerd` as a child process, and a client on its socket.
+
+use crate::wait::wait_until;
+use ostler_api::{ActionBody, ActionReply, Client, CreateVm, Endpoint, NewDatastore, NewHost, NewImage, Sent, Vm};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a start may take: it opens the store, loads components (compiling them the first time) and binds its socket.
+const READY: Duration = Duration::from_secs(120);
+
+/// A daemon, its data directory, and a client. Killed when dropped.
+pub struct Daemon {
+    dir: PathBuf,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    client: Client,
+    starts: u32,
+}
+
+/// The folder that holds this build's binaries.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    test.parent().and_then(Path::parent).expect("tests are built in target/PROFILE/deps").to_owned()
+}
+
+/// The folder of built components: `scripts/build-plugins` puts them there.
+#[must_use]
+pub fn components() -> PathBuf {
+    binaries().parent().expect("profiles are below target").join("plugins")
+}
+
+/// Whether the daemon and the shipped components are built. If not, says so aloud, and fails where CI is set.
+#[must_use]
+pub fn is_built() -> bool {
+    let missing: Vec<PathBuf> =
+        [binaries().join("ostlerd"), components().join("sim.wasm"), components().join("transfer-qcow2.wasm")]
+            .into_iter()
+            .filter(|file| !file.exists())
+            .collect();
+    if missing.is_empty() {
+        return true;
+    }
+    crate::lab::skipped(&format!("not built: {missing:?}; run scripts/build-plugins and cargo build --workspace"));
+    false
+}
+
+impl Daemon {
+    /// Starts a daemon on `dir`, with the shipped components and all grants they ask for.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    #[must_use]
+    pub fn start(dir: &Path, more: &[&str]) -> Self {
+        let socket = dir.join("s");
+        let client = Client::new(&Endpoint::Unix(socket.clone()), None).expect("a client can be made");
+        let plugins = components();
+        let mut arguments: Vec<String> = ["--listen", "off"].map(str::to_owned).to_vec();
+        arguments.extend(["--data-dir".to_owned(), dir.join("data").display().to_string()]);
+        arguments.extend(["--socket".to_owned(), socket.display().to_string()]);
+        arguments.extend(["--plugin-dir".to_owned(), plugins.display().to_string()]);
+        for grant in ["sim=all", "transfer-qcow2=all", "snapshots-kvm=all"] {
+            arguments.extend(["--grant".to_owned(), grant.to_owned()]);
+        }
+        arguments.extend(more.iter().map(|&word| word.to_owned()));
+        let mut daemon = Self { dir: dir.to_owned(), arguments, child: None, client, starts: 0 };
+        if !more.contains(&"--log") {
+            daemon.arguments.extend(["--log".to_owned(), "warn".to_owned()]);
+        }
+        daemon.up();
+        daemon
+    }
+
+    /// Starts it (again).
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    pub fn up(&mut self) {
+        self.starts += 1;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the log can be written");
+        let mut child = Command::new(binaries().join("ostlerd"))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("ostlerd starts");
+        let out = child.stdout.take().expect("its output is a pipe");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // An error is an empty line, and the wait below tells.
+            let _ = BufReader::new(out).read_line(&mut line);
+            let _ = tell.send(line);
+        });
+        let line = told.recv_timeout(READY).unwrap_or_default();
+        self.child = Some(child);
+        assert!(line.starts_with("ostlerd ready"), "ostlerd did not get ready ({line:?}); its log:\n{}", self.log_tail());
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself: then there is nothing to kill, and the next start tells.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to end, and answers its exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be told");
+        wait_until("ostlerd to end", Duration::from_secs(30), || child.try_wait().ok().flatten()).code()
+    }
+
+    /// The daemon's process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// A client on its socket.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Its unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("s")
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("ostlerd.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("ostlerd's log ends with:\n{}", self.log_tail());
+        }
+    }
+}
+
+/// Registers the datastores that most tests use below `dir`: `images`, `system` and `simhosts`.
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn datastores(client: &Client, dir: &Path) {
+    for (name, kind) in [("images", "image"), ("system", "system"), ("simhosts", "image")] {
+        let root = dir.join(name);
+        std::fs::create_dir_all(&root).expect("a folder can be made");
+        let new = NewDatastore {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            driver: "transfer-qcow2".to_owned(),
+            root: root.display().to_string(),
+            shared: false,
+        };
+        client.add_datastore(&new).await.expect("a datastore is added");
+    }
+}
+
+/// Adds a `sim` host whose domains are in `simhosts/NAME`, and waits until it answers.
+///
+/// # Panics
+/// When the daemon refuses, or the host is not reached.
+pub async fn sim_host(client: &Client, name: &str, settings: &[(&str, &str)]) {
+    let mut config = std::collections::BTreeMap::from([
+        ("datastore".to_owned(), "simhosts".to_owned()),
+        ("folder".to_owned(), name.to_owned()),
+        ("knobs-file".to_owned(), "knobs".to_owned()),
+    ]);
+    config.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let new = NewHost { name: name.to_owned(), driver: "sim".to_owned(), config, ..NewHost::default() };
+    client.add_host(&new).await.expect("a host is added");
+    reachable(client, name).await;
+}
+
+/// Waits until a host has answered.
+///
+/// # Panics
+/// When it does not in time.
+pub async fn reachable(client: &Client, name: &str) {
+    poll("the host to be reached", Duration::from_secs(30), async || {
+        let host = client.host(name).await.map_err(|error| error.to_string())?;
+        match &host.health {
+            Some(health) if health.reachable => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Registers an image that lies in datastore `images`.
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn image(client: &Client, name: &str, path: &str) {
+    let new = NewImage { name: name.to_owned(), path: path.to_owned(), format: Some("qcow2".to_owned()) };
+    client.add_image(&new).await.expect("an image is added");
+}
+
+/// Creates a VM from a specification in TOML and answers its id.
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn create(client: &Client, spec: &str, hold: bool) -> String {
+    let spec = toml::from_str(spec).expect("the specification is one");
+    client.create_vm(&CreateVm { spec, hold }, None).await.expect("a VM is created").vm.to_string()
+}
+
+/// Asks, and waits for the end of the operation.
+///
+/// # Panics
+/// When it is refused, fails or does not end in time.
+pub async fn done(client: &Client, vm: &str, verb: &str) -> ActionReply {
+    let sent = Sent { wait: Some(Duration::from_secs(120)), ..Sent::default() };
+    let reply = client.act(vm, verb, &ActionBody::default(), &sent).await.unwrap_or_else(|error| panic!("{verb} of {vm}: {error}"));
+    assert!(!reply.timed_out, "{verb} of {vm} did not end: {reply:?}");
+    if let Some(operation) = &reply.operation {
+        assert_eq!(operation.outcome.as_deref(), Some("succeeded"), "{verb} of {vm}: {operation:?}");
+    }
+    reply
+}
+
+/// Waits until a VM is in a state, with no operation at work.
+///
+/// # Panics
+/// When it is not in time.
+pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration) -> Vm {
+    poll(&format!("VM {vm} to be {state}"), patience, async || {
+        let seen = client.vm(vm).await.map_err(|error| error.to_string())?;
+        if seen.state == state && seen.operation.is_none() { Ok(seen) } else { Err(format!("{} {:?}", seen.state, seen.operation)) }
+    })
+    .await
+}
+
+/// Looks again and again, asynchronously, until `look` finds what it wants.
+///
+/// # Panics
+/// When the time is over: with `what` and with the last thing seen.
+pub async fn poll<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = std::time::Instant::now();
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let late = began.elapsed() >= patience;
+        match look().await {
+            Ok(found) => return found,
+            Err(last) if late => panic!("waited {patience:?} for {what}; last seen: {last}"),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
