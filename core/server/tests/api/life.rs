@@ -1,0 +1,60 @@
+//! Starting, ending, and starting again.
+
+use crate::daemon::{Daemon, ostlerd};
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let daemon = Daemon::start();
+    let (id, token, dir) = (daemon.vm("kept").await, daemon.token.clone(), daemon.dir.clone());
+    let seq = daemon.seq().await;
+    let (code, files) = daemon.stop();
+    assert_eq!(code, Some(0));
+    assert!(!dir.join("ostler.sock").exists(), "the socket is left behind");
+    let daemon = Daemon::on(dir, files);
+    assert_eq!((daemon.local.vm("kept").await.expect("the VM").id, daemon.token.as_str()), (id, token.as_str()));
+    assert!(daemon.seq().await >= seq);
+    assert_eq!(daemon.get("/v1/vms/kept").await.status, 200, "the first token is good after a restart");
+}
+
+#[tokio::test]
+async fn a_socket_left_by_a_killed_daemon_is_in_nobodys_way() {
+    let mut daemon = Daemon::start();
+    let (dir, pid) = (daemon.dir.clone(), daemon.pid().to_string());
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs");
+    assert!(killed.success());
+    daemon.wait();
+    let files = daemon.take_files();
+    assert!(dir.join("ostler.sock").exists());
+    let daemon = Daemon::on(dir, files);
+    assert_eq!(daemon.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_store_ends_at_once() {
+    let daemon = Daemon::start();
+    let dir = daemon.dir.display().to_string();
+    let second = ostlerd(&["--data-dir", &dir, "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("is in use"), "{said}");
+    assert_eq!(daemon.get("/readyz").await.status, 200, "the first goes on");
+}
+
+#[test]
+fn settings_that_make_no_sense_end_with_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let file = folder.path().join("ostlerd.toml");
+    std::fs::write(&file, "plugin_dri = \"/x\"\n").expect("a file");
+    let file = file.display().to_string();
+    for arguments in [&["--listen", "0.0.0.0:0"][..], &["--listen", "nonsense"], &["--config", &file], &["--config", "/nowhere"]] {
+        let all = [&["--data-dir", &data], arguments].concat();
+        let ended = ostlerd(&all);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(!said.trim().is_empty());
+    }
+    let said = String::from_utf8_lossy(&ostlerd(&["--config", &file]).stderr).into_owned();
+    assert!(said.contains("did you mean plugin_dir?"), "{said}");
+    assert!(!folder.path().join("data").exists(), "something was made");
+}

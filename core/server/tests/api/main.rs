@@ -1,0 +1,11 @@
+//! The API as clients meet it: the real daemon, real sockets, no hypervisor.
+//!
+//! Whatever is refused must change nothing: [`daemon::Daemon::refused`] compares the event sequence before and after.
+
+mod auth;
+mod bad_input;
+mod daemon;
+mod events;
+mod life;
+mod resources;
+mod vms;
