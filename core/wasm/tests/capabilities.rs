@@ -1,0 +1,177 @@
+//! What a driver may do, granted twice, against real processes and real directories.
+
+mod support;
+
+use ostler_driver::{DomainSpec, FileRef, Hypervisor};
+use ostler_model::{ErrorKind, Firmware, Generation, Graphics, HostId, Identity, Observation, OpaqueState, Progress, StoreId};
+use ostler_wasm::{Grants, HostOptions, Secret};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Audit, all, call, files, host, hypervisor, load, nowhere, options, processes, site, told, vm};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn driver(grants: Grants) -> (Arc<dyn Hypervisor>, Arc<Audit>) {
+    let audit = Arc::new(Audit::default());
+    let host = host(HostOptions { audit: Arc::clone(&audit) as _, ..options() });
+    (hypervisor(&load(&host, grants).await), audit)
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_denied_and_told() {
+    let only_config = Grants { capabilities: ["config".to_owned()].into(), ..Grants::none() };
+    let no_command = Grants { capabilities: ["config".to_owned(), "exec".to_owned()].into(), ..Grants::none() };
+    // `secrets` is granted but not in the manifest: asked for by neither is not enough, nor by one of both.
+    let mut secrets = all();
+    secrets.capabilities.insert("secrets".to_owned());
+    secrets.secrets.insert("password".to_owned(), Secret::new("hunter2"));
+    for (grants, deed, missing) in [
+        (only_config.clone(), "exec cat", "the operator has not granted exec"),
+        (only_config.clone(), "read ds a", "the operator has not granted files"),
+        (only_config.clone(), "copy ds a ds b", "the operator has not granted files"),
+        (no_command.clone(), "exec cat", "the operator has not granted exec:cat"),
+        (all(), "exec halt", "its manifest does not ask for exec:halt"),
+        (secrets, "secret password", "its manifest does not ask for secrets"),
+        (Grants::none(), "", "the operator has not granted config"),
+    ] {
+        let (driver, audit) = driver(grants).await;
+        let error = driver.observe(&nowhere(deed), vm(1)).await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "denied"), "{deed}: {error}");
+        assert!(error.detail.contains(missing), "{deed}: {error}");
+        let audited = audit.0.lock().expect("not poisoned");
+        assert_eq!(audited.len(), 1);
+        assert!(audited[0].contains(missing) && !audited[0].contains("hunter2"), "{audited:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_come_from_host_then_driver_then_manifest() {
+    let mut grants = all();
+    let mut here = nowhere("config answer");
+    let (first, _) = driver(grants.clone()).await;
+    assert_eq!(told(&first, &here).await.expect("told"), "Some(\"42\")");
+    grants.config.insert("answer".to_owned(), "of the driver".to_owned());
+    grants.config.insert("not-named".to_owned(), "x".to_owned());
+    let (second, _) = driver(grants).await;
+    assert_eq!(told(&second, &here).await.expect("told"), "Some(\"of the driver\")");
+    assert_eq!(told(&second, &nowhere("config not-named")).await.expect("told"), "None");
+    here.config.insert("answer".to_owned(), "of the host".to_owned());
+    assert_eq!(told(&second, &here).await.expect("told"), "Some(\"of the host\")");
+}
+
+#[tokio::test]
+async fn a_call_is_told_who_it_is() {
+    let (driver, _) = driver(all()).await;
+    let file = FileRef {
+        host: HostId(1),
+        datastore: "ds".parse().expect("a name"),
+        path: "console".parse().expect("a path"),
+        absolute: "/x/console".to_owned(),
+    };
+    let domain = DomainSpec {
+        identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(1), generation: Generation(9) },
+        name: "ostler-1".to_owned(),
+        title: String::new(),
+        vcpus: 1,
+        cpu_milli: 1000,
+        memory_mib: 64,
+        firmware: Firmware::Bios,
+        kernel: None,
+        initrd: None,
+        cmdline: String::new(),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        graphics: Graphics::None,
+        console_log: file,
+    };
+    let control = call(1, MINUTE);
+    let error = driver.deploy(&nowhere(""), &control, &domain).await.expect_err("told");
+    assert_eq!(error.detail, "(\"domain\", 7, 8, 3, 9, true, \"ostler-1\", 0)");
+    assert_eq!(*control.progress.borrow(), Some(Progress { done: 1, total: 2, phase: "half".to_owned() }));
+    let state = OpaqueState { version: 4, data: vec![1, 2, 3] };
+    let mut control = call(1, MINUTE);
+    control.state = Some(state.clone());
+    let outcome = driver.remove(&nowhere(""), &control).await.expect("removed");
+    assert_eq!((outcome.seen, outcome.state), (Some(Observation::Absent), Some(state)));
+    let batch = driver.changes(&nowhere(""), 5, Duration::from_millis(1)).await.expect("changes");
+    assert_eq!(batch.cursor, 6);
+    assert_eq!(driver.reboot(&nowhere(""), &control).await.expect_err("not exported").code, "no-such-ability");
+    assert_eq!(told(&driver, &nowhere("random")).await.expect("told"), "(4096, true)");
+}
+
+#[tokio::test]
+async fn commands_run_as_their_template_says() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (driver, _) = driver(all()).await;
+    let here = |deed: &str| site(dir.path(), deed);
+    let root = dir.path().display();
+    assert_eq!(
+        told(&driver, &here("exec show word=$(id) n=7 file=ds:disk")).await.expect("ran"),
+        format!("(Some(0), None, \"$(id)|n=7|{root}/disk|\", \"\")")
+    );
+    assert_eq!(told(&driver, &here("exec cat")).await.expect("ran"), "(Some(0), None, \"input\", \"\")");
+    assert!(told(&driver, &here("exec missing")).await.expect("ran").starts_with("(Some(127), None"));
+    std::os::unix::fs::symlink("/etc", dir.path().join("out")).expect("link");
+    for (deed, code) in [
+        ("exec show word=-rf n=7 file=ds:disk", "bad-argument"),
+        ("exec show word=a n=65 file=ds:disk", "bad-argument"),
+        ("exec show word=a n=7 file=ds:../disk", "bad-argument"),
+        ("exec show word=a n=7 file=/etc/passwd", "bad-argument"),
+        ("exec show word=a n=7", "bad-argument"),
+        ("exec show word=a n=7 file=ds:out/passwd", "outside-datastore"),
+        ("exec show word=a n=7 file=other:disk", "no-such-datastore"),
+    ] {
+        let error = told(&driver, &here(deed)).await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, code), "{deed}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_remembered_until_its_command_ended() {
+    let (driver, _) = driver(all()).await;
+    let (here, control) = (nowhere("exec sleep seconds=4567"), call(1, MINUTE));
+    let mut running = driver.remove(&here, &control);
+    let sleeps = || processes("/bin/sleep\u{0}4567\u{0}");
+    while sleeps() == 0 {
+        assert!(futures::poll!(&mut running).is_pending());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(running);
+    let error = driver.observe(&nowhere(""), vm(1)).await.expect_err("busy");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "busy"));
+    assert_eq!(driver.observe(&nowhere(""), vm(2)).await, Ok(Observation::Absent));
+    let mut answer = driver.observe(&nowhere(""), vm(1)).await;
+    for _ in 0..1000 {
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        answer = driver.observe(&nowhere(""), vm(1)).await;
+    }
+    assert_eq!(answer, Ok(Observation::Absent));
+    assert_eq!(sleeps(), 0);
+}
+
+#[tokio::test]
+async fn cancel_kills_the_command() {
+    let (driver, _) = driver(all()).await;
+    let (here, control) = (nowhere("exec sleep seconds=7654"), call(1, MINUTE));
+    let sleeps = || processes("/bin/sleep\u{0}7654\u{0}");
+    let cancel = async {
+        while sleeps() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        control.cancel.cancel();
+    };
+    let (answer, ()) = tokio::join!(driver.remove(&here, &control), cancel);
+    let error = answer.expect_err("cancelled");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Cancelled, "cancelled"));
+    assert_eq!(sleeps(), 0);
+}
+
+#[tokio::test]
+async fn files_stay_in_their_datastore() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (driver, _) = driver(all()).await;
+    files(&driver, |deed| site(dir.path(), deed), dir.path()).await;
+}

@@ -1,0 +1,232 @@
+//! Does the deed that the setting `deed` names, and answers `refused`, code `told`, with what came of it.
+
+wit_bindgen::generate!({
+    inline: "
+        package test:guest;
+        world guest {
+            include ostler:driver/hypervisor-driver@0.1.0;
+            include ostler:driver/with-changes@0.1.0;
+            export ostler:driver/snapshot-rules@0.1.0;
+        }
+    ",
+    path: "../../../../sdk/wit/0.1",
+    world: "test:guest/guest",
+    generate_all,
+});
+
+use exports::ostler::driver::{changes, hypervisor, snapshot_rules};
+use ostler::driver::call_context::Call;
+use ostler::driver::types::{
+    Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Observation, OpaqueState, Outcome,
+};
+use ostler::driver::{clock, config, exec, files, log, random, secrets};
+use std::fmt::Debug;
+
+const MANIFEST: &[u8] = include_bytes!("../manifest.toml");
+
+#[unsafe(link_section = "ostler:manifest")]
+#[used]
+static SECTION: [u8; MANIFEST.len()] = {
+    let mut bytes = [0; MANIFEST.len()];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = MANIFEST[at];
+        at += 1;
+    }
+    bytes
+};
+
+struct Guest;
+
+fn told(what: impl Debug) -> Error {
+    Error { kind: ErrorKind::Refused, code: "told".to_owned(), detail: format!("{what:?}") }
+}
+
+fn deed() -> Result<String, Error> {
+    Ok(config::get("deed")?.unwrap_or_default())
+}
+
+fn path(words: &[&str]) -> files::Path {
+    files::Path { datastore: words[0].to_owned(), path: words[1].to_owned() }
+}
+
+fn spin() -> ! {
+    let mut x = 0_u64;
+    loop {
+        x = std::hint::black_box(x.wrapping_add(1));
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(n: u64) -> u64 {
+    std::hint::black_box(recurse(n + 1) + n)
+}
+
+fn run(words: &[&str]) -> Result<exec::Exit, Error> {
+    let pairs = words[1..].iter().filter_map(|word| word.split_once('='));
+    let arguments: Vec<_> = pairs.map(|(hole, value)| exec::Argument { hole: hole.into(), value: value.into() }).collect();
+    exec::run(words[0], &arguments, b"input")
+}
+
+fn bad_domain(vm: &str, what: &str) -> DomainSeen {
+    let mut seen = DomainSeen {
+        uuid: vm.to_owned(),
+        name: "name".to_owned(),
+        identity: None,
+        power: "off".to_owned(),
+        reason: "none".to_owned(),
+        last_edge: None,
+        extra: Vec::new(),
+    };
+    match what {
+        "power" => seen.power = "purple".to_owned(),
+        "uuid" => seen.uuid = "not a uuid".to_owned(),
+        "other" => seen.uuid = "00000000-0000-0000-0000-00000000ffff".to_owned(),
+        "name" => seen.name = "x".repeat(1_000_000),
+        "escape" => seen.name = "\u{1b}[2J".to_owned(),
+        _ => {}
+    }
+    seen
+}
+
+fn act(vm: &str) -> Result<Observation, Error> {
+    let deed = deed()?;
+    let words: Vec<&str> = deed.split_whitespace().collect();
+    match words[..] {
+        [] => return Ok(Observation::Absent),
+        ["loop"] => spin(),
+        ["recurse"] => return Err(told(recurse(0))),
+        ["eat"] => {
+            let mut all = Vec::new();
+            loop {
+                all.push(vec![1_u8; 1 << 20]);
+            }
+        }
+        ["panic"] => panic!("the guest says why"),
+        ["unreachable"] => std::process::abort(),
+        ["exit"] => std::process::exit(0),
+        ["sleep"] => loop {
+            let _ = clock::sleep_ms(u64::MAX);
+        },
+        ["wasi-sleep"] => std::thread::sleep(std::time::Duration::from_secs(3600)),
+        ["lie", what] => return Ok(Observation::Present(bad_domain(vm, what))),
+        ["code"] => return Err(Error { kind: ErrorKind::Gone, code: "\n".repeat(1_000_000), detail: "x".repeat(1_000_000) }),
+        ["print"] => (0..10_000).for_each(|n| println!("{n} {}", "x".repeat(100))),
+        ["log"] => (0..100_000).for_each(|n| log::write("info", &format!("{n}\n{}", "x".repeat(100)))),
+        ["pour"] => return Err(told(exec::run("cat", &[], &vec![0; 8 << 20]).map(|exit| exit.code))),
+        ["ambient"] => {
+            let files = std::fs::read_dir("/").map(|dir| dir.count()).map_err(|error| error.kind());
+            let passwd = std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.kind());
+            let net = std::net::TcpStream::connect("127.0.0.1:22").map(|_| ()).map_err(|error| error.kind());
+            let bind = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ()).map_err(|error| error.kind());
+            return Err(told((files.is_err(), passwd.is_err(), net.is_err(), bind.is_err(), std::env::vars().count(), std::env::args().count())));
+        }
+        ["random"] => return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16)))),
+        ["config", key] => return Err(told(config::get(key)?)),
+        ["secret", name] => return Err(told(secrets::get(name)?)),
+        ["exec", ..] => {
+            let exit = run(&words[1..])?;
+            return Err(told((exit.code, exit.signal, String::from_utf8_lossy(&exit.stdout), String::from_utf8_lossy(&exit.stderr))));
+        }
+        ["stat", ..] => return Err(told(files::stat(&path(&words[1..]))?.map(|stat| (stat.kind, stat.size)))),
+        ["list", ..] => return Err(told(files::list(&path(&words[1..]))?)),
+        ["read", ..] => return Err(told(files::read(&path(&words[1..]))?.map(|data| String::from_utf8_lossy(&data).into_owned()))),
+        ["write", ..] => return Err(told(files::write(&path(&words[1..]), words[3].as_bytes())?)),
+        ["make", ..] => return Err(told(files::make_folder(&path(&words[1..]))?)),
+        ["remove", ..] => return Err(told(files::remove(&path(&words[1..]))?)),
+        ["rename", ..] => return Err(told(files::rename(&path(&words[1..]), &path(&words[3..]))?)),
+        ["copy", ..] => return Err(told(files::copy(&path(&words[1..]), &path(&words[3..]))?)),
+        ["fetch", host, ..] => return Err(told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?)),
+        ["checksum", ..] => return Err(told(files::checksum(&path(&words[1..]))?)),
+        _ => return Err(told("no such deed")),
+    }
+    Ok(Observation::Absent)
+}
+
+fn describe() -> Description {
+    Description { name: "test-guest".to_owned(), version: "1.2.3".to_owned(), summary: String::new() }
+}
+
+fn outcome(state: Option<OpaqueState>) -> Outcome {
+    Outcome { seen: Some(Observation::Absent), state, extra: Vec::new() }
+}
+
+impl hypervisor::Guest for Guest {
+    fn describe() -> Description {
+        describe()
+    }
+
+    fn probe() -> Result<HostFacts, Error> {
+        Ok(HostFacts {
+            cpu_milli: 1000,
+            memory_mib: 1024,
+            hypervisor: "test 1".to_owned(),
+            unable: vec!["changes".to_owned(), "time-travel".to_owned()],
+            notes: vec!["a note".to_owned()],
+            extra: Vec::new(),
+        })
+    }
+
+    /// Tells what it was handed.
+    fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error> {
+        call.progress(1, 2, "half");
+        let id = call.id();
+        Err(told((id.item, id.operation, id.step, call.attempt(), call.generation(), call.remaining_ms() > 0, domain.name, domain.disks.len())))
+    }
+
+    /// Ends when it is told to.
+    fn press_power(_: &Call) -> Result<Outcome, Error> {
+        let ended = clock::sleep_ms(3_600_000);
+        Err(Error { kind: ErrorKind::Cancelled, code: "cancelled".to_owned(), detail: format!("{ended:?}") })
+    }
+
+    /// Does not end when it is told to.
+    fn destroy(call: &Call) -> Result<Outcome, Error> {
+        while !call.cancelled() {
+            let _ = clock::sleep_ms(10);
+        }
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+        Ok(outcome(None))
+    }
+
+    /// Does the deed, and keeps what it was handed as state.
+    fn remove(call: &Call) -> Result<Outcome, Error> {
+        act("")?;
+        Ok(outcome(call.state()))
+    }
+
+    fn observe(vm: String) -> Result<Observation, Error> {
+        act(&vm)
+    }
+
+    fn list() -> Result<hypervisor::Listed, Error> {
+        let count = if deed()? == "flood" { 30_000 } else { 0 };
+        Ok(hypervisor::Listed { domains: Vec::new(), unreadable: vec!["00000000-0000-0000-0000-000000000001".to_owned(); count] })
+    }
+}
+
+impl changes::Guest for Guest {
+    fn changes(cursor: u64, wait_ms: u64) -> Result<changes::Batch, Error> {
+        let _ = clock::sleep_ms(wait_ms);
+        Ok(changes::Batch { cursor: cursor + 1, vms: Vec::new(), lost: false })
+    }
+}
+
+impl snapshot_rules::Guest for Guest {
+    fn describe() -> Description {
+        describe()
+    }
+
+    fn judge(question: snapshot_rules::Question) -> snapshot_rules::Verdict {
+        match question.verb.as_str() {
+            "loop" => spin(),
+            "few" => snapshot_rules::Verdict { refused: None, fates: Vec::new() },
+            _ => snapshot_rules::Verdict {
+                refused: Some(format!("{} in {}", question.verb, question.state)),
+                fates: vec![snapshot_rules::Fate::Hide; question.snapshots.len()],
+            },
+        }
+    }
+}
+
+export!(Guest);

@@ -1,0 +1,174 @@
+//! A driver that loops, eats, traps, lies, floods or hangs: a clear error for its own call, and nothing else.
+
+mod support;
+
+use ostler_driver::{Hypervisor, RulesQuestion};
+use ostler_model::{ErrorKind, Observation, State};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{all, call, host, hypervisor, load, nowhere, options, rules, told, vm};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn driver() -> Arc<dyn Hypervisor> {
+    hypervisor(&load(&host(options()), all()).await)
+}
+
+/// The deed ends with `unknown` and this code, and the next call is fine.
+async fn fails(deed: &str, code: &str, says: &str) {
+    let driver = driver().await;
+    let error = driver.observe(&nowhere(deed), vm(1)).await.expect_err(deed);
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, code), "{deed}: {error}");
+    assert!(error.detail.contains(says), "{deed}: {error}");
+    assert!(error.detail.len() <= 4096, "{deed}");
+    assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));
+}
+
+#[tokio::test]
+async fn one_that_computes_for_ever_is_stopped() {
+    let begun = Instant::now();
+    fails("loop", "driver-deadline", "computed").await;
+    assert!(begun.elapsed() < 30 * SECOND);
+}
+
+#[tokio::test]
+async fn one_that_eats_memory_is_stopped() {
+    fails("eat", "driver-memory", "bytes of memory").await;
+}
+
+#[tokio::test]
+async fn a_trap_is_told_with_what_the_guest_said() {
+    fails("panic", "driver-trap", "the guest says why").await;
+    fails("unreachable", "driver-trap", "unreachable").await;
+    fails("recurse", "driver-trap", "").await;
+    fails("exit", "driver-trap", "").await;
+}
+
+#[tokio::test]
+async fn lies_are_told() {
+    for lie in ["power", "uuid", "other", "name", "escape"] {
+        fails(&format!("lie {lie}"), "driver-lied", "").await;
+    }
+    let error = driver().await.list(&nowhere("flood")).await.expect_err("too many");
+    assert_eq!(error.code, "driver-lied");
+    assert!(error.detail.contains("30000"), "{error}");
+    let error = driver().await.observe(&nowhere("code"), vm(1)).await.expect_err("an error");
+    assert_eq!((error.kind, error.code.as_str(), error.detail.len()), (ErrorKind::Gone, "driver-code-invalid", 4096));
+}
+
+#[tokio::test]
+async fn too_much_for_a_host_call_is_refused() {
+    fails("pour", "driver-trap", "").await;
+}
+
+#[tokio::test]
+async fn printing_and_logging_have_bounds() {
+    let driver = driver().await;
+    assert_eq!(told(&driver, &nowhere("print")).await, Ok(String::new()));
+    assert_eq!(told(&driver, &nowhere("log")).await, Ok(String::new()));
+}
+
+#[tokio::test]
+async fn nothing_ambient_is_there() {
+    let seen = told(&driver().await, &nowhere("ambient")).await.expect("told");
+    assert_eq!(seen, "(true, true, true, true, 0, 0)");
+}
+
+#[tokio::test]
+async fn one_that_waits_for_ever_ends_at_its_deadline() {
+    let driver = driver().await;
+    for deed in ["sleep", "wasi-sleep"] {
+        let begun = Instant::now();
+        let error = driver.remove(&nowhere(deed), &call(1, SECOND / 5)).await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-deadline"), "{error}");
+        assert!(begun.elapsed() < 5 * SECOND);
+    }
+}
+
+#[tokio::test]
+async fn cancel_ends_a_host_call_at_once_and_a_stubborn_guest_soon() {
+    let driver = driver().await;
+    let polite = call(1, 600 * SECOND);
+    let site = nowhere("");
+    let begun = Instant::now();
+    let (error, ()) = tokio::join!(driver.press_power(&site, &polite), async { polite.cancel.cancel() });
+    assert_eq!(error.expect_err("cancelled").kind, ErrorKind::Cancelled);
+    assert!(begun.elapsed() < SECOND);
+    let stubborn = call(1, 600 * SECOND);
+    let cancel = async {
+        tokio::task::yield_now().await;
+        stubborn.cancel.cancel();
+    };
+    let (error, ()) = tokio::join!(driver.destroy(&site, &stubborn), cancel);
+    let error = error.expect_err("dropped");
+    assert!(
+        matches!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-dropped") | (ErrorKind::Cancelled, "cancelled")),
+        "{error}"
+    );
+    assert!(begun.elapsed() < 20 * SECOND);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neighbours_are_undisturbed() {
+    let driver = driver().await;
+    let hostile = ["loop", "loop", "eat", "panic", "recurse", "print"].map(|deed| {
+        let driver = Arc::clone(&driver);
+        tokio::spawn(async move { driver.observe(&nowhere(deed), vm(2)).await })
+    });
+    let mut slowest = Duration::ZERO;
+    let mut calls = 0;
+    while hostile.iter().any(|task| !task.is_finished()) || calls < 50 {
+        let begun = Instant::now();
+        assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));
+        slowest = slowest.max(begun.elapsed());
+        calls += 1;
+    }
+    assert!(slowest < SECOND, "{slowest:?} of {calls} calls");
+    println!("{calls} calls beside hostile ones, the slowest took {slowest:?}");
+}
+
+#[tokio::test]
+async fn a_full_pool_says_come_back() {
+    let host = host(ostler_wasm::HostOptions { instances: 2, ..options() });
+    if !host.pooled() {
+        println!("no pool on this machine");
+        return;
+    }
+    let driver = hypervisor(&load(&host, all()).await);
+    let (a, b) = (call(1, 600 * SECOND), call(2, 600 * SECOND));
+    let site = nowhere("");
+    let mut first = driver.press_power(&site, &a);
+    let mut second = driver.press_power(&site, &b);
+    assert!(futures::poll!(&mut first).is_pending());
+    assert!(futures::poll!(&mut second).is_pending());
+    let error = driver.observe(&site, vm(1)).await.expect_err("full");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "driver-busy"), "{error}");
+    drop(first);
+    assert_eq!(driver.observe(&site, vm(1)).await, Ok(Observation::Absent));
+    drop(second);
+}
+
+#[tokio::test]
+async fn rules_that_do_not_answer_are_no_answer() {
+    let rules = rules(&load(&host(options()), all()).await);
+    let question = |verb: &str| RulesQuestion {
+        verb: verb.to_owned(),
+        state: State::Running,
+        disks: Vec::new(),
+        snapshots: vec!["a".to_owned(), "b".to_owned()],
+        subject: None,
+        abilities: Vec::new(),
+        now_ms: 0,
+    };
+    assert_eq!(rules.judge(&question("loop")).await.expect_err("loops").code, "driver-deadline");
+    assert_eq!(rules.judge(&question("few")).await.expect_err("lies").code, "driver-lied");
+    assert_eq!(rules.judge(&question("stop")).await.expect("judged").fates.len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_pool_it_is_the_same() {
+    let driver = hypervisor(&load(&host(ostler_wasm::HostOptions { pooling: false, ..options() }), all()).await);
+    assert_eq!(driver.observe(&nowhere("eat"), vm(1)).await.expect_err("eats").code, "driver-memory");
+    assert_eq!(driver.observe(&nowhere("loop"), vm(1)).await.expect_err("loops").code, "driver-deadline");
+    assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));
+}

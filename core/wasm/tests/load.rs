@@ -1,0 +1,170 @@
+//! What is not a driver for this host is told apart, and the compile cache is only a cache.
+
+mod support;
+
+use ostler_driver::DriverOrigin;
+use ostler_model::{Ability, Observation};
+use ostler_wasm::{Grants, Host, HostOptions, LoadError};
+use support::{all, guest, host, hypervisor, load, nowhere, options, vm};
+
+async fn refused(bytes: Vec<u8>) -> LoadError {
+    match host(options()).load_bytes("file.wasm", bytes, Grants::none()).await {
+        Ok(_) => panic!("loaded"),
+        Err(error) => error,
+    }
+}
+
+/// The guest with one text replaced by another of the same length.
+fn patched(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = guest().to_vec();
+    let places: Vec<usize> =
+        bytes.windows(from.len()).enumerate().filter(|(_, at)| *at == from.as_bytes()).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "{from} is not in the guest");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_told_apart() {
+    for garbage in [&b""[..], b"hello", b"\0asm", b"\x7fELF\x02\x01\x01\0\0\0\0\0"] {
+        assert!(matches!(refused(garbage.to_vec()).await, LoadError::NotWasm { .. }), "{garbage:?}");
+    }
+    assert!(matches!(refused(wat::parse_str("(module)").expect("text")).await, LoadError::CoreModule { .. }));
+    let whole = guest();
+    for part in [whole.len() / 3, whole.len() - 1] {
+        let error = refused(whole[..part].to_vec()).await;
+        assert!(matches!(error, LoadError::NotWasm { .. }), "{error}");
+    }
+    let too_large = refused(vec![0; (64 << 20) + 1]).await;
+    assert!(matches!(too_large, LoadError::TooLarge { .. }), "{too_large}");
+    assert!(matches!(refused(wat::parse_str("(component)").expect("text")).await, LoadError::NoManifest { .. }));
+    let missing = host(options()).load("/no/such/file.wasm".as_ref(), Grants::none()).await;
+    assert!(matches!(missing, Err(LoadError::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn compiled_code_from_outside_is_never_loaded() {
+    let dir = tempfile::tempdir().expect("dir");
+    let cache = dir.path().join("cache");
+    let host = host(HostOptions { cache_dir: Some(cache.clone()), ..options() });
+    load(&host, all()).await;
+    let entry = std::fs::read_dir(&cache).expect("cache").next().expect("an entry").expect("an entry").path();
+    let code = std::fs::read(entry).expect("read");
+    assert!(matches!(refused(code[32..].to_vec()).await, LoadError::NotWasm { .. }));
+}
+
+#[tokio::test]
+async fn another_contract_is_named() {
+    for (version, hint) in [("9.0.0", "upgrade this host"), ("0.2.0", "upgrade this host"), ("0.0.9", "current SDK")] {
+        let error = refused(patched("@0.1.0", &format!("@{version}"))).await;
+        assert!(matches!(error, LoadError::ForeignContract { .. }), "{error}");
+        let text = error.to_string();
+        for part in ["test-guest", &format!("ostler:driver@{version}"), "serves ostler:driver@0.1.0", hint] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_imports_are_named() {
+    let error = refused(patched("ostler:driver/files@0.1.0", "ostler:driver/filez@0.1.0")).await;
+    assert!(matches!(error, LoadError::UnknownImports { .. }), "{error}");
+    assert!(error.to_string().contains("ostler:driver/filez@0.1.0"), "{error}");
+    let error = refused(patched("ostler:driver/exec@0.1.0", "somebody:else/what@7.0.0")).await;
+    assert!(error.to_string().contains("somebody:else/what@7.0.0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_that_is_no_driver_is_told() {
+    let manifest = r#"name = \"x\"\nversion = \"1\"\nsummary = \"s\""#;
+    let component = |body: &str, manifest: &str| {
+        let mut bytes = wat::parse_str(format!("(component {body})")).expect("text");
+        let content = [&[15][..], b"ostler:manifest", manifest.as_bytes()].concat();
+        bytes.extend([0, u8::try_from(content.len()).expect("short")]);
+        bytes.extend(content);
+        bytes
+    };
+    let manifest = &manifest.replace("\\\"", "\"").replace("\\n", "\n");
+    let error = refused(component("", manifest)).await;
+    assert!(matches!(error, LoadError::NoKind { .. }), "{error}");
+    // The right name with the wrong content.
+    let error = refused(component(r#"(instance $i) (export "ostler:driver/snapshot-rules@0.1.0" (instance $i))"#, manifest)).await;
+    assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
+    let error = refused(component(
+        r#"(import "ostler:driver/clock@0.1.0" (func)) (instance $i) (export "ostler:driver/transfer@0.1.0" (instance $i))"#,
+        manifest,
+    ))
+    .await;
+    assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
+    let error = refused(component("", "name = 1")).await;
+    assert!(matches!(error, LoadError::Manifest { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_it_is_is_read_from_it() {
+    let driver = load(
+        &host(options()),
+        Grants { capabilities: ["exec".to_owned()].into(), commands: ["cat".to_owned()].into(), ..Grants::none() },
+    )
+    .await;
+    let info = driver.info();
+    assert_eq!(
+        (info.name.as_str(), info.version.as_str(), info.abilities.as_slice()),
+        ("test-guest", "1.2.3", &[Ability::Changes][..])
+    );
+    let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else { panic!("a component") };
+    assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
+    assert_eq!(granted, ["exec", "exec:cat"]);
+    assert_eq!(missing, ["config", "files", "exec:show", "exec:sleep", "exec:missing"]);
+    assert_eq!(driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(), ["hypervisor", "snapshot-rules"]);
+    let printed = driver.inspection().to_string();
+    for line in [
+        "test-guest 1.2.3: Does what a test tells it",
+        "asks for    files: touches files of the test",
+        "command     show: /usr/bin/printf %s| {word:word} n={n:int(1..64)} {file:path}",
+        "setting     answer: a setting with a default (default 42)",
+        "kinds       hypervisor, snapshot-rules",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line:?} is not in\n{printed}");
+    }
+    let facts = hypervisor(&driver).probe(&nowhere("")).await.expect("probed");
+    assert_eq!((facts.total.cpu_milli, facts.abilities.len()), (1000, 0));
+}
+
+#[tokio::test]
+async fn a_damaged_cache_entry_is_compiled_again() {
+    let dir = tempfile::tempdir().expect("dir");
+    let cache = dir.path().join("cache");
+    let fresh = || host(HostOptions { cache_dir: Some(cache.clone()), ..options() });
+    let works = async |host: Host| {
+        assert_eq!(hypervisor(&load(&host, all()).await).observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent))
+    };
+    works(fresh()).await;
+    let entries = || std::fs::read_dir(&cache).expect("cache").map(|entry| entry.expect("entry").path()).collect::<Vec<_>>();
+    let [entry] = &entries()[..] else { panic!("one entry") };
+    let good = std::fs::read(entry).expect("read");
+    for bad in [Vec::new(), good[..40].to_vec(), vec![7; good.len()], {
+        let mut bent = good.clone();
+        bent[5000] ^= 1;
+        bent
+    }] {
+        std::fs::write(entry, &bad).expect("written");
+        works(fresh()).await;
+        assert_eq!(std::fs::read(entry).expect("read").len(), good.len());
+    }
+    let begun = std::time::Instant::now();
+    works(fresh()).await;
+    println!("host, load from cache and one call: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_cache_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("dir");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    let refused = Host::new(HostOptions { cache_dir: Some(dir.path().to_owned()), ..options() });
+    assert!(refused.is_err_and(|error| error.to_string().contains("others may write")));
+}

@@ -1,0 +1,251 @@
+//! Commands and files over ssh, against a real sshd on loopback.
+
+mod support;
+
+use ostler_driver::{Hypervisor, Site};
+use ostler_model::{ErrorKind, ExecTransport, HostId, Observation};
+use ostler_wasm::HostOptions;
+use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{Sites, all, call, files, host, hypervisor, load, options, processes, site, told, vm};
+
+/// A daemon of our own; ends with the test.
+struct Sshd {
+    dir: tempfile::TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+impl Sshd {
+    /// None, said aloud, where there is no sshd to start; in CI that is a failure.
+    fn start() -> Option<Self> {
+        if !Path::new("/usr/sbin/sshd").exists() {
+            assert!(std::env::var_os("CI").is_none(), "openssh-server is not installed: run scripts/setup");
+            eprintln!("SKIPPED: openssh-server is not installed, nothing over ssh was tested");
+            return None;
+        }
+        // Where sshd gives up its privileges; the package's service makes it.
+        let _ = std::fs::create_dir("/run/sshd");
+        let dir = tempfile::tempdir().expect("dir");
+        let file = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+        for key in ["host", "user"] {
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &file(key)]);
+        }
+        std::fs::copy(file("user.pub"), file("authorized")).expect("copied");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
+             PasswordAuthentication no\nLogLevel INFO\n",
+            file("host"),
+            file("authorized")
+        );
+        std::fs::write(file("config"), config).expect("written");
+        let key = std::fs::read_to_string(file("host.pub")).expect("key");
+        std::fs::write(file("known"), format!("[127.0.0.1]:{port} {key}[localhost]:{port} {key}")).expect("written");
+        let log = std::fs::File::create(file("log")).expect("log");
+        let child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f", &file("config")])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("sshd");
+        let sshd = Self { dir, child, port };
+        for _ in 0..1000 {
+            if sshd.log().contains("Server listening on 127.0.0.1") {
+                return Some(sshd);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("sshd does not listen: {}", sshd.log());
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("text").to_owned()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    fn transport(&self, address: &str) -> ExecTransport {
+        ExecTransport::Ssh {
+            destination: format!("{}@{address}", run("id", &["-un"])),
+            port: self.port,
+            identity_file: Some(self.file("user")),
+            known_hosts: Some(self.file("known")),
+        }
+    }
+
+    fn site(&self, name: &str, address: &str, root: &Path, deed: &str) -> Site {
+        Site { id: HostId(2), name: name.parse().expect("a name"), transport: self.transport(address), ..site(root, deed) }
+    }
+
+    /// Cuts all connections.
+    fn cut(&self) {
+        let parents = |pid: &str| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
+                let (_, rest) = stat.rsplit_once(") ")?;
+                rest.split(' ').nth(1).map(str::to_owned)
+            })
+        };
+        let all = std::fs::read_dir("/proc").expect("proc").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let ours = self.child.id().to_string();
+        let sessions: Vec<String> = all.filter(|pid| parents(pid).as_ref() == Some(&ours)).collect();
+        assert!(!sessions.is_empty(), "no session of sshd");
+        for pid in sessions {
+            run("kill", &["-9", &pid]);
+        }
+    }
+}
+
+async fn driver(sites: Vec<Site>) -> Arc<dyn Hypervisor> {
+    let host = host(HostOptions { sites: Arc::new(Sites(sites)), ..options() });
+    hypervisor(&load(&host, all()).await)
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().to_owned();
+    (dir, path)
+}
+
+#[tokio::test]
+async fn commands_and_files_are_as_on_this_machine() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let driver = driver(Vec::new()).await;
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    files(&driver, there, &root).await;
+    let shown = told(&driver, &there("exec show word=$(id)';\"\\* n=7 file=ds:disk")).await.expect("ran");
+    assert_eq!(shown, format!("(Some(0), None, {:?}, \"\")", format!("$(id)';\"\\*|n=7|{}/disk|", root.display())));
+    assert_eq!(told(&driver, &there("exec cat")).await.expect("ran"), "(Some(0), None, \"input\", \"\")");
+    assert!(told(&driver, &there("exec missing")).await.expect("ran").starts_with("(Some(127), None"));
+    let begun = Instant::now();
+    told(&driver, &there("exec cat")).await.expect("ran");
+    println!("one command over the shared connection: {:?}", begun.elapsed());
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "one connection is shared");
+}
+
+#[tokio::test]
+async fn files_come_from_other_hosts() {
+    let Some(sshd) = Sshd::start() else { return };
+    let ((_a, here), (_b, there), (_c, beyond)) = (folder(), folder(), folder());
+    let far = sshd.site("far", "127.0.0.1", &there, "");
+    let other = sshd.site("other", "localhost", &beyond, "");
+    let near = Site { name: "near".parse().expect("a name"), ..site(&here, "") };
+    let driver = driver(vec![far.clone(), other.clone(), near.clone()]).await;
+    let size: u64 = (20 << 20) + 12345;
+    let disk = std::fs::File::create(here.join("disk")).expect("made");
+    disk.set_len(size).expect("sized");
+    disk.write_all_at(b"begin", 0).expect("written");
+    disk.write_all_at(b"end", 10 << 20).expect("written");
+    let sum = run("sha256sum", &[here.join("disk").to_str().expect("text")])[..64].to_owned();
+    let deed = |site: &Site, deed: &str| {
+        let mut site = site.clone();
+        site.config.insert("deed".to_owned(), deed.to_owned());
+        site
+    };
+    for (at, from, path, root) in
+        [(&far, "near", "in/disk", &there), (&near, "far", "back", &here), (&other, "far", "x/y", &beyond)]
+    {
+        let source = if from == "near" { "disk" } else { "in/disk" };
+        let fetched = told(&driver, &deed(at, &format!("fetch {from} ds {source} ds {path}"))).await;
+        assert_eq!(fetched, Ok(size.to_string()), "from {from}");
+        let target = root.join(path);
+        assert_eq!(run("sha256sum", &[target.to_str().expect("text")])[..64], sum);
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&target).expect("there"));
+        assert!(blocks * 512 < 4 << 20, "holes are kept: {blocks} blocks");
+        let names = std::fs::read_dir(target.parent().expect("folder")).expect("listed");
+        assert!(
+            names.filter_map(Result::ok).all(|name| !name.file_name().to_string_lossy().contains("part")),
+            "nothing half-made is left"
+        );
+    }
+    let error = told(&driver, &deed(&near, "fetch far ds nothing ds z")).await.expect_err("absent");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Gone, "no-such-file"));
+    std::os::unix::fs::symlink("/etc", there.join("out")).expect("link");
+    let error = told(&driver, &deed(&near, "fetch far ds out/passwd ds z")).await.expect_err("outside");
+    assert_eq!(error.code, "outside-datastore");
+    assert!(!here.join("z").exists());
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_unknown_and_ends_the_command() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let driver = driver(Vec::new()).await;
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    let sleeps = |seconds: &str| processes(&format!("/bin/sleep\u{0}{seconds}\u{0}"));
+    let (long, control) = (there("exec sleep seconds=5151"), call(1, Duration::from_secs(60)));
+    let cut = async {
+        while sleeps("5151") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sshd.cut();
+    };
+    let (answer, ()) = tokio::join!(driver.remove(&long, &control), cut);
+    let error = answer.expect_err("lost");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "connection-lost"), "{error}");
+    gone(|| sleeps("5151")).await;
+    // A new connection is made by itself, and cancel reaches the far end.
+    let (long, control) = (there("exec sleep seconds=6161"), call(1, Duration::from_secs(60)));
+    let cancel = async {
+        while sleeps("6161") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        control.cancel.cancel();
+    };
+    let (answer, ()) = tokio::join!(driver.remove(&long, &control), cancel);
+    assert_eq!(answer.expect_err("cancelled").kind, ErrorKind::Cancelled);
+    gone(|| sleeps("6161")).await;
+    assert_eq!(driver.observe(&there(""), vm(1)).await, Ok(Observation::Absent));
+}
+
+async fn gone(count: impl Fn() -> usize) {
+    for _ in 0..1000 {
+        if count() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the command still runs at the far end");
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_known_is_not_used() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let driver = driver(Vec::new()).await;
+    std::fs::write(sshd.file("known"), "").expect("written");
+    let error = told(&driver, &sshd.site("here", "127.0.0.1", &root, "exec cat")).await.expect_err("refused");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "host-unreachable"), "{error}");
+    assert!(error.detail.contains("Host key verification failed"), "{error}");
+    let mut away = sshd.site("here", "127.0.0.1", &root, "exec cat");
+    if let ExecTransport::Ssh { port, .. } = &mut away.transport {
+        *port = 1;
+    }
+    let error = told(&driver, &away).await.expect_err("refused");
+    assert!(error.detail.contains("Connection refused"), "{error}");
+    let mut odd = sshd.site("here", "127.0.0.1", &root, "exec cat");
+    if let ExecTransport::Ssh { destination, .. } = &mut odd.transport {
+        *destination = "-oProxyCommand=touch /tmp/x".to_owned();
+    }
+    assert_eq!(told(&driver, &odd).await.expect_err("refused").code, "bad-argument");
+}

@@ -1,0 +1,175 @@
+//! The test guest, built once, and hosts to call it on.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use ostler_driver::{CallControl, DriverKind, Hypervisor, Site, SnapshotRules};
+use ostler_model::{
+    CallContext, DatastoreName, DriverError, DriverName, EffectKey, ExecTransport, Generation, HostId, HostName, Item, Observation,
+    OperationId, StepNo, Timestamp, VmUuid,
+};
+use ostler_wasm::{AuditSink, Grants, Host, HostOptions, LoadedDriver, SiteDirectory};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The component, built from `tests/guest`.
+pub(crate) fn guest() -> &'static [u8] {
+    static GUEST: OnceLock<Vec<u8>> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
+            .arg(dir.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .env_remove("RUSTFLAGS")
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the test guest does not build; is the target wasm32-wasip2 installed?");
+        std::fs::read(target.join("wasm32-wasip2/release/ostler_test_guest.wasm")).expect("built")
+    })
+}
+
+#[derive(Default)]
+pub(crate) struct Audit(pub(crate) Mutex<Vec<String>>);
+
+impl AuditSink for Audit {
+    fn denied(&self, driver: &DriverName, capability: &str, detail: &str) {
+        self.0.lock().expect("not poisoned").push(format!("{driver} {capability}: {detail}"));
+    }
+}
+
+/// Hosts by name.
+#[derive(Default)]
+pub(crate) struct Sites(pub(crate) Vec<Site>);
+
+impl SiteDirectory for Sites {
+    fn site(&self, name: &HostName) -> Option<Site> {
+        self.0.iter().find(|site| site.name == *name).cloned()
+    }
+
+    fn host_name(&self, id: HostId) -> Option<HostName> {
+        self.0.iter().find(|site| site.id == id).map(|site| site.name.clone())
+    }
+}
+
+/// Small and quick.
+pub(crate) fn options() -> HostOptions {
+    HostOptions {
+        cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+        instances: 32,
+        max_memory: 32 << 20,
+        cpu_budget: Duration::from_millis(300),
+        ..HostOptions::default()
+    }
+}
+
+pub(crate) fn host(options: HostOptions) -> Host {
+    Host::new(options).expect("a host")
+}
+
+/// Everything the guest asks for.
+pub(crate) fn all() -> Grants {
+    let manifest = ostler_wasm::inspect("guest", guest()).expect("a component").manifest;
+    Grants::all(&manifest)
+}
+
+pub(crate) async fn load(host: &Host, grants: Grants) -> LoadedDriver {
+    host.load_bytes("guest.wasm", guest().to_vec(), grants).await.expect("loads")
+}
+
+pub(crate) fn hypervisor(driver: &LoadedDriver) -> Arc<dyn Hypervisor> {
+    let kinds = driver.kinds().into_iter();
+    kinds
+        .filter_map(|kind| if let DriverKind::Hypervisor(driver) = kind { Some(driver) } else { None })
+        .next()
+        .expect("a hypervisor driver")
+}
+
+pub(crate) fn rules(driver: &LoadedDriver) -> Arc<dyn SnapshotRules> {
+    let kinds = driver.kinds().into_iter();
+    kinds.filter_map(|kind| if let DriverKind::Rules(driver) = kind { Some(driver) } else { None }).next().expect("rules")
+}
+
+/// A local host with one datastore `ds`, where the guest does `deed`.
+pub(crate) fn site(root: &Path, deed: &str) -> Site {
+    Site {
+        id: HostId(1),
+        name: "here".parse().expect("a name"),
+        config: BTreeMap::from([("deed".to_owned(), deed.to_owned())]),
+        transport: ExecTransport::Local,
+        roots: BTreeMap::from([("ds".parse::<DatastoreName>().expect("a name"), root.to_str().expect("text").to_owned())]),
+    }
+}
+
+pub(crate) fn nowhere(deed: &str) -> Site {
+    site(&PathBuf::from("/no/such/root"), deed)
+}
+
+pub(crate) fn vm(number: u128) -> VmUuid {
+    VmUuid(uuid::Uuid::from_u128(number))
+}
+
+pub(crate) fn call(number: u128, patience: Duration) -> CallControl {
+    let key = EffectKey { vm: vm(number), operation: OperationId(7), step: StepNo(8), item: Item::Domain };
+    let context = CallContext { key, attempt: 3, generation: Generation(9), deadline: Timestamp(0) };
+    CallControl::detached(context, Instant::now() + patience)
+}
+
+/// Lets the guest do `deed` and answers what it says came of it.
+pub(crate) async fn told(driver: &Arc<dyn Hypervisor>, site: &Site) -> Result<String, DriverError> {
+    match driver.observe(site, vm(1)).await {
+        Err(error) if error.code == "told" => Ok(error.detail),
+        Err(error) => Err(error),
+        Ok(Observation::Absent) => Ok(String::new()),
+        Ok(other) => panic!("{other:?}"),
+    }
+}
+
+/// The same for local files and for those over ssh.
+pub(crate) async fn files(driver: &Arc<dyn Hypervisor>, here: impl Fn(&str) -> Site, root: &Path) {
+    for (deed, answer) in [
+        ("stat ds a/b", "None"),
+        ("read ds a/b", "None"),
+        ("write ds a/b hello", "()"),
+        ("read ds a/b", "Some(\"hello\")"),
+        ("stat ds a/b", "Some((\"file\", 5))"),
+        ("copy ds a/b ds c/d", "5"),
+        ("fetch here ds c/d ds c/e", "5"),
+        ("checksum ds c/e", "\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\""),
+        ("rename ds c/e ds f", "()"),
+        ("list ds c", "[\"d\"]"),
+        ("make ds g/h", "()"),
+        ("make ds g/h", "()"),
+        ("remove ds g", "()"),
+        ("remove ds g", "()"),
+        ("stat ds g", "None"),
+    ] {
+        assert_eq!(told(driver, &here(deed)).await.as_deref(), Ok(answer), "{deed}");
+    }
+    std::os::unix::fs::symlink("/etc", root.join("out")).expect("link");
+    for (deed, code) in [
+        ("read ds out/passwd", "outside-datastore"),
+        ("copy ds out/passwd ds stolen", "outside-datastore"),
+        ("write ds out/ostler-test x", "outside-datastore"),
+        ("read ds ../x", "bad-path"),
+        ("read ds /etc/passwd", "bad-path"),
+        ("rename ds a/b ds ../x", "bad-path"),
+        ("read other a", "no-such-datastore"),
+        ("rename ds a/b other a/b", "other-datastore"),
+        ("fetch nobody ds a ds b", "no-such-host"),
+        ("list ds nothing", "no-such-file"),
+    ] {
+        assert_eq!(told(driver, &here(deed)).await.expect_err(deed).code, code, "{deed}");
+    }
+    assert!(!root.join("stolen").exists());
+}
+
+/// How many processes run exactly this.
+pub(crate) fn processes(cmdline: &str) -> usize {
+    let all = std::fs::read_dir("/proc").expect("proc").filter_map(Result::ok);
+    all.filter(|process| std::fs::read(process.path().join("cmdline")).is_ok_and(|text| text == cmdline.as_bytes())).count()
+}
