@@ -4,8 +4,8 @@ use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, JobStatus, Site, Transfer, TransferJob};
 use ostler_model::{
-    Call, CallResult, Datastore, DiskState, DriverError, Effect, Generation, HostId, Identity, Item, Lane, Observation, Outcome,
-    VmRecord,
+    Call, CallResult, Datastore, DiskState, DriverError, Effect, ErrorKind, Generation, HostId, Identity, Item, Lane, Observation,
+    Outcome, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,25 @@ const POLL_MOST: Duration = Duration::from_secs(2);
 /// The serial console's log within a VM's folder.
 const CONSOLE_LOG: &str = "console.log";
 
+/// Runs a driver's future; its panic is an answer. Drivers are code of others, and an answer that is lost would be waited for for ever.
+pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
+    use futures::FutureExt as _;
+    // What a driver leaves half done behind it is the driver's own; nothing of ours is borrowed mutably.
+    std::panic::AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let detail = format!("the driver panicked: {}", words.unwrap_or("without a word"));
+        tracing::error!(detail, "a driver panicked");
+        // The code by which the lifecycle knows crashes and gives up after some.
+        Err(DriverError::unknown("driver-trap", detail))
+    })
+}
+
 /// Looks at a placed VM.
 pub(crate) async fn observe(shared: &Shared, record: &VmRecord) -> Result<Observation, DriverError> {
     let Some(place) = &record.placement else { return Ok(Observation::Absent) };
     let driver = shared.drivers.hypervisor(&place.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let site = shared.directory().site(place.host).ok_or_else(|| no_host(place.host))?;
-    driver.observe(&site, record.uuid).await
+    caught(driver.observe(&site, record.uuid)).await
 }
 
 /// Calls the driver.
@@ -78,11 +91,20 @@ async fn transfer(driver: &dyn Transfer, site: &Site, control: &CallControl, job
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
                         driver.abort(site, control).await?;
-                        return Err(DriverError::new(ostler_model::ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
+                        return Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
                     }
                 }
                 wait = (wait * 2).min(POLL_MOST);
-                status = driver.poll(site, control).await?;
+                status = driver.poll(site, control).await.map_err(|error| match error.kind {
+                    // The job is not known any more: it is begun again.
+                    ErrorKind::Gone => DriverError::retry("job-lost", error.detail),
+                    ErrorKind::Retry
+                    | ErrorKind::Refused
+                    | ErrorKind::NotHere
+                    | ErrorKind::Stale
+                    | ErrorKind::Cancelled
+                    | ErrorKind::Unknown => error,
+                })?;
             }
         }
     }

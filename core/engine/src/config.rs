@@ -1,5 +1,6 @@
 //! What can be set, with defaults that suit one machine.
 
+use crate::hooks::Hooks;
 use ostler_model::{DriverName, Millis};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +24,9 @@ pub struct EngineConfig {
     pub runner_idle: Duration,
     /// Snapshot rules for each hypervisor driver that has no binding in the store.
     pub rules: BTreeMap<DriverName, DriverName>,
+    /// For tests.
+    #[doc(hidden)]
+    pub hooks: Hooks,
 }
 
 impl Default for EngineConfig {
@@ -36,6 +40,7 @@ impl Default for EngineConfig {
             cancel_grace: Duration::from_secs(5),
             runner_idle: Duration::from_secs(2),
             rules: BTreeMap::new(),
+            hooks: Hooks::default(),
         }
     }
 }

@@ -20,10 +20,12 @@ use ostler_model::{
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, Store, VmChange};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How long the rules may think about one question.
 const RULES_TIMEOUT: Duration = Duration::from_millis(100);
+/// VMs that look at once for what a start has to go on with: each reads its record and commits; more only makes a heap of them.
+const WAKES_AT_ONCE: usize = 256;
 /// How long an end waits for what is in hand.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
 
@@ -46,13 +48,16 @@ impl Engine {
         }
         let active = reader.active_vms()?;
         drop(reader);
-        shared.tasks.spawn(timers::run(Arc::clone(&shared)));
-        shared.tasks.spawn(monitor::run(Arc::clone(&shared)));
-        shared.tasks.spawn(scheduler::run(Arc::clone(&shared)));
+        shared.supervise("timers", timers::run);
+        shared.supervise("monitor", monitor::run);
+        shared.supervise("scheduler", scheduler::run);
         let waker = Arc::clone(&shared);
-        shared.tasks.spawn(async move {
+        shared.spawn(async move {
+            let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
             for vm in active {
-                waker.mailboxes.deliver(&waker, vm, Message::Wake).await;
+                // The semaphore is never closed.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                waker.mailboxes.deliver(&waker, vm, Message::Wake(place)).await;
             }
         });
         Ok(Self { shared })
@@ -73,7 +78,7 @@ impl Engine {
         let now = clock::now();
         let decision = create(new, now);
         let (vm, version) = (decision.record.id, decision.record.version);
-        let answer = decision.answer.clone().ok_or(EngineError::ShuttingDown)?;
+        let answer = decision.answer.clone().ok_or_else(runner::no_answer)?;
         let events =
             decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind }).collect();
         let wakes = decision.record.state == State::Pending;
@@ -81,7 +86,7 @@ impl Engine {
             .shared
             .store
             .commit(Commit {
-                vm: Some(VmChange { record: decision.record, expect: None }),
+                vm: Some(VmChange { record: Arc::new(decision.record), expect: None }),
                 claims: decision.claims,
                 events,
                 idempotency: idempotency.as_ref().and_then(|key| runner::keep_answer(key, &answer)),
@@ -90,7 +95,7 @@ impl Engine {
             .await?;
         match committed {
             Committed::Applied { .. } => {}
-            Committed::Replayed(row) => return runner::replied(&row).ok_or(EngineError::ShuttingDown),
+            Committed::Replayed(row) => return runner::replied(&row),
             Committed::IdempotencyConflict => {
                 return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
             }
@@ -202,14 +207,14 @@ impl Engine {
     /// # Errors
     /// When there is no such operation.
     pub async fn wait(&self, operation: OperationId, patience: Duration) -> Result<Waited, EngineError> {
-        let ended = self.shared.on_end(operation);
+        let mut end = self.shared.on_end(operation);
         let running = self.waited(operation, false)?;
         if running.operation.ended.is_some() {
             return Ok(running);
         }
-        let in_time = tokio::time::timeout(patience.min(WAIT_MAX), ended).await;
+        end.at_most(patience.min(WAIT_MAX)).await;
         let waited = self.waited(operation, false)?;
-        let timed_out = waited.operation.ended.is_none() && in_time.is_err();
+        let timed_out = waited.operation.ended.is_none();
         Ok(Waited { timed_out, ..waited })
     }
 
@@ -260,7 +265,7 @@ impl Engine {
             abilities: self.abilities(place.host),
             now_ms: clock::now().0,
         };
-        let refused = match tokio::time::timeout(RULES_TIMEOUT, driver.judge(&question)).await {
+        let refused = match tokio::time::timeout(RULES_TIMEOUT, calls::caught(driver.judge(&question))).await {
             Ok(Ok(verdict)) => match verdict.verdict {
                 Verdict::Allowed => None,
                 Verdict::Refused { reason } => Some(reason),
@@ -322,6 +327,14 @@ impl Engine {
     pub fn console_log(&self, vm: VmId) -> Option<(HostId, String)> {
         let record = self.shared.store.read().ok()?.vm(vm).ok()??;
         calls::console_log(&self.shared, &record)
+    }
+
+    /// Ends the engine as `kill -9` would: everything stops where it is. For tests.
+    #[doc(hidden)]
+    pub async fn abort(&self) {
+        self.shared.kill();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
     }
 
     /// Ends the engine: no new calls, and those in flight are left for the next start to look after.

@@ -1,17 +1,21 @@
 //! Sends decided calls to drivers, each in the lane of its driver and host, and brings the answers back. Every call that was sent
-//! is answered in bounded time: by the driver, by its deadline, or by having been dropped.
+//! is answered in bounded time: by the driver, by its deadline, by having been dropped, or by its panic.
 
 use crate::EngineConfig;
 use crate::calls;
 use crate::clock;
+use crate::directory::Directory;
+use crate::hooks::Point;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Progress, Timestamp, VmRecord,
+    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Millis, Progress, Timestamp,
+    VmRecord,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
@@ -22,8 +26,24 @@ use tokio_util::sync::CancellationToken;
 const CONTROL_WIDTH: usize = 8;
 
 struct InFlight {
+    sending: u64,
     cancel: CancellationToken,
     progress: watch::Receiver<Option<Progress>>,
+}
+
+/// A call that has returned.
+pub(crate) struct Returned {
+    /// Which sending: the same call may have been sent again.
+    sending: u64,
+    pub(crate) key: EffectKey,
+    pub(crate) sent: Timestamp,
+    pub(crate) result: CallResult,
+}
+
+impl Returned {
+    pub(crate) fn into_input(self) -> Input {
+        Input::Answered { key: self.key, sent: self.sent, result: self.result }
+    }
 }
 
 #[derive(Clone)]
@@ -32,20 +52,35 @@ struct Lanes {
     control: Arc<Semaphore>,
 }
 
+impl Lanes {
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.work) > 1 || Arc::strong_count(&self.control) > 1
+    }
+}
+
 /// The calls in flight, and their lanes.
 pub(crate) struct Executor {
+    /// From before a call is sent until its VM's runner has its answer in hand: a call that is open in a record and not here was
+    /// sent by a process that is dead.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
+    sendings: AtomicU64,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
-    widths: std::collections::BTreeMap<DriverName, usize>,
+    widths: BTreeMap<DriverName, usize>,
 }
 
 impl Executor {
     pub(crate) fn new(config: &EngineConfig) -> Self {
-        Self { in_flight: Mutex::default(), lanes: Mutex::default(), width: config.lane_width, widths: config.lanes.clone() }
+        Self {
+            in_flight: Mutex::default(),
+            sendings: AtomicU64::default(),
+            lanes: Mutex::default(),
+            width: config.lane_width.max(1),
+            widths: config.lanes.clone(),
+        }
     }
 
-    /// Whether somebody in this process is at that call.
+    /// Whether somebody in this process is at that call, or its answer is on its way.
     pub(crate) fn is_at(&self, key: &EffectKey) -> bool {
         locked(&self.in_flight).contains_key(key)
     }
@@ -62,45 +97,48 @@ impl Executor {
         }
     }
 
+    /// The runner has the answer in hand. Only now is the call off the books, unless it was sent again meanwhile.
+    pub(crate) fn received(&self, returned: &Returned) {
+        let mut in_flight = locked(&self.in_flight);
+        if in_flight.get(&returned.key).is_some_and(|call| call.sending == returned.sending) {
+            in_flight.remove(&returned.key);
+        }
+    }
+
+    /// Forgets the lanes of hosts that are gone.
+    pub(crate) fn prune(&self, directory: &Directory) {
+        locked(&self.lanes).retain(|(_, host), lanes| directory.site(*host).is_some() || lanes.in_use());
+    }
+
     /// Sends a call whose effect is committed. At most one a key: a second would be the same effect.
     pub(crate) fn send(&self, shared: &Arc<Shared>, effect: Effect, record: Arc<VmRecord>) {
         let cancel = CancellationToken::new();
         let (report, progress) = watch::channel(None);
-        locked(&self.in_flight).insert(effect.key.clone(), InFlight { cancel: cancel.clone(), progress });
+        let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
+        locked(&self.in_flight).insert(effect.key.clone(), InFlight { sending, cancel: cancel.clone(), progress });
         let lanes = self.lanes_of(&effect.driver, effect.host);
-        let shared = Arc::clone(shared);
-        let tracker = shared.tasks.clone();
-        tracker.spawn(async move {
-            let (sent, result) = attempt(&shared, &effect, &record, lanes, &cancel, report).await;
-            if shared.stop.is_cancelled() {
+        let task = Arc::clone(shared);
+        shared.spawn(async move {
+            let (sent, result) = attempt(&task, &effect, &record, lanes, &cancel, report).await;
+            if task.stop.is_cancelled() {
                 // The daemon ends: the record keeps the call open, and the next start looks what came of it.
                 return;
             }
-            let answered = Input::Answered { key: effect.key.clone(), sent, result };
-            // Off the books before the runner can decide to send the same key again.
-            locked(&shared.executor.in_flight).remove(&effect.key);
-            shared.mailboxes.deliver(&shared, effect.vm, Message::Input(answered)).await;
+            let returned = Returned { sending, key: effect.key, sent, result };
+            task.mailboxes.deliver(&task, effect.vm, Message::Returned(returned)).await;
         });
     }
 
     fn lanes_of(&self, driver: &DriverName, host: HostId) -> Lanes {
         let mut lanes = locked(&self.lanes);
-        let width = self.widths.get(driver).copied().unwrap_or(self.width);
+        let width = self.widths.get(driver).copied().unwrap_or(self.width).max(1);
         let fresh = || Lanes { work: Arc::new(Semaphore::new(width)), control: Arc::new(Semaphore::new(CONTROL_WIDTH.max(width))) };
         lanes.entry((driver.clone(), host)).or_insert_with(fresh).clone()
     }
 }
 
-/// Waits for a place in the lane, then calls.
-async fn attempt(
-    shared: &Arc<Shared>,
-    effect: &Effect,
-    record: &Arc<VmRecord>,
-    lanes: Lanes,
-    cancel: &CancellationToken,
-    report: watch::Sender<Option<Progress>>,
-) -> (Timestamp, CallResult) {
-    let lane = match effect.call {
+fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
+    match call {
         Call::Destroy | Call::Observe => lanes.control,
         Call::Prepare
         | Call::CopyIn
@@ -116,20 +154,34 @@ async fn attempt(
         | Call::Remove
         | Call::Reboot
         | Call::Reset => lanes.work,
-    };
+    }
+}
+
+/// Waits for a place in the lane, then calls.
+async fn attempt(
+    shared: &Arc<Shared>,
+    effect: &Effect,
+    record: &Arc<VmRecord>,
+    lanes: Lanes,
+    cancel: &CancellationToken,
+    report: watch::Sender<Option<Progress>>,
+) -> (Timestamp, CallResult) {
     let place = tokio::select! {
-        place = lane.acquire_owned() => place,
+        biased;
+        () = shared.stop.cancelled() => return (clock::now(), Err(DriverError::retry("stopping", "the daemon ends"))),
         () = cancel.cancelled() => {
             return (clock::now(), Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
         }
+        place = lane(effect.call, lanes).acquire_owned() => place,
         () = tokio::time::sleep(shared.config.lane_wait.duration()) => {
             return (clock::now(), Err(DriverError::retry("lane-full", "earlier calls of this driver and host have not ended")));
         }
-        () = shared.stop.cancelled() => return (clock::now(), Err(DriverError::retry("stopping", "the daemon ends"))),
     };
+    shared.reach(Point::Sending).await;
     let sent = clock::now();
     let result = bounded(shared, effect, record, cancel, report).await;
     drop(place);
+    shared.reach(Point::Answered).await;
     (sent, result)
 }
 
@@ -155,7 +207,7 @@ async fn bounded(
         state: record.driver_state.get(&effect.driver).cloned(),
     };
     let began = Instant::now();
-    let call = calls::call(shared, effect, record, &control);
+    let call = calls::caught(calls::call(shared, effect, record, &control));
     tokio::pin!(call);
     let stop = async {
         tokio::select! {
@@ -167,11 +219,22 @@ async fn bounded(
     };
     let result = tokio::select! {
         biased;
-        result = &mut call => result,
+        result = &mut call => told_in_time(result, until, effect.patience),
         () = stop => Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")),
     };
     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    shared.count_call(&effect.driver, took, result.as_ref().err().map(ToString::to_string));
+    shared.count_call(&effect.driver, took, result.as_ref().err());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
     result
+}
+
+/// A call that stopped because its time was up says so: nobody asked for it.
+fn told_in_time(result: CallResult, until: Instant, patience: Millis) -> CallResult {
+    match result {
+        Err(error) if error.kind == ErrorKind::Cancelled && Instant::now() >= until => {
+            let detail = format!("it was not done within {} s and was stopped: {}", patience.0 / 1000, error.detail);
+            Err(DriverError::new(ErrorKind::Cancelled, "deadline", detail))
+        }
+        Ok(_) | Err(_) => result,
+    }
 }

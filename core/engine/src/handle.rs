@@ -1,7 +1,7 @@
 //! What the outside may ask of the engine. Everything else is private.
 
 use ostler_lifecycle::Why;
-use ostler_model::{Answer, HostId, OperationId, OperationRecord, Refusal, Timestamp, Verb, Version, VmId, VmSpec};
+use ostler_model::{Answer, HostId, OperationId, OperationRecord, Refusal, Request, Timestamp, Verb, Version, VmId, VmSpec};
 use std::time::Duration;
 
 /// A new VM.
@@ -30,6 +30,21 @@ pub struct ActionRequest {
     pub force: bool,
     /// Only if the record still has this version.
     pub if_version: Option<Version>,
+}
+
+impl ActionRequest {
+    /// As the lifecycle is asked.
+    pub(crate) fn to_request(&self, operation: OperationId) -> Request {
+        Request {
+            operation,
+            verb: self.verb,
+            by: self.by.clone(),
+            host: self.host,
+            enforce: self.enforce,
+            force: self.force,
+            if_version: self.if_version,
+        }
+    }
 }
 
 /// What makes a repeated POST the same request.

@@ -14,17 +14,22 @@
 mod clock;
 mod config;
 mod handle;
+mod hooks;
 
 mod directory;
 mod engine;
 mod shared;
 
+mod facts;
 mod mailbox;
+mod preview;
 mod runner;
+mod zombie;
 
 mod calls;
 mod executor;
 
+mod health;
 mod monitor;
 mod scheduler;
 mod timers;
@@ -35,3 +40,5 @@ pub use handle::{
     ActionRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
     WAIT_MAX, Waited,
 };
+#[doc(hidden)]
+pub use hooks::{Hooks, Point, Sabotage};

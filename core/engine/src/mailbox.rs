@@ -1,13 +1,17 @@
 //! A bounded mailbox a VM, and a runner behind it while there is something in it.
+//!
+//! **Invariant:** a message is put in, and a mailbox taken down, only under the one lock. So a mailbox that is taken down is empty,
+//! no message is lost, and a VM never has two runners.
 
+use crate::executor::Returned;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Preview, Replied};
 use crate::runner;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::Input;
-use ostler_model::VmId;
+use ostler_model::{HostId, VmId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Most that waits for one VM. A VM has at most two open calls, a tick, a look of the monitor and a wake-up; the rest are
 /// requests of people, and a queue of more than this for one VM helps nobody.
@@ -19,78 +23,88 @@ const REQUESTS_MAX: usize = 48;
 pub(crate) enum Message {
     /// Something happened.
     Input(Input),
+    /// A driver call returned.
+    Returned(Returned),
     /// Somebody asks.
     Request(ActionRequest, Option<Idempotency>, oneshot::Sender<Result<Replied, EngineError>>),
     /// Somebody asks what would happen.
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
-    /// Look whether there is something to go on with: after a start.
-    Wake,
+    /// Look whether there is something to go on with: after a start. The permit bounds how many do at once.
+    Wake(OwnedSemaphorePermit),
+    /// A domain of this VM is on a host where it should not be.
+    Zombie(HostId),
 }
+
+/// Boxed, because a channel reserves its places in blocks of 32 and most mailboxes hold one message.
+type Inbox = mpsc::Sender<Box<Message>>;
 
 /// The mailboxes of VMs that have a runner.
 #[derive(Default)]
 pub(crate) struct Mailboxes {
-    open: Mutex<HashMap<VmId, mpsc::Sender<Message>>>,
+    open: Mutex<HashMap<VmId, Inbox>>,
 }
 
 impl Mailboxes {
-    fn of(&self, shared: &Arc<Shared>, vm: VmId) -> mpsc::Sender<Message> {
+    /// Puts `message` in if fewer than `bound` wait; gives it back with the mailbox if not.
+    fn put(&self, shared: &Arc<Shared>, vm: VmId, message: Box<Message>, bound: usize) -> Result<(), (Box<Message>, Inbox)> {
         let mut open = locked(&self.open);
-        if let Some(sender) = open.get(&vm).filter(|sender| !sender.is_closed()) {
-            return sender.clone();
+        let inbox = open.entry(vm).or_insert_with(|| start(shared, vm));
+        if inbox.is_closed() {
+            // Its runner panicked, or the engine ends.
+            *inbox = start(shared, vm);
         }
-        let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
-        open.insert(vm, sender.clone());
-        shared.tasks.spawn(runner::run(Arc::clone(shared), vm, receiver));
-        sender
+        if MAILBOX_MAX - inbox.capacity() >= bound {
+            return Err((message, inbox.clone()));
+        }
+        inbox.try_send(message).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => (back, inbox.clone()),
+        })
     }
 
     /// Puts `message` into the mailbox, waiting for a place. Given up only when the daemon ends.
     pub(crate) async fn deliver(&self, shared: &Arc<Shared>, vm: VmId, message: Message) {
-        let mut message = message;
-        loop {
-            if shared.stop.is_cancelled() {
-                return;
-            }
-            match self.of(shared, vm).send(message).await {
+        let mut message = Box::new(message);
+        while !shared.stop.is_cancelled() {
+            let inbox = match self.put(shared, vm, message, MAILBOX_MAX) {
                 Ok(()) => return,
-                // The runner ended between our finding it and our sending: the next one takes it.
-                Err(mpsc::error::SendError(back)) => message = back,
+                Err((back, inbox)) => {
+                    message = back;
+                    inbox
+                }
+            };
+            // The place itself is taken under the lock; this only waits until there is one, or until the runner is gone.
+            tokio::select! {
+                _ = inbox.reserve() => {}
+                () = shared.stop.cancelled() => return,
             }
         }
+    }
+
+    /// Puts `message` into the mailbox if there is a place.
+    pub(crate) fn offer(&self, shared: &Arc<Shared>, vm: VmId, message: Message) -> bool {
+        self.put(shared, vm, Box::new(message), MAILBOX_MAX).is_ok()
     }
 
     /// Puts a request into the mailbox, or refuses it when too many wait.
     pub(crate) fn ask(&self, shared: &Arc<Shared>, vm: VmId, message: Message) -> Result<(), EngineError> {
-        let mut message = message;
-        loop {
-            if shared.stop.is_cancelled() {
-                return Err(EngineError::ShuttingDown);
-            }
-            let sender = self.of(shared, vm);
-            if MAILBOX_MAX - sender.capacity() >= REQUESTS_MAX {
-                return Err(EngineError::Overloaded { vm, waiting: REQUESTS_MAX });
-            }
-            match sender.try_send(message) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::error::TrySendError::Full(_)) => return Err(EngineError::Overloaded { vm, waiting: MAILBOX_MAX }),
-                Err(mpsc::error::TrySendError::Closed(back)) => message = back,
-            }
+        if shared.stop.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
         }
+        self.put(shared, vm, Box::new(message), REQUESTS_MAX).map_err(|_| EngineError::Overloaded { vm, waiting: REQUESTS_MAX })
     }
 
-    /// Ends a runner's mailbox if nothing is in it. Under the lock, so that nothing can come in between.
-    pub(crate) fn close_if_empty(&self, vm: VmId, receiver: &mut mpsc::Receiver<Message>) -> bool {
+    /// Takes a mailbox down if nothing is in it. Its runner ends then.
+    pub(crate) fn close_if_empty(&self, vm: VmId, receiver: &mpsc::Receiver<Box<Message>>) -> bool {
         let mut open = locked(&self.open);
-        if !receiver.is_empty() {
-            return false;
-        }
-        receiver.close();
-        // Something may have been sent by a clone taken earlier, after the look and before the close.
         if receiver.is_empty() {
             open.remove(&vm);
-            return true;
         }
-        false
+        receiver.is_empty()
     }
+}
+
+fn start(shared: &Arc<Shared>, vm: VmId) -> Inbox {
+    let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
+    shared.spawn(runner::run(Arc::clone(shared), vm, receiver));
+    sender
 }

@@ -1,24 +1,24 @@
 //! The runner of one VM: the only one that changes its record. Takes an input, fetches facts, has it decided, commits, and only
 //! then does what was decided.
 
-use crate::calls;
 use crate::clock;
-use crate::handle::{ActionRequest, EngineError, Idempotency, Preview, Replied};
+use crate::facts::facts;
+use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
+use crate::hooks::{Point, Sabotage};
 use crate::mailbox::Message;
-use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Decision, Facts, Input, Target, decide, wants_look};
+use crate::preview::preview;
+use crate::shared::Shared;
+use crate::zombie;
+use ostler_lifecycle::{Decision, Input, decide};
 use ostler_model::{
-    Answer, Claim, ClaimRefused, DriverError, Journal, OperationId, OperationRecord, Refusal, RefusalKind, Request, State, Verb,
-    VmId, VmRecord,
+    Answer, Claim, ClaimRefused, Effect, EffectKey, Journal, OperationId, OperationRecord, Refusal, RefusalKind, State, Verb, VmId,
+    VmRecord,
 };
-use ostler_store::{Commit, Committed, EventDraft, IdempotencyRow, VmChange};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// How long a look that a request needs may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a runner keeps between inputs: what the store holds, no more.
 struct Loaded {
@@ -27,18 +27,19 @@ struct Loaded {
 }
 
 /// Runs until the VM has had nothing to do for a while.
-pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver<Message>) {
+pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver<Box<Message>>) {
     let mut loaded: Option<Loaded> = None;
     loop {
         let message = tokio::select! {
-            message = tokio::time::timeout(shared.config.runner_idle, inbox.recv()) => message,
+            biased;
             () = shared.stop.cancelled() => return,
+            message = tokio::time::timeout(shared.config.runner_idle, inbox.recv()) => message,
         };
         match message {
-            Ok(Some(message)) => handle(&shared, vm, &mut loaded, message).await,
+            Ok(Some(message)) => handle(&shared, vm, &mut loaded, *message).await,
             Ok(None) => return,
             Err(_idle) => {
-                if shared.mailboxes.close_if_empty(vm, &mut inbox) {
+                if shared.mailboxes.close_if_empty(vm, &inbox) {
                     return;
                 }
             }
@@ -47,22 +48,26 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
 }
 
 async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, message: Message) {
-    if loaded.is_none() {
-        match load(shared, vm) {
-            Ok(found) => *loaded = found,
-            Err(error) => return fail(message, error),
-        }
-        if let Err(error) = resume_orphans(shared, loaded).await {
+    let ready = ready(shared, vm, loaded).await;
+    if let Message::Returned(returned) = &message {
+        // Not before the record was loaded, or the call would look like one that nobody is at; and not after it is settled, or a
+        // failure in between would leave it open for ever.
+        shared.executor.received(returned);
+    }
+    let state = match (ready, loaded.as_mut()) {
+        (Ok(()), Some(state)) => state,
+        (Ok(()), None) => return fail(message, EngineError::NoSuchVm(vm)),
+        (Err(error), _) => {
             *loaded = None;
             return fail(message, error);
         }
-    }
-    let Some(state) = loaded.as_mut() else { return fail(message, EngineError::NoSuchVm(vm)) };
+    };
     let outcome = match message {
-        Message::Input(input) => settle(shared, state, &input, None).await.map(|_| ()),
+        Message::Input(input) => take_in(shared, state, &input).await,
+        Message::Returned(returned) => take_in(shared, state, &returned.into_input()).await,
         Message::Request(asked, idempotency, reply) => {
             let answer = request(shared, state, &asked, idempotency.as_ref()).await;
-            let broken = matches!(answer, Err(EngineError::Store(_) | EngineError::Read(_)));
+            let broken = matches!(answer, Err(EngineError::Store(_) | EngineError::Read(_) | EngineError::NoSuchVm(_)));
             // Whoever asked may be gone; what was decided stands.
             let _ = reply.send(answer);
             if broken {
@@ -74,7 +79,8 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             let _ = reply.send(preview(shared, &state.record, &asked).await);
             return;
         }
-        Message::Wake => Ok(()),
+        Message::Zombie(host) => return zombie::end(shared, &state.record, host).await,
+        Message::Wake(_place) => return,
     };
     if let Err(error) = outcome {
         tracing::error!(%vm, error = &error as &dyn std::error::Error, "a decision could not be committed; the VM is read again");
@@ -82,11 +88,35 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
     }
 }
 
+/// Loads the record if that is not done, and goes on with what a dead process left.
+async fn ready(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>) -> Result<(), EngineError> {
+    if loaded.is_none() {
+        *loaded = load(shared, vm)?;
+        if let Some(state) = loaded {
+            resume_orphans(shared, state).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Result<(), EngineError> {
+    settle(shared, state, input, None).await?;
+    if *input == Input::Tick
+        && let Some(due) = state.record.next_due()
+    {
+        // A clock that was set back made the tick too early, and the alarm is used up.
+        shared.timers.set(state.record.id, Some(due));
+    }
+    Ok(())
+}
+
 fn fail(message: Message, error: EngineError) {
     match message {
         Message::Request(_, _, reply) => drop(reply.send(Err(error))),
         Message::Preview(_, reply) => drop(reply.send(Err(error))),
-        Message::Input(_) | Message::Wake => tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM"),
+        Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Zombie(_) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM");
+        }
     }
 }
 
@@ -103,10 +133,9 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 }
 
 /// Calls that are open in the record and that nobody in this process is at were sent by a process that is dead.
-async fn resume_orphans(shared: &Arc<Shared>, loaded: &mut Option<Loaded>) -> Result<(), EngineError> {
-    let Some(state) = loaded.as_mut() else { return Ok(()) };
+async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let orphaned = state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
-    if orphaned {
+    if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
         settle(shared, state, &Input::Restarted, None).await?;
     }
     shared.timers.set(state.record.id, state.record.next_due());
@@ -124,20 +153,8 @@ async fn request(
     {
         return Ok(replied);
     }
-    let input = Input::Request(to_request(shared, asked));
-    settle(shared, state, &input, idempotency).await?.ok_or(EngineError::ShuttingDown)
-}
-
-fn to_request(shared: &Shared, asked: &ActionRequest) -> Request {
-    Request {
-        operation: shared.store.next_operation_id(),
-        verb: asked.verb,
-        by: asked.by.clone(),
-        host: asked.host,
-        enforce: asked.enforce,
-        force: asked.force,
-        if_version: asked.if_version,
-    }
+    let input = Input::Request(asked.to_request(shared.store.next_operation_id()));
+    settle(shared, state, &input, idempotency).await?.ok_or_else(no_answer)
 }
 
 /// The answer that was given to the same request before.
@@ -145,13 +162,22 @@ pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replie
     let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, clock::now())?;
     match found {
         Some(row) if row.body_hash != key.body_hash.as_bytes() => Err(EngineError::IdempotencyConflict { key: key.key.clone() }),
-        Some(row) => Ok(replied(&row)),
+        Some(row) => replied(&row).map(Some),
         None => Ok(None),
     }
 }
 
-pub(crate) fn replied(row: &IdempotencyRow) -> Option<Replied> {
-    serde_json::from_slice::<Answer>(&row.answer).ok().map(|answer| Replied { answer, replayed: true })
+/// A kept answer. One that cannot be read is an error: to do the request again would be to do it twice.
+pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
+    let answer = serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
+        why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
+    })?;
+    Ok(Replied { answer, replayed: true })
+}
+
+/// A request was decided without an answer: a decision that must not be, and is not committed.
+pub(crate) fn no_answer() -> EngineError {
+    CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
 }
 
 pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer) -> Option<IdempotencyRow> {
@@ -194,73 +220,85 @@ async fn commit(
     verb: Option<Verb>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let before = Arc::clone(&state.record);
     let touched = note(state, &decision);
     let operations: Vec<OperationRecord> = touched.iter().filter_map(|id| state.operations.get(id).cloned()).collect();
-    let at = clock::now();
-    let (vm, version) = (decision.record.id, decision.record.version);
-    let events = decision.events.into_iter().map(|kind| EventDraft { at, vm: Some(vm), version: Some(version), kind }).collect();
-    let next = Arc::new(decision.record);
-    let change = decision.changed.then(|| VmChange { record: VmRecord::clone(&next), expect: Some(before.version) });
-    let committed = shared
-        .store
-        .commit(Commit {
-            vm: change,
-            claims: decision.claims,
-            operations,
-            outbox_put: decision.effects.clone(),
-            outbox_del: decision.settled,
-            events,
-            idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer)),
-            resources: Vec::new(),
-        })
-        .await;
-    match committed {
-        Ok(Committed::Applied { .. }) => {}
-        Ok(Committed::ClaimRefused(refused)) => {
-            forget(shared, state, &touched);
-            return Err(EngineError::Refused(claim_refusal(&refused, verb)));
-        }
-        Ok(Committed::Replayed(row)) => {
-            forget(shared, state, &touched);
-            return Ok(replied(&row));
-        }
-        Ok(Committed::IdempotencyConflict) => {
-            forget(shared, state, &touched);
-            let key = idempotency.map(|key| key.key.clone()).unwrap_or_default();
-            return Err(EngineError::IdempotencyConflict { key });
-        }
-        Ok(Committed::Stale { .. } | Committed::Refused(_)) => {
-            // Nobody but this runner writes the record: whatever this is, reading it again is right.
-            forget(shared, state, &touched);
-            return Err(EngineError::Store(ostler_store::CommitError::Malformed {
-                why: format!("VM {vm} was changed by another writer"),
-            }));
-        }
-        Err(error) => {
-            forget(shared, state, &touched);
-            return Err(error.into());
-        }
+    let Decision { record, changed, effects, settled, cancels, claims, events, answer: _, journal: _ } = decision;
+    let (at, vm, version) = (clock::now(), record.id, record.version);
+    let next = Arc::new(record);
+    let sabotage = shared.config.hooks.sabotage;
+    if sabotage == Sabotage::ActFirst {
+        send_all(shared, &effects, &next);
+        // As if the commit took its time: the fault is not one of scheduling luck.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    state.record = Arc::clone(&next);
-    publish(shared, state, &before, &touched, decision.effects, &decision.cancels);
+    shared.reach(Point::Decided).await;
+    let mut commit = Commit {
+        vm: changed.then(|| VmChange { record: Arc::clone(&next), expect: Some(state.record.version) }),
+        claims,
+        operations,
+        outbox_put: effects.clone(),
+        outbox_del: settled,
+        events: events.into_iter().map(|kind| EventDraft { at, vm: Some(vm), version: Some(version), kind }).collect(),
+        idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer)),
+        resources: Vec::new(),
+    };
+    if sabotage == Sabotage::NoOutbox {
+        forget_open(&mut commit);
+    }
+    let committed = shared.store.commit(commit).await;
+    shared.reach(Point::Committed).await;
+    if !matches!(committed, Ok(Committed::Applied { .. })) {
+        forget(shared, state, &touched);
+        return not_applied(committed, vm, verb, idempotency).map(Some);
+    }
+    let before = std::mem::replace(&mut state.record, next);
+    if sabotage != Sabotage::ActFirst {
+        send_all(shared, &effects, &state.record);
+    }
+    publish(shared, state, &before, &touched, &cancels);
     Ok(None)
 }
 
+/// What comes of a commit that changed nothing.
+fn not_applied(
+    committed: Result<Committed, CommitError>,
+    vm: VmId,
+    verb: Option<Verb>,
+    idempotency: Option<&Idempotency>,
+) -> Result<Replied, EngineError> {
+    match committed? {
+        Committed::ClaimRefused(refused) => Err(EngineError::Refused(claim_refusal(&refused, verb))),
+        Committed::Replayed(row) => replied(&row),
+        Committed::IdempotencyConflict => {
+            Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key.clone()).unwrap_or_default() })
+        }
+        // Forgotten meanwhile.
+        Committed::Stale { found: None } => Err(EngineError::NoSuchVm(vm)),
+        // Nobody but this runner writes the record: whatever this is, reading it again is right.
+        Committed::Stale { found: Some(_) } | Committed::Refused(_) | Committed::Applied { .. } => {
+            Err(CommitError::Malformed { why: format!("VM {vm} was changed by another writer") }.into())
+        }
+    }
+}
+
+/// The fault that the restart test must find: effects that nobody has written down.
+fn forget_open(commit: &mut Commit) {
+    commit.outbox_put.clear();
+    if let Some(change) = &mut commit.vm {
+        Arc::make_mut(&mut change.record).open.clear();
+    }
+}
+
+fn send_all(shared: &Arc<Shared>, effects: &[Effect], record: &Arc<VmRecord>) {
+    for effect in effects {
+        shared.executor.send(shared, effect.clone(), Arc::clone(record));
+    }
+}
+
 /// What follows a commit, in the order in which it may be seen.
-fn publish(
-    shared: &Arc<Shared>,
-    state: &mut Loaded,
-    before: &VmRecord,
-    touched: &[OperationId],
-    effects: Vec<ostler_model::Effect>,
-    cancels: &[ostler_model::EffectKey],
-) {
+fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched: &[OperationId], cancels: &[EffectKey]) {
     let next = &state.record;
     shared.timers.set(next.id, next.next_due());
-    for effect in effects {
-        shared.executor.send(shared, effect, Arc::clone(next));
-    }
     for key in cancels {
         shared.executor.cancel(key);
     }
@@ -320,65 +358,4 @@ fn claim_refusal(refused: &ClaimRefused, verb: Option<Verb>) -> Refusal {
         Claim::Image { .. } => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),
     };
     Refusal { kind, verb: verb.unwrap_or(Verb::Deploy), detail: refused.detail.clone(), hint: hint.to_owned() }
-}
-
-/// Fetches what the decision may know beside the record.
-async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input) -> Facts {
-    let mut facts = Facts::bare(shared.store.id());
-    let Input::Request(asked) = input else { return facts };
-    facts.abilities = abilities(shared, record);
-    if asked.verb == Verb::Deploy {
-        facts.target = asked.host.and_then(|host| target(shared, record, host));
-    }
-    if wants_look(record, asked.verb) {
-        let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
-        facts.look = Some(look.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time"))));
-    }
-    facts
-}
-
-fn abilities(shared: &Shared, record: &VmRecord) -> Option<Vec<ostler_model::Ability>> {
-    let place = record.placement.as_ref()?;
-    let probed =
-        locked(&shared.host_health).get(&place.host).filter(|health| health.reachable).map(|health| health.abilities.clone());
-    probed.or_else(|| shared.drivers.hypervisor(&place.driver).ok().map(|driver| driver.abilities().to_vec()))
-}
-
-fn target(shared: &Shared, record: &VmRecord, host: ostler_model::HostId) -> Option<Target> {
-    let directory = shared.directory();
-    let driver = directory.hosts.get(&host)?.hypervisor.as_ref()?.driver.clone();
-    let storage = record.storage.clone().or_else(|| directory.system_storage())?;
-    Some(Target { host, driver, storage })
-}
-
-async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
-    let input = Input::Request(Request { operation: OperationId(u64::MAX), ..to_preview(asked) });
-    let facts = facts(shared, record, &input).await;
-    Ok(match decide(record, &facts, &input, clock::now()) {
-        Err(refused) => Preview { refused: Some(refused), states: Vec::new(), steps: Vec::new(), overtakes: None },
-        Ok(decision) => describe(&decision, asked.verb),
-    })
-}
-
-fn to_preview(asked: &ActionRequest) -> Request {
-    Request {
-        operation: OperationId(u64::MAX),
-        verb: asked.verb,
-        by: asked.by.clone(),
-        host: asked.host,
-        enforce: asked.enforce,
-        force: asked.force,
-        if_version: asked.if_version,
-    }
-}
-
-fn describe(decision: &Decision, verb: Verb) -> Preview {
-    let overtakes = decision.answer.as_ref().and_then(|answer| answer.overtook);
-    let Some(active) = &decision.record.operation else {
-        return Preview { refused: None, states: vec![decision.record.state.to_string()], steps: Vec::new(), overtakes };
-    };
-    let mut states: Vec<String> = active.plan.iter().map(|kind| kind.state().to_string()).collect();
-    states.push(ostler_lifecycle::recipe::ends(verb).to_string());
-    states.dedup();
-    Preview { refused: None, states, steps: active.plan.iter().map(ToString::to_string).collect(), overtakes }
 }

@@ -3,7 +3,7 @@
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
-use ostler_model::{Capacity, Host, HostId, State, Verb, VmId, VmRecord};
+use ostler_model::{Capacity, Host, HostId, HostName, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -12,17 +12,19 @@ use tokio::sync::{Notify, oneshot};
 
 /// Who the scheduler is in operations and events.
 pub(crate) const SCHEDULER: &str = "scheduler";
-/// Most VMs looked at in one cycle; the next cycle goes on.
-const CYCLE_MAX: usize = 1000;
+/// VMs read at once; between two pages others have their turn.
+const PAGE: usize = 500;
 /// Without being woken, it looks this often: a host may have come back.
 const CYCLE_EVERY: Duration = Duration::from_secs(5);
+/// Most hosts told of by name for one VM.
+const LINES_MAX: usize = 20;
 
 /// What the scheduler remembers between cycles. Nothing of it needs to survive.
 #[derive(Default)]
 pub(crate) struct Wishes {
     wake: Notify,
     /// Proposed and not yet answered.
-    proposed: Mutex<HashSet<VmId>>,
+    proposed: Mutex<HashMap<VmId, (HostId, Capacity)>>,
     /// What it said last about VMs that stay pending, a line a host.
     said: Mutex<HashMap<VmId, Vec<String>>>,
 }
@@ -40,103 +42,137 @@ impl Wishes {
 
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    // What a run that panicked has proposed is answered to nobody.
+    locked(&shared.wishes.proposed).clear();
     while !shared.stop.is_cancelled() {
-        if let Err(error) = cycle(&shared) {
+        if let Err(error) = cycle(&shared).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the scheduler cannot read the store");
         }
         tokio::select! {
             () = shared.wishes.wake.notified() => {}
-            () = tokio::time::sleep(CYCLE_EVERY) => shared.prune_waiters(),
+            () = tokio::time::sleep(CYCLE_EVERY) => {}
             () = shared.stop.cancelled() => {}
         }
     }
 }
 
 struct Offer {
-    host: Host,
-    free: Option<Capacity>,
-    reachable: bool,
-    why_not: String,
+    id: HostId,
+    name: HostName,
+    free: Capacity,
+    unreachable: Option<String>,
 }
 
-fn cycle(shared: &Arc<Shared>) -> Result<(), ReadError> {
-    let reader = shared.store.read()?;
-    let pending = reader.vms_in_state(State::Pending, None, CYCLE_MAX)?;
-    let alive: HashSet<VmId> = pending.iter().copied().collect();
-    locked(&shared.wishes.said).retain(|vm, _| alive.contains(vm));
-    if pending.is_empty() {
+/// Looks once at every pending VM, the oldest first.
+async fn cycle(shared: &Arc<Shared>) -> Result<(), ReadError> {
+    let mut offers = None;
+    let mut seen: HashSet<VmId> = HashSet::new();
+    let mut after = None;
+    loop {
+        let reader = shared.store.read()?;
+        let page = reader.vms_in_state(State::Pending, after, PAGE)?;
+        if offers.is_none() && !page.is_empty() {
+            offers = Some(look_for_offers(shared, &reader)?);
+        }
+        for vm in &page {
+            seen.insert(*vm);
+            if let Some(offers) = &mut offers {
+                place(shared, &reader, offers, *vm)?;
+            }
+        }
+        after = page.last().copied();
+        if page.len() < PAGE || shared.stop.is_cancelled() {
+            break;
+        }
+        drop(reader);
+        tokio::task::yield_now().await;
+    }
+    locked(&shared.wishes.said).retain(|vm, _| seen.contains(vm));
+    Ok(())
+}
+
+fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
+    if locked(&shared.wishes.proposed).contains_key(&vm) {
         return Ok(());
     }
-    let mut offers = offers(shared, &reader)?;
-    for vm in pending {
-        if locked(&shared.wishes.proposed).contains(&vm) {
-            continue;
-        }
-        let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { continue };
-        match choose(&mut offers, &record) {
-            Ok(host) => propose(shared, vm, host),
-            Err(lines) => drop(locked(&shared.wishes.said).insert(vm, lines)),
-        }
+    let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { return Ok(()) };
+    match choose(offers, &record) {
+        Some(host) => propose(shared, vm, host, record.spec.capacity()),
+        None => drop(locked(&shared.wishes.said).insert(vm, why_not(offers, &record))),
     }
     Ok(())
 }
 
-/// What each host has left, with what was proposed in this cycle taken off as it goes.
-fn offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
+/// What each host has left, without what was proposed and is not committed; what is proposed from now on is taken off as it goes.
+fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
-    let usage: BTreeMap<HostId, ostler_model::Usage> = reader.usage_all()?;
-    let health = locked(&shared.host_health);
-    Ok(directory
-        .hosts_on()
-        .map(|host| {
-            let held = usage.get(&host.id).map(|usage| usage.held).unwrap_or_default();
-            let seen = health.get(&host.id);
-            Offer {
-                host: host.clone(),
-                free: host.total.minus(held),
-                reachable: seen.is_some_and(|seen| seen.reachable),
-                why_not: seen.and_then(|seen| seen.error.clone()).unwrap_or_else(|| "it was not probed yet".to_owned()),
-            }
-        })
-        .collect())
-}
-
-/// The first host that fits, or a line a host why it does not.
-fn choose(offers: &mut [Offer], record: &VmRecord) -> Result<HostId, Vec<String>> {
-    let wanted = record.spec.capacity();
-    let mut lines = Vec::new();
-    for offer in offers.iter_mut() {
-        let name = &offer.host.name;
-        if record.spec.host.as_ref().is_some_and(|only| only != name) {
-            lines.push(format!("{name}: not the host it asks for"));
-        } else if !offer.reachable {
-            lines.push(format!("{name}: cannot be asked ({})", offer.why_not));
-        } else {
-            match offer.free.and_then(|free| free.minus(wanted)) {
-                Some(left) => {
-                    offer.free = Some(left);
-                    return Ok(offer.host.id);
-                }
-                None => lines.push(lacking(offer, wanted)),
-            }
+    let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
+    let proposed = locked(&shared.wishes.proposed).clone();
+    for (vm, (host, capacity)) in proposed {
+        if reader.vm_summary(vm)?.is_some_and(|summary| summary.held.is_none()) {
+            let of = held.entry(host).or_default();
+            *of = of.plus(capacity);
         }
     }
-    if lines.is_empty() {
-        lines.push("there is no host that is on: add one, or switch one on".to_owned());
-    }
-    Err(lines)
+    let health = locked(&shared.host_health);
+    let offer = |host: &Host| {
+        let seen = health.get(&host.id);
+        Offer {
+            id: host.id,
+            name: host.name.clone(),
+            free: host.total.minus(held.get(&host.id).copied().unwrap_or_default()).unwrap_or_default(),
+            unreachable: match seen {
+                Some(seen) if seen.reachable => None,
+                Some(seen) => Some(seen.error.clone().unwrap_or_else(|| "it does not answer".to_owned())),
+                None => Some("it was not probed yet".to_owned()),
+            },
+        }
+    };
+    Ok(directory.hosts_on().map(offer).collect())
 }
 
-fn lacking(offer: &Offer, wanted: Capacity) -> String {
-    let free = offer.free.unwrap_or_default();
-    format!(
-        "{}: too full (free: {} MiB and {} milli-CPUs; wanted: {} MiB and {})",
-        offer.host.name, free.memory_mib, free.cpu_milli, wanted.memory_mib, wanted.cpu_milli
-    )
+/// The first host that fits.
+fn choose(offers: &mut [Offer], record: &VmRecord) -> Option<HostId> {
+    let wanted = record.spec.capacity();
+    let only = record.spec.host.as_ref();
+    let mut open = offers.iter_mut().filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name));
+    open.find_map(|offer| {
+        offer.free = offer.free.minus(wanted)?;
+        Some(offer.id)
+    })
+}
+
+/// A line a host why it does not fit.
+fn why_not(offers: &[Offer], record: &VmRecord) -> Vec<String> {
+    let wanted = record.spec.capacity();
+    let only = record.spec.host.as_ref();
+    if offers.is_empty() {
+        return vec!["there is no host that is on: add one, or switch one on".to_owned()];
+    }
+    let asked: Vec<&Offer> = offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
+    if let (true, Some(only)) = (asked.is_empty(), only) {
+        return vec![format!("{only}: the one host it asks for is not on")];
+    }
+    let mut lines: Vec<String> = asked.iter().take(LINES_MAX).map(|offer| line(offer, wanted)).collect();
+    if asked.len() > LINES_MAX {
+        lines.push(format!("and {} more hosts that are too full or cannot be asked", asked.len() - LINES_MAX));
+    }
+    lines
+}
+
+fn line(offer: &Offer, wanted: Capacity) -> String {
+    let Offer { name, free, unreachable, .. } = offer;
+    match unreachable {
+        Some(error) => format!("{name}: cannot be asked ({error})"),
+        None => format!(
+            "{name}: too full (free: {} MiB and {} milli-CPUs; wanted: {} MiB and {})",
+            free.memory_mib, free.cpu_milli, wanted.memory_mib, wanted.cpu_milli
+        ),
+    }
 }
 
 /// Asks for the deployment like anybody else. A refusal leaves it pending, and the next cycle sees why.
-fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId) {
+fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity) {
     let asked = ActionRequest {
         verb: Verb::Deploy,
         by: SCHEDULER.to_owned(),
@@ -146,19 +182,19 @@ fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId) {
         if_version: None,
     };
     let (reply, answer) = oneshot::channel();
+    locked(&shared.wishes.proposed).insert(vm, (host, capacity));
     if let Err(error) = shared.mailboxes.ask(shared, vm, Message::Request(asked, None, reply)) {
         tracing::debug!(%vm, error = &error as &dyn std::error::Error, "the proposal found no place");
+        locked(&shared.wishes.proposed).remove(&vm);
         return;
     }
-    locked(&shared.wishes.proposed).insert(vm);
-    let shared = Arc::clone(shared);
-    let tracker = shared.tasks.clone();
-    tracker.spawn(async move {
+    let task = Arc::clone(shared);
+    shared.spawn(async move {
         let answered = answer.await;
-        locked(&shared.wishes.proposed).remove(&vm);
+        locked(&task.wishes.proposed).remove(&vm);
         match answered {
-            Ok(Ok(_)) => drop(locked(&shared.wishes.said).remove(&vm)),
-            Ok(Err(error)) => drop(locked(&shared.wishes.said).insert(vm, vec![error.to_string()])),
+            Ok(Ok(_)) => drop(locked(&task.wishes.said).remove(&vm)),
+            Ok(Err(error)) => drop(locked(&task.wishes.said).insert(vm, vec![error.to_string()])),
             Err(_) => {}
         }
     });

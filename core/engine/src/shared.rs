@@ -4,17 +4,26 @@ use crate::EngineConfig;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
+use crate::hooks::Point;
 use crate::mailbox::Mailboxes;
 use crate::scheduler::Wishes;
 use crate::timers::Timers;
+use futures::FutureExt as _;
 use ostler_driver::Registry;
-use ostler_model::{DriverName, HostId, OperationId};
+use ostler_model::{DriverError, DriverName, HostId, OperationId};
 use ostler_store::Store;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// A part that panicked is begun again after this long: a bug that repeats at once must not eat the CPU.
+const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
@@ -30,7 +39,10 @@ pub(crate) struct Shared {
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     /// Wakes the monitor's supervisor: hosts were added, changed or removed.
     pub(crate) hosts_changed: Notify,
+    /// The daemon ends: what is in hand is finished, nothing new is begun.
     pub(crate) stop: CancellationToken,
+    /// Everything stops where it is, as `kill -9` would have it.
+    kill: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -56,8 +68,50 @@ impl Shared {
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),
             stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Runs a task until it is done or the engine is killed.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let kill = self.kill.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = kill.cancelled() => {}
+                () = task => {}
+            }
+        })
+    }
+
+    /// Runs a task that lasts as long as the engine: one that panics is begun again, so that a bug costs a moment, not a watch.
+    pub(crate) fn supervise<F: Future<Output = ()> + Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        task: impl Fn(Arc<Self>) -> F + Send + 'static,
+    ) {
+        let shared = Arc::clone(self);
+        self.spawn(async move {
+            while AssertUnwindSafe(task(Arc::clone(&shared))).catch_unwind().await.is_err() {
+                tracing::error!(what, "a part of the engine panicked; it is begun again");
+                tokio::time::sleep(PANIC_WAIT).await;
+            }
+        });
+    }
+
+    /// Everything stops where it is.
+    pub(crate) fn kill(&self) {
+        self.kill.cancel();
+        self.stop.cancel();
+    }
+
+    /// A point at which a test may end the engine.
+    pub(crate) async fn reach(&self, point: Point) {
+        if self.config.hooks.crash.as_ref().is_some_and(|crash| crash(point)) {
+            self.kill();
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(crate) fn directory(&self) -> Arc<Directory> {
@@ -66,6 +120,7 @@ impl Shared {
 
     pub(crate) fn reload_directory(&self) -> Result<(), EngineError> {
         let fresh = Arc::new(Directory::load(&self.store.read()?)?);
+        self.executor.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.wishes.wake();
@@ -73,13 +128,10 @@ impl Shared {
     }
 
     /// Told once, when the operation has ended and its end is durable.
-    pub(crate) fn on_end(&self, operation: OperationId) -> oneshot::Receiver<()> {
+    pub(crate) fn on_end(self: &Arc<Self>, operation: OperationId) -> EndWait {
         let (tell, told) = oneshot::channel();
-        let mut waiters = locked(&self.waiters);
-        let of = waiters.entry(operation).or_default();
-        of.retain(|waiter| !waiter.is_closed());
-        of.push(tell);
-        told
+        locked(&self.waiters).entry(operation).or_default().push(tell);
+        EndWait { shared: Arc::clone(self), operation, told }
     }
 
     pub(crate) fn ended(&self, operation: OperationId) {
@@ -89,22 +141,41 @@ impl Shared {
         }
     }
 
-    /// Forgets waiters that gave up, so that the map stays as small as the waits are.
-    pub(crate) fn prune_waiters(&self) {
-        locked(&self.waiters).retain(|_, of| {
-            of.retain(|waiter| !waiter.is_closed());
-            !of.is_empty()
-        });
-    }
-
-    pub(crate) fn count_call(&self, driver: &DriverName, took_us: u64, error: Option<String>) {
+    pub(crate) fn count_call(&self, driver: &DriverName, took_us: u64, error: Option<&DriverError>) {
         let mut health = locked(&self.driver_health);
         let of = health.entry(driver.clone()).or_default();
         of.calls += 1;
         of.busy_us = of.busy_us.saturating_add(took_us);
-        if error.is_some() {
+        if let Some(error) = error {
             of.errors += 1;
-            of.last_error = error;
+            of.last_error = Some(error.to_string());
+        }
+    }
+}
+
+/// A wait for the end of an operation. Whoever gives up leaves nothing behind.
+pub(crate) struct EndWait {
+    shared: Arc<Shared>,
+    operation: OperationId,
+    told: oneshot::Receiver<()>,
+}
+
+impl EndWait {
+    /// Waits at most this long.
+    pub(crate) async fn at_most(&mut self, patience: Duration) {
+        // Whether it has ended or the time is up is read from the store.
+        let _ = tokio::time::timeout(patience, &mut self.told).await;
+    }
+}
+
+impl Drop for EndWait {
+    fn drop(&mut self) {
+        self.told.close();
+        if let Entry::Occupied(mut entry) = locked(&self.shared.waiters).entry(self.operation) {
+            entry.get_mut().retain(|waiter| !waiter.is_closed());
+            if entry.get().is_empty() {
+                entry.remove();
+            }
         }
     }
 }

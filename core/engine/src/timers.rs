@@ -4,7 +4,7 @@ use crate::clock;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::Input;
-use ostler_model::{Timestamp, VmId};
+use ostler_model::{Millis, Timestamp, VmId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 /// With nothing due the clock is looked at this often, in case it was set.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
+/// A VM whose mailbox is full is told again after this long.
+const FULL_WAIT: Millis = Millis(100);
 
 #[derive(Default)]
 struct Alarms {
@@ -61,7 +63,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let (due, wait) = shared.timers.take_due(clock::now());
         for vm in due {
-            shared.mailboxes.deliver(&shared, vm, Message::Input(Input::Tick)).await;
+            if !shared.mailboxes.offer(&shared, vm, Message::Input(Input::Tick)) {
+                // One VM that is asked too much must not hold up the clock of all.
+                shared.timers.set(vm, Some(clock::now().plus(FULL_WAIT)));
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

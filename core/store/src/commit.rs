@@ -6,6 +6,7 @@ use ostler_model::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One all-or-nothing change. Everything in it holds together after any crash, or nothing of it does.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +33,7 @@ pub struct Commit {
 #[derive(Debug, Clone)]
 pub struct VmChange {
     /// The record as it shall be; its version is above `expect`.
-    pub record: VmRecord,
+    pub record: Arc<VmRecord>,
     /// The version it was decided on; none if there must be no such record yet.
     pub expect: Option<Version>,
 }

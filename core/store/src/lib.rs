@@ -112,7 +112,7 @@ pub use migrate::SCHEMA;
 pub use operation::OPERATIONS_KEPT;
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
-pub use store::{Health, Options, Store};
+pub use store::{Health, Options, Store, Written};
 #[doc(hidden)]
 pub use store::{HoldGuard, Sabotage};
 pub use summary::{OperationBrief, VmSummary};

@@ -117,6 +117,19 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Rows it puts or takes away, indexes and books left out, and their bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let kept = self.vm.iter().flat_map(|vm| [vm.row.len(), vm.summary_row.len()]);
+        let kept = kept.chain(self.operations.iter().map(|operation| operation.row.len()));
+        let kept = kept.chain(self.outbox_put.iter().map(|(_, row)| row.len()));
+        let kept = kept.chain(self.outbox_del.iter().map(|_| 0));
+        let kept = kept.chain(self.events.iter().map(Vec::len));
+        let kept = kept.chain(self.idempotency.iter().map(|(_, row)| row.len()));
+        kept.fold((0, 0), |(rows, bytes), row| (rows + 1, bytes + row as u64))
+    }
+}
+
 impl PreparedVm {
     pub(crate) fn new(record: &VmRecord, expect: Option<Version>) -> Result<Self, RowError> {
         let summary = VmSummary::from(record);

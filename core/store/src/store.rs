@@ -14,7 +14,7 @@ use crate::writer::{Message, QUEUE_MAX, Writer};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,10 +73,24 @@ pub enum Health {
     },
 }
 
+/// What was written since the store was opened. Many commits share a transaction and its sync: how many tells how well that works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Transactions of the database, each with one sync.
+    pub transactions: u64,
+    /// Commits that were applied.
+    pub commits: u64,
+    /// Rows put or taken away by them, indexes and books left out.
+    pub rows: u64,
+    /// Bytes of those rows.
+    pub bytes: u64,
+}
+
 /// What the handle and the writer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) feed: watch::Sender<EventSeq>,
+    pub(crate) written: Mutex<Written>,
     read_only: OnceLock<String>,
 }
 
@@ -163,7 +177,11 @@ impl Store {
         let (id, tail) = migrate::at_open(&db, options.store_id)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let db = Arc::new(db);
-        let shared = Arc::new(Shared { feed: watch::Sender::new(EventSeq(tail.last)), read_only: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            feed: watch::Sender::new(EventSeq(tail.last)),
+            written: Mutex::default(),
+            read_only: OnceLock::new(),
+        });
         let writer = Writer {
             db: Arc::clone(&db),
             queue: receiver,
@@ -263,6 +281,12 @@ impl Store {
     #[must_use]
     pub fn feed(&self) -> watch::Receiver<EventSeq> {
         self.inner.shared.feed.subscribe()
+    }
+
+    /// What was written since the store was opened.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        *self.inner.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether commits are taken, and if not, why.

@@ -15,7 +15,7 @@ use crate::prepare::Prepared;
 use crate::store::{Sabotage, Shared};
 use ostler_model::EventSeq;
 use redb::{Database, Durability};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most commits in one transaction: beyond this, a longer batch no longer pays for its fsync but delays its first waiter.
@@ -141,10 +141,24 @@ impl Writer {
         if changed {
             txn.commit().map_err(Fault::from)?;
             self.tail = tail;
+            self.count(commits, &answers);
         } else {
             txn.abort().map_err(Fault::from)?;
         }
         Ok(answers)
+    }
+
+    fn count(&self, commits: &[Box<Prepared>], answers: &[Answer]) {
+        let mut written = self.shared.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.transactions += 1;
+        for (commit, answer) in commits.iter().zip(answers) {
+            if matches!(answer, Ok(Committed::Applied { .. })) {
+                let (rows, bytes) = commit.size();
+                written.commits += 1;
+                written.rows += rows;
+                written.bytes += bytes;
+            }
+        }
     }
 
     /// The fault that the crash test must find: a record and what goes with it in two transactions.

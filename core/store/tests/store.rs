@@ -18,7 +18,7 @@ async fn a_record_is_written_only_on_the_version_it_was_decided_on() {
     assert_eq!(store.commit(change(vm(9))).await.expect("decided"), Committed::Stale { found: None });
     assert_eq!(store.read().expect("reads").vm(VmId(1)).expect("reads"), Some(of(&next)));
     let mut backwards = change(of(&next));
-    backwards.vm.as_mut().expect("has one").record.version = Version(2);
+    std::sync::Arc::make_mut(&mut backwards.vm.as_mut().expect("has one").record).version = Version(2);
     assert!(matches!(store.commit(backwards).await, Err(CommitError::Malformed { .. })));
     sound(&store);
 }

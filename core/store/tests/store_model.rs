@@ -101,7 +101,7 @@ impl Model {
             outbox_del: over,
             events: vec![event(&record); what.events],
             idempotency: what.key.map(|key| answer(&key.to_string(), "body", self.ids)),
-            vm: Some(VmChange { record, expect }),
+            vm: Some(VmChange { record: record.into(), expect }),
             resources: Vec::new(),
         }
     }
@@ -134,7 +134,7 @@ impl Model {
         if let Some(key) = what.key {
             self.answers.insert(key, what.vm);
         }
-        self.vms.insert(what.vm, change.record.clone());
+        self.vms.insert(what.vm, change.record.as_ref().clone());
         Ok(())
     }
 

@@ -216,7 +216,7 @@ pub(crate) fn event(vm: &VmRecord) -> EventDraft {
 /// A commit of one record that must not be there yet.
 pub(crate) fn create(record: VmRecord) -> Commit {
     let events = vec![event(&record)];
-    Commit { vm: Some(VmChange { record, expect: None }), events, ..Commit::default() }
+    Commit { vm: Some(VmChange { record: record.into(), expect: None }), events, ..Commit::default() }
 }
 
 /// A commit of the next version of a record.
@@ -224,12 +224,12 @@ pub(crate) fn change(mut record: VmRecord) -> Commit {
     let expect = record.version;
     record.version = record.version.next();
     let events = vec![event(&record)];
-    Commit { vm: Some(VmChange { record, expect: Some(expect) }), events, ..Commit::default() }
+    Commit { vm: Some(VmChange { record: record.into(), expect: Some(expect) }), events, ..Commit::default() }
 }
 
 /// The record that a commit writes.
 pub(crate) fn of(commit: &Commit) -> VmRecord {
-    commit.vm.as_ref().expect("has one").record.clone()
+    commit.vm.as_ref().expect("has one").record.as_ref().clone()
 }
 
 pub(crate) fn answer(key: &str, body: &str, at: u64) -> IdempotencyRow {

@@ -1,0 +1,182 @@
+//! What the monitor makes of a host that answers, and of one that does not.
+
+use crate::clock;
+use crate::handle::HostHealth;
+use crate::mailbox::Message;
+use crate::monitor::tell;
+use crate::shared::{Shared, locked};
+use crate::zombie;
+use ostler_driver::Listed;
+use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, sight};
+use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, State, Timestamp, VmId};
+use ostler_store::{Commit, ReadError, Reader, ResourceChange};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Most strays of a kind told of by name for each host.
+const STRAYS_MAX: usize = 1000;
+
+/// Domains of a host that are not where a VM of this store has its place.
+#[derive(Default)]
+struct Strays {
+    /// Not ours, by name.
+    wild: Vec<String>,
+    /// Ours, by name.
+    zombies: Vec<String>,
+    /// Those of them that may be destroyed.
+    doomed: Vec<VmId>,
+}
+
+/// The host answered.
+pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<HostFacts>, listed: &Listed) {
+    // A store that cannot be read is told by whoever reads for an answer; what was known stays.
+    let strays = strays(shared, host, listed).ok();
+    let (came_back, news) = note(shared, host, facts.as_ref(), strays.as_ref());
+    for (domain, what) in news {
+        tell(shared, EventKind::Stray { host, domain, what: what.to_owned() }).await;
+    }
+    for vm in strays.map(|strays| strays.doomed).unwrap_or_default() {
+        shared.mailboxes.deliver(shared, vm, Message::Zombie(host)).await;
+    }
+    if let Some(facts) = facts {
+        keep_total(shared, host, &facts).await;
+    }
+    if came_back {
+        shared.wishes.wake();
+    }
+}
+
+/// Writes down what was found; answers whether the host was away, and which strays are new.
+fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option<&Strays>) -> (bool, Vec<(String, &'static str)>) {
+    let mut health = locked(&shared.host_health);
+    let entry = health.entry(host).or_insert_with(|| unseen(host));
+    let came_back = !entry.reachable;
+    if came_back {
+        entry.since = clock::now();
+    }
+    entry.reachable = true;
+    entry.error = None;
+    if let Some(facts) = facts {
+        entry.hypervisor.clone_from(&facts.hypervisor);
+        entry.notes.clone_from(&facts.notes);
+        entry.abilities.clone_from(&facts.abilities);
+    }
+    let mut news = Vec::new();
+    if let Some(strays) = strays {
+        news.extend(fresh(&entry.wild, &strays.wild, "wild"));
+        news.extend(fresh(&entry.zombies, &strays.zombies, "zombie"));
+        entry.wild.clone_from(&strays.wild);
+        entry.zombies.clone_from(&strays.zombies);
+    }
+    (came_back, news)
+}
+
+/// Keeps what the host offers, if that is news.
+async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
+    let directory = shared.directory();
+    if directory.hosts.get(&host).is_none_or(|known| known.total_is_fixed || known.total == facts.total) {
+        return;
+    }
+    let probed = ResourceChange::HostProbed { id: host, total: facts.total };
+    // A store that cannot be written is told by the next commit of a VM; a failed reload keeps what was known.
+    if shared.store.commit(Commit { resources: vec![probed], ..Commit::default() }).await.is_ok() {
+        let _ = shared.reload_directory();
+    }
+}
+
+fn fresh<'a>(before: &[String], now: &'a [String], what: &'static str) -> impl Iterator<Item = (String, &'static str)> + use<'a> {
+    let before: HashSet<String> = before.iter().cloned().collect();
+    now.iter().filter(move |name| !before.contains(*name)).map(move |name| (name.clone(), what))
+}
+
+fn unseen(host: HostId) -> HostHealth {
+    HostHealth {
+        host,
+        reachable: false,
+        since: clock::now(),
+        error: None,
+        hypervisor: String::new(),
+        notes: Vec::new(),
+        abilities: Vec::new(),
+        wild: Vec::new(),
+        zombies: Vec::new(),
+    }
+}
+
+/// Domains that are not ours, and domains of ours that should not be on this host.
+fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, ReadError> {
+    let store = shared.store.id();
+    let reader = shared.store.read()?;
+    let mut strays = Strays::default();
+    for domain in &listed.domains {
+        if domain.identity.is_none_or(|identity| identity.store != store) {
+            strays.wild.push(domain.name.clone());
+        } else if let Some(doomed) = misplaced(shared, &reader, host, domain)? {
+            strays.zombies.push(domain.name.clone());
+            strays.doomed.extend(doomed);
+        }
+    }
+    strays.wild.truncate(STRAYS_MAX);
+    strays.zombies.truncate(STRAYS_MAX);
+    Ok(strays)
+}
+
+/// Whether a domain of ours should not be there; and if so, whose it is if it may be destroyed.
+fn misplaced(shared: &Shared, reader: &Reader, host: HostId, domain: &DomainSeen) -> Result<Option<Option<VmId>>, ReadError> {
+    let store = shared.store.id();
+    let record = match reader.vm_by_uuid(domain.uuid)? {
+        Some(id) => reader.vm(id)?,
+        None => None,
+    };
+    // Of a VM that was forgotten, or of a store that was restored from a backup.
+    let Some(record) = record else { return Ok(Some(None)) };
+    if record.operation.is_some() || !record.open.is_empty() {
+        // It may have a domain where its record does not say so yet.
+        return Ok(None);
+    }
+    let seen = Observation::Present(domain.clone());
+    let here = record.placement.as_ref().is_some_and(|place| place.host == host);
+    if here && !matches!(sight(&record, store, &seen), Sight::OlderAlive) {
+        return Ok(None);
+    }
+    Ok(Some(zombie::doomed(&record, store, host, &seen).map(|_| record.id)))
+}
+
+/// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.
+pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Timestamp, error: &DriverError) {
+    let first = {
+        let mut health = locked(&shared.host_health);
+        let entry = health.entry(host).or_insert_with(|| unseen(host));
+        let first = entry.reachable || entry.error.is_none();
+        if entry.reachable {
+            entry.since = since;
+        }
+        entry.reachable = false;
+        entry.error = Some(error.to_string());
+        first
+    };
+    if first {
+        let name = shared.directory().hosts.get(&host).map(|host| host.name.to_string()).unwrap_or_default();
+        let detail = format!("cannot be asked: {error}");
+        tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
+    }
+    if clock::now().since(since) < UNREACHABLE_GRACE {
+        return;
+    }
+    // The next try comes soon: a store that cannot be read now may be read then.
+    for vm in running_on(shared, host).unwrap_or_default() {
+        shared.mailboxes.deliver(shared, vm, Message::Input(Input::CouldNotAsk { since })).await;
+    }
+}
+
+/// The VMs that count as running on a host.
+fn running_on(shared: &Shared, host: HostId) -> Result<Vec<VmId>, ReadError> {
+    let reader = shared.store.read()?;
+    let mut running = Vec::new();
+    for vm in reader.vms_on_host(host)? {
+        if reader.vm_summary(vm)?.is_some_and(|summary| summary.state == State::Running && !summary.active) {
+            running.push(vm);
+        }
+    }
+    Ok(running)
+}

@@ -1,0 +1,51 @@
+//! What tests may do to an engine: end it at an exact point as `kill -9` would, and break it on purpose. Nothing else sets these.
+
+use ostler_model::Millis;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where an engine may be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// Decided, and nothing committed.
+    Decided,
+    /// Committed, and nothing sent, told or answered.
+    Committed,
+    /// A driver is about to be called.
+    Sending,
+    /// A driver has answered, and nobody knows.
+    Answered,
+}
+
+/// A deliberate fault, by which tests prove that they would notice a real one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// Effects are sent before they are committed.
+    ActFirst,
+    /// Effects are sent without being written down.
+    NoOutbox,
+    /// Nobody looks for calls of a process that is dead.
+    NoResume,
+}
+
+type Crash = Arc<dyn Fn(Point) -> bool + Send + Sync>;
+
+/// All of it.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// The fault.
+    pub sabotage: Sabotage,
+    /// Asked at every point; yes ends the engine there and then.
+    pub crash: Option<Crash>,
+    /// A host that falls silent counts as silent for this long already.
+    pub head_start: Millis,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("sabotage", &self.sabotage).finish_non_exhaustive()
+    }
+}
