@@ -1,1 +1,66 @@
-//! ostler-cli.
+//! The `ostler` command: what operators type, and what they are told.
+//!
+//! **Invariant:** everything that is done to VMs goes through `ostler-api`; nothing of the daemon is known here but its words.
+//! `ostler plugin` works on files alone, through `ostler-testkit`.
+//!
+//! ```text
+//!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice
+//!                                        -> `show`: rows and pages -> `out`: table, json, yaml or names on standard output
+//!   Failure -> standard error, with a hint -> Exit: the exit code
+//! ```
+
+mod admin;
+mod args;
+mod complete;
+mod context;
+mod datastore;
+mod driver;
+mod event;
+mod exit;
+mod failure;
+mod help;
+mod host;
+mod image;
+mod operation;
+mod out;
+mod pairs;
+mod plugin;
+mod range;
+mod retry;
+mod show;
+mod specfile;
+mod table;
+mod text;
+mod token;
+mod version;
+mod vm;
+mod watch;
+
+pub use args::{Cli, Command, Global};
+pub use exit::Exit;
+pub use failure::Failure;
+
+use context::Context;
+
+/// Does what was typed, and tells how it went.
+///
+/// # Errors
+/// What went wrong, with the exit code that belongs to it.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let cx = Context::new(&cli.global)?;
+    match cli.command {
+        Command::Vm(vm) => vm::run(&cx, vm).await,
+        Command::Host(host) => host::run(&cx, host).await,
+        Command::Datastore(datastore) => datastore::run(&cx, datastore).await,
+        Command::Image(image) => image::run(&cx, image).await,
+        Command::Driver(driver) => driver::run(&cx, driver).await,
+        Command::Operation(operation) => operation::run(&cx, operation).await,
+        Command::Event(event) => event::run(&cx, event).await,
+        Command::Token(token) => token::run(&cx, token).await,
+        Command::Admin(admin) => admin::run(&cx, admin).await,
+        Command::Plugin(plugin) => plugin::run(&cx, plugin).await,
+        Command::Completion(shell) => complete::run(&cx, &shell),
+        Command::Version => version::run(&cx).await,
+        Command::Help(topic) => help::run(&cx, &topic),
+    }
+}

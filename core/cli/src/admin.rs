@@ -1,0 +1,61 @@
+//! `ostler admin`: looking after the daemon.
+
+use crate::context::Context;
+use crate::table::Tone;
+use crate::text::count;
+use crate::{Exit, Failure};
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+/// Looking after the daemon.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Writes a consistent copy of the store while everything goes on; `ostlerd --restore` takes it back
+    Backup {
+        /// The file to write, on the daemon's machine; must not exist yet
+        file: PathBuf,
+    },
+    /// Checks that the books add up; exit code 1 if they do not
+    Check,
+}
+
+/// A path as the daemon must be told it. Relative ones are meant from here, which only makes sense on the same machine.
+pub(crate) fn path_on_daemon(cx: &Context, path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    if !path.is_absolute() && !cx.is_local() {
+        let failure = Failure::usage(format!("{shown} is relative, and the daemon may be on another machine"));
+        return Err(failure.hint("write the absolute path on the daemon's machine"));
+    }
+    let absolute = std::path::absolute(path).map_err(|err| Failure::usage(format!("{shown}: {err}")))?;
+    let text = absolute.into_os_string().into_string();
+    text.map_err(|_| Failure::usage("the path is no UTF-8 text"))
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failure> {
+    let client = cx.client()?;
+    match command {
+        AdminCommand::Backup { file } => {
+            let made = client.backup(&path_on_daemon(cx, &file)?).await?;
+            let line = || format!("{}: {} rows, {} KiB\n", made.path, made.rows, made.bytes.div_ceil(1024));
+            cx.out.write(&cx.out.one(&made, &made.path, line)?)
+        }
+        AdminCommand::Check => {
+            let check = client.check().await?;
+            let text = || {
+                if check.ok {
+                    return "the books add up\n".to_owned();
+                }
+                let rows = check.findings.iter().map(|finding| vec![crate::table::Cell::toned(finding, Tone::Bad)]).collect();
+                crate::table::render(&["FINDING"], rows, cx.out.colour)
+            };
+            cx.out.write(&cx.out.one(&check, if check.ok { "ok" } else { "findings" }, text)?)?;
+            if check.ok {
+                return Ok(());
+            }
+            let failure =
+                Failure::new(Exit::Refused, format!("the books do not add up: {}", count(check.findings.len(), "finding")));
+            Err(failure.hint("make a backup (`ostler admin backup FILE`) and report this with the daemon's log"))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line as a whole.
+
+use crate::out::Format;
+use clap::{Args, Parser, Subcommand};
+use ostler_api::Endpoint;
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Names or ids everywhere. VMs also as ranges: 1..5 or 1-5, both ends included.
+Exit codes: 0 done, 1 refused or failed, 2 usage or input, 3 not found, 4 conflict or busy, 5 not authorised,
+            6 daemon not reached, 7 timed out, 8 fault of the daemon. `ostler help exit-codes` says more.";
+
+/// Keeps guests on any host: the command line.
+#[derive(Debug, Parser)]
+#[command(name = "ostler", version, about, after_help = AFTER, disable_help_subcommand = true, infer_subcommands = false)]
+pub struct Cli {
+    /// What holds for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for all commands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Where the daemon listens: unix:/PATH or http://ADDRESS:PORT [default: the socket in the data directory]
+    #[arg(long, global = true, env = "OSTLER_SERVER", value_name = "ENDPOINT")]
+    pub server: Option<Endpoint>,
+    /// The file that holds the token; without it, OSTLER_TOKEN holds the token. A unix socket needs none
+    #[arg(long, global = true, env = "OSTLER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// VMs: create, look at, drive
+    #[command(subcommand)]
+    Vm(crate::vm::VmCommand),
+    /// Hosts: where VMs run
+    #[command(subcommand)]
+    Host(crate::host::HostCommand),
+    /// Datastores: where images and disks live
+    #[command(subcommand)]
+    Datastore(crate::datastore::DatastoreCommand),
+    /// Images: disks that VMs are made from
+    #[command(subcommand)]
+    Image(crate::image::ImageCommand),
+    /// Drivers: what is loaded, what it may do, how it fares
+    #[command(subcommand)]
+    Driver(crate::driver::DriverCommand),
+    /// Operations: things asked for, and how far they are
+    #[command(subcommand)]
+    Operation(crate::operation::OperationCommand),
+    /// Events: every committed change
+    #[command(subcommand)]
+    Event(crate::event::EventCommand),
+    /// Tokens: who may use the API over TCP
+    #[command(subcommand)]
+    Token(crate::token::TokenCommand),
+    /// Looks after the daemon
+    #[command(subcommand)]
+    Admin(crate::admin::AdminCommand),
+    /// Writes and tries drivers; needs no daemon
+    #[command(subcommand)]
+    Plugin(crate::plugin::PluginCommand),
+    /// Prints completions for a shell
+    Completion(crate::complete::CompletionArgs),
+    /// Prints the versions of this command and of the daemon
+    Version,
+    /// Prints help on a command or a topic (exit-codes, environment, output)
+    Help(crate::help::HelpArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        fn look(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{path}: {}", arg.get_id());
+            }
+            command.get_subcommands().for_each(|sub| look(sub, &path));
+        }
+        look(&Cli::command(), "");
+    }
+
+    #[test]
+    fn every_verb_of_the_api_can_be_typed() {
+        let typed = |verb: &str| -> Vec<String> {
+            let words: Vec<&str> = match verb {
+                "delete-recreate" => vec!["delete", "--recreate"],
+                other => match other.strip_suffix("-hard") {
+                    Some(soft) => vec![soft, "--hard"],
+                    None => match other.strip_prefix("recover-") {
+                        Some(how) => {
+                            return ["ostler", "vm", "recover", "7"]
+                                .map(str::to_owned)
+                                .into_iter()
+                                .chain([format!("--{how}")])
+                                .collect();
+                        }
+                        None => vec![other],
+                    },
+                },
+            };
+            ["ostler", "vm"].into_iter().chain(words).chain(["7"]).map(str::to_owned).collect()
+        };
+        for info in ostler_api::VERBS {
+            let words = typed(info.verb);
+            let cli = Cli::try_parse_from(&words).unwrap_or_else(|err| panic!("{words:?}: {err}"));
+            let Command::Vm(command) = cli.command else { panic!("{words:?} is about VMs") };
+            assert_eq!(crate::vm::verb_of(&command).as_deref(), Some(info.verb), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What every command needs: the daemon's client, and where results go.
+
+use crate::out::Out;
+use crate::{Failure, Global};
+use ostler_api::{Client, ClientError, Endpoint};
+use std::path::Path;
+
+/// The longest token file read: a token has below 100 characters, and a wrong path should not be read to its end.
+const TOKEN_FILE_MAX: usize = 4096;
+
+/// What every command needs.
+pub(crate) struct Context {
+    /// Where results go.
+    pub(crate) out: Out,
+    /// Where the daemon is.
+    pub(crate) endpoint: Endpoint,
+    global: Global,
+}
+
+impl Context {
+    /// From what was typed; nothing is connected or read yet.
+    pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
+        let endpoint = global.server.clone().unwrap_or_else(Endpoint::local);
+        Ok(Self { out: Out::new(global.output), endpoint, global: global.clone() })
+    }
+
+    /// A client of the daemon. It connects when it is first used.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let token = match &self.global.token_file {
+            Some(path) => Some(read_token(path)?),
+            None => std::env::var("OSTLER_TOKEN").ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+        };
+        Ok(Client::new(&self.endpoint, token)?)
+    }
+
+    /// Whether the daemon is on this machine for sure.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Unix(_))
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let bad = |why: &str| Failure::usage(format!("token file {}: {why}", path.display()));
+    let text = std::fs::read(path).map_err(|err| bad(&err.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| bad("it is no text"))?;
+    let token = text.trim();
+    if token.is_empty() || token.len() > TOKEN_FILE_MAX || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(bad("it does not hold one token").hint("it must hold the token and nothing else"));
+    }
+    Ok(token.to_owned())
+}
+
+/// Removes several things, says what was removed, and goes on where one cannot be.
+pub(crate) async fn remove_each<F>(
+    cx: &Context,
+    what: &str,
+    names: &[String],
+    mut remove: impl FnMut(String) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), ClientError>>,
+{
+    let mut worst = crate::Exit::Ok;
+    for name in names {
+        match remove(name.clone()).await {
+            Ok(()) if cx.out.for_people() => cx.out.line(&format!("{what} {name}: removed"))?,
+            Ok(()) => cx.out.line(name)?,
+            Err(err) => {
+                let failure = Failure::from(err).about(&format!("{what} {name}"));
+                failure.tell();
+                worst = worst.max(failure.exit);
+                if failure.exit == crate::Exit::Unreachable {
+                    break;
+                }
+            }
+        }
+    }
+    if worst == crate::Exit::Ok { Ok(()) } else { Err(Failure::silent(worst)) }
+}

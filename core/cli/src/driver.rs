@@ -1,0 +1,123 @@
+//! `ostler driver`.
+
+use crate::Failure;
+use crate::context::{Context, remove_each};
+use crate::out::Row;
+use crate::pairs::{map, pair};
+use crate::show::Page;
+use crate::table::{Cell, Tone};
+use crate::watch::{self, Watch};
+use clap::{Args, Subcommand};
+use ostler_api::{Driver, DriverOrigin, NewDriver};
+use std::path::PathBuf;
+
+/// Drivers.
+#[derive(Debug, Subcommand)]
+pub enum DriverCommand {
+    /// Loads a component, or puts it in the place of the one of the same name
+    Add(AddDriver),
+    /// Lists drivers
+    List(Watch),
+    /// Shows all about a driver
+    Show {
+        /// Its name
+        driver: String,
+    },
+    /// Removes drivers that nothing uses
+    Remove {
+        /// Names
+        #[arg(required = true)]
+        drivers: Vec<String>,
+    },
+}
+
+/// A driver to add.
+#[derive(Debug, Args)]
+pub struct AddDriver {
+    /// The component's file on the daemon's machine
+    file: PathBuf,
+    /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config, secrets, files, exec, exec:COMMAND, all
+    #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]
+    grants: Vec<String>,
+    /// A setting for all hosts; a host's own come first
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    config: Vec<(String, String)>,
+}
+
+fn origin(driver: &Driver) -> String {
+    match &driver.origin {
+        DriverOrigin::BuiltIn => "built-in".to_owned(),
+        DriverOrigin::Component { contract, .. } => format!("component {contract}"),
+    }
+}
+
+impl Row for Driver {
+    const HEADINGS: &'static [&'static str] = &["NAME", "VERSION", "KINDS", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
+    const WIDER: &'static [&'static str] = &["ABILITIES", "DESCRIPTION", "LAST ERROR"];
+
+    fn cells(&self) -> Vec<Cell> {
+        let errors = if self.errors == 0 { Tone::Plain } else { Tone::Bad };
+        vec![
+            Cell::from(&self.name),
+            Cell::from(&self.version),
+            self.kinds.join(",").into(),
+            origin(self).into(),
+            self.calls.into(),
+            Cell::toned(self.errors, errors),
+            mean(self.mean_us).into(),
+            self.abilities.join(",").into(),
+            Cell::from(&self.description),
+            Cell::maybe(self.last_error.as_ref()),
+        ]
+    }
+
+    fn handle(&self) -> String {
+        self.name.clone()
+    }
+}
+
+fn mean(us: u64) -> String {
+    format!("{}.{:03} ms", us / 1000, us % 1000)
+}
+
+fn page(cx: &Context, driver: &Driver) -> String {
+    let mut page = Page::new(cx.out.colour);
+    page.section("Information").pair("Name", &driver.name).pair("Version", &driver.version);
+    page.pair("Description", &driver.description).pair("Kinds", driver.kinds.join(", "));
+    page.pair("Abilities", driver.abilities.join(", "));
+    page.section("Origin").pair("Kind", origin(driver));
+    if let DriverOrigin::Component { digest, contract, granted, missing } = &driver.origin {
+        page.pair("SHA-256", digest).pair("Contract", contract).pair("Granted", granted.join(", "));
+        if !missing.is_empty() {
+            page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
+        }
+    }
+    page.section("Calls").pair("Sent", driver.calls).pair("Errors", driver.errors).pair("Mean time", mean(driver.mean_us));
+    page.pair_if("Last error", driver.last_error.as_ref());
+    page.done()
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Failure> {
+    let client = cx.client()?;
+    match command {
+        DriverCommand::Add(add) => {
+            let path = crate::admin::path_on_daemon(cx, &add.file)?;
+            let driver = client.add_driver(&NewDriver { path, grants: add.grants, config: map(&add.config) }).await?;
+            let line = || format!("driver {} {}: loaded ({})\n", driver.name, driver.version, driver.kinds.join(", "));
+            cx.out.write(&cx.out.one(&driver, &driver.name, line)?)
+        }
+        DriverCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.drivers().await?)).await,
+        DriverCommand::Show { driver } => {
+            let driver = client.driver(&driver).await?;
+            cx.out.write(&cx.out.one(&driver, &driver.name, || page(cx, &driver))?)
+        }
+        DriverCommand::Remove { drivers } => {
+            remove_each(cx, "driver", &drivers, |name| {
+                let client = client.clone();
+                async move { client.remove_driver(&name).await }
+            })
+            .await
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `ostler event watch`: the feed, without gaps over lost connections.
+
+use crate::context::Context;
+use crate::out::{Format, json_line, yaml};
+use crate::retry::{patiently, pause};
+use crate::text::clean;
+use crate::{Exit, Failure};
+use clap::{Args, Subcommand};
+use ostler_api::{Client, ClientError, Event, EventFilter, EventStream, StreamEnd, code};
+
+/// How often in a row a connection may fail before we give up; with the pauses between that is about half a minute.
+const TRIES: u32 = 20;
+
+/// Events.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// Prints events as they are committed, until interrupted
+    Watch(WatchArgs),
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Those after this sequence number; those from now on if not given
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u64>,
+    /// Only of this VM: id or name
+    #[arg(long)]
+    vm: Option<String>,
+    /// Only of this kind; several are separated by commas
+    #[arg(long)]
+    kind: Option<String>,
+    /// End after so many
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: EventCommand) -> Result<(), Failure> {
+    let EventCommand::Watch(args) = command;
+    let client = cx.client()?;
+    // Said in numbers from the start, so that a connection that is lost before the first event loses nothing.
+    let after = match args.after {
+        Some(after) => after,
+        None => client.version().await?.seq,
+    };
+    let filter = EventFilter { after: Some(after), vm: args.vm, kind: args.kind };
+    let mut feed = Feed { client, filter, stream: None, lost: 0 };
+    let mut left = args.count;
+    while left != Some(0) {
+        let event = feed.next().await?;
+        print(cx, &event)?;
+        left = left.map(|left| left - 1);
+    }
+    Ok(())
+}
+
+fn print(cx: &Context, event: &Event) -> Result<(), Failure> {
+    match cx.out.format {
+        Format::Json => cx.out.write(&json_line(event)?),
+        Format::Yaml => cx.out.write(&format!("---\n{}", yaml(event)?)),
+        Format::Name => cx.out.line(&event.seq.to_string()),
+        Format::Table | Format::Wide => {
+            let vm = event.vm.map_or_else(|| "-".to_owned(), |vm| vm.to_string());
+            let particulars = if cx.out.format == Format::Wide { format!("  {}", event.data) } else { String::new() };
+            let (kind, summary) = (clean(&event.kind), clean(&event.summary));
+            cx.out.line(&format!("{:>8}  {}  vm {vm:<6} {kind:<16} {summary}{particulars}", event.seq, event.at))
+        }
+    }
+}
+
+/// The feed over as many connections as it takes.
+struct Feed {
+    client: Client,
+    filter: EventFilter,
+    stream: Option<EventStream>,
+    lost: u32,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Result<Event, Failure> {
+        loop {
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => self.connect().await?,
+            };
+            match stream.next().await {
+                Ok(Some(event)) => {
+                    self.filter.after = Some(event.seq);
+                    self.lost = 0;
+                    self.stream = Some(stream);
+                    return Ok(event);
+                }
+                Ok(None) => match stream.end() {
+                    Some(end) if end.code != code::SHUTTING_DOWN => return Err(ended(end)),
+                    Some(_) | None => self.pause(None).await?,
+                },
+                Err(err @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => self.pause(Some(err)).await?,
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+
+    /// The first connection must come about at once; later ones may take a while, for the daemon may be starting again.
+    async fn connect(&mut self) -> Result<EventStream, Failure> {
+        loop {
+            match patiently(|| self.client.events(&self.filter)).await {
+                Ok(stream) => return Ok(stream),
+                Err(err @ ClientError::Unreachable { .. }) if self.lost > 0 => self.pause(Some(err)).await?,
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+
+    async fn pause(&mut self, why: Option<ClientError>) -> Result<(), Failure> {
+        self.lost += 1;
+        if self.lost == 1 {
+            eprintln!("the connection is lost; going on after event {} when it is back", self.filter.after.unwrap_or_default());
+        }
+        if self.lost > TRIES {
+            return Err(
+                why.map_or_else(|| Failure::new(Exit::Unreachable, "the daemon ends the feed again and again"), Failure::from)
+            );
+        }
+        tokio::time::sleep(pause(self.lost)).await;
+        Ok(())
+    }
+}
+
+fn ended(end: &StreamEnd) -> Failure {
+    match end.code.as_str() {
+        code::TRIMMED => {
+            let failure = Failure::new(Exit::Refused, &end.detail);
+            match end.oldest {
+                Some(oldest) => failure.hint(format!("the oldest event kept is {oldest}: --after {}", oldest.saturating_sub(1))),
+                None => failure,
+            }
+        }
+        _ => Failure::new(Exit::Server, format!("the daemon ended the feed: {} [{}]", end.detail, end.code)),
+    }
+}

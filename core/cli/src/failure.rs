@@ -1,0 +1,178 @@
+//! What went wrong: said on standard error, with what to do about it.
+
+use crate::Exit;
+use crate::text::clean;
+use ostler_api::{ClientError, Problem, code};
+use std::error::Error;
+use std::io;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What is wrong; none if it was said already.
+    pub what: Option<String>,
+    /// More lines about it.
+    pub more: Vec<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of this exit code.
+    #[must_use]
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: Some(what.into()), more: Vec::new(), hint: None }
+    }
+
+    /// Wrong usage or input.
+    #[must_use]
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    /// All was said already; only the exit code is left.
+    #[must_use]
+    pub const fn silent(exit: Exit) -> Self {
+        Self { exit, what: None, more: Vec::new(), hint: None }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, told of something.
+    #[must_use]
+    pub fn about(mut self, subject: &str) -> Self {
+        self.what = self.what.map(|what| if what.starts_with(subject) { what } else { format!("{subject}: {what}") });
+        self
+    }
+
+    /// The lines that are said; none if all was said already.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let Some(what) = &self.what else { return Vec::new() };
+        let mut lines = vec![format!("error: {}", clean(what))];
+        lines.extend(self.more.iter().map(|line| format!("  {}", clean(line))));
+        lines.extend(self.hint.iter().map(|hint| format!("hint: {}", clean(hint))));
+        lines
+    }
+
+    /// Says it on standard error.
+    pub fn tell(&self) {
+        for line in self.lines() {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// An error with all its causes, each said once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::new(Exit::of(&error), chain(&error));
+        match error {
+            ClientError::Problem(problem) => of_problem(&problem),
+            ClientError::Unreachable { source, .. } => failure.hint(if chain(&source).contains("ermission denied") {
+                "the socket belongs to somebody else: use http:// with a token, or become that user"
+            } else {
+                "is ostlerd running? Say where with --server or OSTLER_SERVER (unix:/PATH or http://ADDRESS:PORT)"
+            }),
+            ClientError::TimedOut { .. } => failure.hint("look before you ask again: `ostler vm list`, `ostler vm why VM`"),
+            ClientError::Garbled { .. } => failure.hint("is it an ostlerd of this version? `ostler version` tells"),
+            ClientError::Setup(_) => failure,
+        }
+    }
+}
+
+fn of_problem(problem: &Problem) -> Failure {
+    let what = match &problem.field {
+        Some(field) if !field.is_empty() && !problem.detail.contains(field.as_str()) => format!("{field}: {}", problem.detail),
+        _ => problem.detail.clone(),
+    };
+    let mut failure = Failure::new(Exit::of_problem(problem), what);
+    failure.more = problem
+        .candidates
+        .iter()
+        .map(|one| {
+            if one.about.is_empty() {
+                format!("{} {}", one.id, one.name)
+            } else {
+                format!("{} {} ({})", one.id, one.name, one.about)
+            }
+        })
+        .collect();
+    failure.hint = match problem.code.as_str() {
+        code::UNAUTHENTICATED => Some(
+            "hand in a token with --token-file or OSTLER_TOKEN; the first one is in the file admin.token of the daemon's data directory"
+                .to_owned(),
+        ),
+        _ => problem.hint.clone(),
+    };
+    failure
+}
+
+/// Failures of standard output. Whoever reads us may leave when it has seen enough: that is no error.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::silent(Exit::Ok),
+            _ => Self::new(Exit::Refused, format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_api::Candidate;
+
+    #[test]
+    fn an_ambiguous_name_lists_what_it_could_mean() {
+        let mut problem = Problem::new(409, "Conflict", code::AMBIGUOUS, "2 vms are called web").hint("use the id");
+        problem.candidates = vec![
+            Candidate { id: 3, name: "web".to_owned(), about: "running, owner a".to_owned() },
+            Candidate { id: 9, name: "web".to_owned(), about: String::new() },
+        ];
+        let failure = Failure::from(ClientError::Problem(Box::new(problem)));
+        let told = ["error: 2 vms are called web", "  3 web (running, owner a)", "  9 web", "hint: use the id"];
+        assert_eq!(failure.lines(), told);
+        assert_eq!(failure.exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_place_in_the_input_is_told_once() {
+        let mut problem = Problem::new(422, "", code::INVALID, "must not be empty");
+        problem.field = Some("spec.disks[0].name".to_owned());
+        let failure = Failure::from(ClientError::Problem(Box::new(problem)));
+        assert_eq!(failure.lines(), ["error: spec.disks[0].name: must not be empty"]);
+    }
+
+    #[test]
+    fn words_of_others_cannot_drive_the_terminal() {
+        assert_eq!(Failure::usage("a\u{1b}[2Jb\nc").lines(), ["error: a\u{fffd}[2Jb c"]);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_error() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.exit, failure.lines()), (Exit::Ok, Vec::new()));
+    }
+}

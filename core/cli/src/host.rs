@@ -1,0 +1,236 @@
+//! `ostler host`.
+
+use crate::Failure;
+use crate::context::{Context, remove_each};
+use crate::out::Row;
+use crate::pairs::{line, map, pair};
+use crate::show::Page;
+use crate::table::{Cell, Tone};
+use crate::text::{moment, now};
+use crate::watch::{self, Watch};
+use clap::{Args, Subcommand};
+use ostler_api::{ChangeHost, CpuMilli, Host, NewHost, Size, SshAddress};
+
+/// Hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Adds a host
+    Add(Box<AddHost>),
+    /// Lists hosts
+    List(Watch),
+    /// Shows all about a host
+    Show {
+        /// Its name or id
+        host: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Changes labels or settings of a host; what is given replaces what was there
+    Change {
+        /// Its name or id
+        host: String,
+        /// A word for placement; all labels are replaced
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+        labels: Vec<(String, String)>,
+        /// A setting of the driver for this host; all settings are replaced
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+        config: Vec<(String, String)>,
+    },
+    /// Lets VMs be placed on hosts
+    On {
+        /// Names or ids
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+    /// Places no more VMs on hosts; those there go on
+    Draining {
+        /// Names or ids
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+    /// Leaves hosts alone: nothing is placed there, nothing is monitored
+    Off {
+        /// Names or ids
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+    /// Removes hosts that hold no VM
+    Remove {
+        /// Names or ids
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+}
+
+/// A host to add.
+#[derive(Debug, Args)]
+pub struct AddHost {
+    /// Its name; unique
+    name: String,
+    /// Its hypervisor driver: kvm, sim, ...
+    #[arg(long, value_name = "NAME")]
+    driver: String,
+    /// A setting of the driver for this host (kvm: uri=qemu:///system)
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    config: Vec<(String, String)>,
+    /// A word for placement
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// CPUs it offers; as probed if not given
+    #[arg(long, value_name = "NUMBER", value_parser = cpus, requires = "memory")]
+    cpu: Option<CpuMilli>,
+    /// Memory it offers: 8GiB; as probed if not given
+    #[arg(long, value_name = "SIZE", requires = "cpu")]
+    memory: Option<Size>,
+    /// on, draining or off
+    #[arg(long, default_value = "on")]
+    state: String,
+    /// Reached over ssh: USER@ADDRESS; this machine if not given
+    #[arg(long, value_name = "DESTINATION")]
+    ssh: Option<String>,
+    /// The ssh port
+    #[arg(long, value_name = "PORT", requires = "ssh")]
+    ssh_port: Option<u16>,
+    /// The private key on the front end
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    ssh_identity: Option<String>,
+    /// The known-hosts file on the front end that holds the host's key
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    ssh_known_hosts: Option<String>,
+}
+
+fn cpus(text: &str) -> Result<CpuMilli, String> {
+    let number: f64 = text.parse().map_err(|_| "write a number such as 4 or 0.5".to_owned())?;
+    CpuMilli::from_cpus(number).map_err(|err| err.to_string())
+}
+
+impl AddHost {
+    fn body(self) -> NewHost {
+        let (port, identity_file, known_hosts) = (self.ssh_port, self.ssh_identity, self.ssh_known_hosts);
+        NewHost {
+            name: self.name,
+            driver: self.driver,
+            config: map(&self.config),
+            ssh: self.ssh.map(|destination| SshAddress { destination, port, identity_file, known_hosts }),
+            labels: map(&self.labels),
+            cpu: self.cpu,
+            memory: self.memory,
+            state: Some(self.state),
+        }
+    }
+}
+
+fn health(host: &Host) -> &'static str {
+    match &host.health {
+        Some(health) if health.reachable => "yes",
+        Some(_) => "no",
+        None => "-",
+    }
+}
+
+impl Row for Host {
+    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "REACHED", "DRIVER", "VMS", "CPU", "MEMORY"];
+    const WIDER: &'static [&'static str] = &["TRANSPORT", "LABELS", "HYPERVISOR", "ADDED"];
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.into(),
+            Cell::from(&self.name),
+            Cell::state(&self.state),
+            Cell::state(health(self)),
+            Cell::maybe(self.driver.as_ref().map(|driver| &driver.name)),
+            self.vms.into(),
+            format!("{}/{}", self.cpu_held, self.cpu).into(),
+            format!("{}/{}", self.memory_held, self.memory).into(),
+            Cell::from(&self.transport),
+            line(&self.labels).into(),
+            Cell::maybe(self.health.as_ref().map(|health| &health.hypervisor)),
+            self.added.into(),
+        ]
+    }
+
+    fn handle(&self) -> String {
+        self.name.clone()
+    }
+}
+
+fn page(cx: &Context, host: &Host) -> String {
+    let now = now();
+    let mut page = Page::new(cx.out.colour);
+    page.section("Information").pair("ID", host.id).pair("Name", &host.name).state("State", &host.state);
+    page.pair("Transport", &host.transport).pair("Labels", line(&host.labels)).pair("Added", moment(now, host.added));
+    if let Some(driver) = &host.driver {
+        page.section("Driver").pair("Name", &driver.name).pair("Settings", line(&driver.config));
+    }
+    page.section("Capacity");
+    page.pair("VMs", host.vms);
+    page.pair("CPU", format!("{} of {} held", host.cpu_held, host.cpu));
+    page.pair("Memory", format!("{} of {} held", host.memory_held, host.memory));
+    page.section("Health");
+    match &host.health {
+        None => {
+            page.line("not asked yet");
+        }
+        Some(health) => {
+            page.state("Reached", if health.reachable { "yes" } else { "no" }).pair("Since", moment(now, health.since));
+            if let Some(error) = &health.error {
+                page.pair("Error", Cell::toned(error, Tone::Bad));
+            }
+            page.pair("Hypervisor", &health.hypervisor).pair("Abilities", health.abilities.join(" "));
+            page.pair_if("Wild", Some(health.wild.join(" ")).filter(|wild| !wild.is_empty()));
+            page.pair_if("Zombies", Some(health.zombies.join(" ")).filter(|zombies| !zombies.is_empty()));
+            for note in &health.notes {
+                page.pair("Note", note);
+            }
+        }
+    }
+    page.done()
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failure> {
+    let client = cx.client()?;
+    match command {
+        HostCommand::Add(add) => {
+            let host = client.add_host(&add.body()).await?;
+            cx.out.write(&cx.out.one(&host, &host.name, || format!("host {} {}: added, {}\n", host.id, host.name, host.state))?)
+        }
+        HostCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.hosts().await?)).await,
+        HostCommand::Show { host, watch } => {
+            watch::run(cx, &watch, async || {
+                let host = client.host(&host).await?;
+                cx.out.one(&host, &host.name, || page(cx, &host))
+            })
+            .await
+        }
+        HostCommand::Change { host, labels, config } => {
+            if labels.is_empty() && config.is_empty() {
+                return Err(Failure::usage("nothing to change").hint("say --label KEY=VALUE or --set KEY=VALUE"));
+            }
+            let some = |pairs: &[(String, String)]| (!pairs.is_empty()).then(|| map(pairs));
+            let change = ChangeHost { state: None, labels: some(&labels), config: some(&config) };
+            let host = client.change_host(&host, &change).await?;
+            cx.out.write(&cx.out.one(&host, &host.name, || format!("host {} {}: changed\n", host.id, host.name))?)
+        }
+        HostCommand::On { hosts } => turn(cx, &hosts, "on").await,
+        HostCommand::Draining { hosts } => turn(cx, &hosts, "draining").await,
+        HostCommand::Off { hosts } => turn(cx, &hosts, "off").await,
+        HostCommand::Remove { hosts } => {
+            remove_each(cx, "host", &hosts, |name| {
+                let client = client.clone();
+                async move { client.remove_host(&name).await }
+            })
+            .await
+        }
+    }
+}
+
+async fn turn(cx: &Context, hosts: &[String], state: &str) -> Result<(), Failure> {
+    let client = cx.client()?;
+    let mut changed = Vec::new();
+    for name in hosts {
+        let change = ChangeHost { state: Some(state.to_owned()), ..ChangeHost::default() };
+        changed.push(client.change_host(name, &change).await.map_err(|err| Failure::from(err).about(&format!("host {name}")))?);
+    }
+    cx.out.write(&cx.out.rows(&changed)?)
+}

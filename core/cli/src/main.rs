@@ -1,0 +1,33 @@
+//! `ostler`: reads the command line, does it, says what went wrong, and ends with the exit code that says it in a number.
+
+use anyhow::Context as _;
+use clap::Parser;
+use ostler_cli::{Cli, Exit};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match ended(cli) {
+        Ok(exit) => exit.into(),
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            Exit::Server.into()
+        }
+    }
+}
+
+fn ended(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Requests wait, they do not compute; only `plugin test` computes, and brings threads of its own.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    Ok(match runtime.block_on(ostler_cli::run(cli)) {
+        Ok(()) => Exit::Ok,
+        Err(failure) => {
+            failure.tell();
+            failure.exit
+        }
+    })
+}

@@ -1,0 +1,141 @@
+//! `ostler operation`.
+
+use crate::context::Context;
+use crate::out::Row;
+use crate::retry::patiently;
+use crate::show::Page;
+use crate::table::{Cell, Tone};
+use crate::text::{age, moment, now, took};
+use crate::vm::wait;
+use crate::watch::{self, Watch};
+use crate::{Exit, Failure};
+use clap::Subcommand;
+use ostler_api::{DriverComplaint, Operation, Span, Time};
+
+/// Operations.
+#[derive(Debug, Subcommand)]
+pub enum OperationCommand {
+    /// Lists the operations of a VM, the newest first
+    List {
+        /// The VM: id or name
+        vm: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Shows all about an operation
+    Show {
+        /// Its id
+        operation: u64,
+        /// Wait for its end; exit code 1 if it failed
+        #[arg(long, conflicts_with = "watch")]
+        wait: bool,
+        /// How long to wait at most
+        #[arg(long, default_value = wait::TIMEOUT, value_name = "TIME")]
+        timeout: Span,
+        #[command(flatten)]
+        watch: Watch,
+    },
+}
+
+fn outcome(operation: &Operation) -> Cell {
+    match &operation.outcome {
+        Some(outcome) => Cell::state(outcome),
+        None => Cell::toned("running", Tone::Busy),
+    }
+}
+
+fn duration(now: Time, began: Time, ended: Option<Time>) -> String {
+    took(ended.unwrap_or(now).since(began))
+}
+
+impl Row for Operation {
+    const HEADINGS: &'static [&'static str] = &["ID", "VM", "VERB", "OUTCOME", "STEP", "TOOK", "AGE"];
+    const WIDER: &'static [&'static str] = &["BY", "BEGAN", "ERROR"];
+
+    fn cells(&self) -> Vec<Cell> {
+        let now = now();
+        vec![
+            self.id.into(),
+            self.vm.into(),
+            Cell::from(&self.verb),
+            outcome(self),
+            Cell::maybe(self.steps.last().map(|step| &step.kind)),
+            duration(now, self.began, self.ended).into(),
+            age(now, self.began).into(),
+            Cell::from(&self.by),
+            self.began.into(),
+            Cell::maybe(self.error.as_ref().map(complaint)),
+        ]
+    }
+
+    fn handle(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// What a driver said, on a line.
+pub(crate) fn complaint(error: &DriverComplaint) -> String {
+    format!("{} [{}]", error.detail, error.code)
+}
+
+fn page(cx: &Context, operation: &Operation) -> String {
+    let now = now();
+    let mut page = Page::new(cx.out.colour);
+    page.section("Information").pair("ID", operation.id).pair("VM", operation.vm).pair("Verb", &operation.verb);
+    page.pair("Outcome", outcome(operation)).pair("By", &operation.by).pair("Began", moment(now, operation.began));
+    page.pair_if("Ended", operation.ended.map(|ended| moment(now, ended)));
+    page.pair("Took", duration(now, operation.began, operation.ended));
+    page.pair_if("Overtaken by", operation.superseded_by);
+    if let Some(error) = &operation.error {
+        page.pair("Error", Cell::toned(complaint(error), Tone::Bad));
+    }
+    let row = |step: &ostler_api::Step| {
+        let state = match (&step.ended, &step.error) {
+            (None, _) => Cell::toned("running", Tone::Busy),
+            (Some(_), None) => Cell::toned("ok", Tone::Good),
+            (Some(_), Some(_)) => Cell::toned("trouble", Tone::Bad),
+        };
+        let took = duration(now, step.began, step.ended).into();
+        vec![
+            step.number.into(),
+            Cell::from(&step.kind),
+            state,
+            took,
+            step.attempts.into(),
+            Cell::maybe(step.error.as_ref().map(complaint)),
+        ]
+    };
+    let rows = operation.steps.iter().map(row).collect();
+    page.section("Steps").table(&["NUMBER", "KIND", "STATE", "TOOK", "SENT", "ERROR"], rows, "none");
+    page.done()
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), Failure> {
+    let client = cx.client()?;
+    match command {
+        OperationCommand::List { vm, watch } => {
+            watch::run(cx, &watch, async || cx.out.rows(&client.operations_of(&vm).await?.operations)).await
+        }
+        OperationCommand::Show { operation, wait: true, timeout, .. } => {
+            let found = patiently(|| client.operation(operation, None)).await?;
+            let ended = wait::for_end(&client, found, wait::Deadline::after(timeout.duration())).await?;
+            cx.out.write(&cx.out.one(&ended, &ended.id.to_string(), || page(cx, &ended))?)?;
+            match ended.outcome.as_deref() {
+                Some("succeeded") => Ok(()),
+                None => {
+                    Err(Failure::new(Exit::TimedOut, format!("operation {} has not ended after {timeout}; it goes on", ended.id)))
+                }
+                Some("superseded") => Err(Failure::silent(Exit::Conflict)),
+                Some(_) => Err(Failure::silent(Exit::Refused)),
+            }
+        }
+        OperationCommand::Show { operation, watch, .. } => {
+            watch::run(cx, &watch, async || {
+                let operation = client.operation(operation, None).await?;
+                cx.out.one(&operation, &operation.id.to_string(), || page(cx, &operation))
+            })
+            .await
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Standard output: in which form, with which colours.
+
+use crate::Failure;
+use crate::table::{self, Cell};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For people, with more columns
+    Wide,
+    /// As the API says it
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// What other commands take, one a line: ids of VMs, names of the rest
+    Name,
+}
+
+/// What can stand in a table.
+pub(crate) trait Row: Serialize {
+    /// The headings.
+    const HEADINGS: &'static [&'static str];
+    /// Headings that only `-o wide` shows; their cells come last.
+    const WIDER: &'static [&'static str];
+    /// One cell for each heading.
+    fn cells(&self) -> Vec<Cell>;
+    /// What other commands take.
+    fn handle(&self) -> String;
+}
+
+/// Where results go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    /// In which form.
+    pub(crate) format: Format,
+    /// Whether to colour.
+    pub(crate) colour: bool,
+    /// Whether a person looks at it.
+    pub(crate) terminal: bool,
+}
+
+impl Out {
+    /// Standard output as it is.
+    pub(crate) fn new(format: Format) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self { format, colour: terminal && !no_colour && !dumb, terminal }
+    }
+
+    /// Whether people read it.
+    pub(crate) const fn for_people(self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// Writes and flushes.
+    pub(crate) fn write(self, text: &str) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(self, text: &str) -> Result<(), Failure> {
+        self.write(&format!("{text}\n"))
+    }
+
+    /// Several things, in the form asked for.
+    pub(crate) fn rows<T: Row>(self, items: &[T]) -> Result<String, Failure> {
+        match self.format {
+            Format::Json => json(&items),
+            Format::Yaml => yaml(&items),
+            Format::Name => Ok(items.iter().map(|item| item.handle() + "\n").collect()),
+            Format::Table | Format::Wide => {
+                let wide = self.format == Format::Wide;
+                let mut headings = T::HEADINGS.to_vec();
+                if wide {
+                    headings.extend(T::WIDER);
+                }
+                let cells = |item: &T| {
+                    let mut cells = item.cells();
+                    cells.truncate(headings.len());
+                    cells
+                };
+                Ok(table::render(&headings, items.iter().map(cells).collect(), self.colour))
+            }
+        }
+    }
+
+    /// One thing, in the form asked for; `page` is how people read it.
+    pub(crate) fn one<T: Serialize>(self, item: &T, handle: &str, page: impl FnOnce() -> String) -> Result<String, Failure> {
+        match self.format {
+            Format::Json => json(item),
+            Format::Yaml => yaml(item),
+            Format::Name => Ok(format!("{handle}\n")),
+            Format::Table | Format::Wide => Ok(page()),
+        }
+    }
+}
+
+/// As JSON on several lines.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|err| odd(&err))
+}
+
+/// As JSON on one line.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|err| odd(&err))
+}
+
+/// As YAML.
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_yaml_ng::to_string(value).map_err(|err| odd(&err))
+}
+
+fn odd(err: &dyn std::error::Error) -> Failure {
+    Failure::new(crate::Exit::Server, format!("the answer cannot be written: {err}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_api::{Image, Time};
+
+    fn out(format: Format) -> Out {
+        Out { format, colour: false, terminal: false }
+    }
+
+    fn images() -> [Image; 1] {
+        [Image {
+            id: 3,
+            name: "debian".to_owned(),
+            path: "images:debian.qcow2".to_owned(),
+            format: "qcow2".to_owned(),
+            state: "ready".to_owned(),
+            used_by: 2,
+            added: Time(0),
+        }]
+    }
+
+    #[test]
+    fn every_format_says_the_same() {
+        let render = |format| out(format).rows(&images()).expect("printable");
+        assert_eq!(render(Format::Name), "debian\n");
+        assert!(render(Format::Table).starts_with("ID  NAME    STATE"), "{}", render(Format::Table));
+        assert!(!render(Format::Table).contains("ADDED"));
+        assert!(render(Format::Wide).contains("ADDED"));
+        let json: Vec<Image> = serde_json::from_str(&render(Format::Json)).expect("JSON");
+        let yaml: Vec<Image> = serde_yaml_ng::from_str(&render(Format::Yaml)).expect("YAML");
+        assert_eq!((json.as_slice(), yaml.as_slice()), (images().as_slice(), images().as_slice()));
+    }
+}

@@ -1,0 +1,219 @@
+//! `ostler plugin`: for those who write drivers. Works on files; no daemon is needed.
+
+use crate::context::Context;
+use crate::pairs::{map, pair};
+use crate::show::Page;
+use crate::table::Cell;
+use crate::{Exit, Failure};
+use clap::{Args, Subcommand};
+use ostler_api::Span;
+use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
+use ostler_wasm::Inspection;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Drivers as files.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Shows what a component is and what it asks for; nothing of it runs
+    Inspect {
+        /// The component: FILE.wasm
+        file: PathBuf,
+    },
+    /// Runs the conformance suite on a component; exit code 1 if a rule is broken
+    Test(TestArgs),
+    /// Lays down a new driver that builds and passes the suite
+    New {
+        /// Its name, and that of its folder
+        name: String,
+        /// What it is to be
+        #[arg(long, value_parser = ["hypervisor", "transfer", "rules"])]
+        kind: String,
+        /// Where its folder goes
+        #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+        dir: PathBuf,
+        /// Take the SDK from this folder instead of the package registry
+        #[arg(long, value_name = "DIRECTORY")]
+        sdk: Option<PathBuf>,
+    },
+}
+
+/// How to try a component.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The component: FILE.wasm
+    file: PathBuf,
+    /// Grant only these of the capabilities it asks for; all if not given
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    grant: Option<Vec<String>>,
+    /// A setting of the driver: where the hypervisor is that it shall be tried on
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    config: Vec<(String, String)>,
+    /// A setting that differs on a host that cannot be asked
+    #[arg(long = "blind", value_name = "KEY=VALUE", value_parser = pair)]
+    blind: Vec<(String, String)>,
+    /// The longest a call may take
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    patience: Span,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    name: &'a str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Setting<'a> {
+    name: &'a str,
+    about: &'a str,
+    default: Option<&'a str>,
+    required: bool,
+}
+
+/// An inspection, as it is printed.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: String,
+    version: &'a str,
+    summary: &'a str,
+    licence: &'a str,
+    authors: &'a [String],
+    kinds: &'a [&'static str],
+    contract: &'a str,
+    digest: &'a str,
+    size: u64,
+    abilities: Vec<String>,
+    capabilities: Vec<Asked<'a>>,
+    commands: Vec<&'a str>,
+    settings: Vec<Setting<'a>>,
+    imports: &'a [String],
+    exports: &'a [String],
+}
+
+impl<'a> Shown<'a> {
+    fn new(inspection: &'a Inspection) -> Self {
+        let manifest = &inspection.manifest;
+        Self {
+            name: manifest.name.to_string(),
+            version: &manifest.version,
+            summary: &manifest.summary,
+            licence: &manifest.licence,
+            authors: &manifest.authors,
+            kinds: &inspection.kinds,
+            contract: &inspection.contract,
+            digest: &inspection.digest,
+            size: inspection.size,
+            abilities: inspection.abilities.iter().map(ToString::to_string).collect(),
+            capabilities: manifest.capabilities.iter().map(|asked| Asked { name: &asked.name, why: &asked.why }).collect(),
+            commands: manifest.commands.iter().map(|command| command.name()).collect(),
+            settings: manifest
+                .config
+                .iter()
+                .map(|(name, setting)| Setting {
+                    name,
+                    about: &setting.about,
+                    default: setting.default.as_deref(),
+                    required: setting.required,
+                })
+                .collect(),
+            imports: &inspection.imports,
+            exports: &inspection.exports,
+        }
+    }
+
+    fn page(&self, colour: bool) -> String {
+        let mut page = Page::new(colour);
+        page.section("Information").pair("Name", &self.name).pair("Version", self.version).pair("Summary", self.summary);
+        page.pair("Licence", self.licence).pair("Authors", self.authors.join(", ")).pair("Kinds", self.kinds.join(", "));
+        page.pair("Abilities", self.abilities.join(", ")).pair("Contract", self.contract);
+        page.pair("Size", format!("{} KiB", self.size.div_ceil(1024))).pair("SHA-256", self.digest);
+        let rows = self.capabilities.iter().map(|asked| vec![Cell::from(asked.name), Cell::from(asked.why)]).collect();
+        page.section("Asks for").table(&["CAPABILITY", "WHY"], rows, "nothing");
+        let rows = self.commands.iter().map(|name| vec![Cell::from(name)]).collect();
+        page.section("Commands").table(&["NAME"], rows, "none");
+        let setting = |setting: &Setting<'_>| {
+            let needed = if setting.required { "yes" } else { "-" };
+            vec![Cell::from(setting.name), Cell::from(needed), Cell::maybe(setting.default), Cell::from(setting.about)]
+        };
+        let rows = self.settings.iter().map(setting).collect();
+        page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
+        page.section("Imports").block(&self.imports.join("\n"));
+        page.section("Exports").block(&self.exports.join("\n"));
+        page.done()
+    }
+}
+
+/// What the suite found, as it is printed.
+#[derive(Serialize)]
+struct Tested<'a> {
+    driver: Shown<'a>,
+    granted: Vec<&'a str>,
+    passed: bool,
+    broken: Vec<&'static str>,
+    skipped: Vec<&'static str>,
+}
+
+fn bad_file(err: &dyn std::error::Error) -> Failure {
+    Failure::usage(crate::failure::chain(err)).hint("`ostler plugin new` lays down a driver that builds")
+}
+
+async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
+    let options = TestOptions {
+        only: args.grant.map(|grants| grants.into_iter().collect()),
+        config: map(&args.config),
+        blind: map(&args.blind),
+        patience: args.patience.duration(),
+        ..TestOptions::default()
+    };
+    let report: TestReport = ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
+    let tested = Tested {
+        driver: Shown::new(&report.inspection),
+        granted: report.granted.iter().map(String::as_str).collect(),
+        passed: report.passed(),
+        broken: report.broken(),
+        skipped: report.skipped(),
+    };
+    let name = tested.driver.name.clone();
+    cx.out.write(&cx.out.one(&tested, &name, || report.to_string())?)?;
+    if tested.passed {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, format!("{name} breaks rules: {}", tested.broken.join(", "))))
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Failure> {
+    match command {
+        PluginCommand::Inspect { file } => {
+            let inspection = ostler_testkit::inspect(&file).await.map_err(|err| bad_file(&err))?;
+            let shown = Shown::new(&inspection);
+            cx.out.write(&cx.out.one(&shown, &shown.name, || shown.page(cx.out.colour))?)
+        }
+        PluginCommand::Test(args) => test(cx, args).await,
+        PluginCommand::New { name, kind, dir, sdk } => {
+            let kind: PluginKind = kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;
+            let made = match sdk {
+                None => new_plugin(&dir, &name, kind),
+                Some(sdk) => {
+                    let sdk = std::path::absolute(&sdk).map_err(|err| Failure::usage(format!("{}: {err}", sdk.display())))?;
+                    let path = toml::Value::String(sdk.display().to_string());
+                    new_plugin_with(&dir, &name, kind, &format!("path = {path}"))
+                }
+            };
+            let folder = made.map_err(|err| match err {
+                ostler_testkit::PlantError::Exists { .. } => Failure::new(Exit::Conflict, err.to_string()),
+                other => Failure::usage(crate::failure::chain(&other)),
+            })?;
+            cx.out.line(&folder.display().to_string())?;
+            if cx.out.for_people() {
+                let file = format!("target/wasm32-wasip2/release/{}.wasm", name.replace(['-', '.'], "_"));
+                eprintln!(
+                    "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin test {file}",
+                    folder.display()
+                );
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Words for people: ages, moments, and text of others made harmless.
+
+use ostler_api::Time;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, as far as this machine knows.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What others wrote, on one line and without anything that drives a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    text.trim_end().chars().map(harmless).collect()
+}
+
+const fn harmless(c: char) -> char {
+    match c {
+        '\n' | '\r' | '\t' => ' ',
+        // Control characters, and those that change the direction of writing.
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c => c,
+    }
+}
+
+/// A length of time in at most two units: `45s`, `3m12s`, `2h5m`, `3d4h`.
+pub(crate) fn span(ms: u64) -> String {
+    let two = |big: u64, b: &str, small: u64, s: &str| if small == 0 { format!("{big}{b}") } else { format!("{big}{b}{small}{s}") };
+    match ms / 1000 {
+        s if s < 60 => format!("{s}s"),
+        s if s < 3600 => two(s / 60, "m", s % 60, "s"),
+        s if s < 86_400 => two(s / 3600, "h", s / 60 % 60, "m"),
+        s => two(s / 86_400, "d", s / 3600 % 24, "h"),
+    }
+}
+
+/// A length of time that was measured: `0.4 s`.
+pub(crate) fn took(ms: u64) -> String {
+    if ms < 60_000 { format!("{}.{} s", ms / 1000, ms % 1000 / 100) } else { span(ms) }
+}
+
+/// How long ago.
+pub(crate) fn age(now: Time, then: Time) -> String {
+    span(now.since(then))
+}
+
+/// A moment with how long ago that is.
+pub(crate) fn moment(now: Time, then: Time) -> String {
+    if then > now { format!("{then} (in {})", span(then.since(now))) } else { format!("{then} ({} ago)", age(now, then)) }
+}
+
+/// `one thing`, `2 things`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_short() {
+        let table = [
+            (0, "0s"),
+            (59_999, "59s"),
+            (60_000, "1m"),
+            (192_000, "3m12s"),
+            (7_500_000, "2h5m"),
+            (273_600_000, "3d4h"),
+            (86_400_000 * 400, "400d"),
+        ];
+        for (ms, text) in table {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!((took(1234), took(90_000)), ("1.2 s".to_owned(), "1m30s".to_owned()));
+    }
+
+    #[test]
+    fn moments_say_how_far_they_are() {
+        assert_eq!(moment(Time(5000), Time(2000)), "1970-01-01T00:00:02.000Z (3s ago)");
+        assert_eq!(moment(Time(2000), Time(5000)), "1970-01-01T00:00:05.000Z (in 3s)");
+    }
+}

@@ -1,0 +1,238 @@
+//! `ostler vm show`.
+
+use crate::Failure;
+use crate::context::Context;
+use crate::operation::complaint;
+use crate::pairs::line;
+use crate::show::Page;
+use crate::table::{Cell, Tone};
+use crate::text::{moment, now};
+use crate::watch::{self, Watch};
+use clap::Args;
+use ostler_api::{ClientError, Disk, SnapshotAdvice, Time, Vm};
+
+/// Which VM.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Its id or name
+    vm: String,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// Does it.
+pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
+    let client = cx.client()?;
+    watch::run(cx, &args.watch, async || {
+        let vm = client.vm(&args.vm).await?;
+        // Machines get the VM as the API says it; only people need the advice on the same page.
+        let advice = if cx.out.for_people() { Some(client.snapshots(&vm.id.to_string()).await) } else { None };
+        cx.out.one(&vm, &vm.id.to_string(), || page(cx.out.colour, now(), &vm, advice.as_ref()))
+    })
+    .await
+}
+
+/// All about a VM.
+fn page(colour: bool, now: Time, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) -> String {
+    let mut page = Page::new(colour);
+    information(&mut page, now, vm);
+    placement(&mut page, now, vm);
+    operation(&mut page, now, vm);
+    failure(&mut page, now, vm);
+    disks(&mut page, vm);
+    let nic = |nic: &ostler_api::Nic| vec![Cell::from(&nic.bridge), Cell::maybe(nic.mac.as_ref())];
+    page.section("NICs").table(&["BRIDGE", "MAC"], vm.spec.nics.iter().map(nic).collect(), "none");
+    snapshots(&mut page, vm, advice);
+    let entry = |entry: &ostler_api::HistoryEntry| {
+        let to = entry.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
+        vec![
+            Cell::from(&entry.host),
+            entry.from.into(),
+            to.into(),
+            Cell::maybe(entry.ended_by.as_ref()),
+            entry.cpu.into(),
+            entry.memory.into(),
+        ]
+    };
+    let headings = ["HOST", "FROM", "TO", "ENDED BY", "CPU", "MEMORY"];
+    page.section("History").table(&headings, vm.history.iter().map(entry).collect(), "it was on no host yet");
+    if !vm.spec.user_data.is_empty() {
+        page.section("User data").block(&vm.spec.user_data);
+    }
+    page.done()
+}
+
+fn information(page: &mut Page, now: Time, vm: &Vm) {
+    page.section("Information").pair("ID", vm.id).pair("Name", &vm.name).state("State", &vm.state).pair("Reason", &vm.reason);
+    page.pair("Since", moment(now, vm.since)).pair_if("Running since", vm.running_since.map(|since| moment(now, since)));
+    page.pair_if("Last seen", vm.seen.as_ref()).pair("Owner", &vm.owner).pair("Created", moment(now, vm.created));
+    page.pair_if("CPU", vm.spec.cpu).pair_if("Virtual CPUs", vm.spec.vcpus).pair("Memory", vm.spec.memory);
+    page.pair_if("Labels", Some(line(&vm.spec.labels)).filter(|labels| !labels.is_empty()));
+    page.pair_if("Wants host", vm.spec.host.as_ref()).pair_if("Graphics", vm.spec.graphics.as_ref());
+    let boot = &vm.spec.boot;
+    page.pair_if("Firmware", boot.firmware.as_ref())
+        .pair_if("Kernel", boot.kernel.as_ref())
+        .pair_if("Initrd", boot.initrd.as_ref());
+    page.pair_if("Command line", Some(&boot.cmdline).filter(|cmdline| !cmdline.is_empty()));
+    page.pair("UUID", &vm.uuid).pair("Version", vm.version);
+}
+
+fn placement(page: &mut Page, now: Time, vm: &Vm) {
+    page.section("Placement");
+    match &vm.placement {
+        None => {
+            page.line("on no host");
+        }
+        Some(place) => {
+            page.pair("Host", format!("{} ({})", place.host, place.host_id)).pair("Driver", &place.driver);
+            page.pair("Domain", &place.domain).pair("Generation", place.generation).pair("Since", moment(now, place.since));
+        }
+    }
+    page.pair_if("Datastore", vm.datastore.as_ref());
+}
+
+fn operation(page: &mut Page, now: Time, vm: &Vm) {
+    let Some(operation) = &vm.operation else { return };
+    page.section("Operation").pair("ID", operation.id).pair("Verb", &operation.verb).pair_if("Step", operation.step.as_ref());
+    page.pair(
+        "Progress",
+        format!("{} of {} steps{}", operation.done, operation.of, if operation.undoing { ", rolling back" } else { "" }),
+    );
+    page.pair("Phase", &operation.phase).pair("Attempt", operation.attempt);
+    page.pair_if("Deadline", operation.deadline.map(|deadline| moment(now, deadline)));
+    if let Some(error) = &operation.error {
+        page.pair("Last error", Cell::toned(complaint(error), Tone::Bad));
+    }
+}
+
+fn failure(page: &mut Page, now: Time, vm: &Vm) {
+    let Some(failure) = &vm.failure else { return };
+    page.section("Failure").pair("Verb", &failure.verb).pair_if("Step", failure.step.as_ref());
+    page.pair("Error", Cell::toned(complaint(&failure.error), Tone::Bad)).pair("When", moment(now, failure.when));
+    page.pair("Operation", failure.operation).pair("What next", format!("ostler vm why {}", vm.id));
+}
+
+fn disks(page: &mut Page, vm: &Vm) {
+    let row = |disk: &Disk| {
+        let there = vm.disks.iter().find(|there| there.name == disk.name);
+        let from = match (&disk.image, disk.size, disk.swap) {
+            (Some(image), ..) => format!("image {image}"),
+            (None, Some(size), _) => format!("empty, {size}"),
+            (None, None, Some(swap)) => format!("swap, {swap}"),
+            (None, None, None) => "-".to_owned(),
+        };
+        let format = there.map(|there| there.format.to_string()).or_else(|| disk.format.clone());
+        let access = if disk.read_only { "read" } else { "write" };
+        vec![Cell::from(&disk.name), from.into(), Cell::maybe(format), access.into(), Cell::maybe(there.map(|there| &there.file))]
+    };
+    let rows = vm.spec.disks.iter().map(row).collect();
+    page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "FILE"], rows, "none");
+}
+
+fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
+    let row = |snapshot: &ostler_api::SnapshotEntry| {
+        vec![Cell::from(&snapshot.name), snapshot.made.into(), if snapshot.hidden { "hidden" } else { "-" }.into()]
+    };
+    page.section("Snapshots").table(&["NAME", "MADE", "OFFERED"], vm.snapshots.iter().map(row).collect(), "none");
+    match advice {
+        Some(Ok(advice)) if advice.allowed => page.line(&format!("a new one may be made now ({})", advice.rules)),
+        Some(Ok(advice)) => {
+            let why = advice.refused.as_deref().unwrap_or("no reason given");
+            page.line(&format!("no new one now: {why} ({})", advice.rules))
+        }
+        Some(Err(err)) => page.line(&format!("the rules could not be asked: {err}")),
+        None => page,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use serde_json::json;
+
+    fn sample() -> Vm {
+        let spec = json!({
+            "name": "web", "memory": "96MiB", "cpu": 0.5, "labels": {"tier": "a"}, "user_data": "#cloud\nx: 1\n",
+            "disks": [{"name": "vda", "image": "debian"}, {"name": "vdb", "size": "1GiB", "read_only": true}],
+            "nics": [{"bridge": "br0"}],
+        });
+        let at = "1970-01-01T00:00:10.000Z";
+        let vm = json!({
+            "id": 7, "uuid": "u", "name": "web", "owner": "admin", "state": "failed", "since": at, "reason": "step-failed",
+            "created": at, "version": 12, "spec": spec, "datastore": "system",
+            "placement": {"host_id": 1, "host": "alpha", "driver": "sim", "domain": "ostler-7", "generation": 2, "since": at},
+            "disks": [{"name": "vda", "file": "vms/7/vda.qcow2", "format": "qcow2", "image": 1}],
+            "failure": {"operation": 31, "verb": "resume", "step": "start", "when": at,
+                "error": {"kind": "refused", "code": "no-memory", "detail": "not enough memory\u{1b}[2J"}},
+            "snapshots": [{"name": "s1", "made": at, "hidden": false}],
+            "history": [{"host": "alpha", "from": at, "cpu": 0.5, "memory": "96MiB"}],
+        });
+        serde_json::from_value(vm).expect("a VM")
+    }
+
+    #[test]
+    fn a_vm_in_full() {
+        let advice = SnapshotAdvice {
+            snapshots: Vec::new(),
+            rules: "kvm".to_owned(),
+            allowed: false,
+            refused: Some("8 are the most".to_owned()),
+        };
+        let text = page(false, Time(70_000), &sample(), Some(&Ok(advice)));
+        expect![[r#"
+            INFORMATION
+              ID       7
+              Name     web
+              State    failed
+              Reason   step-failed
+              Since    1970-01-01T00:00:10.000Z (1m ago)
+              Owner    admin
+              Created  1970-01-01T00:00:10.000Z (1m ago)
+              CPU      0.5
+              Memory   96MiB
+              Labels   tier=a
+              UUID     u
+              Version  12
+
+            PLACEMENT
+              Host        alpha (1)
+              Driver      sim
+              Domain      ostler-7
+              Generation  2
+              Since       1970-01-01T00:00:10.000Z (1m ago)
+              Datastore   system
+
+            FAILURE
+              Verb       resume
+              Step       start
+              Error      not enough memory�[2J [no-memory]
+              When       1970-01-01T00:00:10.000Z (1m ago)
+              Operation  31
+              What next  ostler vm why 7
+
+            DISKS
+              NAME  FROM          FORMAT  ACCESS  FILE
+              vda   image debian  qcow2   write   vms/7/vda.qcow2
+              vdb   empty, 1GiB   -       read    -
+
+            NICS
+              BRIDGE  MAC
+              br0     -
+
+            SNAPSHOTS
+              NAME  MADE                      OFFERED
+              s1    1970-01-01T00:00:10.000Z  -
+              no new one now: 8 are the most (kvm)
+
+            HISTORY
+              HOST   FROM                      TO   ENDED BY  CPU  MEMORY
+              alpha  1970-01-01T00:00:10.000Z  now  -         0.5  96MiB
+
+            USER DATA
+              #cloud
+              x: 1
+        "#]]
+        .assert_eq(&text);
+    }
+}

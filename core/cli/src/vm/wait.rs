@@ -1,0 +1,85 @@
+//! Waiting for ends: in parts, so that a lost connection or a daemon that starts again costs a part and not the whole.
+
+use crate::retry::patiently;
+use crate::{Exit, Failure};
+use ostler_api::{Client, Operation, Vm};
+use std::time::{Duration, Instant};
+
+/// How long is waited for if nothing else is said.
+pub(crate) const TIMEOUT: &str = "5m";
+/// The longest one request waits. Short enough that proxies do not cut it, long enough that asking costs nothing.
+const PART: Duration = Duration::from_secs(20);
+/// The first pause between looks at a VM, and the longest.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Until when to wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// So long from now; a time beyond what the clock can say is for ever.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self(Instant::now().checked_add(time))
+    }
+
+    /// What is left.
+    fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long the next request waits.
+    pub(crate) fn part(self) -> Duration {
+        self.left().min(PART)
+    }
+}
+
+/// The operation at its end, or as it was when the time was over.
+pub(crate) async fn for_end(client: &Client, mut operation: Operation, deadline: Deadline) -> Result<Operation, Failure> {
+    while operation.outcome.is_none() && !deadline.left().is_zero() {
+        operation = patiently(|| client.operation(operation.id, Some(deadline.part()))).await?;
+    }
+    Ok(operation)
+}
+
+/// The VM when it runs.
+///
+/// # Errors
+/// It came to rest elsewhere, or the time was over.
+pub(crate) async fn for_running(client: &Client, id: u64, deadline: Deadline) -> Result<Vm, Failure> {
+    let (mut pause, longest) = LOOKS;
+    let which = id.to_string();
+    loop {
+        let vm = patiently(|| client.vm(&which)).await?;
+        match vm.state.as_ref() {
+            "running" => return Ok(vm),
+            "failed" => {
+                let why = vm
+                    .failure
+                    .as_ref()
+                    .map_or_else(String::new, |failure| format!(": {}", crate::operation::complaint(&failure.error)));
+                let failure = Failure::new(Exit::Refused, format!("vm {id} failed{why}"));
+                return Err(failure.hint(format!("`ostler vm why {id}` says what can be done")));
+            }
+            state @ ("done" | "poweroff" | "stopped" | "suspended" | "undeployed" | "hold") => {
+                return Err(Failure::new(Exit::Conflict, format!("vm {id} is {state}: somebody else asked for something")));
+            }
+            _ => {}
+        }
+        if deadline.left().is_zero() {
+            return Err(late(client, &vm).await);
+        }
+        tokio::time::sleep(pause.min(deadline.left())).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+async fn late(client: &Client, vm: &Vm) -> Failure {
+    let mut failure =
+        Failure::new(Exit::TimedOut, format!("vm {} is {}, and the time to wait is over; it goes on", vm.id, vm.state));
+    if let Ok(why) = client.why(&vm.id.to_string()).await {
+        failure.more.push(why.summary);
+        failure.more.extend(why.waits_for);
+        failure.more.extend(why.scheduler);
+    }
+    failure.hint(format!("`ostler vm why {}` says what it waits for", vm.id))
+}
