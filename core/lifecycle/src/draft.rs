@@ -150,6 +150,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The driver said that all of the memory is in the recovery file.
+    pub(crate) fn memory_is_written(&mut self) {
+        if let Some(file) = &mut self.record.recovery {
+            file.complete = true;
+        }
+    }
+
     /// The guest has run, or may have, since its memory was saved: never restored from again.
     pub(crate) fn consume_recovery(&mut self) {
         if let Some(file) = &mut self.record.recovery {

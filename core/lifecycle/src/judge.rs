@@ -17,6 +17,10 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, 
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
     if matches!(active.phase, Phase::Draining) {
+        if closed.call == Call::Save && active.id == key.operation && result.is_ok() {
+            // Memory that was written is kept, whatever is stated about the step.
+            draft.memory_is_written();
+        }
         return step::drained(draft);
     }
     if active.id != key.operation || active.step != key.step {
@@ -119,7 +123,7 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
     if (said_yes || kind.proven_by_look()) && seen.meets(kind.goal()) {
         return step::item_done(draft, kind);
     }
-    not_met(draft, kind, seen, by);
+    not_met(draft, kind, seen, said_yes);
 }
 
 /// The hypervisor is at it: that is neither running nor a failure, until the deadline.
@@ -147,7 +151,7 @@ fn late(draft: &Draft<'_>) -> bool {
     deadline.is_some_and(|deadline| draft.now >= deadline)
 }
 
-fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
+fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
     match kind.class() {
         EffectClass::Edge if kind == StepKind::PressPower => {
             if late(draft) {
@@ -167,7 +171,7 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
         EffectClass::Level => {
             let error = DriverError::unknown("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
             // A guest that was started and has switched itself off is off, not a failed start.
-            if by == Judged::Answer && kind.goal() == Goal::Running && matches!(seen, Sight::Off(PowerReason::Guest)) {
+            if said_yes && kind.goal() == Goal::Running && matches!(seen, Sight::Off(PowerReason::Guest)) {
                 return settle::failed_at_sight(draft, &error, seen);
             }
             send_later(draft, &error);

@@ -63,7 +63,7 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     if lives {
         draft.consume_recovery();
     }
-    let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft.record.state, seen));
+    let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft, seen));
     if (rest, reason) == (draft.record.state, draft.record.reason) {
         return;
     }
@@ -72,11 +72,14 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
 }
 
 /// The reason, where the hypervisor tells none.
-fn otherwise(state: State, seen: Sight) -> Reason {
-    match (seen == Sight::Running, state == State::Unknown) {
+fn otherwise(draft: &Draft<'_>, seen: Sight) -> Reason {
+    // What was not known to run has not been switched off by anybody.
+    let ran = draft.record.running_since.is_some();
+    match (seen == Sight::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,
         (true, false) => Reason::StartedOutside,
-        (false, _) => Reason::DestroyedOutside,
+        (false, true) if !ran => Reason::SeenAgain,
+        (false, true | false) => Reason::DestroyedOutside,
     }
 }
 

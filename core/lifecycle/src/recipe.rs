@@ -35,6 +35,30 @@ pub const fn ends(verb: Verb) -> State {
     }
 }
 
+/// The state a VM shows during `step` of `verb`.
+#[must_use]
+pub const fn shown(verb: Verb, step: StepKind) -> State {
+    match step {
+        // A deploy clears the front end once the host has the files; every other verb, because the VM ends or goes back.
+        StepKind::DropHome if !matches!(verb, Verb::Deploy) => State::Epilog,
+        StepKind::DropHome
+        | StepKind::PrepareDisks
+        | StepKind::CopyIn
+        | StepKind::Boot
+        | StepKind::Restore
+        | StepKind::Unpause
+        | StepKind::DropRecovery
+        | StepKind::PressPower
+        | StepKind::PowerOff
+        | StepKind::Save
+        | StepKind::Remove
+        | StepKind::CopyOut
+        | StepKind::DropHost
+        | StepKind::Reboot
+        | StepKind::Reset => step.state(),
+    }
+}
+
 /// What the failure of `step` in `verb` leads to.
 #[must_use]
 pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
@@ -67,25 +91,19 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
         | Verb::Shutdown
         | Verb::ShutdownHard
         | Verb::Reboot
-        | Verb::RebootHard => match step.state() {
-            State::Epilog => OnFailure::Fail,
-            State::Pending
-            | State::Hold
-            | State::Prolog
-            | State::Boot
-            | State::Running
-            | State::Migrate
-            | State::Hotplug
-            | State::Snapshot
-            | State::Save
-            | State::Shutdown
-            | State::Stopped
-            | State::Suspended
-            | State::Poweroff
-            | State::Undeployed
-            | State::Failed
-            | State::Unknown
-            | State::Done => OnFailure::Settle,
+        | Verb::RebootHard => match step {
+            StepKind::Remove | StepKind::CopyOut | StepKind::DropHost | StepKind::DropHome => OnFailure::Fail,
+            StepKind::PrepareDisks
+            | StepKind::CopyIn
+            | StepKind::Boot
+            | StepKind::Restore
+            | StepKind::Unpause
+            | StepKind::DropRecovery
+            | StepKind::PressPower
+            | StepKind::PowerOff
+            | StepKind::Save
+            | StepKind::Reboot
+            | StepKind::Reset => OnFailure::Settle,
         },
         Verb::Hold | Verb::Release | Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
             OnFailure::Settle

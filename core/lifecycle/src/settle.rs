@@ -33,11 +33,10 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
             draft.record.recovery = None;
         }
         Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
+        // It runs: whatever memory was saved is older than what the disks hold now.
+        Verb::Deploy | Verb::Resume | Verb::Boot => draft.record.recovery = None,
         Verb::Hold
         | Verb::Release
-        | Verb::Deploy
-        | Verb::Resume
-        | Verb::Boot
         | Verb::Suspend
         | Verb::Reboot
         | Verb::RebootHard
@@ -141,6 +140,10 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
 pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
     let Some(active) = &mut draft.record.operation else { return };
     active.blind = 0;
+    if draft.record.state == State::Failed {
+        // Carried on from failed, with nothing left to take back: what follows is the end of an epilog.
+        draft.set_state(State::Epilog, Reason::Asked);
+    }
     if draft.record.placement.is_none() {
         let error = DriverError::refused("no-place", "the step failed, and there is no host to look at");
         return rest_failed(draft, &error);
@@ -184,10 +187,11 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
         ) => (State::Suspended, Reason::External),
         Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
         Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
-        Sight::Off(PowerReason::Destroyed) => (off, Reason::DestroyedOutside),
+        // Destroyed by us or by somebody else: the hypervisor does not tell.
         Sight::Off(
             PowerReason::None
             | PowerReason::Person
+            | PowerReason::Destroyed
             | PowerReason::Saved
             | PowerReason::Migrated
             | PowerReason::IoError
@@ -219,7 +223,7 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
             record.recovery = None;
             record.running_since = None;
         }
-        State::Suspended => {
+        State::Suspended | State::Unknown => {
             if record.usable_recovery().is_none() {
                 record.recovery = None;
             }
@@ -237,7 +241,6 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
         | State::Stopped
         | State::Undeployed
         | State::Failed
-        | State::Unknown
         | State::Done => {}
     }
     draft.set_state(rest, reason);

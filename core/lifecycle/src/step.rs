@@ -17,7 +17,7 @@
 //! What is drawn above the lower edge of `Calling` is here, what follows an answer or a look is in `judge`.
 
 use crate::draft::Draft;
-use crate::settle;
+use crate::{recipe, settle};
 use ostler_model::{
     Active, Call, DriverError, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Millis, Patience, Phase, Reason,
     RecoveryFile, Stated, StepKind,
@@ -71,10 +71,10 @@ fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
     active.sent = None;
     active.deadline = None;
     active.stated = None;
-    let operation = active.id;
+    let (operation, shown) = (active.id, recipe::shown(active.verb, kind));
     draft.journal.push(Journal::StepBegan { operation, step, kind, at: now });
     draft.events.push(EventKind::StepBegan { operation, step, step_kind: kind });
-    draft.set_state(kind.state(), Reason::Asked);
+    draft.set_state(shown, Reason::Asked);
     write_ahead(draft, kind);
     begin_sending(draft, kind);
 }
@@ -300,10 +300,8 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
         StepKind::Reboot | StepKind::Reset => record.running_since = Some(now),
         StepKind::DropRecovery => record.recovery = None,
         StepKind::Save => {
-            if let Some(file) = &mut record.recovery {
-                file.complete = true;
-            }
             record.running_since = None;
+            draft.memory_is_written();
         }
         StepKind::PressPower | StepKind::PowerOff => record.running_since = None,
         StepKind::Remove => {

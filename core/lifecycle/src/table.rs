@@ -4,6 +4,7 @@
 use crate::recipe::{self, OnFailure};
 use crate::request::{Admission, admission};
 use ostler_model::{State, StateKind, StepKind, Strength, Verb};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use strum::IntoEnumIterator;
 
@@ -41,6 +42,7 @@ fn admissions(out: &mut String) {
             let _ = write!(out, " {mark} |");
         }
         let busy = match verb.strength() {
+            Strength::Delete if verb == Verb::Delete => "overtakes all, a recreate too",
             Strength::Delete => "overtakes all but a delete",
             Strength::Hard => "overtakes a graceful verb that still asks the guest",
             Strength::Graceful | Strength::Plain => match verb {
@@ -76,12 +78,18 @@ fn steps(out: &mut String) {
         let _ = writeln!(
             out,
             "| {kind} | {} | {} | {} | {} | {proven} | {undo} |",
-            kind.state(),
+            shown(kind),
             kind.call(),
             kind.class(),
             kind.goal()
         );
     }
+}
+
+/// The states it can show, by the verbs it belongs to.
+fn shown(kind: StepKind) -> String {
+    let states: BTreeSet<State> = Verb::iter().map(|verb| recipe::shown(verb, kind)).collect();
+    states.iter().map(State::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn failures(out: &mut String) {

@@ -1,0 +1,134 @@
+//! Deliberate faults: what the decider could get wrong, done to its decisions. Each must turn the invariants red.
+
+use crate::rig::{Fault, Rig};
+use ostler_lifecycle::{Decision, Facts, Input};
+use ostler_model::{CallResult, EffectClass, ErrorKind, Outcome, Phase, Refusal, State, StepKind, VmRecord};
+
+/// Decides, with the rig's fault.
+pub(crate) fn decide(
+    rig: &Rig,
+    input: &Input,
+    facts: &Facts,
+    rightly: impl Fn() -> Result<Decision, Refusal>,
+) -> Result<Decision, Refusal> {
+    if rig.fault == Fault::RestWithoutLook
+        && let Some(other) = as_if_it_went_well(input, &rig.record)
+    {
+        return ostler_lifecycle::decide(&rig.record, facts, &other, rig.now);
+    }
+    let mut made = rightly()?;
+    perturb(rig, input, &mut made);
+    Ok(made)
+}
+
+fn perturb(rig: &Rig, input: &Input, made: &mut Decision) {
+    match rig.fault {
+        Fault::None | Fault::RestWithoutLook => {}
+        Fault::DropEffect => {
+            if made.effects.iter().any(|effect| effect.attempt > 1) {
+                made.effects.clear();
+            }
+        }
+        Fault::ForgetSettled => {
+            if made.settled.len() > 1 || made.record.operation.is_none() {
+                made.settled.clear();
+            }
+        }
+        Fault::NewEdgeIdentity => new_edge_identity(rig, made),
+        Fault::ConsumeLate => {
+            let begins = made.effects.iter().any(|effect| effect.call == ostler_model::Call::Unpause);
+            if let (true, Some(file)) = (begins, &mut made.record.recovery) {
+                file.consumed = false;
+            }
+        }
+        Fault::Stuck => {
+            if let Some(active) = &mut made.record.operation
+                && matches!(active.phase, Phase::Backoff { .. })
+            {
+                active.phase = Phase::Calling;
+            }
+        }
+        Fault::EarlyDone => {
+            let cleans = made.record.operation.as_ref().is_some_and(|active| {
+                active.kind() == Some(StepKind::DropHost) && active.verb == ostler_model::Verb::Delete && made.effects.len() == 1
+            });
+            if cleans {
+                made.effects.clear();
+                made.record.open.clear();
+                made.record.operation = None;
+                made.record.placement = None;
+                made.record.state = State::Done;
+            }
+        }
+        Fault::KeepCapacity => {
+            if made.record.placement.is_none() && made.record.state == State::Stopped {
+                made.record.placement.clone_from(&rig.record.placement);
+            }
+        }
+        Fault::RestWithOpenCalls => {
+            let answered = matches!(input, Input::Answered { .. });
+            if answered && !made.record.open.is_empty() && made.effects.is_empty() {
+                made.record.operation = None;
+                made.record.state = State::Poweroff;
+                made.changed = true;
+                made.record.version = rig.record.version.next();
+            }
+        }
+        Fault::ForgetUndoing => {
+            if let Some(failure) = &mut made.record.failure {
+                failure.undoing = false;
+            }
+        }
+        Fault::SameVersion => {
+            if made.record.operation == rig.record.operation {
+                made.record.version = rig.record.version;
+            } else if made.effects.is_empty() {
+                made.record.version = made.record.version.next();
+            }
+        }
+    }
+}
+
+fn as_if_it_went_well(input: &Input, record: &VmRecord) -> Option<Input> {
+    let Input::Answered { key, sent, result: Err(error) } = input else { return None };
+    if error.kind != ErrorKind::Unknown || record.operation.as_ref()?.kind()?.call().class() != EffectClass::Level {
+        return None;
+    }
+    let result: CallResult = Ok(Outcome { seen: Some(wished(record)?), state: None });
+    Some(Input::Answered { key: key.clone(), sent: *sent, result })
+}
+
+fn wished(record: &VmRecord) -> Option<ostler_model::Observation> {
+    use ostler_model::{DomainSeen, Goal, Identity, Observation, Power, PowerReason};
+    let power = match record.operation.as_ref()?.kind()?.goal() {
+        Goal::Nothing | Goal::Absent => return Some(Observation::Absent),
+        Goal::Running => Power::Running,
+        Goal::Paused => Power::Paused,
+        Goal::Off => Power::Off,
+    };
+    let generation = record.placement.as_ref()?.generation;
+    let identity = Some(Identity { store: crate::rig::STORE, vm: record.uuid, generation });
+    let name = "wish".to_owned();
+    Some(Observation::Present(DomainSeen { uuid: record.uuid, name, identity, power, reason: PowerReason::None, last_edge: None }))
+}
+
+fn new_edge_identity(rig: &Rig, made: &mut Decision) {
+    for effect in &mut made.effects {
+        if effect.call.class() == EffectClass::Edge && effect.attempt > 1 {
+            let old = effect.key.clone();
+            if rig.outbox.contains_key(&old) {
+                made.settled.push(old.clone());
+            }
+            effect.key.step = effect.key.step.next();
+            made.record.step = made.record.step.next();
+            if let Some(active) = &mut made.record.operation {
+                active.step = effect.key.step;
+            }
+            for open in &mut made.record.open {
+                if open.key == old {
+                    open.key = effect.key.clone();
+                }
+            }
+        }
+    }
+}

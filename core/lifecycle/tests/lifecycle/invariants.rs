@@ -1,0 +1,162 @@
+//! What must hold after every decision, whatever happened.
+
+use crate::rig::{Rig, Violation};
+use ostler_lifecycle::{Decision, Input};
+use ostler_model::{Call, EffectClass, EffectKey, HostId, Power, PowerReason, State, StateKind, Verb, VmRecord};
+use std::collections::BTreeSet;
+
+macro_rules! must {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds { return Err(format!($($words)*)); }
+    };
+}
+
+/// What one decision may do.
+pub(crate) fn decision(rig: &Rig, before: &VmRecord, input: &Input, made: &Decision) -> Result<(), Violation> {
+    let after = &made.record;
+    if made.changed {
+        must!(after.version == before.version.next(), "version: {} became {}", before.version, after.version);
+    } else {
+        must!(after == before, "unchanged, but it is another record");
+        must!(made.effects.is_empty() && made.settled.is_empty() && made.journal.is_empty(), "unchanged, but it does something");
+    }
+    let earlier: BTreeSet<&EffectKey> = before.open.iter().map(|open| &open.key).collect();
+    for key in &made.settled {
+        must!(earlier.contains(key), "settled what was not open: {key}");
+    }
+    for key in &made.cancels {
+        must!(after.open.iter().any(|open| open.key == *key && open.cancelled), "cancels what is not open: {key}");
+    }
+    if let (Input::Request(_), Some(answer)) = (input, &made.answer) {
+        must!(answer.version == after.version && answer.state == after.state, "the answer is not the truth");
+        must!(!answer.already || !made.changed, "already so, but changed");
+    }
+    must!(after.issued >= before.issued && after.placed >= before.placed, "generations went back");
+    must!(after.placed <= after.issued, "placed above issued");
+    must!(after.step >= before.step, "the step counter went back");
+    for effect in &made.effects {
+        must!(effect.patience.0 > 0, "a call without patience");
+        must!(rig.record.open.iter().any(|open| open.key == effect.key), "outbox: sent, but not open: {}", effect.key);
+    }
+    Ok(())
+}
+
+/// What must hold at any time.
+pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
+    let record = &rig.record;
+    if let Some(wrong) = rig.world.wrongs.first() {
+        return Err(format!("world: {wrong}"));
+    }
+    let open: BTreeSet<&EffectKey> = record.open.iter().map(|open| &open.key).collect();
+    must!(open.len() == record.open.len(), "outbox: one identity is open twice");
+    must!(open == rig.outbox.keys().collect(), "outbox: it does not mirror the open calls");
+    must!(open.iter().all(|key| rig.flying.iter().any(|flight| flight.effect.key == **key)), "outbox: an open call was never sent");
+    let mutating = record.open.iter().filter(|open| open.call.class() != EffectClass::Question && open.call != Call::Destroy);
+    must!(mutating.count() <= 1, "two mutating calls at a time");
+    for (operation, keys) in &rig.edges {
+        must!(keys.len() <= 1, "edge: operation {operation} has {} identities", keys.len());
+    }
+    slot(record)?;
+    places(rig)?;
+    match record.state {
+        State::Done => done(rig),
+        State::Pending | State::Hold | State::Stopped | State::Undeployed => at_home(rig),
+        State::Running | State::Suspended | State::Poweroff | State::Unknown if record.operation.is_none() => on_host(rig),
+        _ => Ok(()),
+    }
+}
+
+fn slot(record: &VmRecord) -> Result<(), Violation> {
+    match &record.operation {
+        None => {
+            must!(record.state.kind() != StateKind::Transient, "{} without an operation", record.state);
+            must!(record.open.is_empty(), "open: rests in {} with calls open", record.state);
+            must!(record.failure.is_some() == (record.state == State::Failed), "a failure in {}", record.state);
+        }
+        Some(active) => {
+            let reboots = matches!(active.verb, Verb::Reboot | Verb::RebootHard);
+            must!(reboots || record.state.kind() == StateKind::Transient, "{} with an operation", record.state);
+            must!(!record.open.is_empty() || record.next_due().is_some(), "stuck: {:?} waits for nothing", active.phase);
+        }
+    }
+    Ok(())
+}
+
+/// Files and domains are only where the record says that they may be.
+fn places(rig: &Rig) -> Result<(), Violation> {
+    let record = &rig.record;
+    for host in rig.world.domains.keys() {
+        must!(rig.host() == Some(*host), "leak: a domain on host {host}, which is not the place");
+    }
+    must!(
+        rig.world.domains.values().filter(|domain| domain.power != Power::Off).count() <= 1,
+        "twice: more than one domain is not off"
+    );
+    for (at, place) in rig.world.places.iter().filter(|(_, place)| !place.is_empty()) {
+        let known = match (*at == HostId::FRONT_END, rig.world.shared) {
+            (true, true) => record.files.home || record.files.host,
+            (true, false) => record.files.home,
+            (false, _) => record.files.host && rig.host() == Some(*at),
+        };
+        must!(known, "leak: files at {at} that the record does not know of: {place:?}");
+    }
+    Ok(())
+}
+
+fn done(rig: &Rig) -> Result<(), Violation> {
+    must!(rig.world.domains.is_empty(), "done, and there is a domain");
+    must!(rig.world.places.values().all(|place| place.is_empty()), "done, and there are files");
+    must!(rig.record.placement.is_none(), "capacity: done, and it has a place");
+    must!(rig.record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
+    Ok(())
+}
+
+fn at_home(rig: &Rig) -> Result<(), Violation> {
+    let record = &rig.record;
+    must!(record.placement.is_none(), "capacity: {}, and it has a place", record.state);
+    must!(!record.files.host, "leak: {}, and it has files on a host", record.state);
+    if matches!(record.state, State::Stopped | State::Undeployed) {
+        complete(rig, HostId::FRONT_END)?;
+    }
+    must!(record.recovery.is_none() || record.usable_recovery().is_some(), "{} with memory of no use", record.state);
+    Ok(())
+}
+
+fn on_host(rig: &Rig) -> Result<(), Violation> {
+    let record = &rig.record;
+    let Some(host) = rig.host() else { return Err(format!("capacity: {} without a place", record.state)) };
+    must!(record.state != State::Running || record.recovery.is_none(), "running with saved memory");
+    must!(record.state != State::Poweroff || record.recovery.is_none(), "poweroff with saved memory");
+    complete(rig, host)
+}
+
+/// All disks, and the memory to restore, are at `host`, as new as they can be.
+fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
+    let at = if rig.world.shared { HostId::FRONT_END } else { host };
+    let place = rig.world.places.get(&at).cloned().unwrap_or_default();
+    must!(place.disks.len() == rig.disks, "lost: {} of {} disks at {at} in {}", place.disks.len(), rig.disks, rig.record.state);
+    must!(place.disks.values().all(|new| *new == rig.world.newest), "lost: old disks at {at} in {}", rig.record.state);
+    if let Some(file) = rig.record.usable_recovery() {
+        must!(place.memory.contains_key(&file.name.to_string()), "lost: no memory at {at} in {}", rig.record.state);
+    }
+    Ok(())
+}
+
+/// A state of rest on a host says what a look shows.
+pub(crate) fn agrees(rig: &Rig, when: &str) -> Result<(), Violation> {
+    let Some(host) = rig.host() else { return Ok(()) };
+    let domain = rig.world.domains.get(&host);
+    let power = domain.map_or(Power::Off, |domain| domain.power);
+    let usable = rig.record.usable_recovery().is_some();
+    let io = domain.is_some_and(|domain| domain.reason == PowerReason::IoError);
+    let ours = domain.is_none_or(|domain| domain.identity.is_some_and(|identity| identity.store == rig.world.store));
+    let right = match rig.record.state {
+        State::Running => power == Power::Running,
+        State::Poweroff => power == Power::Off,
+        State::Suspended => (power == Power::Off && usable) || (power == Power::Paused && !usable),
+        State::Unknown => !ours || (!matches!(power, Power::Off | Power::Running) && io),
+        _ => true,
+    };
+    must!(right, "disagrees: {when}, {} ({}), and the domain is {power}", rig.record.state, rig.record.reason);
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! The decider at its boundary: records and inputs go in, decisions come out. `script` reads short stories and compares how they
+//! went (`UPDATE_EXPECT=1` rewrites), `model` makes up long ones and holds every decision against the invariants, `controls`
+//! shows that those turn red.
+#![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
+
+mod controls;
+mod docs;
+mod faults;
+mod invariants;
+mod model;
+mod rig;
+mod script;
+mod world;
+
+mod deadlines;
+mod deletes;
+mod failures;
+mod failures_to_end;
+mod monitoring;
+mod preemption;
+mod recovery;
+mod restarts;
+mod walks;
