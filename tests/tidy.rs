@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file above this is probably two ideas.
-const FILE_LINES_MAX: usize = 700;
+const FILE_LINES_MAX: usize = 600;
 /// A function above this is probably two ideas. Counted from the line of `fn` to its closing brace.
-const FUNCTION_LINES_MAX: usize = 90;
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// Who may name whom. `docs/ARCHITECTURE.md` gives the reasons.
 const EDGES: &[(&str, &[&str])] = &[
@@ -143,7 +143,14 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         ]
         .iter()
         .any(|start| head.starts_with(start));
-        if !is_function {
+        // A table in the form of one match may be long; it says so, with clippy's own word.
+        let is_table = at > 0 && lines[at - 1].contains("too_many_lines");
+        if !is_function || is_table {
+            continue;
+        }
+        // The end of the head: a body begins, or a semicolon or a body on one line ends it all.
+        let head_end = lines[at..].iter().position(|line| line.ends_with(['{', ';', '}']));
+        if !head_end.is_some_and(|end| lines[at + end].ends_with('{')) {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(indent));

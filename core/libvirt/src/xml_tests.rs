@@ -100,6 +100,7 @@ fn a_small_domain() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "the golden text of a whole domain")]
 fn a_domain_with_all_there_is() {
     let full = DomainSpec {
         firmware: Firmware::Uefi,

@@ -1,3 +1,5 @@
+//! Command templates: what they accept, and that no value of a hole can become another argument.
+
 use super::*;
 use proptest::prelude::*;
 

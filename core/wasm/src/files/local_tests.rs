@@ -1,3 +1,5 @@
+//! What the file capability does on this machine, against real folders and links that try to lead out of them.
+
 use super::super::part::copy;
 use super::*;
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! Commands on this machine, against real processes.
+
 use super::*;
 
 async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
