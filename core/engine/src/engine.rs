@@ -48,6 +48,7 @@ impl Engine {
         }
         let active = reader.active_vms()?;
         drop(reader);
+        shared.executor.haunt(active.iter().copied());
         shared.supervise("timers", timers::run);
         shared.supervise("monitor", monitor::run);
         shared.supervise("scheduler", scheduler::run);

@@ -11,19 +11,22 @@ use crate::shared::{Shared, locked};
 use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Millis, Progress, Timestamp,
-    VmRecord,
+    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Progress,
+    Timestamp, VmId, VmRecord,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Looks and destroys at once for each driver and host. They have a lane of their own, so that stuck calls cannot keep an
 /// operator from seeing and ending them.
 const CONTROL_WIDTH: usize = 8;
+
+/// How long a look before a call may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct InFlight {
     sending: u64,
@@ -64,6 +67,9 @@ pub(crate) struct Executor {
     /// sent by a process that is dead.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
     sendings: AtomicU64,
+    /// VMs of which a call may still be at work at the host though nobody waits for it: it was dropped, or sent by a process that is
+    /// dead. A look that the driver answers proves that it is not.
+    haunted: Mutex<HashSet<VmId>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
     widths: BTreeMap<DriverName, usize>,
@@ -74,6 +80,7 @@ impl Executor {
         Self {
             in_flight: Mutex::default(),
             sendings: AtomicU64::default(),
+            haunted: Mutex::default(),
             lanes: Mutex::default(),
             width: config.lane_width.max(1),
             widths: config.lanes.clone(),
@@ -103,6 +110,11 @@ impl Executor {
         if in_flight.get(&returned.key).is_some_and(|call| call.sending == returned.sending) {
             in_flight.remove(&returned.key);
         }
+    }
+
+    /// Calls of these VMs may be at work at the host though nobody waits for them.
+    pub(crate) fn haunt(&self, vms: impl IntoIterator<Item = VmId>) {
+        locked(&self.haunted).extend(vms);
     }
 
     /// Forgets the lanes of hosts that are gone.
@@ -177,12 +189,37 @@ async fn attempt(
             return (clock::now(), Err(DriverError::retry("lane-full", "earlier calls of this driver and host have not ended")));
         }
     };
+    let alone = tokio::select! {
+        biased;
+        alone = alone(shared, effect, record) => alone,
+        () = cancel.cancelled() => Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")),
+    };
+    if let Err(error) = alone {
+        return (clock::now(), Err(error));
+    }
     shared.reach(Point::Sending).await;
     let sent = clock::now();
     let result = bounded(shared, effect, record, cancel, report).await;
     drop(place);
     shared.reach(Point::Answered).await;
     (sent, result)
+}
+
+/// One mutating call a VM at a time: after a call that nobody waits for any more, the next is sent once the driver answers a look.
+/// A driver whose dropped call is still at work answers none.
+async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
+    let beside = effect.call.lane() == Lane::Transfer || matches!(effect.call, Call::Destroy | Call::Observe);
+    if beside || !locked(&shared.executor.haunted).contains(&effect.vm) {
+        return Ok(());
+    }
+    match tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await {
+        Ok(Ok(_)) => {
+            locked(&shared.executor.haunted).remove(&effect.vm);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}"))),
+        Err(_) => Err(DriverError::retry("earlier-call", "an earlier call may still be at work: the host did not answer in time")),
+    }
 }
 
 /// Calls, and sees to it that the call ends: told to stop at its deadline, dropped a grace later.
@@ -222,6 +259,10 @@ async fn bounded(
         result = &mut call => told_in_time(result, until, effect.patience),
         () = stop => Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")),
     };
+    if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
+        // Dropped, crashed or lost: what it began at the host may go on.
+        shared.executor.haunt([effect.vm]);
+    }
     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");

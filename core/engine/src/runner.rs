@@ -136,6 +136,7 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let orphaned = state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
+        shared.executor.haunt([state.record.id]);
         settle(shared, state, &Input::Restarted, None).await?;
     }
     shared.timers.set(state.record.id, state.record.next_due());

@@ -125,10 +125,7 @@ async fn wild_domains_and_those_of_nobody_are_told_and_never_touched() {
     let (wild, nobody) = (VmUuid(uuid::Uuid::from_u128(1)), VmUuid(uuid::Uuid::from_u128(2)));
     world.fake.put(ALPHA, stray(&world, wild, None));
     world.fake.put(ALPHA, stray(&world, nobody, Some(1)));
-    until("both to be told", || {
-        listed(&world, ALPHA) == (vec![format!("stray-{wild}")], vec![format!("stray-{nobody}")])
-    })
-    .await;
+    until("both to be told", || listed(&world, ALPHA) == (vec![format!("stray-{wild}")], vec![format!("stray-{nobody}")])).await;
     assert!(!comes(Duration::from_millis(200), || world.fake.domains(ALPHA).len() != 2).await, "touched");
     world.fake.drop_domain(ALPHA, wild);
     world.fake.drop_domain(ALPHA, nobody);

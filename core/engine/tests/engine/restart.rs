@@ -4,7 +4,7 @@
 //! engine dies each of its clients knows what it had asked and whether it was answered. What was answered must come true; what was
 //! not, may or may not have happened, but nothing in between.
 
-use crate::support::{ALPHA, World, ask, comes, config, spec};
+use crate::support::{ALPHA, World, ask, comes, config, spec, until};
 use ostler_driver::fake::Op;
 use ostler_engine::{CreateRequest, Engine, EngineConfig, Hooks, Sabotage};
 use ostler_model::*;
@@ -72,15 +72,40 @@ async fn settles(engine: &Engine, vm: VmId, state: State, operation: Option<Oper
     }
 }
 
-/// Plays the script, ends the engine at the `at`-th point, starts a new one, and says what does not come true. None if the script
-/// has no such point.
-async fn play(at: usize, sabotage: Sabotage, patience: Duration) -> Option<Vec<String>> {
+/// Ends an engine at its `at`-th point; tells how many it has reached.
+fn end_at(at: usize, sabotage: Sabotage) -> (Hooks, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     let crash: Arc<dyn Fn(ostler_engine::Point) -> bool + Send + Sync> =
         Arc::new(move |_| counter.fetch_add(1, Ordering::SeqCst) == at);
-    let hooks = Hooks { sabotage, crash: Some(crash), ..Hooks::default() };
+    (Hooks { sabotage, crash: Some(crash), ..Hooks::default() }, count)
+}
+
+/// How the script is played.
+#[derive(Clone, Copy)]
+struct Play {
+    sabotage: Sabotage,
+    /// How long what must come may take.
+    patience: Duration,
+    /// The points at which the new engines are ended, one after the other.
+    again: &'static [usize],
+    /// Calls are at work at the host for this long, and outlive the engine that sent them.
+    slow: Duration,
+}
+
+const PLAIN: Play = Play { sabotage: Sabotage::None, patience: crate::support::PATIENCE, again: &[], slow: Duration::ZERO };
+
+/// Plays the script, ends the engine at the `at`-th point, starts a new one, and says what does not come true. None if the script
+/// has no such point.
+async fn play(at: usize, how: Play) -> Option<Vec<String>> {
+    let Play { sabotage, patience, again, slow } = how;
+    let (hooks, count) = end_at(at, sabotage);
     let world = World::with(EngineConfig { hooks, ..config() }).await;
+    if !slow.is_zero() {
+        for op in [Op::Deploy, Op::Save, Op::Restore, Op::Unpause, Op::Destroy, Op::Remove, Op::Reboot, Op::PressPower] {
+            world.fake.on(op).delay(slow);
+        }
+    }
     let clients = STORIES.iter().enumerate().map(|(n, story)| tokio::spawn(client(world.engine.clone(), format!("vm-{n}"), story)));
     let mut known = Vec::new();
     for client in clients.collect::<Vec<_>>() {
@@ -91,6 +116,13 @@ async fn play(at: usize, sabotage: Sabotage, patience: Duration) -> Option<Vec<S
         return None;
     }
     let after = Hooks { sabotage: if sabotage == Sabotage::NoResume { sabotage } else { Sabotage::None }, ..Hooks::default() };
+    let mut world = world;
+    for at in again {
+        let (hooks, count) = end_at(*at, Sabotage::None);
+        world = world.restart(EngineConfig { hooks, ..config() }).await;
+        // What is left to do may have fewer points.
+        comes(Duration::from_millis(100), || count.load(Ordering::SeqCst) > *at).await;
+    }
     let world = world.restart(EngineConfig { hooks: after, ..config() }).await;
     let mut found = judge(&world, &known, patience).await;
     if found.is_empty() {
@@ -147,10 +179,10 @@ async fn clean_up(world: &World, patience: Duration) -> Vec<String> {
 }
 
 /// Plays the script with an end at every point from `from` on in steps; what goes wrong where.
-async fn play_all(sabotage: Sabotage, step: usize, patience: Duration, stop_at_first: bool) -> (usize, Vec<(usize, Vec<String>)>) {
+async fn play_all(how: Play, step: usize, stop_at_first: bool) -> (usize, Vec<(usize, Vec<String>)>) {
     let (mut wrong, mut played, mut from) = (Vec::new(), 0, 0);
     loop {
-        let worlds = (0..AT_ONCE).map(|n| (from + n) * step).map(|at| async move { (at, tokio::spawn(play(at, sabotage, patience)).await) });
+        let worlds = (0..AT_ONCE).map(|n| (from + n) * step).map(|at| async move { (at, tokio::spawn(play(at, how)).await) });
         let mut over = false;
         for (at, result) in futures::future::join_all(worlds).await {
             match result.expect("a world fell over") {
@@ -172,27 +204,41 @@ async fn play_all(sabotage: Sabotage, step: usize, patience: Duration, stop_at_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_every_point_loses_and_doubles_nothing() {
-    let (played, wrong) = play_all(Sabotage::None, 1, crate::support::PATIENCE, false).await;
+    let (played, wrong) = play_all(PLAIN, 1, false).await;
     assert!(played > 100, "the script has only {played} points");
+    assert!(wrong.is_empty(), "{} of {played}: {wrong:#?}", wrong.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_killed_and_killed_again_loses_and_doubles_nothing() {
+    let (played, wrong) = play_all(Play { again: &[0, 1, 4], ..PLAIN }, 5, false).await;
+    assert!(played > 20, "only {played} were played");
+    assert!(wrong.is_empty(), "{} of {played}: {wrong:#?}", wrong.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_outlive_the_daemon_do_no_harm() {
+    let (played, wrong) = play_all(Play { slow: Duration::from_millis(20), ..PLAIN }, 3, false).await;
+    assert!(played > 30, "only {played} were played");
     assert!(wrong.is_empty(), "{} of {played}: {wrong:#?}", wrong.len());
 }
 
 /// Negative controls: the test above is worth nothing unless these are found.
 #[tokio::test(flavor = "multi_thread")]
 async fn effects_that_are_sent_before_their_commit_are_found() {
-    let (_, wrong) = play_all(Sabotage::ActFirst, 1, Duration::from_secs(5), true).await;
+    let (_, wrong) = play_all(Play { sabotage: Sabotage::ActFirst, patience: Duration::from_secs(5), ..PLAIN }, 1, true).await;
     assert!(!wrong.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn effects_that_nobody_wrote_down_are_found() {
-    let (_, wrong) = play_all(Sabotage::NoOutbox, 1, Duration::from_secs(3), true).await;
+    let (_, wrong) = play_all(Play { sabotage: Sabotage::NoOutbox, patience: Duration::from_secs(3), ..PLAIN }, 1, true).await;
     assert!(wrong.iter().any(|(_, found)| found.iter().any(|line| line.contains("hangs"))), "{wrong:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_does_not_look_back_is_found() {
-    let (_, wrong) = play_all(Sabotage::NoResume, 1, Duration::from_secs(3), true).await;
+    let (_, wrong) = play_all(Play { sabotage: Sabotage::NoResume, patience: Duration::from_secs(3), ..PLAIN }, 1, true).await;
     assert!(wrong.iter().any(|(_, found)| found.iter().any(|line| line.contains("hangs"))), "{wrong:#?}");
 }
 
@@ -212,18 +258,23 @@ async fn a_call_that_outlives_the_daemon_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_outlives_the_daemon_and_the_vm_is_ended() {
+async fn a_delete_waits_for_a_start_that_outlives_the_daemon() {
     let world = World::new().await;
     let vm = world.held("revenant").await;
     let gate = world.fake.on(Op::Deploy).times(1).hold();
     world.act(vm, Verb::Deploy).await.expect("accepted");
     gate.reached(1).await;
+    // Twice, because the second engine finds no call open that the first has not asked about.
     let world = world.restart(config()).await;
-    world.succeeds(vm, Verb::Delete).await;
+    until("a look that says busy", || world.record(vm).operation.is_some_and(|active| active.blind > 0)).await;
+    let world = world.restart(config()).await;
+    world.act(vm, Verb::Delete).await.expect("accepted");
+    assert!(!comes(Duration::from_millis(300), || world.state(vm) == State::Done).await, "done while it may start");
+    assert_eq!(world.fake.count(Op::Remove), 0, "a second call beside the first");
     gate.open();
-    let started = |world: &World| world.fake.count(Op::Remove) >= 2;
-    assert!(comes(crate::support::PATIENCE, || started(&world) && world.fake.domains(ALPHA).is_empty()).await);
-    assert_eq!(world.state(vm), State::Done);
+    world.reaches(vm, State::Done).await;
+    assert!(world.fake.domains(ALPHA).is_empty());
+    world.healthy();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,8 @@ async fn the_host_it_asks_for_or_none() {
     assert!(world.create(vm("c", "nowhere"), false).await.is_err());
     limit(&world, BETA, "beta", 1).await;
     let waits = world.create(vm("d", "beta"), false).await.expect("creates");
-    until("a word", || world.engine.why(waits).expect("answers").scheduler.iter().any(|line| line.contains("beta: too full"))).await;
+    until("a word", || world.engine.why(waits).expect("answers").scheduler.iter().any(|line| line.contains("beta: too full")))
+        .await;
     assert_eq!(world.engine.why(waits).expect("answers").scheduler.len(), 1, "the other host is none of its business");
     assert_eq!(world.state(waits), State::Pending);
     world.healthy();
@@ -74,7 +75,10 @@ async fn hosts_that_are_draining_off_or_away_take_nothing() {
     assert!(!comes(Duration::from_millis(100), || world.state(vm) != State::Pending).await);
     world.fake.cut_off(BETA, true);
     set(BETA, HostState::On).await;
-    until("a word", || world.engine.why(vm).expect("answers").scheduler.iter().any(|line| line.starts_with("beta: cannot be asked"))).await;
+    until("a word", || {
+        world.engine.why(vm).expect("answers").scheduler.iter().any(|line| line.starts_with("beta: cannot be asked"))
+    })
+    .await;
     world.fake.cut_off(BETA, false);
     world.reaches(vm, State::Running).await;
     assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA));

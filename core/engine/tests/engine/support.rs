@@ -19,7 +19,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) fake: Fake,
     pub(crate) engine: Engine,
-    pub(crate) config: EngineConfig,
     dir: tempfile::TempDir,
 }
 
@@ -163,8 +162,8 @@ impl World {
         ground(&engine, &fake).await;
         engine.shutdown().await;
         drop(engine);
-        let engine = start(dir.path(), &fake, config.clone()).await;
-        let world = Self { fake, engine, config, dir };
+        let engine = start(dir.path(), &fake, config).await;
+        let world = Self { fake, engine, dir };
         world.hosts_seen().await;
         world
     }
@@ -180,8 +179,8 @@ impl World {
         let Self { fake, engine, dir, .. } = self;
         engine.abort().await;
         drop(engine);
-        let engine = start(dir.path(), &fake, config.clone()).await;
-        Self { fake, engine, config, dir }
+        let engine = start(dir.path(), &fake, config).await;
+        Self { fake, engine, dir }
     }
 
     pub(crate) async fn create(&self, spec: VmSpec, hold: bool) -> Result<VmId, EngineError> {
