@@ -158,7 +158,8 @@ fn page(cx: &Context, host: &Host) -> String {
     let now = now();
     let mut page = Page::new(cx.out.colour);
     page.section("Information").pair("ID", host.id).pair("Name", &host.name).state("State", &host.state);
-    page.pair("Transport", &host.transport).pair("Labels", line(&host.labels)).pair("Added", moment(now, host.added));
+    page.pair("Transport", &host.transport).pair("Added", moment(now, host.added));
+    page.pair_if("Labels", Some(line(&host.labels)).filter(|labels| !labels.is_empty()));
     if let Some(driver) = &host.driver {
         page.section("Driver").pair("Name", &driver.name).pair("Settings", line(&driver.config));
     }

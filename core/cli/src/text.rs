@@ -34,9 +34,13 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
-/// A length of time that was measured: `0.4 s`.
+/// A length of time that was measured: `12 ms`, `1.4 s`, `3m12s`.
 pub(crate) fn took(ms: u64) -> String {
-    if ms < 60_000 { format!("{}.{} s", ms / 1000, ms % 1000 / 100) } else { span(ms) }
+    match ms {
+        ms if ms < 1000 => format!("{ms} ms"),
+        ms if ms < 60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        ms => span(ms),
+    }
 }
 
 /// How long ago.
@@ -72,7 +76,7 @@ mod tests {
         for (ms, text) in table {
             assert_eq!(span(ms), text);
         }
-        assert_eq!((took(1234), took(90_000)), ("1.2 s".to_owned(), "1m30s".to_owned()));
+        assert_eq!([took(12), took(1234), took(90_000)], ["12 ms", "1.2 s", "1m30s"]);
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn disks(page: &mut Page, vm: &Vm) {
 
 fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
     let row = |snapshot: &ostler_api::SnapshotEntry| {
-        vec![Cell::from(&snapshot.name), snapshot.made.into(), if snapshot.hidden { "hidden" } else { "-" }.into()]
+        vec![Cell::from(&snapshot.name), snapshot.made.into(), if snapshot.hidden { "no" } else { "yes" }.into()]
     };
     page.section("Snapshots").table(&["NAME", "MADE", "OFFERED"], vm.snapshots.iter().map(row).collect(), "none");
     match advice {
@@ -222,7 +222,7 @@ mod tests {
 
             SNAPSHOTS
               NAME  MADE                      OFFERED
-              s1    1970-01-01T00:00:10.000Z  -
+              s1    1970-01-01T00:00:10.000Z  yes
               no new one now: 8 are the most (kvm)
 
             HISTORY

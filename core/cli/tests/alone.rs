@@ -1,0 +1,119 @@
+//! What the command does and says where there is no daemon.
+
+#[allow(dead_code)]
+mod support;
+
+use std::io::Write;
+use std::process::Stdio;
+use support::{Ran, command, run};
+
+const NOWHERE: &str = "--server=unix:/nonexistent/ostler.sock";
+
+#[test]
+fn a_daemon_that_is_away_is_6() {
+    let began = std::time::Instant::now();
+    for args in
+        [&["vm", "list"][..], &["vm", "show", "1"], &["vm", "resume", "1..50"], &["event", "watch"], &["host", "remove", "a", "b"]]
+    {
+        let ran = run(&[&[NOWHERE], args].concat()).expect(6).says("cannot reach ostlerd").says("hint: ");
+        assert_eq!(ran.err.matches("error:").count(), 1, "said once: {}", ran.err);
+    }
+    assert!(began.elapsed().as_secs() < 20);
+    run(&["--server=http://127.0.0.1:1", "vm", "list"]).expect(6);
+    let version = run(&[NOWHERE, "version", "-o", "json"]).expect(6);
+    assert_eq!(version.json()["client"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "Usage"),
+        (&["vm"], "Usage"),
+        (&["vm", "dance", "1"], "unrecognized"),
+        (&["vm", "deploy"], "required"),
+        (&["vm", "recover", "1"], "required"),
+        (&["vm", "recover", "1", "--success", "--undo"], "cannot be used"),
+        (&["vm", "create"], "--file"),
+        (&["vm", "list", "-o", "xml"], "possible values"),
+        (&["vm", "resume", "5..1"], "backwards"),
+        (&["vm", "resume", "1..1000000"], "more than"),
+        (&["vm", "resume", "1", "2", "--if-version", "3"], "one VM"),
+        (&["vm", "resume", "1", "--timeout", "soon"], "length of time"),
+        (&["--server=ftp://x", "vm", "list"], "endpoint"),
+        (&["--token-file=/nonexistent", "vm", "list"], "token file"),
+        (&["host", "add", "a", "--driver", "sim", "--set", "novalue"], "KEY=VALUE"),
+        (&["host", "add", "a", "--driver", "sim", "--cpu", "4"], "--memory"),
+        (&["host", "change", "a"], "nothing to change"),
+        (&["token", "add", "a", "--scope", "root"], "possible values"),
+        (&["--server=http://127.0.0.1:1", "admin", "backup", "relative"], "absolute"),
+        (&["help", "vm", "craete"], "did you mean create?"),
+    ];
+    for (args, words) in cases {
+        run(args).expect(2).says(words);
+    }
+}
+
+#[test]
+fn a_bad_file_is_2_and_nothing_is_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases: &[(&str, &[u8], &str)] = &[
+        ("a.toml", b"name = \"a\"\nmemroy = 1\n", "did you mean memory?"),
+        ("b.toml", b"name = \"a\nmemory = 1\n", "is not TOML"),
+        ("c.json", b"{\"name\": \"a\"", "is not JSON"),
+        ("d.yaml", b"name: [", "is not YAML"),
+        ("e.toml", b"name = \"a\"\nmemory = \"1GB\"\n", "decimal unit"),
+        ("f.toml", b"memory = 96\n", "--name"),
+        ("g.toml", b"name = \"a\xff\"\n", "UTF-8"),
+        ("h.yaml", b"- a\n", "no specification"),
+        ("i.toml", &[b'#'; 1024 * 1024 + 1], "larger than"),
+    ];
+    for (name, bytes, words) in cases {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        let path = path.display().to_string();
+        // Nobody listens: if anything were sent, this would be 6.
+        run(&[NOWHERE, "vm", "create", "-f", &path]).expect(2).says(words);
+    }
+    run(&[NOWHERE, "vm", "create", "-f", "/nonexistent.toml"]).expect(2).says("No such file");
+    run(&[NOWHERE, "vm", "create", "-f", "/"]).expect(2);
+    run(&[NOWHERE, "vm", "create", "-f", "-"]).expect(2).says("standard input");
+}
+
+#[test]
+fn help_and_completions_need_no_daemon() {
+    assert!(run(&["help", "exit-codes"]).expect(0).out.contains("6  The daemon cannot be reached."));
+    assert!(run(&["help", "vm", "create"]).expect(0).out.contains("--hold"));
+    assert!(run(&["help"]).expect(0).out.contains("Exit codes"));
+    assert!(run(&["--version"]).expect(0).out.starts_with("ostler "));
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef ostler"), ("fish", "complete -c ostler")] {
+        assert!(run(&["completion", shell]).expect(0).out.contains(word), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_trouble() {
+    let mut child = command().args(["completion", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    Ran::of(&child.wait_with_output().expect("ends")).expect(0);
+}
+
+#[test]
+fn drivers_are_laid_down_and_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().display().to_string();
+    let made = run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(0);
+    assert!(std::path::Path::new(made.out.trim()).join("manifest.toml").exists());
+    run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(4).says("there already");
+    run(&["plugin", "new", "../x", "--kind", "rules", "--dir", &dir]).expect(2);
+    let file = folder.path().join("no.wasm");
+    std::fs::File::create(&file).and_then(|mut file| file.write_all(b"not wasm")).expect("written");
+    let file = file.display().to_string();
+    run(&["plugin", "inspect", &file]).expect(2);
+    run(&["plugin", "test", &file]).expect(2);
+    run(&["plugin", "inspect", "/nonexistent.wasm"]).expect(2);
+    let Some(plugins) = support::plugins() else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    let inspected = run(&["plugin", "inspect", &sim, "-o", "json"]).expect(0).json();
+    assert_eq!((&inspected["name"], &inspected["kinds"][0]), (&"sim".into(), &"hypervisor".into()));
+    assert!(run(&["plugin", "inspect", &sim]).expect(0).out.contains("ASKS FOR"));
+}

@@ -1,0 +1,162 @@
+//! The command against a real daemon: every way to fail has its exit code, and what is typed happens.
+
+#[allow(dead_code)]
+mod support;
+
+use support::Daemon;
+
+const SPEC: &str = "name = \"web\"\nmemory = \"96MiB\"\n";
+
+/// A VM on hold; answers its id.
+#[track_caller]
+fn held(daemon: &Daemon, name: &str) -> String {
+    let file = daemon.file("vm.toml", SPEC);
+    let ran = daemon.run(&["vm", "create", "-f", &file, "--name", name, "--hold", "-o", "name"]).expect(0);
+    ran.out.trim().to_owned()
+}
+
+#[test]
+fn every_way_to_fail_has_its_code() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let id = held(&daemon, "web");
+    daemon.run(&["vm", "show", "nobody"]).expect(3).says("there is no vm nobody").says("hint: ");
+    daemon.run(&["vm", "resume", "99"]).expect(3);
+    daemon.run(&["vm", "why", "99"]).expect(3);
+    daemon.run(&["operation", "show", "99"]).expect(3);
+    daemon.run(&["host", "show", "nowhere"]).expect(3);
+    daemon.run(&["vm", "resume", &id]).expect(1).says("hold").says("hint: ");
+    daemon.run(&["vm", "resume", &id, "--dry-run"]).expect(1);
+    daemon.run(&["vm", "release", &id, "--if-version", "999"]).expect(4);
+    daemon.run(&["vm", "list", "--state", "flying"]).expect(2);
+    daemon.run(&["vm", "console-log", &id]).expect(1);
+    let file = daemon.file("bad.toml", "name = \"a\"\nmemory = 96\n[[disks]]\nname = \"vda\"\n");
+    daemon.run(&["vm", "create", "-f", &file]).expect(2).says("spec.disks[0]");
+    daemon.run(&["datastore", "add", "d", "--kind", "image", "--driver", "none", "--root", "/x"]).expect(1);
+    daemon.run(&["token", "add", "bob", "--scope", "read"]).expect(0).says("keep this secret");
+    daemon.run(&["token", "add", "bob", "--scope", "read"]).expect(4);
+    daemon.run(&["token", "remove", "nobody"]).expect(3);
+    let file = daemon.file("backup", "");
+    daemon.run(&["admin", "backup", &file]).expect(4);
+    assert_eq!(daemon.run(&["admin", "check"]).expect(0).out, "the books add up\n");
+}
+
+#[test]
+fn tokens_open_the_door_over_tcp() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let http = format!("--server={}", daemon.http);
+    daemon.run(&[&http, "vm", "list"]).expect(5).says("--token-file");
+    let wrong = daemon.file("wrong.token", "ostler_wrong\n");
+    daemon.run(&[&http, "--token-file", &wrong, "vm", "list"]).expect(5);
+    let admin = daemon.admin_token().display().to_string();
+    daemon.run(&[&http, "--token-file", &admin, "vm", "list"]).expect(0);
+    let secret = daemon.run(&["token", "add", "reader", "--scope", "read"]).expect(0).out;
+    let reader = |args: &[&str]| {
+        let output = daemon.command().env("OSTLER_TOKEN", &secret).arg(&http).args(args).output().expect("starts");
+        support::Ran::of(&output)
+    };
+    reader(&["vm", "list"]).expect(0);
+    reader(&["token", "list"]).expect(5).says("scope");
+    reader(&["vm", "delete", "1"]).expect(5);
+    assert!(!daemon.run(&["token", "list"]).expect(0).out.contains(secret.trim()));
+    daemon.run(&["token", "remove", "reader"]).expect(0);
+    reader(&["vm", "list"]).expect(5);
+}
+
+#[test]
+fn lists_come_in_every_form() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    for name in ["a", "b", "c"] {
+        held(&daemon, name);
+    }
+    daemon.run(&["vm", "delete", "b"]).expect(0);
+    assert_eq!(daemon.run(&["vm", "list", "-o", "name"]).expect(0).out, "1\n3\n");
+    assert_eq!(daemon.run(&["vm", "list", "-a", "-o", "name"]).expect(0).out, "1\n2\n3\n");
+    assert_eq!(daemon.run(&["vm", "list", "--state", "done,hold", "-o", "name"]).expect(0).out, "1\n2\n3\n");
+    assert_eq!(daemon.run(&["vm", "list", "--name", "c", "-o", "json"]).expect(0).json()[0]["id"], 3);
+    let limited = daemon.run(&["vm", "list", "--limit", "1", "-o", "name"]).expect(0).says("more than 1");
+    assert_eq!(limited.out, "1\n");
+    let table = daemon.run(&["vm", "list"]).expect(0).out;
+    assert!(table.starts_with("ID  NAME  STATE  OWNER") && !table.contains('\u{1b}'), "{table}");
+    let yaml = daemon.run(&["vm", "show", "a", "-o", "yaml"]).expect(0).out;
+    let vm: serde_json::Value = serde_yaml_ng::from_str(&yaml).expect("YAML");
+    assert_eq!((&vm["id"], &vm["state"]), (&1.into(), &"hold".into()));
+    assert!(daemon.run(&["vm", "show", "a"]).expect(0).out.contains("PLACEMENT\n  on no host\n"));
+    assert!(daemon.run(&["vm", "top", "--once"]).expect(0).out.contains("VMS (2)"));
+    for kind in ["host", "datastore", "image", "driver", "token"] {
+        assert!(daemon.run(&[kind, "list", "-o", "json"]).expect(0).json().is_array(), "{kind}");
+    }
+}
+
+#[test]
+fn several_vms_end_with_the_worst_code() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    for name in ["a", "b", "c"] {
+        held(&daemon, name);
+    }
+    let ran = daemon.run(&["vm", "release", "1..3", "7"]).expect(3).says("vm 7: ");
+    for id in 1..=3 {
+        assert!(ran.out.contains(&format!("vm {id}: pending")), "{ran:#?}");
+    }
+    let entries = daemon.run(&["vm", "hold", "1-3", "c", "9", "-o", "json"]).expect(3).json();
+    let codes: Vec<(&str, u64)> = entries
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| (one["vm"].as_str().expect("text"), one["exit"].as_u64().expect("a number")))
+        .collect();
+    // In the order given, whichever came first.
+    assert_eq!(codes.iter().map(|(vm, _)| *vm).collect::<Vec<_>>(), ["1", "2", "3", "c", "9"]);
+    assert_eq!(codes[4].1, 3);
+    daemon.run(&["vm", "delete", "1..3"]).expect(0);
+    assert_eq!(daemon.run(&["vm", "list", "-o", "name"]).expect(0).out, "");
+}
+
+#[test]
+fn an_ambiguous_name_lists_its_candidates() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let (one, two) = (held(&daemon, "twin"), held(&daemon, "twin"));
+    let ran = daemon.run(&["vm", "show", "twin"]).expect(2);
+    for id in [one, two] {
+        assert!(ran.err.contains(&format!("  {id} twin (hold")), "{ran:#?}");
+    }
+    daemon.run(&["vm", "delete", "twin"]).expect(2);
+}
+
+#[test]
+fn waiting_has_an_end_and_says_why() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let file = daemon.file("vm.toml", SPEC);
+    let ran = daemon.run(&["vm", "create", "-f", &file, "--wait", "--timeout", "300ms"]).expect(7).says("ostler vm why 1");
+    assert!(ran.out.contains("vm 1 web: created"), "{ran:#?}");
+}
+
+#[test]
+fn a_vm_lives_from_create_to_done() {
+    let Some(plugins) = support::plugins() else { return };
+    let Some(daemon) = Daemon::start(Some(plugins)) else { return };
+    let system = daemon.folder.path().join("system");
+    std::fs::create_dir(&system).expect("made");
+    let root = system.display().to_string();
+    daemon.run(&["datastore", "add", "system", "--kind", "system", "--driver", "transfer-qcow2", "--root", &root]).expect(0);
+    daemon.run(&["host", "add", "h1", "--driver", "sim", "--set", "datastore=system", "--label", "zone=a"]).expect(0);
+    let file = daemon.file("vm.yaml", "name: web\nmemory: 96MiB\n");
+    assert_eq!(daemon.run(&["vm", "create", "-f", &file, "--wait"]).expect(0).out, "vm 1 web: created, running\n");
+    daemon.run(&["vm", "resume", "web"]).expect(0);
+    let plan = daemon.run(&["vm", "poweroff", "web", "--hard", "--dry-run"]).expect(0);
+    assert!(plan.out.contains("would be accepted"), "{plan:#?}");
+    for (verb, state) in
+        [(&["suspend"][..], "suspended"), (&["resume"], "running"), (&["reboot"], "running"), (&["poweroff", "--hard"], "poweroff")]
+    {
+        let ran = daemon.run(&[&["vm"], verb, &["web"]].concat()).expect(0);
+        assert!(ran.out.starts_with(&format!("vm web: {state} (")), "{ran:#?}");
+    }
+    daemon.run(&["vm", "resume", "web", "--no-wait"]).expect(0);
+    let operations = daemon.run(&["operation", "list", "web", "-o", "name"]).expect(0).out;
+    let newest = operations.lines().next().expect("operations");
+    daemon.run(&["operation", "show", newest, "--wait"]).expect(0);
+    daemon.run(&["host", "draining", "h1"]).expect(0);
+    daemon.run(&["host", "remove", "h1"]).expect(4);
+    daemon.run(&["vm", "shutdown", "web", "--hard"]).expect(0);
+    daemon.run(&["host", "remove", "h1"]).expect(0);
+    assert_eq!(daemon.run(&["admin", "check", "-o", "json"]).expect(0).json()["ok"], true);
+}

@@ -1,0 +1,83 @@
+//! Lost connections: nothing is asked twice, nothing is missed.
+
+#[allow(dead_code)]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::Daemon;
+
+/// Forwards connections to the daemon. The first answer on each of the first `lose` connections is thrown away with its connection:
+/// the request was served, and the client cannot know.
+fn losing(daemon: &Daemon, lose: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let to = daemon.http.trim_start_matches("http://").to_owned();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            let daemon = TcpStream::connect(&to).expect("the daemon is there");
+            forward(client.try_clone().expect("a handle"), daemon.try_clone().expect("a handle"));
+            if number < lose {
+                std::thread::spawn(move || {
+                    let _ = (&daemon).read(&mut [0; 1024]);
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            } else {
+                forward(daemon, client);
+            }
+        }
+    });
+    (address, count)
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream) {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut bytes) {
+            if to.write_all(&bytes[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
+
+#[test]
+fn a_request_whose_answer_is_lost_is_done_once() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let (lossy, count) = losing(&daemon, 3);
+    let token = daemon.admin_token().display().to_string();
+    let file = daemon.file("vm.toml", "name = \"web\"\nmemory = 96\n");
+    let server = format!("--server={lossy}");
+    let ran = daemon.run(&[&server, "--token-file", &token, "vm", "create", "-f", &file, "--hold"]).expect(0);
+    assert_eq!(ran.out, "vm 1 web: created, hold\n");
+    assert!(count.load(Ordering::SeqCst) >= 4, "three answers were lost");
+    assert_eq!(daemon.run(&["vm", "list", "-o", "name"]).expect(0).out, "1\n", "made once");
+}
+
+#[test]
+fn a_watch_goes_on_where_it_was_when_the_daemon_is_back() {
+    let Some(mut daemon) = Daemon::start(None) else { return };
+    let file = daemon.file("vm.toml", "name = \"web\"\nmemory = 96\n");
+    let create = ["vm", "create", "-f", &file, "--hold"];
+    daemon.run(&create).expect(0);
+    let args = ["event", "watch", "--after", "0", "--kind", "created", "--count", "3", "-o", "json"];
+    let watch = daemon.command().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    daemon.run(&create).expect(0);
+    daemon.kill();
+    daemon.start_again();
+    daemon.run(&create).expect(0);
+    let ran = support::Ran::of(&watch.wait_with_output().expect("ends")).expect(0);
+    let vms: Vec<u64> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("one event a line")["vm"].as_u64().expect("a VM"))
+        .collect();
+    assert_eq!(vms, [1, 2, 3], "each once, none missed: {ran:#?}");
+}
