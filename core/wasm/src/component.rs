@@ -84,7 +84,7 @@ impl LoadedDriver {
         let side = DriverSide {
             manifest: inspection.manifest.clone(),
             grants,
-            services: Arc::clone(&shared.services),
+            services: Arc::new(shared.services.for_driver()),
             orphans: Arc::new(Orphans::default()),
         };
         let inner =
@@ -175,6 +175,7 @@ impl Component {
             until,
             stop: cancel.child_token(),
             lines: AtomicU32::new(0),
+            denials: AtomicU32::new(0),
         });
         self.check_settings(&env)?;
         let begun = Instant::now();

@@ -50,8 +50,8 @@ impl Default for HostOptions {
             runtime_dir: None,
             // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
             max_memory: 128 * 1024 * 1024,
-            // 4 GiB of address space each; resident are 25 KiB each.
-            instances: 256,
+            // A call that waits for changes takes one place a host. 4 GiB of address space each; resident are 25 KiB each.
+            instances: 1024,
             cpu_budget: Duration::from_secs(5),
             pooling: true,
             audit: Arc::new(LogAudit),

@@ -21,8 +21,8 @@ pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(2);
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Most core instances, tables and memories of one component: Rust makes 3, Python about 20.
 const PARTS_MAX: usize = 64;
-/// Most a guest may hand over in one host call: an `exec` input of 64 KiB fits many times.
-const HOSTCALL_FUEL: usize = 4 * 1024 * 1024;
+/// Most a guest may hand over at once: an answer about the 20,000 domains that may be listed takes about 10 MiB.
+const HOSTCALL_FUEL: usize = 32 * 1024 * 1024;
 /// Most resources one call may hold: streams of WASI and the call itself.
 const RESOURCES_MAX: usize = 256;
 /// Longest text of a trap that is kept.

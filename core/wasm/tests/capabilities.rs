@@ -45,6 +45,13 @@ async fn what_is_not_granted_is_denied_and_told() {
 }
 
 #[tokio::test]
+async fn a_driver_cannot_flood_the_audit() {
+    let (driver, audit) = driver(all()).await;
+    assert_eq!(told(&driver, &nowhere("ask-often")).await, Ok(String::new()));
+    assert_eq!(audit.0.lock().expect("not poisoned").len(), 16);
+}
+
+#[tokio::test]
 async fn settings_come_from_host_then_driver_then_manifest() {
     let mut grants = all();
     let mut here = nowhere("config answer");

@@ -23,16 +23,26 @@ use ostler_model::{DriverName, Progress, VmUuid};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
+
+/// Most denials of one call that the audit is told: the first says it all, a loop must not flood the event log.
+const DENIALS_MAX: u32 = 16;
 
 /// What all drivers of a host share.
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) transports: Transports,
+}
+
+impl Services {
+    /// For one driver.
+    pub(crate) fn for_driver(&self) -> Self {
+        Self { audit: Arc::clone(&self.audit), sites: Arc::clone(&self.sites), transports: self.transports.with_own_lanes() }
+    }
 }
 
 /// What all calls of a driver share.
@@ -52,6 +62,7 @@ pub(crate) struct Env {
     pub(crate) until: Instant,
     pub(crate) stop: CancellationToken,
     pub(crate) lines: AtomicU32,
+    pub(crate) denials: AtomicU32,
 }
 
 impl Env {
@@ -86,7 +97,9 @@ impl Env {
             (true, false) => format!("the operator has not granted {grant}"),
         };
         let detail = format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
-        self.side.services.audit.denied(self.driver(), grant, &detail);
+        if self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_MAX {
+            self.side.services.audit.denied(self.driver(), grant, &detail);
+        }
         Err(refused("denied", detail))
     }
 

@@ -1,7 +1,7 @@
 //! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`, `RESOLVE_BENEATH`): no symbolic link
 //! and no race can lead out.
 
-use super::{FileError, NAMES_MAX, SMALL_MAX, Stat};
+use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, is_draft};
 use crate::cache::hex;
 use ostler_model::RelPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -137,7 +137,7 @@ pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> 
     for entry in Dir::read_from(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy();
-        if name == "." || name == ".." {
+        if name == "." || name == ".." || is_draft(&name) {
             continue;
         }
         if names.len() == NAMES_MAX {

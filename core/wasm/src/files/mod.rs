@@ -19,6 +19,11 @@ const SMALL_MAX: usize = 64 * 1024;
 /// Most names of one folder, as the contract says.
 const NAMES_MAX: usize = 10_000;
 
+/// Whether a name is that of a file in the making, which no driver sees.
+fn is_draft(name: &str) -> bool {
+    name.starts_with(".ostler-") || (name.starts_with('.') && name.ends_with(".ostler-part"))
+}
+
 /// Told of bytes done and bytes in all.
 pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 

@@ -1,6 +1,6 @@
 //! Files over ssh: small constant scripts, to which paths are arguments and never text. They need GNU coreutils and findutils.
 
-use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat};
+use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
 use crate::capability::Services;
 use crate::transport::{Exit, Job};
 use ostler_model::RelPath;
@@ -130,7 +130,8 @@ pub(super) async fn list(
 ) -> Result<Vec<String>, FileError> {
     let output = run(services, place, rel, LIST, &[], Vec::new(), stop).await?;
     let parts = output.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-    let mut names: Vec<String> = parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    let names = parts.map(|name| String::from_utf8_lossy(name).into_owned());
+    let mut names: Vec<String> = names.filter(|name| !is_draft(name)).collect();
     if names.len() > NAMES_MAX || output.len() == STDOUT_MAX {
         return Err(FileError::TooMuch(format!("folder {rel} has more than {NAMES_MAX} names")));
     }

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The script at the far end.
 const HELPER: &str = include_str!("helper.sh");
-/// Commands in progress on one host: sshd serves 10 sessions a connection unless told otherwise.
+/// Commands of one driver in progress on one host. Sshd serves 10 sessions a connection unless told otherwise; beyond that, ssh
+/// makes a connection of its own.
 const AT_ONCE: usize = 8;
 /// How long the helper may take to end a group that it was told to end.
 const KILL_GRACE: Duration = Duration::from_secs(2);
@@ -72,7 +73,7 @@ pub(crate) enum RunError {
 
 /// Ways to hosts.
 pub(crate) struct Transports {
-    ssh: ssh::Masters,
+    ssh: Arc<ssh::Masters>,
     lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -89,7 +90,12 @@ pub(crate) struct Running {
 
 impl Transports {
     pub(crate) fn new(runtime_dir: Option<PathBuf>) -> Result<Self, HostError> {
-        Ok(Self { ssh: ssh::Masters::new(runtime_dir)?, lanes: Mutex::default() })
+        Ok(Self { ssh: Arc::new(ssh::Masters::new(runtime_dir)?), lanes: Mutex::default() })
+    }
+
+    /// The same connections with lanes of their own: one driver's commands never wait for another's.
+    pub(crate) fn with_own_lanes(&self) -> Self {
+        Self { ssh: Arc::clone(&self.ssh), lanes: Mutex::default() }
     }
 
     /// Runs `job` to its end.

@@ -24,34 +24,47 @@ const CONNECT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 /// Longest path of a Unix socket on Linux is 107 bytes; ssh appends 17 of its own while it makes one.
 const SOCKET_PATH_MAX: usize = 90;
+/// Length of a control socket's name.
+const NAME: usize = 16;
+/// What the master runs: it ends when its standard input does, so a master never outlives the daemon, however that dies.
+const STAY: &str = "exec cat >/dev/null";
 /// How much of ssh's complaint is kept.
 const COMPLAINT_MAX: u64 = 4096;
 
+type Slot = Arc<tokio::sync::Mutex<Option<Child>>>;
+
 pub(super) struct Masters {
-    dir: PathBuf,
-    _own: Option<tempfile::TempDir>,
-    connections: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Child>>>>>,
+    dir: Option<PathBuf>,
+    /// Made at the first use, where no directory was given.
+    own: Mutex<Option<tempfile::TempDir>>,
+    connections: Mutex<HashMap<String, Slot>>,
 }
 
 impl Masters {
     pub(super) fn new(dir: Option<PathBuf>) -> Result<Self, HostError> {
-        let own = match &dir {
-            Some(dir) => {
-                private_dir(dir)?;
-                None
+        if let Some(dir) = &dir {
+            private_dir(dir)?;
+            if dir.as_os_str().len() + NAME > SOCKET_PATH_MAX {
+                return Err(HostError::Directory {
+                    path: dir.clone(),
+                    problem: "its path is too long for a Unix socket".to_owned(),
+                });
             }
-            None => Some(
-                tempfile::Builder::new()
-                    .prefix("ostler-")
-                    .tempdir()
-                    .map_err(|error| HostError::Directory { path: std::env::temp_dir(), problem: error.to_string() })?,
-            ),
-        };
-        let dir = dir.or_else(|| own.as_ref().map(|own| own.path().to_owned())).unwrap_or_default();
-        if dir.as_os_str().len() + 20 > SOCKET_PATH_MAX {
-            return Err(HostError::Directory { path: dir, problem: "its path is too long for a Unix socket".to_owned() });
         }
-        Ok(Self { dir, _own: own, connections: Mutex::default() })
+        Ok(Self { dir, own: Mutex::default(), connections: Mutex::default() })
+    }
+
+    fn dir(&self) -> Result<PathBuf, RunError> {
+        if let Some(dir) = &self.dir {
+            return Ok(dir.clone());
+        }
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = &*own {
+            return Ok(own.path().to_owned());
+        }
+        let made = tempfile::Builder::new().prefix("ostler-ssh-").tempdir();
+        let made = made.map_err(|error| RunError::Unreachable(format!("no directory for ssh's control sockets: {error}")))?;
+        Ok(own.insert(made).path().to_owned())
     }
 
     /// A session that runs `script` at the far end, over a connection that stands.
@@ -63,7 +76,7 @@ impl Masters {
             return Err(RunError::Invalid(format!("{destination:?} is not an ssh destination; write user@address")));
         }
         let digest = hex(&Sha256::digest(format!("{via:?}")));
-        let socket = self.dir.join(&digest[..16]);
+        let socket = self.dir()?.join(&digest[..NAME]);
         let slot = {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(connections.entry(digest).or_default())
@@ -104,9 +117,9 @@ async fn connect(via: &ExecTransport, destination: &str, socket: &Path) -> Resul
     // Left over from a master that was killed.
     let _ = std::fs::remove_file(socket);
     let mut command = base(via, socket);
-    command.args(["-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination]);
+    command.args(["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination, STAY]);
     command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| RunError::Unreachable(format!("{SSH}: {error}")))?;
     let give_up = Instant::now() + CONNECT;
     loop {

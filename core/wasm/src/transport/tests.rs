@@ -70,6 +70,27 @@ async fn cancel_kills_the_group() {
 }
 
 #[tokio::test]
+async fn when_the_daemon_dies_the_group_dies() {
+    // All that a dead daemon leaves is the end of standard input.
+    let mut helper = std::process::Command::new("/bin/sh")
+        .args(["-c", HELPER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("helper");
+    let mut stdin = helper.stdin.take().expect("piped");
+    let script = "sleep 3600 & echo $!; wait".to_owned();
+    let head = header("tag", &["/bin/sh".to_owned(), "-c".to_owned(), script], "").expect("header");
+    std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(helper.stdout.take().expect("piped")), &mut line).expect("read");
+    drop(stdin);
+    gone(line.trim().parse().expect("a pid")).await;
+    helper.wait().expect("ended");
+}
+
+#[tokio::test]
 async fn a_line_break_cannot_become_an_argument() {
     assert!(matches!(run(&["/bin/echo", "a\nb"], b"").await, Err(RunError::Invalid(_))));
     assert!(matches!(run(&[], b"").await, Err(RunError::Invalid(_))));

@@ -61,7 +61,7 @@ pub(crate) fn options() -> HostOptions {
     HostOptions {
         cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
         instances: 32,
-        max_memory: 32 << 20,
+        max_memory: 64 << 20,
         cpu_budget: Duration::from_millis(300),
         ..HostOptions::default()
     }

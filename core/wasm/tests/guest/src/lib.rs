@@ -113,7 +113,7 @@ fn act(vm: &str) -> Result<Observation, Error> {
         ["code"] => return Err(Error { kind: ErrorKind::Gone, code: "\n".repeat(1_000_000), detail: "x".repeat(1_000_000) }),
         ["print"] => (0..10_000).for_each(|n| println!("{n} {}", "x".repeat(100))),
         ["log"] => (0..100_000).for_each(|n| log::write("info", &format!("{n}\n{}", "x".repeat(100)))),
-        ["pour"] => return Err(told(exec::run("cat", &[], &vec![0; 8 << 20]).map(|exit| exit.code))),
+        ["pour"] => return Err(told(exec::run("cat", &[], &vec![0; 40 << 20]).map(|exit| exit.code))),
         ["ambient"] => {
             let files = std::fs::read_dir("/").map(|dir| dir.count()).map_err(|error| error.kind());
             let passwd = std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.kind());
@@ -123,6 +123,11 @@ fn act(vm: &str) -> Result<Observation, Error> {
         }
         ["random"] => return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16)))),
         ["config", key] => return Err(told(config::get(key)?)),
+        ["ask-often"] => {
+            for _ in 0..1000 {
+                let _ = secrets::get("x");
+            }
+        }
         ["secret", name] => return Err(told(secrets::get(name)?)),
         ["exec", ..] => {
             let exit = run(&words[1..])?;
