@@ -70,7 +70,7 @@ impl Daemon {
         let url = url.unwrap_or_else(|| panic!("ostlerd did not get ready: {line:?}"));
         let token = std::fs::read_to_string(dir.join("admin.token")).expect("the first token is there").trim().to_owned();
         let local = Client::new(&Endpoint::Unix(dir.join("ostler.sock")), None).expect("a client");
-        Self { child, dir, url, local, http: reqwest::Client::new(), token, files: files }
+        Self { child, dir, url, local, http: reqwest::Client::new(), token, files }
     }
 
     /// Tells it to end and waits: its exit code, and what keeps its files.

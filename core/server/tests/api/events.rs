@@ -55,10 +55,14 @@ async fn a_stream_is_taken_up_where_it_ended() {
     let mut response = request.send().await.expect("an answer");
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut text = String::new();
-    while !text.contains("id: 2\n") {
-        let chunk = tokio::time::timeout(SOON, response.chunk()).await.expect("in time").expect("readable").expect("more");
-        text.push_str(&String::from_utf8_lossy(&chunk));
-    }
+    let read = async {
+        while !text.contains("id: 2\n") {
+            let chunk = response.chunk().await.expect("readable").expect("more");
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    // One limit for all: signs of life must not keep a test alive.
+    tokio::time::timeout(SOON, read).await.expect("in time");
     assert!(!text.contains("id: 1\n"), "Last-Event-ID comes before `after`: {text}");
 }
 
