@@ -76,9 +76,24 @@ fn now(app: &App) -> Answer<Registry> {
     let writable = Gauge::<i64>::default();
     writable.set(i64::from(app.store_trouble().is_none()));
     registry.register("store_writable", "Whether the store takes commits", writable);
+    written(app, &mut registry);
     drivers(app, &mut registry);
     hosts(app, &reader, &mut registry)?;
     Ok(registry)
+}
+
+fn written(app: &App, registry: &mut Registry) {
+    let written = app.store().written();
+    for (name, help, count) in [
+        ("store_transactions", "Transactions of the database, each with one sync", written.transactions),
+        ("store_commits", "Commits in them", written.commits),
+        ("store_rows", "Rows of those commits, indexes left out", written.rows),
+        ("store_row_bytes", "Bytes of those rows", written.bytes),
+    ] {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    }
 }
 
 fn drivers(app: &App, registry: &mut Registry) {
