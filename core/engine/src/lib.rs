@@ -8,8 +8,9 @@
 //! ```
 //!
 //! **Invariants:** no driver is called inside a transaction; no effect is sent, no answer given and no event seen before its
-//! commit; nobody but a VM's runner changes its record; a runner takes its next input after its commit is durable. There is no
-//! second code path for recovery: a runner that loads a record with calls open that nobody is at hands `Restarted` to itself.
+//! commit; nobody but a VM's runner changes its record; a runner takes its next input after its commit is durable; no mutating
+//! call but destroy is sent beside one that may still be at work at the host, whoever sent that one. There is no second code path
+//! for recovery: a runner that loads a record with calls open that nobody is at hands `Restarted` to itself.
 
 mod clock;
 mod config;

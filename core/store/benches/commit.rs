@@ -59,7 +59,7 @@ impl Load {
 
 /// The rows of a commit, as the floor writes them.
 fn rows(commit: &Commit) -> Vec<(usize, u64, Vec<u8>)> {
-    let record = &commit.vm.as_ref().expect("has one").record;
+    let record: &VmRecord = &commit.vm.as_ref().expect("has one").record;
     let json = |value: &dyn erased::Json| value.json();
     let mut rows = vec![(0, record.id.0, json(record)), (0, 1 << 32 | record.id.0, json(&VmSummary::from(record)))];
     rows.extend(commit.operations.iter().map(|row| (1, row.id.0, json(row))));
