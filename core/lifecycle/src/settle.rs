@@ -4,7 +4,7 @@ use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
 use crate::{judge, step};
-use ostler_model::{Active, DriverError, Ended, Failure, FilesAt, Phase, PowerReason, Reason, State, Verb};
+use ostler_model::{Active, DriverError, Ended, Failure, FilesAt, Phase, PowerReason, Reason, State, StepKind, Verb};
 
 /// The plan is through.
 pub(crate) fn succeeded(draft: &mut Draft<'_>) {
@@ -34,12 +34,10 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         }
         Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
         // It runs: whatever memory was saved is older than what the disks hold now.
-        Verb::Deploy | Verb::Resume | Verb::Boot => draft.record.recovery = None,
+        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard => draft.record.recovery = None,
         Verb::Hold
         | Verb::Release
         | Verb::Suspend
-        | Verb::Reboot
-        | Verb::RebootHard
         | Verb::RecoverSuccess
         | Verb::RecoverFailure
         | Verb::RecoverRetry
@@ -273,10 +271,12 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     if matches!(active.verb, Verb::Delete | Verb::DeleteRecreate) && reason == Reason::CannotAsk {
         return step::begin(draft);
     }
-    if active.undoing && !has_place(active.origin) {
-        // Once its host is seen, an unknown VM counts as being there; this one has disks that are only half there.
+    let left = active.plan.get(active.at..).unwrap_or_default();
+    let half_way = !has_place(active.origin) || left.iter().any(|step| *step != StepKind::Remove);
+    if active.undoing && half_way {
+        // Once its host is seen, an unknown VM counts as being there; this one has files that are only half there.
         return rest_failed(draft, error);
     }
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
-    draft.set_state(State::Unknown, reason);
+    rest_at(draft, State::Unknown, reason);
 }

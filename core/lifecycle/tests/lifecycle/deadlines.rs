@@ -185,3 +185,42 @@ fn a_tick_that_is_not_due_is_nothing() {
     "#]],
     );
 }
+
+#[test]
+fn a_repeat_has_what_is_left_and_enough_to_find_out() {
+    check(
+        "deploy; patience; ok; patience; retry; wait:60; patience; retry; wait:29; patience",
+        expect![[r#"
+        deploy         prolog (prepare-disks: calling) > prepare disk:vda
+        patience       60 min
+        ok             boot (boot: calling) > deploy
+        patience       90.0 s
+        retry          boot (boot: backoff)
+        wait:60        boot (boot: calling) > deploy
+        patience       30.0 s
+        retry          boot (boot: backoff)
+        wait:29        boot (boot: calling) > deploy
+        patience       15.0 s
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_insisted_on_gets_the_whole_time_anew() {
+    check(
+        "deploy; drive; delete; ok; wait:3500; retry; tick; patience; wait:200; retry; tick; patience",
+        expect![[r#"
+        deploy         prolog (prepare-disks: calling) > prepare disk:vda
+        delete         epilog (remove: calling) > remove
+        ok             epilog (drop-host: calling) > drop-host files
+        wait:3500      epilog (drop-host: calling)
+        retry          epilog (drop-host: backoff)
+        tick           epilog (drop-host: calling) > drop-host files
+        patience       99.9 s
+        wait:200       epilog (drop-host: calling)
+        retry          epilog (drop-host: backoff)
+        tick           epilog (drop-host: calling) > drop-host files
+        patience       60 min
+    "#]],
+    );
+}

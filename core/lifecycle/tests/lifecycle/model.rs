@@ -132,8 +132,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..200_000u64).prop_map(Act::Wait),
         6 => Just(Act::Tick),
         4 => Just(Act::Observe),
-        1 => Just(Act::BeginLook),
-        1 => Just(Act::EndLook),
+        3 => Just(Act::BeginLook),
+        3 => Just(Act::EndLook),
         1 => (0..120u64).prop_map(Act::CouldNotAsk),
         1 => prop_oneof![2 => Just(true), 1 => Just(false)].prop_map(Act::Reach),
         1 => any::<bool>().prop_map(Act::Looks),
@@ -262,15 +262,19 @@ fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
         Act::Observe => rig.observe(),
         Act::BeginLook => {
             if let (Some(host), true) = (rig.host(), rig.world.reachable) {
-                rig.late_looks.push((rig.record.step, rig.world.see(host)));
+                rig.late_looks.push((rig.record.step, rig.world.see(host), rig.ended));
             }
             Ok(())
         }
         Act::EndLook => match rig.late_looks.pop() {
-            Some((step, seen)) if step != rig.record.step => {
+            Some((step, seen, ended)) if step != rig.record.step || ended != rig.ended => {
                 let before = rig.record.clone();
                 rig.tell(&Input::Observed { step, seen })?;
-                if before == rig.record { Ok(()) } else { Err("a look from before this step counted".to_owned()) }
+                if before == rig.record {
+                    Ok(())
+                } else {
+                    Err("a look from before this step or an operation's end counted".to_owned())
+                }
             }
             Some(_) | None => Ok(()),
         },

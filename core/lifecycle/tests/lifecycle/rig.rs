@@ -5,8 +5,9 @@ use crate::invariants;
 use crate::world::World;
 use ostler_lifecycle::{Decision, Facts, Input, NewVm, Target, create, decide, wants_look};
 use ostler_model::{
-    Ability, Call, CallResult, DiskFormat, DiskState, DriverError, Effect, EffectKey, Graphics, HostId, Item, Millis, Observation,
-    OperationId, Patience, Refusal, Request, State, StepNo, Storage, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Ability, Call, CallResult, DiskFormat, DiskState, DriverError, Effect, EffectKey, Graphics, HostId, Item, Journal, Millis,
+    Observation, OperationId, Patience, Refusal, Request, State, StepNo, Storage, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec,
+    VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +65,9 @@ pub(crate) struct Rig {
     /// The last answer, for those who deliver it twice.
     pub(crate) last_answer: Option<Input>,
     /// Looks that were begun, and are delivered late.
-    pub(crate) late_looks: Vec<(StepNo, Observation)>,
+    pub(crate) late_looks: Vec<(StepNo, Observation, usize)>,
+    /// How many operations have ended.
+    pub(crate) ended: usize,
     pub(crate) last: Option<Decision>,
     /// What the driver is able to do.
     pub(crate) abilities: Option<Vec<Ability>>,
@@ -124,6 +127,7 @@ impl Rig {
             edges: BTreeMap::new(),
             last_answer: None,
             late_looks: Vec::new(),
+            ended: 0,
             last: None,
             abilities: None,
             next_operation: 1,
@@ -176,6 +180,7 @@ impl Rig {
             }
         };
         let before = self.record.clone();
+        self.ended += decision.journal.iter().filter(|entry| matches!(entry, Journal::Ended { .. })).count();
         for key in &decision.settled {
             self.outbox.remove(key);
             self.flying.retain(|flight| flight.effect.key != *key);
@@ -334,7 +339,7 @@ impl Rig {
             out += &format!(" > cancel {}", key.item);
         }
         for entry in &last.journal {
-            if let ostler_model::Journal::Ended { operation, outcome, .. } = entry {
+            if let Journal::Ended { operation, outcome, .. } = entry {
                 let word = match outcome {
                     ostler_model::Ended::Succeeded => "succeeded".to_owned(),
                     ostler_model::Ended::Failed { error } => format!("failed: {}", error.code),

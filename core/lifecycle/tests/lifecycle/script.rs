@@ -92,6 +92,10 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
             let place = rig.record.placement.as_ref().map(|place| place.generation.0);
             return Ok(Some(format!("{place:?} host={} home={} placed={}", files.host, files.home, rig.record.placed)));
         }
+        "patience" => {
+            let last = rig.last.as_ref().and_then(|last| last.effects.last()).map(|effect| effect.patience.to_string());
+            return Ok(Some(last.unwrap_or_else(|| "nothing was sent".to_owned())));
+        }
         "open" => return Ok(Some(format!("{:?}", rig.open_calls()))),
         kind => match kind.parse::<ErrorKind>() {
             Ok(kind) => rig.err(at, DriverError::new(kind, kind.to_string(), "as the story wants"), false)?,
