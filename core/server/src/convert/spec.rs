@@ -177,6 +177,7 @@ mod tests {
             (json!({"name": "a b"}), "name"),
             (json!({"memory": 0}), "memory"),
             (json!({"vcpus": 0}), "vcpus"),
+            (json!({"cpu": 0}), "cpu"),
             (json!({"graphics": "gl"}), "graphics"),
             (json!({"boot": {"kernel": "vmlinux"}}), "boot.kernel"),
             (json!({"boot": {"kernel": "images:../vmlinux"}}), "boot.kernel"),
