@@ -9,7 +9,7 @@ use crate::raw;
 use crate::stats;
 use async_trait::async_trait;
 use ostler_driver::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, Listed, Site};
-use ostler_model::{Ability, CallResult, DriverError, ErrorKind, HostFacts, Observation, VmUuid};
+use ostler_model::{Ability, CallResult, DriverError, ErrorKind, ExecTransport, HostFacts, Observation, VmUuid};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,6 +108,7 @@ impl Hypervisor for Kvm {
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         let (link, config) = self.link(site)?;
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
+        make_console_folder(site, &domain)?;
         Self::change(&link, call, move |live| deeds::deploy(live, &order, &config, &domain)).await
     }
 
@@ -200,3 +201,14 @@ impl Hypervisor for Kvm {
 #[cfg(test)]
 #[path = "kvm_tests.rs"]
 mod tests;
+
+/// QEMU opens the console's log but makes no folder for it. A transfer driver made it if the VM has disks; on hosts that are reached
+/// over ssh a VM needs at least one.
+fn make_console_folder(site: &Site, domain: &DomainSpec) -> Result<(), DriverError> {
+    let Some(folder) = std::path::Path::new(&domain.console_log.absolute).parent() else { return Ok(()) };
+    match site.transport {
+        ExecTransport::Local => std::fs::create_dir_all(folder)
+            .map_err(|error| DriverError::refused("console-folder", format!("cannot make {}: {error}", folder.display()))),
+        ExecTransport::Ssh { .. } => Ok(()),
+    }
+}

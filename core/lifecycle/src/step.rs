@@ -83,7 +83,8 @@ fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
 fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
     let record = &mut draft.record;
     match kind {
-        StepKind::PrepareDisks | StepKind::CopyIn => record.files.host = true,
+        // The console's log lies beside the disks, so that a VM without disks has files too once it was started.
+        StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
         StepKind::Unpause => {
             if let Some(file) = &mut record.recovery {
@@ -101,7 +102,6 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
             }
         }
         StepKind::DropHome
-        | StepKind::Boot
         | StepKind::Restore
         | StepKind::DropRecovery
         | StepKind::PressPower
