@@ -131,6 +131,8 @@ fn a_guest_goes_through_every_operation_and_confirms_each() {
     console.wait_for("DISK-MARK base", BOOT);
     console.wait_for("GUEST-READY", BOOT);
     console.wait_for("TICK 5", SOON);
+    let counters = rig.run(rig.client().counters(&vm)).expect("counters");
+    assert!(counters.counted && counters.cpu_ns > 100_000_000 && counters.memory_kib > 10_000, "{counters:?}");
 
     rig.done(&vm, "suspend");
     assert_eq!(rig.show(&vm).state, "suspended");
@@ -322,4 +324,23 @@ fn snapshot_rules_are_a_component_and_say_why_not() {
     let advice = rig.run(rig.client().snapshots(&vm)).expect("advice");
     assert!(!advice.allowed && advice.refused.is_some(), "{advice:?}");
     rig.done(&vm, "delete");
+}
+
+#[test]
+fn a_guest_without_disks_has_its_console_and_leaves_no_folder() {
+    let Some(rig) = Rig::up("bare") else { return };
+    let guest = Lab::guest();
+    let spec = format!(
+        "name = \"bare\"\nmemory = \"96MiB\"\n[boot]\nkernel = \"images:{}\"\ninitrd = \"images:{}\"\ncmdline = \"{}\"\n",
+        file_name(&guest.kernel),
+        file_name(&guest.initrd),
+        guest.command_line(&[])
+    );
+    let vm = rig.run(create(rig.client(), &spec, false));
+    rig.running(&vm);
+    rig.console(&vm).wait_for("GUEST-READY", BOOT);
+    let folder = rig.folder(&vm);
+    rig.done(&vm, "delete");
+    assert!(!folder.exists() && rig.domains().is_empty(), "nothing is left");
+    rig.books_are_right();
 }

@@ -44,8 +44,8 @@ pub use spec::{Boot, Disk, Nic, Patience, VmSpec};
 pub use time::Time;
 pub use token::{NewToken, Token, TokenMade};
 pub use vm::{
-    ActiveOperation, ConsoleChunk, CreateVm, DiskNow, Failure, HistoryEntry, Placed, SnapshotAdvice, SnapshotEntry, Vm, VmPage,
-    VmSummary, Why,
+    ActiveOperation, ConsoleChunk, Counters, CreateVm, DiskNow, Failure, HistoryEntry, Placed, SnapshotAdvice, SnapshotEntry, Vm,
+    VmPage, VmSummary, Why,
 };
 
 /// The most rows of one page: 1,000 summaries are about 300 KiB, which a client parses in a few milliseconds.

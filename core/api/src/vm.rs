@@ -261,6 +261,25 @@ pub struct SnapshotAdvice {
     pub refused: Option<String>,
 }
 
+/// What a running VM uses, counted by its hypervisor since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counters {
+    /// Whether there are any: the VM runs, and its driver can count.
+    pub counted: bool,
+    /// CPU time used, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Memory used now, in KiB.
+    pub memory_kib: u64,
+    /// Bytes read from disks.
+    pub disk_read: u64,
+    /// Bytes written to disks.
+    pub disk_written: u64,
+    /// Bytes received by NICs.
+    pub net_rx: u64,
+    /// Bytes sent by NICs.
+    pub net_tx: u64,
+}
+
 /// A part of a VM's serial console log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsoleChunk {

@@ -28,6 +28,7 @@ mod runner;
 mod zombie;
 
 mod calls;
+mod counters;
 mod executor;
 
 mod health;

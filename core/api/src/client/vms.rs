@@ -2,7 +2,8 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    ActionBody, ActionReply, ConsoleChunk, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
+    ActionBody, ActionReply, ConsoleChunk, Counters, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage,
+    Why,
 };
 use reqwest::Method;
 use std::time::Duration;
@@ -88,6 +89,14 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn snapshots(&self, vm: &str) -> Result<SnapshotAdvice, ClientError> {
         self.get(&format!("/v1/vms/{}/snapshots", segment(vm))).await
+    }
+
+    /// What a VM uses.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn counters(&self, vm: &str) -> Result<Counters, ClientError> {
+        self.get(&format!("/v1/vms/{}/counters", segment(vm))).await
     }
 
     /// A VM's operations.

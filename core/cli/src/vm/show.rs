@@ -9,7 +9,7 @@ use crate::table::{Cell, Tone};
 use crate::text::{moment, now};
 use crate::watch::{self, Watch};
 use clap::Args;
-use ostler_api::{ClientError, Disk, SnapshotAdvice, Time, Vm};
+use ostler_api::{Client, ClientError, Counters, Disk, SnapshotAdvice, Time, Vm};
 
 /// Which VM.
 #[derive(Debug, Args)]
@@ -25,24 +25,39 @@ pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     watch::run(cx, &args.watch, async || {
         let vm = client.vm(&args.vm).await?;
-        // Machines get the VM as the API says it; only people need the advice on the same page.
-        let advice = if cx.out.for_people() { Some(client.snapshots(&vm.id.to_string()).await) } else { None };
-        cx.out.one(&vm, &vm.id.to_string(), || page(cx.out.colour, now(), &vm, advice.as_ref()))
+        // Machines get the VM as the API says it; only people need the rest on the same page.
+        let extras = if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
+        cx.out.one(&vm, &vm.id.to_string(), || page(cx.out.colour, now(), &vm, extras.as_ref()))
     })
     .await
 }
 
+/// What people want to see beside the VM itself, asked of those who know.
+struct Extras {
+    advice: Result<SnapshotAdvice, ClientError>,
+    counters: Result<Counters, ClientError>,
+}
+
+impl Extras {
+    async fn ask(client: &Client, vm: &Vm) -> Self {
+        let id = vm.id.to_string();
+        let (advice, counters) = tokio::join!(client.snapshots(&id), client.counters(&id));
+        Self { advice, counters }
+    }
+}
+
 /// All about a VM.
-fn page(colour: bool, now: Time, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) -> String {
+fn page(colour: bool, now: Time, vm: &Vm, extras: Option<&Extras>) -> String {
     let mut page = Page::new(colour);
     information(&mut page, now, vm);
     placement(&mut page, now, vm);
     operation(&mut page, now, vm);
     failure(&mut page, now, vm);
+    monitoring(&mut page, extras.map(|extras| &extras.counters));
     disks(&mut page, vm);
     let nic = |nic: &ostler_api::Nic| vec![Cell::from(&nic.bridge), Cell::maybe(nic.mac.as_ref())];
     page.section("NICs").table(&["BRIDGE", "MAC"], vm.spec.nics.iter().map(nic).collect(), "none");
-    snapshots(&mut page, vm, advice);
+    snapshots(&mut page, vm, extras.map(|extras| &extras.advice));
     let entry = |entry: &ostler_api::HistoryEntry| {
         let to = entry.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
         vec![
@@ -129,6 +144,19 @@ fn disks(page: &mut Page, vm: &Vm) {
     page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "FILE"], rows, "none");
 }
 
+/// What it uses, as its hypervisor counts. A host that cannot be asked is told of by `why`, not here.
+fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>) {
+    let Some(Ok(counters)) = counters else { return };
+    if !counters.counted {
+        return;
+    }
+    page.section("Monitoring");
+    page.pair("CPU time", format!("{}.{:03} s", counters.cpu_ns / 1_000_000_000, counters.cpu_ns / 1_000_000 % 1000));
+    page.pair("Memory used", format!("{} MiB", counters.memory_kib / 1024));
+    page.pair("Disk", format!("{} KiB read, {} KiB written", counters.disk_read / 1024, counters.disk_written / 1024));
+    page.pair("Network", format!("{} KiB in, {} KiB out", counters.net_rx / 1024, counters.net_tx / 1024));
+}
+
 fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
     let row = |snapshot: &ostler_api::SnapshotEntry| {
         vec![Cell::from(&snapshot.name), snapshot.made.into(), if snapshot.hidden { "no" } else { "yes" }.into()]
@@ -179,7 +207,7 @@ mod tests {
             allowed: false,
             refused: Some("8 are the most".to_owned()),
         };
-        let text = page(false, Time(70_000), &sample(), Some(&Ok(advice)));
+        let text = page(false, Time(70_000), &sample(), Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }));
         expect![[r#"
             INFORMATION
               ID       7

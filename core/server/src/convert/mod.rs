@@ -10,7 +10,7 @@ pub(crate) use event::event;
 pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
 pub(crate) use operation::{complaint, operation};
 pub(crate) use spec::{spec_from_wire, spec_to_wire};
-pub(crate) use vm::{Names, preview, snapshot, vm, vm_summary, why};
+pub(crate) use vm::{Names, counters, preview, snapshot, vm, vm_summary, why};
 
 use ostler_api::Time;
 use ostler_model::Timestamp;

@@ -2,6 +2,7 @@
 
 use super::{complaint, said, spec_to_wire, time};
 use ostler_api as wire;
+use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
 use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, Phase, Placement, Snapshot, VmRecord};
 use ostler_store::VmSummary;
@@ -121,6 +122,19 @@ fn failure(failure: &ostler_model::Failure) -> wire::Failure {
         step: failure.plan.get(failure.at).copied().map(said),
         error: complaint(&failure.error),
         when: time(failure.when),
+    }
+}
+
+/// Counters.
+pub(crate) fn counters(counted: DomainMetrics) -> wire::Counters {
+    wire::Counters {
+        counted: true,
+        cpu_ns: counted.cpu_ns,
+        memory_kib: counted.memory_kib,
+        disk_read: counted.disk_read,
+        disk_written: counted.disk_written,
+        net_rx: counted.net_rx,
+        net_tx: counted.net_tx,
     }
 }
 

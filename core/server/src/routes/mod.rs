@@ -39,6 +39,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(vms::why))
         .routes(routes!(vms::operations))
         .routes(routes!(vms::snapshots))
+        .routes(routes!(vms::counters))
         .routes(routes!(console::console_log))
         .routes(routes!(actions::act))
         .routes(routes!(operations::show))

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State as Shares};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ostler_api::{ActionReply, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, SnapshotAdvice, Vm, VmPage, Why};
+use ostler_api::{ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, SnapshotAdvice, Vm, VmPage, Why};
 use ostler_engine::{CreateRequest, Idempotency};
 use ostler_model::{StateKind, VmId, VmName};
 use ostler_store::{Page, Reader, VmFilter, VmSummary};
@@ -176,4 +176,14 @@ pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<Str
     let advice = app.engine.snapshot_advice(record.id).await?;
     let snapshots = record.snapshots.iter().map(convert::snapshot).collect();
     Ok(Json(SnapshotAdvice { snapshots, rules: advice.rules, allowed: advice.refused.is_none(), refused: advice.refused }))
+}
+
+/// What a running VM uses, asked of its hypervisor now.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/counters", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Counters), ApiError)
+)]
+pub(crate) async fn counters(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Counters>> {
+    let id = find::vm_id(&app.store().read()?, &which)?;
+    Ok(Json(app.engine.counters(id).await?.map(convert::counters).unwrap_or_default()))
 }

@@ -1,0 +1,32 @@
+//! What a running guest uses, asked of its driver when somebody wants to know. Rings and rates are the observer's business
+//! (`/metrics`, later the store): nothing here is kept.
+
+use crate::Engine;
+use crate::handle::EngineError;
+use ostler_driver::DomainMetrics;
+use ostler_model::{Ability, DriverError, VmId};
+use std::time::Duration;
+
+/// How long a host may take to count. Counters are for looking at: late ones are of no use.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// A VM's counters; none while it does not run, or where its driver cannot count.
+    ///
+    /// # Errors
+    /// When there is no such VM, or its host could not be asked.
+    pub async fn counters(&self, vm: VmId) -> Result<Option<DomainMetrics>, EngineError> {
+        let record = self.store().read()?.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
+        let Some(place) = &record.placement else { return Ok(None) };
+        let unusable = |why: String| EngineError::Unusable { what: format!("the counters of VM {vm}"), why };
+        let driver = self.drivers().hypervisor(&place.driver).map_err(|error| unusable(error.to_string()))?;
+        if !driver.abilities().contains(&Ability::Metrics) {
+            return Ok(None);
+        }
+        let site = self.site(place.host).ok_or_else(|| unusable("its host is not known".to_owned()))?;
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, driver.metrics(&site)).await;
+        let all = counted.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")));
+        let all = all.map_err(|error| unusable(error.to_string()))?;
+        Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))
+    }
+}
