@@ -7,7 +7,7 @@ use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{HOST, HOST_BY_NAME};
-use ostler_model::{Host, HostId, HostName};
+use ostler_model::{Host, HostId, HostName, VmId};
 use redb::ReadableTable;
 
 impl Row for Host {
@@ -21,7 +21,15 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
+    /// The settings say which hypervisor it is. Others would show an empty one, and what runs on it would count as gone: started a
+    /// second time, or its disks removed under it.
     pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead) -> Refusal {
+        let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
+        if self.host(host.id)?.is_some_and(|old| moved(&old))
+            && let Some(vm) = self.first_vm_on(host.id)?
+        {
+            return in_use(ResourceKind::Host, host.id, format!("VM {vm}, which is found by its settings"));
+        }
         let name = host.name.as_str();
         let owner = self.cold()?.host_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
         ahead.name(ResourceKind::Host, name, owner, host.id.0)
@@ -34,11 +42,15 @@ impl Batch<'_> {
         if id == HostId::FRONT_END {
             return in_use(ResourceKind::Host, id, "this ostlerd, which runs on it");
         }
-        let first = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?.next();
-        match first.transpose().map_err(Fault::from)? {
-            Some((key, _)) => in_use(ResourceKind::Host, id, format!("VM {}", key.value().1)),
+        match self.first_vm_on(id)? {
+            Some(vm) => in_use(ResourceKind::Host, id, format!("VM {vm}")),
             None => Ok(None),
         }
+    }
+
+    fn first_vm_on(&self, id: HostId) -> Result<Option<VmId>, Fault> {
+        let first = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX))?.next().transpose()?;
+        Ok(first.map(|(key, _)| VmId(key.value().1)))
     }
 
     pub(crate) fn host_put(&mut self, host: &Host) -> Result<(), ReadError> {

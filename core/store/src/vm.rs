@@ -7,12 +7,14 @@ use crate::prepare::PreparedVm;
 use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
-use crate::tables::{VM, VM_ACTIVE, VM_BY_NAME, VM_BY_UUID, VM_SUMMARY};
+use crate::tables::{VM, VM_ACTIVE, VM_BY_NAME, VM_BY_UUID, VM_LIVE, VM_SUMMARY};
 use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, VmId, VmName, VmRecord, VmUuid};
 use redb::ReadableTable;
 
 /// Most VMs told for one name: enough to say that it is ambiguous and to list candidates.
 pub const SAME_NAME_MAX: usize = 100;
+/// Most rows of one name that are looked at, the newest first: a few milliseconds.
+const SAME_NAME_SCANNED: usize = 10_000;
 
 impl Batch<'_> {
     /// The summary of a VM as this batch sees it.
@@ -185,17 +187,26 @@ impl Reader {
         Ok(self.table(VM_BY_UUID)?.get(uuid.0.as_u128()).map_err(Fault::from)?.map(|id| VmId(id.value())))
     }
 
-    /// VMs of this name, those that are done included, lowest id first; at most [`SAME_NAME_MAX`].
+    /// VMs of this name, lowest id first; at most [`SAME_NAME_MAX`]. Those that are not done come before all others, then the
+    /// newest: a name that was used again and again still finds the VM that has it now.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn vms_by_name(&self, name: &VmName) -> Result<Vec<VmId>, ReadError> {
         let table = self.table(VM_BY_NAME)?;
         let rows = table.range((name.as_str(), 0)..=(name.as_str(), u64::MAX)).map_err(Fault::from)?;
-        let mut found = Vec::new();
-        for row in rows.take(SAME_NAME_MAX) {
-            found.push(VmId(row.map_err(Fault::from)?.0.value().1));
+        let live = self.table(VM_LIVE)?;
+        let (mut found, mut done) = (Vec::new(), Vec::new());
+        for row in rows.rev().take(SAME_NAME_SCANNED) {
+            let id = row.map_err(Fault::from)?.0.value().1;
+            let of = if live.get(id).map_err(Fault::from)?.is_some() { &mut found } else { &mut done };
+            if of.len() < SAME_NAME_MAX {
+                of.push(VmId(id));
+            }
         }
+        done.truncate(SAME_NAME_MAX - found.len());
+        found.append(&mut done);
+        found.sort_unstable();
         Ok(found)
     }
 

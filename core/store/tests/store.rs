@@ -294,6 +294,26 @@ async fn lists_come_in_pages_from_the_index_that_fits() {
 }
 
 #[tokio::test]
+async fn a_name_used_again_and_again_finds_those_that_have_it_now() {
+    let store = store();
+    applied(&store, ground()).await;
+    let name: VmName = "again".parse().expect("a name");
+    let most = u64::try_from(ostler_store::SAME_NAME_MAX).expect("small");
+    let last = most + 50;
+    let commits = (1..=last).map(|id| {
+        let mut record = idle(vm(id), if id == 2 || id == last - 1 { State::Pending } else { State::Done });
+        record.spec.name = name.clone();
+        create(record)
+    });
+    script::run(&store, commits.collect()).await;
+    let found = store.read().expect("reads").vms_by_name(&name).expect("reads");
+    assert_eq!(found.len(), ostler_store::SAME_NAME_MAX);
+    assert!(found.is_sorted());
+    assert_eq!(found.first(), Some(&VmId(2)), "however long ago it was made");
+    assert!(found.contains(&VmId(last - 1)) && found.contains(&VmId(last)));
+}
+
+#[tokio::test]
 async fn a_reader_sees_one_moment() {
     let store = store();
     applied(&store, create(vm(1))).await;
@@ -349,7 +369,7 @@ async fn names_are_unique_and_free_again_after_a_rename() {
 
 #[tokio::test]
 async fn nothing_is_removed_from_under_a_vm() {
-    use ResourceChange::{DatastoreRemove, HostRemove, ImageRemove, VmForget};
+    use ResourceChange::{DatastoreRemove, HostPut, HostRemove, ImageRemove, VmForget};
     let store = store();
     applied(&store, ground()).await;
     let created = create(placed(with_disk(vm(1), 1), 1));
@@ -359,6 +379,13 @@ async fn nothing_is_removed_from_under_a_vm() {
         assert!(matches!(refused(&store, change.clone()).await, ResourceRefused::InUse { .. }), "{change:?}");
     }
     assert!(matches!(refused(&store, VmForget(VmId(1))).await, ResourceRefused::InUse { .. }));
+    // Other settings are another hypervisor, which does not have the VM; the rest may change.
+    let labelled = Host { labels: [("rack".to_owned(), "3".to_owned())].into(), ..host(1, 4000, 4096) };
+    made(&store, HostPut(labelled.clone())).await;
+    let uri = [("uri".to_owned(), "qemu:///elsewhere".to_owned())].into();
+    let elsewhere = Host { hypervisor: Some(DriverRef { driver: "sim".parse().expect("a name"), config: uri }), ..labelled };
+    assert!(matches!(refused(&store, HostPut(elsewhere.clone())).await, ResourceRefused::InUse { .. }));
+    made(&store, HostPut(Host { id: HostId(2), name: "host-2".parse().expect("a name"), ..elsewhere })).await;
     assert!(matches!(refused(&store, HostRemove(HostId(8))).await, ResourceRefused::NotFound { .. }));
     let mut over = idle(of(&created), State::Done);
     over.placement = None;
