@@ -108,7 +108,10 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
             let error = DriverError::refused("foreign", "a domain of this UUID is there that this store did not stamp");
             return settle::fail(draft, &error);
         }
-        Sight::Paused(PowerReason::Starting) if kind.goal() == Goal::Running => return still_starting(draft, kind),
+        // Not paused yet either: what is still being restored may come to nothing, and then its memory must not count as used.
+        Sight::Paused(PowerReason::Starting) if matches!(kind.goal(), Goal::Running | Goal::Paused) => {
+            return still_starting(draft, kind);
+        }
         Sight::Running
         | Sight::Paused(_)
         | Sight::Off(_)
@@ -246,9 +249,15 @@ fn looked(draft: &mut Draft<'_>, look: &Look) {
     let settling = matches!(active.phase, Phase::Settling);
     match look {
         Ok(seen) => {
-            active.blind = 0;
             let (kind, error) = (active.kind(), active.error.clone());
             let seen = sight(&draft.record, draft.facts.store, seen);
+            if settling && seen == Sight::Paused(PowerReason::Starting) {
+                // The hypervisor is at it: where that leads is seen later, or not at all.
+                return blind(draft, settling);
+            }
+            if let Some(active) = &mut draft.record.operation {
+                active.blind = 0;
+            }
             match kind {
                 Some(kind) if !settling => judge(draft, kind, seen, Judged::Look),
                 Some(_) | None => {

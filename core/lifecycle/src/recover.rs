@@ -58,7 +58,7 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
     }
     let stated = match stated {
         Stated::Success => {
-            contradicted(draft, asked, active.kind().map_or(Goal::Nothing, |kind| kind.goal()))?;
+            contradicted(draft, asked, active.kind())?;
             if asked.force { Stated::SuccessForced } else { Stated::Success }
         }
         // It is being rolled back already.
@@ -84,7 +84,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
         }
         Stated::Retry => as_it_was,
         Stated::Success | Stated::SuccessForced => {
-            contradicted(draft, asked, step.map_or(Goal::Nothing, |kind| kind.goal()))?;
+            contradicted(draft, asked, step)?;
             as_it_was
         }
         // What failed was the rollback: it goes on.
@@ -127,12 +127,22 @@ fn way_back(draft: &Draft<'_>, asked: &Request, plan: &[StepKind], at: usize) ->
     })
 }
 
-/// A statement that is contradicted by what is seen is refused, unless it is forced.
-fn contradicted(draft: &Draft<'_>, asked: &Request, goal: Goal) -> Result<(), Refusal> {
-    if asked.force || goal == Goal::Nothing {
+/// A statement that is contradicted by what is seen is refused, unless it is forced. So is one that nothing can check and that
+/// would cost the only copy of a disk if it were wrong: after a copy, the source is removed.
+fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> Result<(), Refusal> {
+    if asked.force {
         return Ok(());
     }
     let id = draft.record.id;
+    if let Some(copy @ (StepKind::CopyIn | StepKind::CopyOut)) = step {
+        let detail = format!("VM {id}: that {copy} succeeded cannot be checked, and what it copied from is removed next");
+        let hint = "recover --retry copies again and verifies; --force takes your word for it";
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
+    }
+    let goal = step.map_or(Goal::Nothing, StepKind::goal);
+    if goal == Goal::Nothing {
+        return Ok(());
+    }
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {

@@ -244,6 +244,63 @@ fn a_start_that_takes_too_long_has_failed() {
 }
 
 #[test]
+fn memory_does_not_count_as_used_while_it_is_being_restored() {
+    check(
+        "deploy; drive; suspend; drive; resume; do; starting; restart; ok; memory; paused; tick; ok; memory",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            resume         boot (restore: calling) > restore
+            restart        boot (restore: calling) > restore
+            ok             boot (restore: waiting)
+            memory         Some((true, false))
+            tick           boot (restore: confirming) > observe
+            ok             boot (unpause: calling) > unpause
+            memory         Some((true, true))
+        "#]],
+    );
+}
+
+#[test]
+fn a_restore_that_comes_to_nothing_leaves_its_memory() {
+    check(
+        "deploy; drive; suspend; drive; resume; do; starting; restart; ok; off; tick; ok; memory; tick; run",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            resume         boot (restore: calling) > restore
+            restart        boot (restore: calling) > restore
+            ok             boot (restore: waiting)
+            tick           boot (restore: confirming) > observe
+            ok             boot (restore: backoff)
+            memory         Some((true, false))
+            tick           boot (restore: calling) > restore
+              restore      boot (unpause: calling) > unpause
+              unpause      boot (drop-recovery: calling) > drop-recovery recovery
+              drop-recovery running [asked] | operation 4 succeeded
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_concluded_while_the_hypervisor_is_at_it() {
+    check(
+        "deploy; drive; suspend; starting; refused; ok; tick; ok; started; tick; ok; memory",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            refused        save (save: settling) > observe
+            ok             save (save: blind)
+            tick           save (save: settling) > observe
+            ok             save (save: blind)
+            tick           save (save: settling) > observe
+            ok             running [step-failed] | operation 3 failed: refused
+            memory         None
+        "#]],
+    );
+}
+
+#[test]
 fn cancelled_boot() {
     check(
         "deploy; ok; cancelled",

@@ -132,6 +132,26 @@ fn success_of_a_prolog() {
 }
 
 #[test]
+fn success_of_a_copy_that_nobody_verified_is_not_believed() {
+    check(
+        "deploy; drive; stop; ok; ok; refused; recover-success; place; recover-retry; recover-success; recover-success!; ok",
+        expect![[r#"
+        deploy         prolog (prepare-disks: calling) > prepare disk:vda
+        stop           save (save: calling) > save
+        ok             epilog (remove: calling) > remove
+        ok             epilog (copy-out: calling) > copy-out disk:vda
+        refused        failed [step-failed] | operation 3 failed: refused
+        recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+        place          Some(1) host=true home=true placed=1
+        recover-retry  epilog (copy-out: calling) > copy-out disk:vda
+        recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+        recover-success! epilog (copy-out: draining) > cancel disk:vda
+        ok             epilog (drop-host: calling) > drop-host files
+    "#]],
+    );
+}
+
+#[test]
 fn failure_of_a_failed_one_is_so_already() {
     check(
         "deploy; refused; recover-failure",
