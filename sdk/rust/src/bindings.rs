@@ -5,7 +5,7 @@
 
 /// What the host offers, and the words of the contract.
 pub mod imports {
-    wit_bindgen::generate!({ path: "../wit/0.1", world: "imports", generate_all });
+    wit_bindgen::generate!({ path: "../wit/0.1", world: "imports", generate_all, additional_derives: [PartialEq] });
 }
 
 macro_rules! world {
@@ -17,6 +17,7 @@ macro_rules! world {
                 world: $world,
                 pub_export_macro: true,
                 export_macro_name: $export,
+                additional_derives: [PartialEq],
                 with: {
                     "ostler:driver/types@0.1.0": crate::bindings::imports::ostler::driver::types,
                     "ostler:driver/call-context@0.1.0": crate::bindings::imports::ostler::driver::call_context,

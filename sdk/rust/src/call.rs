@@ -44,12 +44,6 @@ impl EffectId {
     }
 }
 
-impl PartialEq for EffectId {
-    fn eq(&self, other: &Self) -> bool {
-        self.vm == other.vm && self.operation == other.operation && self.step == other.step && self.item == other.item
-    }
-}
-
 impl FileRef {
     /// What [`crate::host::files`] opens.
     #[must_use]

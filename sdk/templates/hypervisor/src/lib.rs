@@ -57,10 +57,14 @@ impl Domain {
     }
 }
 
-const FOLDER: &str = "@NAME@";
+/// Each host has a folder of its own: two that shared one would see each other's domains.
+fn folder() -> Result<FilePath, Error> {
+    Ok(FilePath::new(config::required("datastore")?, config::required("folder")?))
+}
 
 fn place(name: &str) -> Result<FilePath, Error> {
-    Ok(FilePath::new(config::required("datastore")?, format!("{FOLDER}/{name}")))
+    let folder = folder()?;
+    Ok(FilePath::new(folder.datastore, format!("{}/{name}", folder.path)))
 }
 
 /// REPLACE: what the hypervisor says of one domain. None only if it says that there is none.
@@ -78,7 +82,7 @@ fn store(domain: &Domain) -> Result<Outcome, Error> {
 
 /// REPLACE: all domains of the host.
 fn names() -> Result<Vec<String>, Error> {
-    match files::list(&FilePath::new(config::required("datastore")?, FOLDER)) {
+    match files::list(&folder()?) {
         Err(error) if error.kind == ErrorKind::Gone => Ok(Vec::new()),
         answer => answer,
     }
