@@ -64,6 +64,13 @@ struct Asked<'a> {
 }
 
 #[derive(Serialize)]
+struct Command<'a> {
+    name: &'a str,
+    /// As audit and dry-run print it, with its typed holes.
+    argv: String,
+}
+
+#[derive(Serialize)]
 struct Setting<'a> {
     name: &'a str,
     about: &'a str,
@@ -85,7 +92,7 @@ struct Shown<'a> {
     size: u64,
     abilities: Vec<String>,
     capabilities: Vec<Asked<'a>>,
-    commands: Vec<&'a str>,
+    commands: Vec<Command<'a>>,
     settings: Vec<Setting<'a>>,
     imports: &'a [String],
     exports: &'a [String],
@@ -106,7 +113,7 @@ impl<'a> Shown<'a> {
             size: inspection.size,
             abilities: inspection.abilities.iter().map(ToString::to_string).collect(),
             capabilities: manifest.capabilities.iter().map(|asked| Asked { name: &asked.name, why: &asked.why }).collect(),
-            commands: manifest.commands.iter().map(|command| command.name()).collect(),
+            commands: manifest.commands.iter().map(|command| Command { name: command.name(), argv: command.to_string() }).collect(),
             settings: manifest
                 .config
                 .iter()
@@ -130,8 +137,8 @@ impl<'a> Shown<'a> {
         page.pair("Size", format!("{} KiB", self.size.div_ceil(1024))).pair("SHA-256", self.digest);
         let rows = self.capabilities.iter().map(|asked| vec![Cell::from(asked.name), Cell::from(asked.why)]).collect();
         page.section("Asks for").table(&["CAPABILITY", "WHY"], rows, "nothing");
-        let rows = self.commands.iter().map(|name| vec![Cell::from(name)]).collect();
-        page.section("Commands").table(&["NAME"], rows, "none");
+        let rows = self.commands.iter().map(|command| vec![Cell::from(command.name), Cell::from(&command.argv)]).collect();
+        page.section("Commands").table(&["NAME", "PROGRAM AND ARGUMENTS"], rows, "none");
         let setting = |setting: &Setting<'_>| {
             let needed = if setting.required { "yes" } else { "-" };
             vec![Cell::from(setting.name), Cell::from(needed), Cell::maybe(setting.default), Cell::from(setting.about)]

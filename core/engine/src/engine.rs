@@ -14,8 +14,8 @@ use crate::{EngineConfig, monitor, scheduler, timers};
 use ostler_driver::{Registry, RulesQuestion, Site, Verdict};
 use ostler_lifecycle::{NewVm, create, why};
 use ostler_model::{
-    Ability, DatastoreKind, DiskSource, DiskState, DriverName, EventKind, HostId, HostName, ImageState, OperationId, Refusal,
-    RefusalKind, State, Verb, VmId, VmSpec, VmUuid,
+    Ability, DatastoreKind, DiskSource, DiskState, DriverName, Ended, EventKind, HostId, HostName, ImageState, OperationId,
+    OperationRecord, Refusal, RefusalKind, State, Verb, VmId, VmSpec, VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, Store, VmChange};
 use std::sync::Arc;
@@ -231,8 +231,12 @@ impl Engine {
     /// # Errors
     /// When there is no such VM.
     pub fn why(&self, vm: VmId) -> Result<Explained, EngineError> {
-        let record = self.shared.store.read()?.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
+        let reader = self.shared.store.read()?;
+        let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
         let mut why = why(&record);
+        if why.last_error.is_none() && record.operation.is_none() {
+            why.last_error = reader.operations_of(vm, 1)?.first().and_then(failed);
+        }
         let progress = record.open.iter().find_map(|open| self.shared.executor.progress(&open.key));
         if let (Some(waits), Some(progress)) = (&mut why.waits_for, progress) {
             waits.push_str(&format!("; {}: {} of {}", progress.phase, progress.done, progress.total));
@@ -368,6 +372,14 @@ fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> 
 
 fn read_only(spec: &VmSpec, disk: &DiskState) -> bool {
     spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only)
+}
+
+/// What went wrong in an operation that is over, in words: a VM at rest does not remember it.
+fn failed(operation: &OperationRecord) -> Option<String> {
+    let Some(Ended::Failed { error }) = &operation.outcome else { return None };
+    let verb = operation.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string());
+    let step = operation.steps.last().map(|step| format!(" at step {}", step.kind)).unwrap_or_default();
+    Some(format!("operation {} ({verb}) failed{step}: {error}", operation.id))
 }
 
 fn no_rules(vm: VmId, why: &str) -> EngineError {
