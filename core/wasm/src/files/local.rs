@@ -5,7 +5,7 @@ use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, is_draft};
 use crate::cache::hex;
 use ostler_model::RelPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fsync, mkdirat, openat, openat2, renameat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -184,11 +184,28 @@ pub(super) fn make_folder(root: &str, rel: &RelPath) -> Result<(), FileError> {
     })
 }
 
+/// Durable: what is renamed is a disk that was just made, and a source may be removed because of it.
 pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), FileError> {
     let (from_dir, from) = parent(root, rel, false)?;
     rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| explain(rel.as_str(), errno))?;
     let (to_dir, name) = parent(root, to, true)?;
-    renameat(&from_dir, from, &to_dir, name).map_err(|errno| explain(to.as_str(), errno))
+    let failed = |errno| explain(to.as_str(), errno);
+    sync_content(from_dir.as_fd(), from).map_err(failed)?;
+    renameat(&from_dir, from, &to_dir, name).map_err(failed)?;
+    let dir = openat(&to_dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    fsync(&dir).map_err(failed)
+}
+
+/// Content first: a name that survives the loss of power must not stand for less than was written.
+fn sync_content(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match openat(dir, name, flags, Mode::empty()) {
+        // A link has no content of its own.
+        Err(Errno::LOOP) => return Ok(()),
+        other => other?,
+    };
+    let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
+    if matches!(kind, FileType::RegularFile | FileType::Directory) { fsync(&file) } else { Ok(()) }
 }
 
 pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Result<(), FileError> {

@@ -147,4 +147,9 @@ fn a_rename_replaces() {
     rename(&tree.root, &rel("a"), &rel("b/c")).expect("renamed");
     assert_eq!(read(&tree.root, &rel("b/c")).expect("read").as_deref(), Some(&b"new"[..]));
     assert!(matches!(rename(&tree.root, &rel("a"), &rel("d")), Err(FileError::Absent(_))));
+    // Folders, and links as links, also those that lead nowhere.
+    rename(&tree.root, &rel("b"), &rel("e/f")).expect("renamed");
+    tree.link("nowhere", "link");
+    rename(&tree.root, &rel("link"), &rel("e/link")).expect("renamed");
+    assert_eq!(list(&tree.root, &rel("e")).expect("listed"), ["f", "link"]);
 }

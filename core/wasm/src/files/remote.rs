@@ -41,8 +41,9 @@ const WRITE: &str = script!(
 );
 const MAKE_FOLDER: &str = script!(r#"full "$2"; [ ! -e "$f" ] || [ -d "$f" ] || exit 45; exec mkdir -p -- "$f""#);
 const REMOVE: &str = script!(r#"last "$2"; exec rm -rf --one-file-system -- "$f""#);
-const RENAME: &str =
-    script!(r#"last "$2"; s=$f; [ -e "$s" ] || [ -L "$s" ] || exit 44; last "$3"; mkdir -p -- "$d" && exec mv -T -f -- "$s" "$f""#);
+const RENAME: &str = script!(
+    r#"last "$2"; s=$f; [ -e "$s" ] || [ -L "$s" ] || exit 44; last "$3"; mkdir -p -- "$d" && { [ -L "$s" ] || sync -- "$s"; } && mv -T -f -- "$s" "$f" && exec sync -- "$d""#
+);
 const COPY: &str = script!(
     r#"full "$2"; file; s=$f; root "$3"; last "$4"; mkdir -p -- "$d" && cp --reflink=auto -- "$s" "$t" && sync -- "$t" && mv -T -f -- "$t" "$f" && exec stat -c %s -- "$f"; rm -f -- "$t"; exit 1"#
 );
