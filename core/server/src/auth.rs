@@ -113,7 +113,7 @@ fn missing() -> ApiError {
 
 fn bad() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "the token is not known, or it is over")
-        .hint("`ostler admin token list` on the daemon's machine shows those there are")
+        .hint("`ostler token list` on the daemon's machine shows those there are")
 }
 
 #[cfg(test)]

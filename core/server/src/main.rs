@@ -7,6 +7,7 @@ use clap::Parser;
 use ostler_server::{Config, DaemonError, DriverConfig, Ready};
 use ostler_store::OpenError;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,7 +134,9 @@ fn announce(ready: Ready) {
 
 fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     let dir = config.data_dir();
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // As the daemon makes it: for its owner alone.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
     println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
