@@ -11,7 +11,7 @@ use crate::shared::{Shared, locked};
 use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Progress,
+    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Outcome, Progress,
     Timestamp, VmId, VmRecord,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -199,7 +199,7 @@ async fn attempt(
     }
     shared.reach(Point::Sending).await;
     let sent = clock::now();
-    let result = bounded(shared, effect, record, cancel, report).await;
+    let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
     drop(place);
     shared.reach(Point::Answered).await;
     (sent, result)
@@ -219,6 +219,16 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
         }
         Ok(Err(error)) => Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}"))),
         Err(_) => Err(DriverError::retry("earlier-call", "an earlier call may still be at work: the host did not answer in time")),
+    }
+}
+
+/// A destroy may run beside a call that nobody waits for any more. What it saw then proves nothing: that call may start the domain
+/// afterwards. So its answer comes without a look, and whoever looks is answered only once the other call is over.
+fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
+    let haunted = || locked(&shared.executor.haunted).contains(&effect.vm);
+    match result {
+        Ok(outcome) if effect.call == Call::Destroy && haunted() => Ok(Outcome { seen: None, ..outcome }),
+        Ok(_) | Err(_) => result,
     }
 }
 

@@ -139,6 +139,28 @@ async fn a_call_past_its_deadline_is_dropped_and_looked_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_power_off_beside_a_start_that_was_dropped_is_believed_only_when_that_is_over() {
+    let world = World::new().await;
+    let patience = Patience { hypervisor: Millis(100), ..spec("x").patience };
+    let vm = world.create(VmSpec { patience, ..spec("dropped") }, true).await.expect("creates");
+    let gate = world.fake.on(Op::Deploy).times(1).hold();
+    world.act(vm, Verb::Deploy).await.expect("accepted");
+    gate.reached(1).await;
+    // No look is answered while the start is at work at the host: what is there is not known.
+    world.reaches(vm, State::Unknown).await;
+    let off = world.act(vm, Verb::PoweroffHard).await.expect("accepted").answer;
+    let phase = || world.record(vm).operation.map(|active| active.phase);
+    until("a look that is not answered", || phase().is_none_or(|phase| matches!(phase, Phase::Blind { .. }))).await;
+    assert_eq!((world.fake.count(Op::Destroy), world.state(vm)), (1, State::Shutdown), "not while the start may still happen");
+    gate.open();
+    // The start has happened after all, and the time for switching off is over: that is told as it is.
+    let waited = world.engine.wait(off.operation.expect("an operation"), crate::support::PATIENCE).await.expect("waits");
+    assert!(matches!(waited.operation.outcome, Some(Ended::Failed { .. })), "{waited:#?}");
+    assert_eq!(waited.state, State::Running);
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_reaches_a_long_transfer() {
     let world = World::new().await;
     world.fake.long_jobs(100_000);
