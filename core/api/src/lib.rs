@@ -3,7 +3,7 @@
 //! **Invariant:** no core crate is known here, and no core crate but `server` and `cli` knows this one. What is stored and what is
 //! sent are different types; `ostler-server` converts, field by field, so that neither can change by accident.
 //!
-//! Inputs refuse unknown fields and name the nearest known one ([`decode`]); outputs may grow, so clients ignore what they
+//! Inputs refuse unknown fields and name the nearest known one ([`decode()`]); outputs may grow, so clients ignore what they
 //! do not know. States, verbs and codes travel as words: a client must live with words it has not met.
 
 mod quantity;

@@ -4,7 +4,7 @@
 //! **Invariants**
 //! - Every call runs in a fresh instance with bounded memory, CPU, time and output; whatever happens in it harms only itself.
 //! - A driver has no ambient file system, network, environment or process: WASI is linked and inert. What it may do goes through
-//!   one module of [`capability`], and is checked twice at each call: its manifest asks, the operator grants.
+//!   one module of `capability`, and is checked twice at each call: its manifest asks, the operator grants.
 //! - Whatever a component hands over is checked before it becomes one of our words.
 //!
 //! The way of one call: `component` builds the arguments, `instance` makes the store and the instance and watches limits,
