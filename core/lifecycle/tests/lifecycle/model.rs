@@ -225,6 +225,17 @@ fn ask(rig: &mut Rig, verb: Verb, host: u32) -> Result<(), Violation> {
     }
 }
 
+fn end_look(rig: &mut Rig) -> Result<(), Violation> {
+    match rig.late_looks.pop() {
+        Some((step, seen, ended)) if step != rig.record.step || ended != rig.ended => {
+            let before = rig.record.clone();
+            rig.tell(&Input::Observed { step, seen })?;
+            if before == rig.record { Ok(()) } else { Err("a look from before this step or an operation's end counted".to_owned()) }
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
     let error = |kind| DriverError::new(kind, "made-up", "as the story wants");
     match act {
@@ -266,18 +277,7 @@ fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
             }
             Ok(())
         }
-        Act::EndLook => match rig.late_looks.pop() {
-            Some((step, seen, ended)) if step != rig.record.step || ended != rig.ended => {
-                let before = rig.record.clone();
-                rig.tell(&Input::Observed { step, seen })?;
-                if before == rig.record {
-                    Ok(())
-                } else {
-                    Err("a look from before this step or an operation's end counted".to_owned())
-                }
-            }
-            Some(_) | None => Ok(()),
-        },
+        Act::EndLook => end_look(rig),
         Act::CouldNotAsk(secs) => {
             let since = Timestamp(rig.now.0.saturating_sub(secs * 1000));
             rig.tell(&Input::CouldNotAsk { since })
