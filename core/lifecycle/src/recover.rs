@@ -82,10 +82,10 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
             draft.already(None);
             return Ok(());
         }
-        Stated::Retry => as_it_was,
+        Stated::Retry => absent_first(as_it_was, 0),
         Stated::Success | Stated::SuccessForced => {
             contradicted(draft, asked, step)?;
-            as_it_was
+            absent_first(as_it_was, 1)
         }
         // What failed was the rollback: it goes on.
         Stated::Undo if failure.undoing => as_it_was,
@@ -125,6 +125,15 @@ fn way_back(draft: &Draft<'_>, asked: &Request, plan: &[StepKind], at: usize) ->
             format!("VM {}: its files are being removed and there is no other copy; that cannot be taken back", draft.record.id);
         draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
     })
+}
+
+/// Between the failure and its recovery days may pass, and somebody may have started the domain: before files of the host are
+/// touched again, a fresh *absent* is made sure of, as at the beginning of every epilog. `ahead` is how many steps on that is.
+fn absent_first((mut plan, at, undoing): (Plan, usize, bool), ahead: usize) -> (Plan, usize, bool) {
+    if matches!(plan.get(at + ahead), Some(StepKind::CopyOut | StepKind::DropHost)) {
+        plan.insert(at + ahead, StepKind::Remove);
+    }
+    (plan, at, undoing)
 }
 
 /// A statement that is contradicted by what is seen is refused, unless it is forced. So is one that nothing can check and that

@@ -67,17 +67,18 @@ fn epilog_fails() {
     check(
         "deploy; drive; stop; ok; ok; refused; recover-retry; run; place",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        stop           save (save: calling) > save
-        ok             epilog (remove: calling) > remove
-        ok             epilog (copy-out: calling) > copy-out disk:vda
-        refused        failed [step-failed] | operation 3 failed: refused
-        recover-retry  epilog (copy-out: calling) > copy-out disk:vda
-          copy-out     epilog (copy-out: calling) > copy-out recovery
-          copy-out     epilog (drop-host: calling) > drop-host files
-          drop-host    stopped [asked] | operation 4 succeeded
-        place          None host=false home=true placed=1
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            stop           save (save: calling) > save
+            ok             epilog (remove: calling) > remove
+            ok             epilog (copy-out: calling) > copy-out disk:vda
+            refused        failed [step-failed] | operation 3 failed: refused
+            recover-retry  epilog (remove: calling) > remove
+              remove       epilog (copy-out: calling) > copy-out disk:vda
+              copy-out     epilog (copy-out: calling) > copy-out recovery
+              copy-out     epilog (drop-host: calling) > drop-host files
+              drop-host    stopped [asked] | operation 4 succeeded
+            place          None host=false home=true placed=1
+        "#]],
     );
 }
 

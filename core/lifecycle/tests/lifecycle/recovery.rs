@@ -134,20 +134,21 @@ fn success_of_a_prolog() {
 #[test]
 fn success_of_a_copy_that_nobody_verified_is_not_believed() {
     check(
-        "deploy; drive; stop; ok; ok; refused; recover-success; place; recover-retry; recover-success; recover-success!; ok",
+        "deploy; drive; stop; ok; ok; refused; recover-success; place; recover-retry; ok; recover-success; recover-success!; ok",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        stop           save (save: calling) > save
-        ok             epilog (remove: calling) > remove
-        ok             epilog (copy-out: calling) > copy-out disk:vda
-        refused        failed [step-failed] | operation 3 failed: refused
-        recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
-        place          Some(1) host=true home=true placed=1
-        recover-retry  epilog (copy-out: calling) > copy-out disk:vda
-        recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
-        recover-success! epilog (copy-out: draining) > cancel disk:vda
-        ok             epilog (drop-host: calling) > drop-host files
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            stop           save (save: calling) > save
+            ok             epilog (remove: calling) > remove
+            ok             epilog (copy-out: calling) > copy-out disk:vda
+            refused        failed [step-failed] | operation 3 failed: refused
+            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+            place          Some(1) host=true home=true placed=1
+            recover-retry  epilog (remove: calling) > remove
+            ok             epilog (copy-out: calling) > copy-out disk:vda
+            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+            recover-success! epilog (copy-out: draining) > cancel disk:vda
+            ok             epilog (drop-host: calling) > drop-host files
+        "#]],
     );
 }
 
@@ -391,15 +392,16 @@ fn undo_of_a_shutdown_that_was_dropping_is_refused() {
     check(
         "deploy; drive; poweroff-hard; drive; shutdown; ok; do; refused; recover-undo; recover-retry; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        shutdown       epilog (remove: calling) > remove
-        ok             epilog (drop-host: calling) > drop-host files
-        refused        failed [step-failed] | operation 4 failed: refused
-        recover-undo   refused contradicted: VM 1: its files are being removed and there is no other copy; that cannot be taken back
-        recover-retry  epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 6 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            shutdown       epilog (remove: calling) > remove
+            ok             epilog (drop-host: calling) > drop-host files
+            refused        failed [step-failed] | operation 4 failed: refused
+            recover-undo   refused contradicted: VM 1: its files are being removed and there is no other copy; that cannot be taken back
+            recover-retry  epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 6 succeeded
+        "#]],
     );
 }
 

@@ -13,6 +13,9 @@ use ostler_api::{NewToken, Token, TokenMade};
 use ostler_model::{Millis, VmName};
 use ostler_store::{ResourceChange, ResourceKind, ResourceRefused, TokenRow};
 
+/// Who the daemon itself asks as: the unix socket's admin, and the scheduler. In the audit feed nobody else may be called so.
+const RESERVED: [&str; 2] = ["local", "scheduler"];
+
 fn told(row: TokenRow) -> Token {
     let expired = expired(&row, now());
     let scope = row.scopes.join(",");
@@ -50,6 +53,9 @@ fn row(new: &NewToken, secret: &str) -> Result<TokenRow, Unfit> {
         .name
         .parse()
         .map_err(|_| Unfit::new("name", "use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit"))?;
+    if RESERVED.contains(&name.as_str()) {
+        return Err(Unfit::new("name", format!("{name} is who the daemon itself asks as: choose another")));
+    }
     if ![ADMIN, READ].contains(&new.scope.as_str()) {
         return Err(Unfit::new("scope", format!("{:?} is not one of {ADMIN}, {READ}", new.scope)));
     }
