@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn reader(db: &Database) -> Reader {
-        Reader { txn: db.begin_read().expect("reads") }
+        Reader::new(db.begin_read().expect("reads"))
     }
 
     fn change(db: &Database, change: impl FnOnce(&WriteTransaction)) {

@@ -83,6 +83,7 @@ mod file;
 mod host;
 mod idempotency;
 mod image;
+mod lines;
 mod meta;
 mod migrate;
 mod operation;

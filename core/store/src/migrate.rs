@@ -43,7 +43,7 @@ impl From<ReadError> for OpenError {
 pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Tail), OpenError> {
     bring_to(db, SCHEMA, MIGRATIONS)?;
     derive_anew(db)?;
-    let reader = Reader { txn: db.begin_read().map_err(Fault::from)? };
+    let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let tail = Tail::load(&reader)?;
     let id = match meta::store_id(&reader.table(META)?)? {
         Some(id) => id,
@@ -61,7 +61,7 @@ pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Ta
 /// Derives everything again if the rules by which it is derived have changed since.
 fn derive_anew(db: &Database) -> Result<(), OpenError> {
     let kept = {
-        let reader = Reader { txn: db.begin_read().map_err(Fault::from)? };
+        let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
         meta::number(&reader.table(META)?, meta::DERIVED_KEY)?
     };
     if kept == Some(derive::DERIVED) {
@@ -193,7 +193,7 @@ mod tests {
         let db = of_schema_0();
         bring_to(&db, 2, &[TO_1, TO_2]).expect("migrates");
         assert_eq!(schema_of(&db).expect("reads"), Some(2));
-        let reader = Reader { txn: db.begin_read().expect("reads") };
+        let reader = Reader::new(db.begin_read().expect("reads"));
         assert_eq!(reader.token_by_hash("00ff").expect("reads").map(|token| token.name), Some("admin".to_owned()));
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         bring_to(&db, 2, &[TO_1, TO_2]).expect("has nothing to do");

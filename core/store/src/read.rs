@@ -1,11 +1,14 @@
 //! Reading: one consistent view of the store, as of one commit.
 
 use crate::error::Fault;
+use crate::lines::Lines;
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use std::sync::Arc;
 
 /// A consistent view. Later commits do not change it; holding one for long keeps old pages on the disk.
 pub struct Reader {
     pub(crate) txn: ReadTransaction,
+    pub(crate) lines: Arc<Lines>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -15,6 +18,10 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
+    pub(crate) fn new(txn: ReadTransaction) -> Self {
+        Self { txn, lines: Arc::default() }
+    }
+
     pub(crate) fn table<K: Key + 'static, V: Value + 'static>(
         &self,
         table: TableDefinition<'static, K, V>,

@@ -5,6 +5,7 @@ use crate::commit::{Commit, Committed};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
 use crate::event::EVENTS_KEPT;
 use crate::file::{self, Draft};
+use crate::lines::Lines;
 use crate::meta::Ids;
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
@@ -110,6 +111,7 @@ struct Inner {
     ids: Ids,
     db: Arc<Database>,
     shared: Arc<Shared>,
+    lines: Arc<Lines>,
     /// Taken at the end, so that the writer sees the queue closed.
     queue: Option<mpsc::Sender<Message>>,
     writer: Option<JoinHandle<()>>,
@@ -193,7 +195,9 @@ impl Store {
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
         let writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
         let Tail { marks, .. } = tail;
-        Ok(Self { inner: Arc::new(Inner { id, ids: Ids::after(marks), db, shared, queue: Some(queue), writer }) })
+        Ok(Self {
+            inner: Arc::new(Inner { id, ids: Ids::after(marks), db, shared, lines: Arc::default(), queue: Some(queue), writer }),
+        })
     }
 
     /// The store's id: made once, stamped into every domain.
@@ -274,7 +278,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn read(&self) -> Result<Reader, ReadError> {
         let txn = self.inner.db.begin_read().map_err(Fault::from)?;
-        Ok(Reader { txn })
+        Ok(Reader { txn, lines: Arc::clone(&self.inner.lines) })
     }
 
     /// The number of the last event, told after its commit is durable. Read events with [`Reader::events_after`].
