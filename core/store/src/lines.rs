@@ -1,0 +1,70 @@
+//! Summaries that were read before. Parsing is most of what a page of a list costs, and most VMs are as they were when it was last
+//! asked for.
+//!
+//! **Invariant:** a summary is handed out only for the very bytes it was parsed from. So nothing ever has to be taken out because it
+//! is old, and readers of any age may share it.
+
+use crate::error::RowError;
+use crate::row;
+use crate::summary::VmSummary;
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+/// Most summaries kept, at about 700 bytes each. When it is full it begins anew: that costs one round of parsing.
+const LINES_MAX: usize = 16 * 1024;
+
+struct Line {
+    bytes: Box<[u8]>,
+    summary: VmSummary,
+}
+
+/// Summaries by VM id.
+#[derive(Default)]
+pub(crate) struct Lines(RwLock<HashMap<u64, Line>>);
+
+impl Lines {
+    /// The summary that these bytes are.
+    pub(crate) fn decode(&self, bytes: &[u8], id: u64) -> Result<VmSummary, RowError> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = known.get(&id).filter(|line| *line.bytes == *bytes) {
+            return Ok(line.summary.clone());
+        }
+        drop(known);
+        let summary: VmSummary = row::decode(bytes, id)?;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= LINES_MAX && !known.contains_key(&id) {
+            known.clear();
+        }
+        known.insert(id, Line { bytes: bytes.into(), summary: summary.clone() });
+        Ok(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::vm;
+
+    #[test]
+    fn other_bytes_are_another_summary() {
+        let lines = Lines::default();
+        let (old, mut changed) = (vm(1), vm(1));
+        changed.version.0 += 1;
+        let (old, changed) = (VmSummary::from(&old), VmSummary::from(&changed));
+        for summary in [&old, &changed, &old, &old] {
+            let bytes = row::encode(summary).expect("encodes");
+            assert_eq!(lines.decode(&bytes, 1).expect("decodes"), *summary);
+        }
+        assert!(lines.decode(b"{}", 1).is_err());
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let lines = Lines::default();
+        let bytes = row::encode(&VmSummary::from(&vm(1))).expect("encodes");
+        for id in 0..=LINES_MAX as u64 {
+            lines.decode(&bytes, id).expect("decodes");
+        }
+        assert_eq!(lines.0.read().expect("whole").len(), 1);
+    }
+}
