@@ -60,16 +60,20 @@ fn base_info(image: &FromImage) -> Result<Info, Error> {
 }
 
 fn from_image(call: &Call, job: &PrepareJob, image: &FromImage, scratch: &FilePath) -> Result<(), Error> {
-    let size = base_info(image)?.virtual_size;
     let (base, to) = (image.base.hole(), scratch.hole());
     match (job.format.as_str(), image.format.as_str()) {
-        ("qcow2", format) => tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]),
+        ("qcow2", format) => {
+            // It opens the image itself. Another process that looks at it first would only take time; what is wrong with it is asked
+            // when it fails.
+            let made = tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]);
+            made.map_err(|error| base_info(image).err().unwrap_or(error))
+        }
         ("raw", "raw") => {
-            call.progress(0, size, "copying the image");
+            call.progress(0, base_info(image)?.virtual_size, "copying the image");
             files::copy(&image.base.place(), scratch).map(|_| ())
         }
         ("raw", from) => {
-            call.progress(0, size, "converting the image");
+            call.progress(0, base_info(image)?.virtual_size, "converting the image");
             tools::make("convert", &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)])
         }
         (other, _) => Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw"))),
