@@ -4,27 +4,27 @@
 //! The requests do not wait: their answers are timed by themselves, and the event stream tells when an operation has ended. The
 //! floor is the database alone, writing as many rows of the same sizes in transactions of the same size.
 
-#[path = "floor.rs"]
-mod floor;
 mod rig;
 
 use ostler_tests::daemon;
 use rig::client::Pool;
 use rig::feed::Feed;
-use rig::figures::{Times, line, median};
-use rig::{process, setting};
+use rig::figures::{Times, line, median, ms};
+use rig::{floor, process, setting};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-const CYCLES: usize = 3000;
+const CYCLES: usize = 5000;
 const AT_ONCE: usize = 1000;
+/// Requests on the way at once. All are always taken, so an answer takes `CONNECTIONS / answers a second` on average by arithmetic:
+/// more of them lengthen the queue before the daemon and change little else.
 const CONNECTIONS: usize = 32;
+/// Runs; the median counts.
+const RUNS: usize = 3;
 /// Cycles before anything is counted.
 const WARM: usize = 300;
-/// Runs of the floor; the median counts.
-const FLOORS: usize = 3;
 /// The verbs after the creation, and where each leads.
 const VERBS: [(&str, &str); 3] = [("poweroff-hard", "poweroff"), ("resume", "running"), ("shutdown-hard", "done")];
 
@@ -33,7 +33,6 @@ const VERBS: [(&str, &str); 3] = [("poweroff-hard", "poweroff"), ("resume", "run
 struct Life {
     answers: Vec<Duration>,
     operations: Vec<Duration>,
-    commits: u64,
 }
 
 struct Load {
@@ -94,44 +93,58 @@ async fn run(dir: &Path) {
         places: Arc::new(Semaphore::new(at_once)),
     });
     load.lives(0, WARM).await;
-    let counted = counters(&load).await;
-    let (daemon_cpu, client_cpu, machine) = (process::cpu(pid), process::cpu(std::process::id()), process::machine_cpu());
-    let began = Instant::now();
-    let lives = load.lives(WARM, cycles).await;
-    let took = began.elapsed();
-    let daemon_cpu = process::cpu(pid).saturating_sub(daemon_cpu);
-    let client_cpu = process::cpu(std::process::id()).saturating_sub(client_cpu);
-    let machine = process::machine_cpu().saturating_sub(machine);
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / cycles as f64;
-    let others = machine.saturating_sub(daemon_cpu).saturating_sub(client_cpu).as_secs_f64() / took.as_secs_f64();
-    println!("{cycles} cycles, {at_once} at once, in {:.2} s", took.as_secs_f64());
-    println!(
-        "CPU a cycle: daemon {:.0} us, client {:.0} us; others on this machine took {others:.2} CPUs meanwhile",
-        each(daemon_cpu),
-        each(client_cpu)
+    let (mut rates, mut floors, mut halves, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let counted = counters(&load).await;
+        let (rate, answers) = measured(&load, pid, WARM + run * cycles, cycles).await;
+        let work = counters(&load).await.since(&counted);
+        println!(
+            "  {:.1} commits a cycle, {:.1} commits a transaction, {:.1} rows a commit, {:.0} bytes a row",
+            work.commits / cycles as f64,
+            work.commits / work.transactions,
+            work.rows / work.commits,
+            work.bytes / work.rows
+        );
+        rates.push(rate);
+        halves.push(ms(answers.median()));
+        tails.push(ms(answers.at(990)));
+        floors.push(floor::cycles(dir, run, &work, cycles));
+    }
+    let (rate, floor) = (median(rates), median(floors));
+    let name = format!("cycle on sim, {at_once} VMs at once");
+    line(&name, &format!("{rate:.0}/s"), &format!("{floor:.0}/s"), &format!("{:.2}", rate / floor), "> 1,000/s");
+    line(
+        "  answers of its requests",
+        &format!("p50 {:.1} ms, p99 {:.1} ms", median(halves), median(tails)),
+        "-",
+        "-",
+        "p99 < 20 ms",
     );
-    let answers = Times::new(lives.iter().flat_map(|life| life.answers.iter().copied()).collect());
+}
+
+/// One run: cycles a second, and how long answers took.
+async fn measured(load: &Arc<Load>, pid: u32, from: usize, cycles: usize) -> (f64, Times) {
+    let cpu = || (process::cpu(pid), process::cpu(std::process::id()), process::machine_cpu());
+    let (daemon, client, machine) = cpu();
+    let began = Instant::now();
+    let lives = load.lives(from, cycles).await;
+    let took = began.elapsed();
+    let now = cpu();
+    let (daemon, client) = (now.0.saturating_sub(daemon), now.1.saturating_sub(client));
+    let others = now.2.saturating_sub(machine).saturating_sub(daemon).saturating_sub(client);
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / cycles as f64;
+    println!(
+        "{cycles} cycles in {:.2} s; CPU a cycle: daemon {:.0} us, client {:.0} us; others took {:.2} CPUs meanwhile",
+        took.as_secs_f64(),
+        each(daemon),
+        each(client),
+        others.as_secs_f64() / took.as_secs_f64()
+    );
     for (at, what) in ["create > running", "poweroff-hard", "resume", "shutdown-hard"].into_iter().enumerate() {
         println!("  {what:17} done {}", Times::new(lives.iter().map(|life| life.operations[at]).collect()).words());
     }
-    let work = counters(&load).await.since(&counted);
-    println!(
-        "{:.1} commits a cycle, {:.1} commits a transaction, {:.1} rows a commit, {:.0} bytes a row",
-        work.commits / cycles as f64,
-        work.commits / work.transactions,
-        work.rows / work.commits,
-        work.bytes / work.rows
-    );
-    let rate = cycles as f64 / took.as_secs_f64();
-    let floor = median((0..FLOORS).map(|at| floor::cycles(dir, at, &work, cycles)).collect());
-    line(
-        "cycle, 1,000 VMs at once",
-        &format!("{rate:.0}/s"),
-        &format!("{floor:.0}/s"),
-        &format!("{:.2}", rate / floor),
-        "> 1,000/s",
-    );
-    line("  answers of its requests", &answers.words(), "-", "-", "p99 < 20 ms");
+    let answers = Times::new(lives.iter().flat_map(|life| life.answers.iter().copied()).collect());
+    (cycles as f64 / took.as_secs_f64(), answers)
 }
 
 /// What the store says it has written.

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod feed;
 pub(crate) mod figures;
+pub(crate) mod floor;
 pub(crate) mod process;
 
 use ostler_tests::daemon::{self, Daemon};

@@ -53,7 +53,7 @@ pub(crate) fn cycles(dir: &Path, at: usize, work: &Work, cycles: usize) -> f64 {
             let mut grows = txn.open_table(GROWS).expect("opens");
             for _ in 0..each {
                 next += 1;
-                if next % 2 == 0 {
+                if next.is_multiple_of(2) {
                     // A large odd factor spreads the keys as many VMs do.
                     kept.insert(next.wrapping_mul(2_654_435_761) % KEYS, row.as_slice()).expect("writes");
                 } else {
