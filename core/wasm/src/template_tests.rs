@@ -15,7 +15,7 @@ fn given(values: &[(&str, &str)]) -> Vec<(String, String)> {
 fn joined(rendered: &Rendered) -> Vec<String> {
     let text = |part: &Part| match part {
         Part::Text(text) => text.clone(),
-        Part::File(file) => format!("/root/{}", file.path),
+        Part::File(file) => format!("/srv/{}", file.path),
     };
     rendered.argv.iter().map(|parts| parts.iter().map(text).collect()).collect()
 }
@@ -25,7 +25,7 @@ fn holes_are_filled() {
     let template = template(&["create", "-n", "{n:int(1..64)}", "--disk={disk:path}", "{{{vm:id}}}", "{mode:enum(a|b)}"]);
     let rendered =
         template.render(&given(&[("n", "3"), ("disk", "ds:a/b.qcow2"), ("vm", "web-1"), ("mode", "b")])).expect("rendered");
-    assert_eq!(joined(&rendered), ["create", "-n", "3", "--disk=/root/a/b.qcow2", "{web-1}", "b"]);
+    assert_eq!(joined(&rendered), ["create", "-n", "3", "--disk=/srv/a/b.qcow2", "{web-1}", "b"]);
 }
 
 #[test]
