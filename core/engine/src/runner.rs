@@ -36,7 +36,8 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
             message = tokio::time::timeout(shared.config.runner_idle, inbox.recv()) => message,
         };
         match message {
-            Ok(Some(message)) => handle(&shared, vm, &mut loaded, *message).await,
+            // Boxed, because it is large and most runners wait: what they do is kept only while they do it.
+            Ok(Some(message)) => Box::pin(handle(&shared, vm, &mut loaded, *message)).await,
             Ok(None) => return,
             Err(_idle) => {
                 if shared.mailboxes.close_if_empty(vm, &inbox) {
