@@ -24,6 +24,6 @@ pub use context::{CallControl, Site};
 pub use registry::{DriverInfo, DriverKind, DriverOrigin, Registry, RegistryError};
 pub use spec::{DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, TransferJob};
 pub use traits::{
-    ChangeBatch, DomainMetrics, Hypervisor, JobStatus, Listed, RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Transfer,
-    Verdict,
+    ChangeBatch, DomainMetrics, Hypervisor, HypervisorJob, JobStatus, Listed, RulesQuestion, RulesVerdict, SnapshotFate,
+    SnapshotRules, Transfer, Verdict, WildDomain,
 };

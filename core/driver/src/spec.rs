@@ -1,6 +1,6 @@
 //! What drivers are asked to make.
 
-use ostler_model::{DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, RelPath};
+use ostler_model::{DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, MacAddress, RelPath};
 
 /// A file on one host. `absolute` is resolved by the engine from the host's datastore roots and is what a hypervisor is told;
 /// a component opens files only by `(datastore, path)`.
@@ -29,8 +29,12 @@ pub struct DomainSpec {
     pub vcpus: u32,
     /// Thousandths of a physical CPU reserved for it; hypervisors that can weigh use it.
     pub cpu_milli: u32,
+    /// Most virtual CPUs it can be given while it runs; at least `vcpus`.
+    pub vcpus_most: u32,
     /// Memory.
     pub memory_mib: u64,
+    /// Most memory it can be given while it runs; at least `memory_mib`.
+    pub memory_most_mib: u64,
     /// Firmware.
     pub firmware: Firmware,
     /// Kernel to boot directly.
@@ -66,7 +70,7 @@ pub struct DomainDisk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainNic {
     /// Its address; always set.
-    pub mac: String,
+    pub mac: MacAddress,
     /// The bridge.
     pub bridge: String,
 }
@@ -116,6 +120,18 @@ pub enum TransferJob {
         format: Option<DiskFormat>,
         /// For an overlay: its base as the destination sees it.
         base: Option<FileRef>,
+    },
+    /// Make an image of a disk that nobody writes: a complete file of `format` that stands on no other, under the image's own folder.
+    /// Needs the transfer ability to make images.
+    SaveBack {
+        /// The disk.
+        disk: FileRef,
+        /// Its format.
+        from_format: DiskFormat,
+        /// The image's file.
+        image: FileRef,
+        /// The image's format.
+        format: DiskFormat,
     },
     /// Have no such file or folder.
     Delete {

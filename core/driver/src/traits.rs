@@ -1,8 +1,11 @@
 //! The three kinds of driver.
 
-use crate::{CallControl, DomainSpec, FileRef, Site, TransferJob};
+use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Site, TransferJob};
 use async_trait::async_trait;
-use ostler_model::{Ability, CallResult, DomainSeen, DriverError, HostFacts, Observation, Outcome, Progress, State, Verb, VmUuid};
+use ostler_model::{
+    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome, Progress,
+    SnapshotName, State, Verb, VmUuid,
+};
 use std::time::Duration;
 
 /// Drives domains on hosts of one kind.
@@ -59,6 +62,120 @@ pub trait Hypervisor: Send + Sync {
     /// When it cannot be asked.
     async fn list(&self, site: &Site) -> Result<Listed, DriverError>;
 
+    /// Begins to move the running domain to `to`, where it is to be `domain` (its generation, and its files as `to` sees them), or
+    /// finds that it has moved. An identity that is at work is attached to. `move_disks` are disks in use that the two hosts do not
+    /// share: the driver moves them too. Done means: it runs there, stamped with `domain`'s identity, and nothing of it is left here. An
+    /// error other than `unknown` and `retry` means: nothing works at it any more, and nothing of it runs there. Level.
+    /// Needs [`Ability::Migrate`].
+    ///
+    /// # Errors
+    /// As [`ostler_model::ErrorKind`] says.
+    async fn begin_migrate(
+        &self,
+        _site: &Site,
+        _call: &CallControl,
+        _domain: &DomainSpec,
+        _to: &Site,
+        _move_disks: &[DiskName],
+    ) -> Result<JobStatus, DriverError> {
+        Err(not_able(Ability::Migrate))
+    }
+
+    /// Begins to copy a disk of the running domain, as it is at some moment until the answer, into `target`: a complete file of `format`
+    /// that stands on no other. The domain is left as it was. Level. Needs [`Ability::DiskCopy`].
+    ///
+    /// # Errors
+    /// As [`ostler_model::ErrorKind`] says.
+    async fn begin_copy_disk(
+        &self,
+        _site: &Site,
+        _call: &CallControl,
+        _disk: &DiskName,
+        _target: &FileRef,
+        _format: DiskFormat,
+    ) -> Result<JobStatus, DriverError> {
+        Err(not_able(Ability::DiskCopy))
+    }
+
+    /// How far the job that this identity began is.
+    ///
+    /// # Errors
+    /// `gone` if no such job is known: begin it again.
+    async fn poll_job(&self, _site: &Site, _call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
+        Err(not_able(job.ability()))
+    }
+
+    /// Stops the job that this identity began. Success means that nothing works at it any more, and that the domain runs where it ran.
+    ///
+    /// # Errors
+    /// `unknown` if that cannot be said.
+    async fn abort_job(&self, _site: &Site, _call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
+        Err(not_able(job.ability()))
+    }
+
+    /// Have the disk, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    async fn attach_disk(&self, _site: &Site, _call: &CallControl, _disk: &DomainDisk) -> CallResult {
+        Err(not_able(Ability::Hotplug))
+    }
+
+    /// Have no such disk, now and at the next start; success means that the guest has let go of it. Level. Needs [`Ability::Hotplug`].
+    async fn detach_disk(&self, _site: &Site, _call: &CallControl, _disk: &DiskName) -> CallResult {
+        Err(not_able(Ability::Hotplug))
+    }
+
+    /// Have the network card, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    async fn attach_nic(&self, _site: &Site, _call: &CallControl, _nic: &DomainNic) -> CallResult {
+        Err(not_able(Ability::Hotplug))
+    }
+
+    /// Have no such network card, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    async fn detach_nic(&self, _site: &Site, _call: &CallControl, _mac: &MacAddress) -> CallResult {
+        Err(not_able(Ability::Hotplug))
+    }
+
+    /// Have so many virtual CPUs and so much memory, now and at the next start. Level. Needs [`Ability::LiveResize`].
+    async fn resize(&self, _site: &Site, _call: &CallControl, _vcpus: u32, _memory_mib: u64) -> CallResult {
+        Err(not_able(Ability::LiveResize))
+    }
+
+    /// Have a snapshot of memory and disks of that name, and run on. Level. Needs [`Ability::Snapshots`].
+    async fn create_snapshot(&self, _site: &Site, _call: &CallControl, _name: &SnapshotName) -> CallResult {
+        Err(not_able(Ability::Snapshots))
+    }
+
+    /// Be as the snapshot says, re-stamped before a virtual CPU runs, and run. Edge: an identity that is found stamped was reverted
+    /// already. Needs [`Ability::Snapshots`].
+    async fn revert_snapshot(&self, _site: &Site, _call: &CallControl, _name: &SnapshotName) -> CallResult {
+        Err(not_able(Ability::Snapshots))
+    }
+
+    /// Have no snapshot of that name; the domain may run or be off, and an absent one has none. Level. Needs [`Ability::Snapshots`].
+    async fn delete_snapshot(&self, _site: &Site, _call: &CallControl, _name: &SnapshotName) -> CallResult {
+        Err(not_able(Ability::Snapshots))
+    }
+
+    /// The names of the snapshots there are, oldest first. Needs [`Ability::Snapshots`].
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    async fn list_snapshots(&self, _site: &Site, _vm: VmUuid) -> Result<Vec<String>, DriverError> {
+        Err(not_able(Ability::Snapshots))
+    }
+
+    /// What a domain is that this store did not make. Needs [`Ability::Adopt`].
+    ///
+    /// # Errors
+    /// `gone` if there is none, `refused` if it has something that no specification can say (a disk that is no file).
+    async fn inspect(&self, _site: &Site, _vm: VmUuid) -> Result<WildDomain, DriverError> {
+        Err(not_able(Ability::Adopt))
+    }
+
+    /// Have `identity` in the domain, and change in nothing else. Refused (`foreign`) if another store's is in it. Level.
+    /// Needs [`Ability::Adopt`].
+    async fn stamp(&self, _site: &Site, _call: &CallControl, _identity: &Identity) -> CallResult {
+        Err(not_able(Ability::Adopt))
+    }
+
     /// Waits up to `wait` for domains that may have changed after `cursor`. Wake-ups, never facts. Needs [`Ability::Changes`].
     ///
     /// # Errors
@@ -70,6 +187,46 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// When it cannot be asked.
     async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError>;
+}
+
+/// The engine asks the host's abilities before it calls; whoever sees this has met a driver that changed in between.
+fn not_able(ability: Ability) -> DriverError {
+    DriverError::refused("not-able", format!("this driver cannot {ability}"))
+}
+
+/// A job of a hypervisor driver that takes long: begun, polled and aborted by identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HypervisorJob {
+    /// A live migration.
+    Migrate,
+    /// The copy of a disk in use.
+    CopyDisk,
+}
+
+impl HypervisorJob {
+    /// The ability it belongs to.
+    #[must_use]
+    pub const fn ability(self) -> Ability {
+        match self {
+            Self::Migrate => Ability::Migrate,
+            Self::CopyDisk => Ability::DiskCopy,
+        }
+    }
+}
+
+/// A domain that somebody else made, as far as a VM's specification can say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WildDomain {
+    /// Its name at the hypervisor.
+    pub name: String,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disks: target device, absolute path on the host, format, whether the guest may only read.
+    pub disks: Vec<(DiskName, String, DiskFormat, bool)>,
+    /// Network cards: address and bridge.
+    pub nics: Vec<(MacAddress, String)>,
 }
 
 /// The domains of a host.

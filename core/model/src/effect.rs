@@ -1,7 +1,8 @@
 //! What is asked of drivers, and under which identity.
 
 use crate::{
-    DiskName, DriverError, DriverName, Generation, HostId, Millis, Observation, OperationId, StepNo, Timestamp, VmId, VmUuid,
+    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation, OperationId, SnapshotName, StepNo, Timestamp, VmId,
+    VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,6 +17,10 @@ pub enum Item {
     Domain,
     /// One disk.
     Disk(DiskName),
+    /// One network card, by its address.
+    Nic(MacAddress),
+    /// One system snapshot, by the name the hypervisor knows.
+    Snapshot(SnapshotName),
     /// The recovery file.
     Recovery,
     /// All files of the VM at one place.
@@ -29,6 +34,8 @@ impl fmt::Display for Item {
         match self {
             Self::Domain => f.write_str("domain"),
             Self::Disk(name) => write!(f, "disk:{name}"),
+            Self::Nic(mac) => write!(f, "nic:{mac}"),
+            Self::Snapshot(name) => write!(f, "snapshot:{name}"),
             Self::Recovery => f.write_str("recovery"),
             Self::Files => f.write_str("files"),
             Self::Look => f.write_str("look"),
@@ -45,10 +52,16 @@ impl FromStr for Item {
             "recovery" => Ok(Self::Recovery),
             "files" => Ok(Self::Files),
             "look" => Ok(Self::Look),
-            other => match other.strip_prefix("disk:").map(str::parse) {
-                Some(Ok(name)) => Ok(Self::Disk(name)),
-                Some(Err(_)) | None => Err(format!("{other:?} names no item of a step")),
-            },
+            other => {
+                let (kind, name) = other.split_once(':').unwrap_or((other, ""));
+                let item = match kind {
+                    "disk" => name.parse().ok().map(Self::Disk),
+                    "nic" => name.parse().ok().map(Self::Nic),
+                    "snapshot" => name.parse().ok().map(Self::Snapshot),
+                    _ => None,
+                };
+                item.ok_or_else(|| format!("{other:?} names no item of a step"))
+            }
         }
     }
 }
@@ -118,6 +131,12 @@ pub enum Call {
     CopyOut,
     /// Transfer: remove the VM's files on the host.
     DropHost,
+    /// Transfer: copy one file from the host to the one it moves to.
+    CopyAcross,
+    /// Transfer: remove one disk on the host.
+    DropDisk,
+    /// Transfer: make an image of one disk.
+    SaveBack,
     /// Hypervisor: be defined and running.
     Deploy,
     /// Hypervisor: be restored from the recovery file, paused.
@@ -136,6 +155,28 @@ pub enum Call {
     Reboot,
     /// Hypervisor: reset.
     Reset,
+    /// Hypervisor: move the running domain to another host.
+    Migrate,
+    /// Hypervisor: have the disk.
+    AttachDisk,
+    /// Hypervisor: have no such disk.
+    DetachDisk,
+    /// Hypervisor: have the network card.
+    AttachNic,
+    /// Hypervisor: have no such network card.
+    DetachNic,
+    /// Hypervisor: copy a disk that is in use into an image.
+    CopyDisk,
+    /// Hypervisor: have so many CPUs and so much memory while it runs.
+    Resize,
+    /// Hypervisor: have the snapshot.
+    CreateSnapshot,
+    /// Hypervisor: be as the snapshot says, and run.
+    RevertSnapshot,
+    /// Hypervisor: have no such snapshot.
+    DeleteSnapshot,
+    /// Hypervisor: carry our identity, and change in nothing else.
+    Stamp,
     /// Hypervisor: what is there?
     Observe,
 }
@@ -158,18 +199,15 @@ impl Call {
         match self {
             Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
             Self::Observe => EffectClass::Question,
-            Self::Prepare
-            | Self::CopyIn
-            | Self::DropHome
-            | Self::DropRecovery
-            | Self::CopyOut
-            | Self::DropHost
-            | Self::Deploy
-            | Self::Restore
-            | Self::Unpause
-            | Self::Destroy
-            | Self::Save
-            | Self::Remove => EffectClass::Level,
+            // Going back to a snapshot twice is not as going back once: the guest has run meanwhile.
+            Self::RevertSnapshot => EffectClass::Edge,
+            Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
+                EffectClass::Level
+            }
+            Self::CopyAcross | Self::DropDisk | Self::SaveBack => EffectClass::Level,
+            Self::Deploy | Self::Restore | Self::Unpause | Self::Destroy | Self::Save | Self::Remove => EffectClass::Level,
+            Self::Migrate | Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic => EffectClass::Level,
+            Self::CopyDisk | Self::Resize | Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => EffectClass::Level,
         }
     }
 
@@ -178,17 +216,18 @@ impl Call {
     pub const fn lane(self) -> Lane {
         match self {
             Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Lane::Transfer,
-            Self::Deploy
-            | Self::Restore
-            | Self::Unpause
-            | Self::PressPower
-            | Self::Destroy
-            | Self::Save
-            | Self::Remove
-            | Self::Reboot
-            | Self::Reset
-            | Self::Observe => Lane::Hypervisor,
+            Self::CopyAcross | Self::DropDisk | Self::SaveBack => Lane::Transfer,
+            Self::Deploy | Self::Restore | Self::Unpause | Self::PressPower | Self::Destroy | Self::Save => Lane::Hypervisor,
+            Self::Remove | Self::Reboot | Self::Reset | Self::Migrate | Self::Observe => Lane::Hypervisor,
+            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Lane::Hypervisor,
+            Self::Resize | Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot | Self::Stamp => Lane::Hypervisor,
         }
+    }
+
+    /// Whether the driver does it in one short call, or begins it, is asked how far it is, and can be told to stop.
+    #[must_use]
+    pub const fn is_job(self) -> bool {
+        matches!(self.lane(), Lane::Transfer) || matches!(self, Self::Migrate | Self::CopyDisk)
     }
 }
 

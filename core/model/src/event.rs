@@ -57,6 +57,24 @@ pub enum EventKind {
         /// What went wrong, if anything.
         error: Option<DriverError>,
     },
+    /// What an operation, or something that was seen, makes of the VM's snapshots.
+    Snapshots {
+        /// Removed, by name.
+        lost: Vec<String>,
+        /// No longer offered, by name.
+        hidden: Vec<String>,
+        /// The verb, or `observed`.
+        by: String,
+    },
+    /// A scheduled action was due.
+    Scheduled {
+        /// Which.
+        schedule: u32,
+        /// `done`, `failed` or `missed`.
+        outcome: String,
+        /// More, in words.
+        detail: String,
+    },
     /// A resource that is no VM was added, changed or removed.
     Resource {
         /// `host`, `datastore`, `image`, `driver`.

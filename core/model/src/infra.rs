@@ -205,6 +205,10 @@ pub enum Ability {
     Changes,
     /// Prove a host off.
     Fence,
+    /// Copy a disk in use into an image.
+    DiskCopy,
+    /// Say what a domain that somebody else made is, and stamp it.
+    Adopt,
     /// Run the ACPI or agent reboot, and the hard reset.
     Reboot,
 }

@@ -8,6 +8,7 @@
 
 mod id;
 mod name;
+mod schedule;
 mod time;
 
 mod infra;
@@ -24,6 +25,7 @@ mod operation;
 mod record;
 
 mod event;
+mod planned;
 mod request;
 
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
@@ -32,15 +34,19 @@ pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, St
 pub use infra::{
     Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, Image, ImageState, Usage,
 };
-pub use name::{DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, RelPath, VmName};
-pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
-pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Stated, StepTrace};
-pub use record::{
-    DiskState, Failure, FilesAt, HistoryEntry, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
+pub use name::{
+    DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, MacAddress, RelPath, SnapshotName, VmName,
 };
-pub use request::{Answer, Claim, ClaimRefused, Refusal, RefusalKind, Request};
-pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, InvalidSpec, NicSpec, Patience, VmSpec};
+pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
+pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject};
+pub use record::{
+    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
+};
+pub use planned::Planned;
+pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
+pub use schedule::{Schedule, ScheduleId};
+pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec, Patience, VmSpec};
 pub use state::{State, StateKind};
-pub use step::{Goal, StepKind};
+pub use step::{Goal, Side, StepKind};
 pub use time::{Millis, Timestamp};
 pub use verb::{Strength, Verb};

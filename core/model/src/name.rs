@@ -30,6 +30,12 @@ pub enum InvalidName {
         /// What was given.
         given: String,
     },
+    /// No unicast hardware address.
+    #[error("hardware address {given:?} is not valid: use a unicast address like 52:54:00:12:34:56")]
+    Mac {
+        /// What was given.
+        given: String,
+    },
     /// Not `datastore:path`.
     #[error("{given:?} is not a file in a datastore: write DATASTORE:RELATIVE/PATH, for example images:vmlinux")]
     File {
@@ -118,6 +124,64 @@ name!(
     /// A loaded driver (`kvm`, `sim`, `transfer-qcow2`). Unique.
     DriverName, "driver name"
 );
+
+name!(
+    /// A system snapshot as the hypervisor knows it. Unique within the VM; derived from the operation that made it.
+    SnapshotName, "snapshot name"
+);
+
+/// The hardware address of a network card: unicast, in lower case (`52:54:00:12:34:56`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MacAddress(String);
+
+impl MacAddress {
+    /// The checked text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// An address made of the last bytes of `uuid` and a place. 52:54:00 is the prefix that QEMU and libvirt use for addresses made
+    /// up locally.
+    #[must_use]
+    pub fn made_of(uuid: crate::VmUuid, place: u8) -> Self {
+        let bytes = uuid.0.as_bytes();
+        Self(format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[13], bytes[14], bytes[15].wrapping_add(place)))
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let byte = |part: &str| if part.len() == 2 { u8::from_str_radix(part, 16).ok() } else { None };
+        let bytes: Vec<Option<u8>> = text.split(':').map(byte).collect();
+        // The lowest bit of the first byte says multicast (IEEE 802).
+        let unicast = bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0);
+        if unicast { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidName::Mac { given: text.to_owned() }) }
+    }
+}
+
+impl TryFrom<String> for MacAddress {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<MacAddress> for String {
+    fn from(mac: MacAddress) -> Self {
+        mac.0
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
 
 /// A path below a datastore's root. Never absolute, never steps out; symbolic links are the file system's business and are
 /// resolved by whoever opens it.

@@ -1,6 +1,8 @@
 //! Operations: things asked for, and how far they are.
 
-use crate::{DriverError, Item, OperationId, State, StepKind, StepNo, Timestamp, Verb, VmId};
+use crate::{
+    DiskName, DriverError, Item, MacAddress, NewImage, OperationId, SnapshotName, State, StepKind, StepNo, Timestamp, Verb, VmId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Where the step in hand stands.
@@ -48,6 +50,9 @@ pub struct Active {
     pub verb: Verb,
     /// The state it began in.
     pub origin: State,
+    /// What it is about, where that is not the whole VM.
+    #[serde(default)]
+    pub subject: Subject,
     /// The steps, fixed when it began.
     pub plan: Vec<StepKind>,
     /// The step in hand: an index into `plan`.
@@ -75,6 +80,53 @@ pub struct Active {
     pub stated: Option<Stated>,
     /// What the call in hand last ended with; none if the driver said that it is done. While the plan rolls back: why it does.
     pub error: Option<DriverError>,
+}
+
+/// What an operation is about, where that is not the whole VM; with what is needed to take it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Subject {
+    /// The whole VM.
+    #[default]
+    Vm,
+    /// One disk.
+    Disk {
+        /// Which.
+        name: DiskName,
+    },
+    /// One network card.
+    Nic {
+        /// Its address.
+        mac: MacAddress,
+    },
+    /// One system snapshot.
+    Snapshot {
+        /// Which.
+        name: SnapshotName,
+    },
+    /// One disk that becomes an image now.
+    DiskImage {
+        /// Which.
+        name: DiskName,
+        /// What it becomes.
+        becomes: NewImage,
+    },
+    /// Its size.
+    Size {
+        /// What it was before.
+        before: Size,
+    },
+}
+
+/// CPUs and memory of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Thousandths of a physical CPU that placement reserves.
+    pub cpu_milli: u32,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
 }
 
 /// What an operator states about a step.

@@ -1,7 +1,7 @@
 //! The record of a VM: everything a decision needs, and nothing that can be had by asking.
 
 use crate::{
-    Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
+    Active, Call, MacAddress, Planned, SnapshotName, Subject, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
     OpaqueState, OperationId, RelPath, State, StepKind, StepNo, Timestamp, Verb, Version, VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ pub struct FilesAt {
     pub host: bool,
     /// At the front end.
     pub home: bool,
+    /// On the other host of a migration, where the two do not see the same files.
+    #[serde(default)]
+    pub other: bool,
 }
 
 /// The system datastore of a VM, chosen at its first placement.
@@ -63,6 +66,30 @@ pub struct DiskState {
     pub format: DiskFormat,
     /// The image below it, held until the disk is gone.
     pub image: Option<ImageId>,
+    /// The image it becomes when the VM is shut down.
+    #[serde(default)]
+    pub save_as: Option<NewImage>,
+    /// Where it lies below its datastore's root, if that is not in the VM's folder: a disk that was adopted. It is never removed.
+    #[serde(default)]
+    pub adopted: Option<RelPath>,
+}
+
+/// An image that a disk is to become; its row exists already, locked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewImage {
+    /// Which.
+    pub image: ImageId,
+    /// The transfer driver of its datastore.
+    pub driver: DriverName,
+}
+
+/// A place that a VM has left without its being seen empty: something of the VM may still be there. It is swept when the host is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// Where, and under which generation.
+    pub place: Placement,
+    /// Whether files of the VM's own may be there.
+    pub files: bool,
 }
 
 /// Why a VM is in the state it is in.
@@ -117,6 +144,9 @@ pub struct Failure {
     pub error: DriverError,
     /// When.
     pub when: Timestamp,
+    /// What it was about.
+    #[serde(default)]
+    pub subject: Subject,
     /// Whether `plan` rolls back what went before: then carrying it on leads to `origin`, not to what the verb asked.
     #[serde(default)]
     pub undoing: bool,
@@ -144,15 +174,21 @@ pub struct Sighting {
     pub what: String,
 }
 
-/// A system snapshot (made and used from the next version on; its place in the row is fixed now).
+/// A system snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Its name, derived from the operation that made it.
-    pub name: String,
+    pub name: SnapshotName,
+    /// What whoever made it calls it.
+    #[serde(default)]
+    pub label: String,
     /// When it was made.
     pub made: Timestamp,
     /// Whether it is no longer offered.
     pub hidden: bool,
+    /// Whether the operation in hand removes it, because the rules say that it does not survive that operation.
+    #[serde(default)]
+    pub losing: bool,
 }
 
 /// One stay on one host.
@@ -162,6 +198,12 @@ pub struct HistoryEntry {
     pub host: HostId,
     /// From when.
     pub from: Timestamp,
+    /// What brought it there.
+    #[serde(default)]
+    pub begun_by: Option<Verb>,
+    /// The generation it was there under.
+    #[serde(default)]
+    pub generation: Generation,
     /// Until when; none while it is there.
     pub to: Option<Timestamp>,
     /// Why it ended.
@@ -199,6 +241,13 @@ pub struct VmRecord {
     pub placed: Generation,
     /// Its place, while it has one.
     pub placement: Option<Placement>,
+    /// The other place of a migration: where it goes to, and after the switch where it came from. While there is one, its capacity is
+    /// held too.
+    #[serde(default)]
+    pub other: Option<Placement>,
+    /// Places that were left without being seen empty.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
     /// Its system datastore, from the first placement until it is done.
     pub storage: Option<Storage>,
     /// Where files may exist.
@@ -219,9 +268,18 @@ pub struct VmRecord {
     pub seen: Option<Sighting>,
     /// Since when its host could not be asked.
     pub blind_since: Option<Timestamp>,
-    /// Its system snapshots.
+    /// Its system snapshots, oldest first.
     #[serde(default)]
     pub snapshots: Vec<Snapshot>,
+    /// Whether the scheduler is asked to move it to another host.
+    #[serde(default)]
+    pub resched: bool,
+    /// What is to be done later.
+    #[serde(default)]
+    pub schedules: Vec<Planned>,
+    /// Its name at the hypervisor, if that is not the one that Ostler gives: of a domain that was adopted.
+    #[serde(default)]
+    pub adopted_name: Option<String>,
     /// What its drivers keep about it.
     #[serde(default)]
     pub driver_state: BTreeMap<DriverName, OpaqueState>,
@@ -240,10 +298,36 @@ impl VmRecord {
         self.placement.as_ref().map(|place| (place.host, self.spec.capacity()))
     }
 
-    /// The images it holds: one entry a disk.
+    /// What it holds on the other host of a migration. Nothing, if that is the same host.
+    #[must_use]
+    pub fn held_too(&self) -> Option<(HostId, Capacity)> {
+        let here = self.placement.as_ref().map(|place| place.host);
+        self.other.as_ref().filter(|place| Some(place.host) != here).map(|place| (place.host, self.spec.capacity()))
+    }
+
+    /// Hosts beside that of its placement where something of it is or may be; each once.
+    #[must_use]
+    pub fn also_on(&self) -> Vec<HostId> {
+        let here = self.placement.as_ref().map(|place| place.host);
+        let places = self.other.iter().chain(self.leftovers.iter().map(|left| &left.place));
+        let mut hosts: Vec<HostId> = places.map(|place| place.host).filter(|host| Some(*host) != here).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
+    }
+
+    /// The images it holds: one entry a disk. A VM that was forgotten holds them until its host is seen, because its overlays may be
+    /// there.
     pub fn images_held(&self) -> impl Iterator<Item = ImageId> + '_ {
-        let alive = self.state != State::Done;
+        let alive = self.state != State::Done || !self.leftovers.is_empty();
         self.disks.iter().filter(move |_| alive).filter_map(|disk| disk.image)
+    }
+
+    /// A network card's address: the one it was given, or one made from the VM's UUID and its place.
+    #[must_use]
+    pub fn mac_of(&self, at: usize) -> MacAddress {
+        let given = self.spec.nics.get(at).and_then(|nic| nic.mac.clone());
+        given.unwrap_or_else(|| MacAddress::made_of(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
     }
 
     /// The folder of its files below a datastore's root.
@@ -255,6 +339,9 @@ impl VmRecord {
     /// The name its domain has at the hypervisor. Holds part of the UUID, so that two stores can share a host.
     #[must_use]
     pub fn domain_name(&self) -> String {
+        if let Some(name) = &self.adopted_name {
+            return name.clone();
+        }
         let uuid = self.uuid.0.simple().to_string();
         format!("ostler-{}-{}", self.id, &uuid[..8])
     }
@@ -263,6 +350,13 @@ impl VmRecord {
     /// the VM's durable timer; whoever fires it hands in the time, and the record says what it was for.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        let scheduled = self.schedules.iter().filter_map(Planned::try_at).min();
+        [self.step_due(), scheduled].into_iter().flatten().min()
+    }
+
+    /// When the step in hand goes on by itself.
+    #[must_use]
+    pub fn step_due(&self) -> Option<Timestamp> {
         use crate::Phase;
         match self.operation.as_ref()?.phase {
             Phase::Delaying { until } | Phase::Backoff { until } | Phase::Waiting { until } | Phase::Blind { until, .. } => {
@@ -270,6 +364,16 @@ impl VmRecord {
             }
             Phase::Draining | Phase::Calling | Phase::Confirming | Phase::Settling => None,
         }
+    }
+
+    /// The snapshot that `asked` names: by its name, or by what its maker calls it if only one is called so. Hidden ones are not
+    /// offered.
+    #[must_use]
+    pub fn snapshot(&self, asked: &str) -> Option<&Snapshot> {
+        let offered = || self.snapshots.iter().filter(|snapshot| !snapshot.hidden);
+        let mut named = offered().filter(|snapshot| snapshot.label == asked);
+        let by_label = named.next().filter(|_| named.next().is_none());
+        offered().find(|snapshot| snapshot.name.as_str() == asked).or(by_label)
     }
 
     /// The recovery file, if it may be restored from.

@@ -1,6 +1,9 @@
 //! Requests, their answers, and what a commit must find true.
 
-use crate::{HostId, ImageId, OperationId, State, Verb, Version, VmId};
+use crate::{
+    DatastoreName, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec, OperationId,
+    Planned, ScheduleId, State, Verb, Version, VmId, VmName,
+};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
@@ -13,14 +16,113 @@ pub struct Request {
     pub verb: Verb,
     /// Who asks.
     pub by: String,
-    /// For deploy: where.
+    /// With what.
+    pub args: Args,
+    /// For deploy and migrate: where.
     pub host: Option<HostId>,
-    /// For deploy: refuse if the host's capacity is exceeded. The scheduler always enforces.
+    /// Refuse if the host's capacity is exceeded. The scheduler always enforces.
     pub enforce: bool,
     /// For recover: even where it looks like a lie.
     pub force: bool,
     /// Only if the record still has this version.
     pub if_version: Option<Version>,
+    /// The scheduled action that asks.
+    pub schedule: Option<ScheduleId>,
+}
+
+/// What a verb is asked with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Args {
+    /// Nothing.
+    #[default]
+    None,
+    /// For migrate, of a VM whose host is not seen.
+    Migrate {
+        /// The operator states that nothing of the old host runs any more.
+        #[serde(default)]
+        fenced: bool,
+        /// The operator states that the VM's files are where the new host sees them, though the storage is not shared.
+        #[serde(default)]
+        storage_moved: bool,
+    },
+    /// For disk-attach.
+    NewDisk {
+        /// The disk; the first free name if none is given.
+        name: Option<DiskName>,
+        /// Where its content comes from.
+        source: DiskSource,
+        /// Format of the VM's own file.
+        format: DiskFormat,
+        /// Whether the guest may only read.
+        #[serde(default)]
+        read_only: bool,
+    },
+    /// For disk-detach and disk-snapshot-cancel.
+    Disk {
+        /// Which.
+        name: DiskName,
+    },
+    /// For nic-attach.
+    NewNic(NicSpec),
+    /// For nic-detach.
+    Nic {
+        /// Its address.
+        mac: MacAddress,
+    },
+    /// For snapshot-create.
+    NewSnapshot {
+        /// What whoever makes it calls it; may be empty.
+        #[serde(default)]
+        label: String,
+    },
+    /// For snapshot-revert and snapshot-delete.
+    Snapshot {
+        /// Its name, or what its maker calls it.
+        name: String,
+    },
+    /// For disk-snapshot and disk-snapshot-live.
+    NewImage {
+        /// The disk.
+        disk: DiskName,
+        /// The image's name.
+        image: ImageName,
+        /// Its datastore; where the disk's image is, or the only one, if none is given.
+        datastore: Option<DatastoreName>,
+    },
+    /// For resize; what is not given stays.
+    Size {
+        /// Thousandths of a physical CPU that placement reserves.
+        cpu_milli: Option<u32>,
+        /// Virtual CPUs.
+        vcpus: Option<u32>,
+        /// Memory in MiB.
+        memory_mib: Option<u64>,
+    },
+    /// For update.
+    UserData {
+        /// The new text.
+        text: String,
+    },
+    /// For rename.
+    Name {
+        /// The new name.
+        name: VmName,
+    },
+    /// For schedule. Its id is given by the decision.
+    NewSchedule(Box<Planned>),
+    /// For reschedule.
+    Reschedule {
+        /// Which.
+        id: ScheduleId,
+        /// What it is to be.
+        planned: Box<Planned>,
+    },
+    /// For unschedule.
+    Schedule {
+        /// Which.
+        id: ScheduleId,
+    },
 }
 
 /// A request that was not refused. The answer is the truth: it was committed with what it tells.
@@ -69,6 +171,10 @@ pub enum RefusalKind {
     NothingToRecover,
     /// The snapshot rules say no.
     Rules,
+    /// What the request is about is not there, is there already, or makes no sense.
+    BadRequest,
+    /// The old host may still run it, or nobody says where its files are.
+    NotFenced,
 }
 
 /// A refusal: nothing was changed.
@@ -111,4 +217,23 @@ pub struct ClaimRefused {
     pub claim: Claim,
     /// Why, in words.
     pub detail: String,
+}
+
+/// What a decision does to images, in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageChange {
+    /// There is a new one, locked until it is written.
+    Add(Image),
+    /// It is written, or must be looked at.
+    Set {
+        /// Which.
+        image: ImageId,
+        /// What it is now.
+        state: ImageState,
+    },
+    /// It was never written, and will not be.
+    Discard {
+        /// Which.
+        image: ImageId,
+    },
 }

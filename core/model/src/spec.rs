@@ -1,6 +1,6 @@
 //! What an operator asks a VM to be.
 
-use crate::{Capacity, DiskName, FilePath, HostName, ImageName, Millis, VmName};
+use crate::{Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, VmName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -47,6 +47,18 @@ pub struct VmSpec {
     pub user_data: String,
     /// How long steps may take.
     pub patience: Patience,
+    /// How far it may grow while it runs.
+    #[serde(default)]
+    pub headroom: Headroom,
+}
+
+/// How far a VM may grow while it runs. Hypervisors make room for it when they start the guest; it is not reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Headroom {
+    /// Most virtual CPUs; none: as many as it has.
+    pub vcpus: Option<u32>,
+    /// Most memory in MiB; none: as much as it has.
+    pub memory_mib: Option<u64>,
 }
 
 /// What runs first.
@@ -127,7 +139,7 @@ pub struct NicSpec {
     /// The host's bridge it is plugged into.
     pub bridge: String,
     /// Its address; chosen from the VM's UUID when none is given, and stable then.
-    pub mac: Option<String>,
+    pub mac: Option<MacAddress>,
 }
 
 /// The screen.
@@ -190,6 +202,18 @@ impl VmSpec {
         Capacity { cpu_milli: self.cpu_milli as u64, memory_mib: self.memory_mib }
     }
 
+    /// Most virtual CPUs while it runs.
+    #[must_use]
+    pub fn vcpus_most(&self) -> u32 {
+        self.headroom.vcpus.unwrap_or(self.vcpus).max(self.vcpus)
+    }
+
+    /// Most memory while it runs, in MiB.
+    #[must_use]
+    pub fn memory_most_mib(&self) -> u64 {
+        self.headroom.memory_mib.unwrap_or(self.memory_mib).max(self.memory_mib)
+    }
+
     /// Checks everything that can be checked without looking at hosts, images or datastores.
     ///
     /// # Errors
@@ -198,6 +222,8 @@ impl VmSpec {
         in_range("cpu", u64::from(self.cpu_milli), 1, u64::from(VCPUS_MAX) * 1000)?;
         in_range("vcpus", u64::from(self.vcpus), 1, u64::from(VCPUS_MAX))?;
         in_range("memory", self.memory_mib, 1, MEMORY_MIB_MAX)?;
+        in_range("headroom.vcpus", u64::from(self.vcpus_most()), 1, u64::from(VCPUS_MAX))?;
+        in_range("headroom.memory", self.memory_most_mib(), 1, MEMORY_MIB_MAX)?;
         self.boot.check()?;
         self.check_disks()?;
         self.check_nics()?;
@@ -237,8 +263,10 @@ impl VmSpec {
             if !bridge_ok {
                 return Err(InvalidSpec::new(format!("nics[{at}].bridge"), "must be a network interface's name"));
             }
-            if nic.mac.as_deref().is_some_and(|mac| !mac_is_unicast(mac)) {
-                return Err(InvalidSpec::new(format!("nics[{at}].mac"), "must be a unicast address like 52:54:00:12:34:56"));
+            if let Some(mac) = &nic.mac
+                && self.nics[..at].iter().any(|other| other.mac.as_ref() == Some(mac))
+            {
+                return Err(InvalidSpec::new(format!("nics[{at}].mac"), format!("{mac} is there twice")));
             }
         }
         Ok(())
@@ -273,10 +301,4 @@ fn in_range(field: &str, value: u64, least: u64, most: u64) -> Result<(), Invali
     } else {
         Err(InvalidSpec::new(field, format!("is {value}, must be from {least} to {most}")))
     }
-}
-
-fn mac_is_unicast(text: &str) -> bool {
-    let bytes: Vec<Option<u8>> =
-        text.split(':').map(|b| if b.len() == 2 { u8::from_str_radix(b, 16).ok() } else { None }).collect();
-    bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0)
 }

@@ -41,6 +41,50 @@ pub enum StepKind {
     Reboot,
     /// Press reset, once.
     Reset,
+    /// Copy disks and the recovery file to the other host, and verify.
+    CopyAcross,
+    /// Move the running domain to the other host.
+    Migrate,
+    /// The two hosts of a migration change their parts. A step of the record: nothing is called.
+    Switch,
+    /// Have no domain on the other host.
+    RemoveOther,
+    /// Remove the VM's files from the other host.
+    DropOther,
+    /// Have a disk plugged in.
+    AttachDisk,
+    /// Have a disk unplugged.
+    DetachDisk,
+    /// Remove a disk's file.
+    DropDisk,
+    /// Have a network card plugged in.
+    AttachNic,
+    /// Have a network card unplugged.
+    DetachNic,
+    /// Copy a disk in use into an image.
+    CopyDisk,
+    /// Make images of disks that are not in use.
+    SaveBack,
+    /// Have so many CPUs and so much memory while it runs.
+    Resize,
+    /// Have a system snapshot.
+    CreateSnapshot,
+    /// Go back to a system snapshot.
+    RevertSnapshot,
+    /// Have no such system snapshots.
+    DeleteSnapshot,
+    /// Have our identity in a domain that somebody else made.
+    Stamp,
+}
+
+/// Which of a migration's two hosts a step acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Side {
+    /// The host of the VM's placement.
+    Here,
+    /// The other one: where it goes to before the switch, where it came from after it.
+    Other,
 }
 
 /// What a fresh observation must show for a step to have ended.
@@ -60,16 +104,20 @@ pub enum Goal {
 }
 
 impl StepKind {
-    /// The state a VM shows while the step runs.
+    /// The state a VM shows while the step runs, where the verb has no word of its own for it.
     #[must_use]
     pub const fn state(self) -> State {
         match self {
             Self::PrepareDisks | Self::CopyIn | Self::DropHome => State::Prolog,
-            Self::Boot | Self::Restore | Self::Unpause | Self::DropRecovery => State::Boot,
+            Self::Boot | Self::Restore | Self::Unpause | Self::DropRecovery | Self::Stamp => State::Boot,
             Self::PressPower | Self::PowerOff => State::Shutdown,
             Self::Save => State::Save,
-            Self::Remove | Self::CopyOut | Self::DropHost => State::Epilog,
+            Self::Remove | Self::CopyOut | Self::DropHost | Self::SaveBack => State::Epilog,
             Self::Reboot | Self::Reset => State::Running,
+            Self::CopyAcross | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => State::Migrate,
+            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic => State::Hotplug,
+            Self::CopyDisk | Self::Resize => State::Hotplug,
+            Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => State::Snapshot,
         }
     }
 
@@ -87,11 +135,46 @@ impl StepKind {
             Self::PressPower => Call::PressPower,
             Self::PowerOff => Call::Destroy,
             Self::Save => Call::Save,
-            Self::Remove => Call::Remove,
+            Self::Remove | Self::RemoveOther => Call::Remove,
             Self::CopyOut => Call::CopyOut,
-            Self::DropHost => Call::DropHost,
+            Self::DropHost | Self::DropOther => Call::DropHost,
             Self::Reboot => Call::Reboot,
             Self::Reset => Call::Reset,
+            Self::CopyAcross => Call::CopyAcross,
+            Self::Migrate => Call::Migrate,
+            // Never sent: the step has no items.
+            Self::Switch => Call::Observe,
+            Self::AttachDisk => Call::AttachDisk,
+            Self::DetachDisk => Call::DetachDisk,
+            Self::DropDisk => Call::DropDisk,
+            Self::AttachNic => Call::AttachNic,
+            Self::DetachNic => Call::DetachNic,
+            Self::CopyDisk => Call::CopyDisk,
+            Self::SaveBack => Call::SaveBack,
+            Self::Resize => Call::Resize,
+            Self::CreateSnapshot => Call::CreateSnapshot,
+            Self::RevertSnapshot => Call::RevertSnapshot,
+            Self::DeleteSnapshot => Call::DeleteSnapshot,
+            Self::Stamp => Call::Stamp,
+        }
+    }
+
+    /// The host that its call is sent to. A migration is begun by the host that the domain leaves, files are fetched by the host
+    /// that they go to.
+    #[must_use]
+    pub const fn sent_to(self) -> Side {
+        match self {
+            Self::CopyAcross | Self::RemoveOther | Self::DropOther => Side::Other,
+            _ => Side::Here,
+        }
+    }
+
+    /// The host that is looked at, to know what came of it.
+    #[must_use]
+    pub const fn looked_at(self) -> Side {
+        match self {
+            Self::Migrate | Self::RemoveOther => Side::Other,
+            _ => Side::Here,
         }
     }
 
@@ -102,10 +185,15 @@ impl StepKind {
             Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
                 Goal::Nothing
             }
-            Self::Boot | Self::Unpause | Self::Reboot | Self::Reset => Goal::Running,
+            Self::CopyAcross | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => Goal::Nothing,
+            Self::Boot | Self::Unpause | Self::Reboot | Self::Reset | Self::Migrate => Goal::Running,
+            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk | Self::Resize => Goal::Running,
+            Self::CreateSnapshot | Self::RevertSnapshot => Goal::Running,
+            // Snapshots are removed of domains that run and of domains that are off; and what is adopted may be either.
+            Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,
             Self::Restore => Goal::Paused,
             Self::PressPower | Self::PowerOff | Self::Save => Goal::Off,
-            Self::Remove => Goal::Absent,
+            Self::Remove | Self::RemoveOther => Goal::Absent,
         }
     }
 
@@ -116,22 +204,13 @@ impl StepKind {
     }
 
     /// Whether a look that shows the goal proves the step, when its answer was lost. *Off* does not prove that memory was
-    /// written, *paused* not that it came from the file, *running* not that the guest was rebooted: those are sent again under
-    /// the same identity, and the driver converges.
+    /// written, *paused* not that it came from the file, *running* not that the guest was rebooted or got its disk: those are sent
+    /// again under the same identity, and the driver converges.
     #[must_use]
     pub const fn proven_by_look(self) -> bool {
-        match self {
-            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove => true,
-            Self::PrepareDisks
-            | Self::CopyIn
-            | Self::DropHome
-            | Self::Restore
-            | Self::DropRecovery
-            | Self::Save
-            | Self::CopyOut
-            | Self::DropHost
-            | Self::Reboot
-            | Self::Reset => false,
-        }
+        matches!(
+            self,
+            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove | Self::RemoveOther | Self::Migrate
+        )
     }
 }

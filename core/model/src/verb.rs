@@ -44,6 +44,54 @@ pub enum Verb {
     DeleteRecreate,
     /// Send the boot again.
     Boot,
+    /// Move it to another host: memory is saved, everything is moved, and it is restored there.
+    Migrate,
+    /// Move it to another host while it runs.
+    MigrateLive,
+    /// Move it to another host: switched off gracefully instead of saved.
+    MigratePoweroff,
+    /// Move it to another host: switched off at once instead of saved.
+    MigratePoweroffHard,
+    /// Have the scheduler move it to another host.
+    Resched,
+    /// Take that back.
+    Unresched,
+    /// Plug a disk in.
+    DiskAttach,
+    /// Unplug a disk and remove it.
+    DiskDetach,
+    /// Plug a network card in.
+    NicAttach,
+    /// Unplug a network card.
+    NicDetach,
+    /// Make a system snapshot.
+    SnapshotCreate,
+    /// Go back to a system snapshot.
+    SnapshotRevert,
+    /// Remove a system snapshot.
+    SnapshotDelete,
+    /// Have a disk become a new image when the VM is shut down.
+    DiskSnapshot,
+    /// Copy a disk into a new image now.
+    DiskSnapshotLive,
+    /// Take a pending disk snapshot back.
+    DiskSnapshotCancel,
+    /// Change CPUs or memory.
+    Resize,
+    /// Change the user data.
+    Update,
+    /// Change the name.
+    Rename,
+    /// Have something done later.
+    Schedule,
+    /// Take a scheduled action back.
+    Unschedule,
+    /// Change a scheduled action.
+    Reschedule,
+    /// Make a domain that somebody else made a VM.
+    Adopt,
+    /// End the VM without its host, which the operator states is lost.
+    Forget,
     /// The operator states that the step in hand succeeded.
     RecoverSuccess,
     /// The operator states that the step in hand failed.
@@ -63,8 +111,10 @@ pub enum Strength {
     Graceful,
     /// Does not ask the guest.
     Hard,
-    /// Overtakes everything.
+    /// Overtakes everything but a delete.
     Delete,
+    /// Overtakes even a delete, which would wait for its host for ever.
+    Forget,
 }
 
 impl Verb {
@@ -72,20 +122,63 @@ impl Verb {
     #[must_use]
     pub const fn strength(self) -> Strength {
         match self {
-            Self::Poweroff | Self::Undeploy | Self::Shutdown | Self::Reboot => Strength::Graceful,
-            Self::PoweroffHard | Self::UndeployHard | Self::ShutdownHard | Self::RebootHard => Strength::Hard,
+            Self::Poweroff | Self::Undeploy | Self::Shutdown | Self::Reboot | Self::MigratePoweroff => Strength::Graceful,
+            Self::PoweroffHard | Self::UndeployHard | Self::ShutdownHard | Self::RebootHard | Self::MigratePoweroffHard => {
+                Strength::Hard
+            }
             Self::Delete | Self::DeleteRecreate => Strength::Delete,
-            Self::Hold
-            | Self::Release
-            | Self::Deploy
-            | Self::Suspend
-            | Self::Stop
-            | Self::Resume
-            | Self::Boot
-            | Self::RecoverSuccess
-            | Self::RecoverFailure
-            | Self::RecoverRetry
-            | Self::RecoverUndo => Strength::Plain,
+            Self::Forget => Strength::Forget,
+            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop | Self::Resume | Self::Boot => Strength::Plain,
+            Self::Migrate | Self::MigrateLive | Self::Adopt => Strength::Plain,
+            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach | Self::Resize => Strength::Plain,
+            Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete | Self::DiskSnapshotLive => Strength::Plain,
+            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => Strength::Plain,
+            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => Strength::Plain,
+            Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo => Strength::Plain,
         }
+    }
+
+    /// Whether it carries another operation on.
+    #[must_use]
+    pub const fn is_recovery(self) -> bool {
+        matches!(self, Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo)
+    }
+
+    /// Whether it only changes the record: it needs no slot, no driver and no host, and is over with the commit that accepts it.
+    #[must_use]
+    pub const fn is_record_only(self) -> bool {
+        matches!(
+            self,
+            Self::Resched
+                | Self::Unresched
+                | Self::DiskSnapshot
+                | Self::DiskSnapshotCancel
+                | Self::Update
+                | Self::Rename
+                | Self::Schedule
+                | Self::Unschedule
+                | Self::Reschedule
+        )
+    }
+
+    /// Whether it moves a VM to another host.
+    #[must_use]
+    pub const fn is_migration(self) -> bool {
+        matches!(self, Self::Migrate | Self::MigrateLive | Self::MigratePoweroff | Self::MigratePoweroffHard)
+    }
+
+    /// Whether it changes the hardware of a VM, or copies a disk of it, and leaves it in the state it was in.
+    #[must_use]
+    pub const fn is_hotplug(self) -> bool {
+        matches!(
+            self,
+            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach | Self::Resize | Self::DiskSnapshotLive
+        )
+    }
+
+    /// Whether it is about a system snapshot.
+    #[must_use]
+    pub const fn is_snapshot(self) -> bool {
+        matches!(self, Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete)
     }
 }

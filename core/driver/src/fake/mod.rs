@@ -61,6 +61,7 @@ pub enum Op {
     Prepare,
     Copy,
     Delete,
+    SaveBack,
     Poll,
     Abort,
 }

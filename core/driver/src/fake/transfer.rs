@@ -16,6 +16,7 @@ fn op_of(job: &TransferJob) -> Op {
     match job {
         TransferJob::Prepare { .. } => Op::Prepare,
         TransferJob::Copy { .. } => Op::Copy,
+        TransferJob::SaveBack { .. } => Op::SaveBack,
         TransferJob::Delete { .. } => Op::Delete,
     }
 }

@@ -291,6 +291,14 @@ impl World {
                 None if self.files.get(&place(to)).is_some_and(|file| file.complete) => Ok(()),
                 None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
             },
+            TransferJob::SaveBack { disk, image, format, .. } => match self.files.get(&place(disk)).cloned() {
+                Some(file) => {
+                    let content = format!("{format} of {}", file.content);
+                    self.files.insert(place(image), FakeFile { content, complete: true });
+                    Ok(())
+                }
+                None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
+            },
             TransferJob::Delete { target } => {
                 let (host, datastore, path) = place(target);
                 let below = format!("{path}/");
