@@ -1,7 +1,7 @@
 //! Snapshot rules of KVM: snapshots live inside the qcow2 files, together with the memory of the running domain.
 //!
 //! Hence they need a driver that can, a running VM, and qcow2 for every disk the guest can write; and they do not survive the domain
-//! they were taken of, because its memory no longer fits its disks.
+//! they were taken of, because its memory no longer fits its disks or devices.
 
 use ostler_sdk::{Disk, Fate, Question, SnapshotRules, Verdict};
 
@@ -9,20 +9,6 @@ use ostler_sdk::{Disk, Fate, Question, SnapshotRules, Verdict};
 pub struct Kvm;
 
 ostler_sdk::export!(Kvm: SnapshotRules; manifest = "manifest.toml");
-
-/// Verbs after which the domain is the same as before: nothing happens to snapshots. A verb that is not known here counts as one that
-/// ends the domain, because a snapshot that is gone is better than one that cannot be reverted.
-const HARMLESS: [&str; 9] = [
-    "hold",
-    "release",
-    "reboot",
-    "reboot-hard",
-    "recover-success",
-    "recover-failure",
-    "snapshot-create",
-    "snapshot-revert",
-    "snapshot-delete",
-];
 
 impl SnapshotRules for Kvm {
     fn judge(question: Question) -> Verdict {
@@ -68,20 +54,46 @@ fn known(question: &Question) -> Option<String> {
     }
 }
 
-/// Of all existing snapshots.
+/// Of all existing snapshots. A verb that is not known here counts as one that ends the domain, because a snapshot that is gone is
+/// better than one that cannot be reverted.
 fn fate(question: &Question) -> Fate {
     match question.verb.as_str() {
         // What monitoring saw: a domain that still runs has them; of any other nothing may be removed because of a look.
         "observed" if question.state == "running" => Fate::Keep,
-        "observed" => Fate::Hide,
-        verb if HARMLESS.contains(&verb) => Fate::Keep,
+        // A host that is lost cannot be asked to remove anything.
+        "observed" | "forget" => Fate::Hide,
+        verb if same_domain(verb) => Fate::Keep,
         _ => Fate::Lose,
+    }
+}
+
+/// Whether the domain is afterwards the one that the snapshots were taken of: same process, same devices, same host. Otherwise they
+/// are lost. The less obvious ones:
+///
+/// - a migration, also a live one, because libvirt does not migrate a domain that has snapshots;
+/// - a disk or NIC that comes or goes, and a live resize, because the memory in the snapshot is that of other hardware.
+fn same_domain(verb: &str) -> bool {
+    match verb {
+        // A guest that reboots, or whose reset is pressed, stays in its process.
+        "reboot" | "reboot-hard" => true,
+        "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
+        // A disk is copied as it is now, beside what its file keeps.
+        "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
+        // Only the record changes. What a schedule or the scheduler begins later is asked about then.
+        "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule" | "update" | "rename" => true,
+        // A domain that somebody else made goes on as it is.
+        "adopt" => true,
+        // They end, repeat or roll back an operation that was judged when it began.
+        "recover-success" | "recover-failure" | "recover-retry" | "recover-undo" => true,
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostler_model::{State, Verb};
+    use strum::IntoEnumIterator;
 
     fn disk(name: &str, format: &str, read_only: bool) -> Disk {
         Disk { name: name.to_owned(), format: format.to_owned(), read_only }
@@ -143,15 +155,92 @@ mod tests {
         assert_eq!(judge(asked).0, None);
     }
 
+    /// What becomes of snapshots with each verb, in every state.
+    const FATES: [(&str, Fate); 47] = [
+        ("hold", Fate::Keep),
+        ("release", Fate::Keep),
+        ("deploy", Fate::Lose),
+        ("suspend", Fate::Lose),
+        ("stop", Fate::Lose),
+        ("resume", Fate::Lose),
+        ("poweroff", Fate::Lose),
+        ("poweroff-hard", Fate::Lose),
+        ("undeploy", Fate::Lose),
+        ("undeploy-hard", Fate::Lose),
+        ("shutdown", Fate::Lose),
+        ("shutdown-hard", Fate::Lose),
+        ("reboot", Fate::Keep),
+        ("reboot-hard", Fate::Keep),
+        ("migrate", Fate::Lose),
+        ("migrate-live", Fate::Lose),
+        ("migrate-poweroff", Fate::Lose),
+        ("migrate-poweroff-hard", Fate::Lose),
+        ("resched", Fate::Keep),
+        ("unresched", Fate::Keep),
+        ("disk-attach", Fate::Lose),
+        ("disk-detach", Fate::Lose),
+        ("nic-attach", Fate::Lose),
+        ("nic-detach", Fate::Lose),
+        ("snapshot-create", Fate::Keep),
+        ("snapshot-revert", Fate::Keep),
+        ("snapshot-delete", Fate::Keep),
+        ("disk-snapshot", Fate::Keep),
+        ("disk-snapshot-live", Fate::Keep),
+        ("disk-snapshot-cancel", Fate::Keep),
+        ("resize", Fate::Lose),
+        ("update", Fate::Keep),
+        ("rename", Fate::Keep),
+        ("schedule", Fate::Keep),
+        ("unschedule", Fate::Keep),
+        ("reschedule", Fate::Keep),
+        ("delete", Fate::Lose),
+        ("delete-recreate", Fate::Lose),
+        ("boot", Fate::Lose),
+        ("adopt", Fate::Keep),
+        ("forget", Fate::Hide),
+        ("recover-success", Fate::Keep),
+        ("recover-failure", Fate::Keep),
+        ("recover-retry", Fate::Keep),
+        ("recover-undo", Fate::Keep),
+        ("unheard-of", Fate::Lose),
+        ("", Fate::Lose),
+    ];
+
     #[test]
-    fn what_ends_the_domain_loses_them() {
-        for verb in ["poweroff", "poweroff-hard", "suspend", "stop", "migrate", "resume", "deploy", "shutdown", "unheard-of"] {
-            assert_eq!(judge(question(verb)), (None, vec![Fate::Lose; 2]), "{verb}");
+    fn every_verb_has_one_fate_in_every_state() {
+        for (verb, fate) in FATES {
+            for state in State::iter() {
+                let (refused, fates) = judge(Question { state: state.to_string(), ..question(verb) });
+                assert_eq!(fates, [fate; 2], "{verb} in {state}");
+                assert!(refused.is_none() || verb.starts_with("snapshot-"), "{verb} in {state}: {refused:?}");
+            }
         }
-        for verb in ["reboot", "hold", "observed"] {
-            assert_eq!(judge(question(verb)).1, vec![Fate::Keep; 2], "{verb}");
+    }
+
+    #[test]
+    fn no_verb_is_left_to_the_fate_of_the_unknown() {
+        for verb in Verb::iter() {
+            assert!(FATES.iter().any(|(known, _)| *known == verb.to_string()), "{verb} has no row in FATES");
         }
-        let asked = Question { state: "unknown".to_owned(), ..question("observed") };
-        assert_eq!(judge(asked).1, vec![Fate::Hide; 2]);
+    }
+
+    #[test]
+    fn only_a_running_vm_makes_and_reverts() {
+        for state in State::iter() {
+            for verb in ["snapshot-create", "snapshot-revert", "snapshot-delete"] {
+                let asked = Question { state: state.to_string(), subject: Some("one".to_owned()), ..question(verb) };
+                let allowed = state == State::Running || verb == "snapshot-delete";
+                assert_eq!(judge(asked).0.is_none(), allowed, "{verb} in {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_removes_nothing() {
+        for state in State::iter() {
+            let expected = if state == State::Running { Fate::Keep } else { Fate::Hide };
+            let asked = Question { state: state.to_string(), ..question("observed") };
+            assert_eq!(judge(asked), (None, vec![expected; 2]), "{state}");
+        }
     }
 }
