@@ -30,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-plugin-sim", &["ostler-sdk"]),
     ("ostler-plugin-transfer-qcow2", &["ostler-sdk"]),
     ("ostler-plugin-snapshots-kvm", &["ostler-sdk"]),
+    ("ostler-plugin-snapshots-xen", &["ostler-sdk"]),
 ];
 
 /// Crates that only one of ours may name.

@@ -100,10 +100,12 @@ async fn transfer_qcow2_is_conformant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snapshots_kvm_is_conformant() {
-    let Some(file) = component("snapshots-kvm") else { return };
-    let report = tried(&file, &TestOptions::default()).await;
-    assert!(report.passed() && report.skipped().is_empty(), "{report}");
+async fn snapshot_rules_are_conformant() {
+    for name in ["snapshots-kvm", "snapshots-xen"] {
+        let Some(file) = component(name) else { continue };
+        let report = tried(&file, &TestOptions::default()).await;
+        assert!(report.passed() && report.skipped().is_empty(), "{name}: {report}");
+    }
 }
 
 /// Builds what was laid down, with the workspace's lock file, because tests do not use the network.
