@@ -31,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-plugin-transfer-qcow2", &["ostler-sdk"]),
     ("ostler-plugin-snapshots-kvm", &["ostler-sdk"]),
     ("ostler-plugin-snapshots-xen", &["ostler-sdk"]),
+    ("ostler-plugin-snapshots-vmware", &["ostler-sdk"]),
 ];
 
 /// Crates that only one of ours may name.

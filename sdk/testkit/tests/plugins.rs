@@ -101,7 +101,7 @@ async fn transfer_qcow2_is_conformant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshot_rules_are_conformant() {
-    for name in ["snapshots-kvm", "snapshots-xen"] {
+    for name in ["snapshots-kvm", "snapshots-xen", "snapshots-vmware"] {
         let Some(file) = component(name) else { continue };
         let report = tried(&file, &TestOptions::default()).await;
         assert!(report.passed() && report.skipped().is_empty(), "{name}: {report}");
