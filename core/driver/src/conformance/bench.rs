@@ -58,7 +58,9 @@ impl Bench for FakeBench {
             title: "it".to_owned(),
             vcpus: 1,
             cpu_milli: 1000,
+            vcpus_most: 2,
             memory_mib: 64,
+            memory_most_mib: 128,
             firmware: Firmware::Bios,
             kernel: None,
             initrd: None,
@@ -74,7 +76,7 @@ impl Bench for FakeBench {
     }
     async fn edges(&self, vm: VmUuid) -> Option<u32> {
         let edges = self.0.edges(HERE, vm);
-        Some(edges.presses + edges.reboots + edges.resets)
+        Some(edges.presses + edges.reboots + edges.resets + edges.reverts)
     }
     fn patience(&self) -> Duration {
         Duration::from_millis(500)

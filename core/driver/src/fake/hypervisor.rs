@@ -1,11 +1,16 @@
 //! The fake as a hypervisor.
 
+use super::jobs::{HyperJob, Journey};
 use super::world::{Edge, World};
 use super::{Fake, Op, Recorded, Working};
-use crate::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, Listed, Site};
+use crate::{
+    CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
+    Listed, Site, WildDomain,
+};
 use async_trait::async_trait;
 use ostler_model::{
-    Ability, CallContext, CallResult, Capacity, DriverError, HostFacts, HostId, Millis, Observation, Outcome, Power, VmUuid,
+    Ability, CallContext, CallResult, Capacity, DiskFormat, DiskName, DriverError, HostFacts, HostId, Identity, MacAddress, Millis,
+    Observation, Outcome, Power, SnapshotName, VmUuid,
 };
 use std::time::Duration;
 
@@ -37,12 +42,14 @@ impl Fake {
     pub(super) fn begin_work(&self, call: &Recorded, vm: VmUuid) -> (u64, Abandon) {
         let mut state = self.lock();
         let beside = state.working.values().find(|other| other.host == call.host && other.vm == vm);
+        let beside = beside.map(|other| other.op).filter(|op| *op != Op::Destroy);
+        let job =
+            state.hyper_jobs.iter().find(|(key, job)| key.vm == vm && call.key.as_ref() != Some(*key) && job.holds(call.host));
+        let beside = beside.or(job.map(|(_, job)| job.op()));
         if let Some(other) = beside
             && call.op != Op::Destroy
-            && other.op != Op::Destroy
         {
-            let told = format!("{} of {vm} began while {} was at work", call.op, other.op);
-            state.violations.push(told);
+            state.violations.push(format!("{} of {vm} began while {other} was at work", call.op));
         }
         state.next += 1;
         let id = state.next;
@@ -83,7 +90,7 @@ impl Fake {
 
     fn change(&self, host: HostId, context: &CallContext, deed: impl FnOnce(&mut World, HostId, bool) -> CallResult) -> CallResult {
         let mut state = self.lock();
-        state.world.fence(host, context)?;
+        state.world.fence(host, context.key.vm, context.generation)?;
         let ignored = state.ignore_acpi;
         let result = deed(&mut state.world, host, ignored);
         let count = state.world.note(context.key.vm);
@@ -187,6 +194,93 @@ impl Hypervisor for Fake {
         let host = site.id;
         let domains = self.ask(Op::List, site, None, |world| world.domains(host)).await?;
         Ok(Listed { domains: domains.into_iter().map(|domain| domain.seen).collect(), unreadable: Vec::new() })
+    }
+
+    async fn begin_migrate(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        to: &Site,
+        move_disks: &[DiskName],
+    ) -> Result<JobStatus, DriverError> {
+        let job = HyperJob::Migrate(Box::new(Journey { domain: domain.clone(), to: to.clone(), move_disks: move_disks.to_vec() }));
+        self.begin_job(Op::Migrate, site, call, job).await
+    }
+
+    async fn begin_copy_disk(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        disk: &DiskName,
+        target: &FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, DriverError> {
+        let job = HyperJob::CopyDisk { disk: disk.clone(), target: target.clone(), format };
+        self.begin_job(Op::CopyDisk, site, call, job).await
+    }
+
+    async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
+        self.poll_hyper_job(site, call, job).await
+    }
+
+    async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
+        self.abort_hyper_job(site, call, job).await
+    }
+
+    async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
+        let (vm, disk) = (call.context.key.vm, disk.clone());
+        self.act(Op::AttachDisk, site, call, move |world, host, _| world.attach_disk(host, vm, disk)).await
+    }
+
+    async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
+        let (vm, disk) = (call.context.key.vm, disk.clone());
+        self.act(Op::DetachDisk, site, call, move |world, host, _| world.detach_disk(host, vm, &disk)).await
+    }
+
+    async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
+        let (vm, nic) = (call.context.key.vm, nic.clone());
+        self.act(Op::AttachNic, site, call, move |world, host, _| world.attach_nic(host, vm, nic)).await
+    }
+
+    async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
+        let (vm, mac) = (call.context.key.vm, mac.clone());
+        self.act(Op::DetachNic, site, call, move |world, host, _| world.detach_nic(host, vm, &mac)).await
+    }
+
+    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+        let vm = call.context.key.vm;
+        self.act(Op::Resize, site, call, move |world, host, _| world.resize(host, vm, vcpus, memory_mib)).await
+    }
+
+    async fn create_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        let (vm, name) = (call.context.key.vm, name.clone());
+        self.act(Op::CreateSnapshot, site, call, move |world, host, _| world.create_snapshot(host, vm, name)).await
+    }
+
+    async fn revert_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        let (context, name) = (call.context.clone(), name.clone());
+        self.act(Op::RevertSnapshot, site, call, move |world, host, _| world.revert_snapshot(host, &context, &name)).await
+    }
+
+    async fn delete_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        let (vm, name) = (call.context.key.vm, name.clone());
+        self.act(Op::DeleteSnapshot, site, call, move |world, host, _| Ok(world.delete_snapshot(host, vm, &name))).await
+    }
+
+    async fn list_snapshots(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
+        let host = site.id;
+        self.ask(Op::ListSnapshots, site, Some(vm), |world| world.snapshots(host, vm)).await
+    }
+
+    async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
+        let host = site.id;
+        self.ask(Op::Inspect, site, Some(vm), |world| world.inspect(host, vm)).await?
+    }
+
+    async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
+        let identity = *identity;
+        self.act(Op::Stamp, site, call, move |world, host, _| world.stamp(host, identity)).await
     }
 
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {

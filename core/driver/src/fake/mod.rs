@@ -18,10 +18,16 @@
 //! [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`] are what happens outside of Ostler. [`Fake::violations`] tells of callers that
 //! broke the rule of one mutating call a VM.
 //!
+//! A domain is what its last deploy or restore said, and what was plugged in, resized and reverted since ([`FakeMachine`]). A
+//! migration moves it between hosts of the same fake, which see each other unless one of them is cut off. Jobs of both traits are
+//! polled as often as [`Fake::long_jobs`] says; until then a migrating domain runs where it ran, and the other host has nothing of it.
+//!
 //! As with a real hypervisor, a call whose future is dropped goes on: until it has ended, `observe` answers `retry` (`busy`).
 
 mod hypervisor;
+mod jobs;
 mod knobs;
+mod machine;
 mod transfer;
 mod world;
 
@@ -29,6 +35,7 @@ mod world;
 mod tests;
 
 pub use knobs::{Gate, Order};
+pub use machine::{FakeMachine, FakeSnapshot};
 pub use world::{EdgeCount, FakeDomain, FakeFile};
 
 use crate::Site;
@@ -58,6 +65,23 @@ pub enum Op {
     List,
     Changes,
     Metrics,
+    Migrate,
+    CopyDisk,
+    /// How far a migration or a disk's copy is.
+    PollJob,
+    /// The end of a migration or a disk's copy.
+    AbortJob,
+    AttachDisk,
+    DetachDisk,
+    AttachNic,
+    DetachNic,
+    Resize,
+    CreateSnapshot,
+    RevertSnapshot,
+    DeleteSnapshot,
+    ListSnapshots,
+    Inspect,
+    Stamp,
     Prepare,
     Copy,
     Delete,
@@ -99,6 +123,7 @@ struct State {
     ignore_acpi: bool,
     violations: Vec<String>,
     jobs: BTreeMap<EffectKey, transfer::Job>,
+    hyper_jobs: BTreeMap<EffectKey, jobs::Begun>,
     polls: u32,
 }
 
@@ -118,10 +143,21 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// With the abilities suspend, reboot, changes and metrics, and nothing running.
+    /// With all abilities that the fake has, and nothing running.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_abilities(&[Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics])
+        Self::with_abilities(&[
+            Ability::Suspend,
+            Ability::Migrate,
+            Ability::Hotplug,
+            Ability::Snapshots,
+            Ability::LiveResize,
+            Ability::Metrics,
+            Ability::Changes,
+            Ability::DiskCopy,
+            Ability::Adopt,
+            Ability::Reboot,
+        ])
     }
 
     /// With other abilities.
@@ -155,7 +191,7 @@ impl Fake {
         }
     }
 
-    /// Whether transfer jobs answer `pending` first, and to how many polls.
+    /// Whether jobs (of transfer, migrations, copies of disks) answer `pending` first, and to how many polls.
     pub fn long_jobs(&self, polls: u32) {
         self.lock().polls = polls;
     }
@@ -190,6 +226,18 @@ impl Fake {
     #[must_use]
     pub fn domains(&self, host: HostId) -> Vec<FakeDomain> {
         self.lock().world.domains(host)
+    }
+
+    /// A domain, if it is there.
+    #[must_use]
+    pub fn domain(&self, host: HostId, vm: VmUuid) -> Option<FakeDomain> {
+        self.lock().world.domains.get(&(host, vm)).cloned()
+    }
+
+    /// Migrations and copies of disks that were begun, and have not ended.
+    #[must_use]
+    pub fn jobs_at_work(&self) -> Vec<EffectKey> {
+        self.lock().hyper_jobs.keys().cloned().collect()
     }
 
     /// Domains that run, on all hosts.

@@ -1,14 +1,21 @@
 //! The knobs do what they say.
 
 use super::*;
-use crate::{CallControl, Hypervisor};
-use ostler_model::{CallContext, ErrorKind, ExecTransport, Generation, Item, Observation, OperationId, StepNo, Timestamp};
+use crate::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
+use ostler_model::{
+    CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity, Item, Observation, OperationId,
+    StepNo, StoreId, Timestamp,
+};
 use std::time::{Duration, Instant};
 
 fn site() -> Site {
+    host(1)
+}
+
+fn host(id: u32) -> Site {
     Site {
-        id: HostId(1),
-        name: "a".parse().expect("a name"),
+        id: HostId(id),
+        name: format!("host-{id}").parse().expect("a name"),
         config: BTreeMap::new(),
         transport: ExecTransport::Local,
         roots: BTreeMap::new(),
@@ -79,4 +86,119 @@ async fn a_host_that_is_cut_off_says_nothing() {
     assert!(fake.list(&site()).await.is_err());
     fake.cut_off(HostId(1), false);
     assert!(fake.list(&site()).await.is_ok());
+}
+
+fn file(host: u32, path: &str) -> FileRef {
+    let datastore = "system".parse().expect("a name");
+    FileRef { host: HostId(host), datastore, path: path.parse().expect("a path"), absolute: format!("/{host}/{path}") }
+}
+
+fn domain(host: u32, generation: u64) -> DomainSpec {
+    let disk = |name: &str| DomainDisk {
+        name: name.parse().expect("a name"),
+        file: file(host, name),
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    };
+    DomainSpec {
+        identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(), generation: Generation(generation) },
+        name: "it".to_owned(),
+        title: "it".to_owned(),
+        vcpus: 1,
+        cpu_milli: 1000,
+        vcpus_most: 4,
+        memory_mib: 64,
+        memory_most_mib: 128,
+        firmware: Firmware::Bios,
+        kernel: None,
+        initrd: None,
+        cmdline: String::new(),
+        disks: vec![disk("vda"), disk("vdb")],
+        nics: Vec::new(),
+        graphics: Graphics::None,
+        console_log: file(host, "console.log"),
+    }
+}
+
+async fn running() -> Fake {
+    let fake = Fake::new();
+    fake.deploy(&host(1), &call(1), &domain(1, 1)).await.expect("deployed");
+    let disk = file(1, "vdb");
+    fake.put_file(HostId(1), disk.datastore, disk.path, FakeFile { content: "data".to_owned(), complete: true });
+    fake
+}
+
+#[tokio::test]
+async fn a_domain_moves_with_the_disks_it_is_told_to_take() {
+    let fake = running().await;
+    let run = fake.domain(HostId(1), vm()).expect("there").run;
+    fake.long_jobs(2);
+    let (spec, disks) = (domain(2, 2), ["vdb".parse().expect("a name")]);
+    let begin = async |step| fake.begin_migrate(&host(1), &call(step), &spec, &host(2), &disks).await;
+    assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))));
+    assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))), "attached to");
+    assert_eq!(begin(3).await.expect_err("another").code, "busy");
+    let poll = async || fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await;
+    assert!(matches!(poll().await, Ok(JobStatus::Pending(_))));
+    assert_eq!(fake.running(), [(HostId(1), vm())]);
+    assert!(matches!(poll().await, Ok(JobStatus::Done(_))));
+    assert_eq!(fake.running(), [(HostId(2), vm())]);
+    assert!(fake.domains(HostId(1)).is_empty());
+    let moved = fake.domain(HostId(2), vm()).expect("there");
+    assert_eq!((moved.run, moved.seen.identity, &moved.machine.disks), (run, Some(spec.identity), &spec.disks));
+    let disk = file(2, "vdb");
+    assert_eq!(fake.file(HostId(2), &disk.datastore, &disk.path).expect("copied").content, "data");
+    assert_eq!(poll().await.expect_err("ended").kind, ErrorKind::Gone);
+    assert!(matches!(begin(2).await, Ok(JobStatus::Done(_))), "it has moved");
+}
+
+#[tokio::test]
+async fn a_domain_runs_on_where_it_was_while_the_hosts_have_lost_each_other() {
+    let fake = running().await;
+    fake.long_jobs(1);
+    let spec = domain(2, 2);
+    fake.cut_off(HostId(2), true);
+    let begin = async |step| fake.begin_migrate(&host(1), &call(step), &spec, &host(2), &[]).await;
+    assert_eq!(begin(2).await.expect_err("away").kind, ErrorKind::Retry);
+    fake.cut_off(HostId(2), false);
+    assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))));
+    fake.cut_off(HostId(2), true);
+    let poll = async || fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await;
+    assert_eq!(poll().await.expect_err("away").kind, ErrorKind::Retry);
+    assert_eq!(fake.running(), [(HostId(1), vm())]);
+    assert_eq!(fake.abort_job(&host(1), &call(2), HypervisorJob::Migrate).await, Ok(()));
+    assert_eq!(poll().await.expect_err("aborted").kind, ErrorKind::Gone);
+    assert_eq!(fake.running(), [(HostId(1), vm())]);
+    assert!(fake.jobs_at_work().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_beside_a_migration_is_told() {
+    let fake = running().await;
+    fake.long_jobs(1);
+    fake.begin_migrate(&host(1), &call(2), &domain(2, 2), &host(2), &[]).await.expect("begun");
+    assert!(fake.destroy(&host(1), &call(3)).await.is_ok());
+    assert!(fake.violations().is_empty(), "destroy may run beside others");
+    assert!(fake.resize(&host(1), &call(4), 2, 64).await.is_err());
+    assert_eq!(fake.violations().len(), 1);
+    let ended = fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await.expect_err("it was destroyed");
+    assert_eq!((ended.kind, fake.running()), (ErrorKind::Gone, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_snapshot_brings_back_what_was() {
+    let fake = running().await;
+    let name = "s-1".parse().expect("a name");
+    fake.create_snapshot(&host(1), &call(2), &name).await.expect("made");
+    fake.resize(&host(1), &call(3), 3, 100).await.expect("grown");
+    fake.detach_disk(&host(1), &call(4), &"vdb".parse().expect("a name")).await.expect("detached");
+    for _ in 0..2 {
+        fake.revert_snapshot(&host(1), &call(5), &name).await.expect("reverted");
+    }
+    let found = fake.domain(HostId(1), vm()).expect("there");
+    assert_eq!((found.machine.vcpus, found.machine.memory_mib, found.machine.disks.len()), (1, 64, 2));
+    assert_eq!((found.edges.reverts, found.seen.last_edge), (1, Some(call(5).context.key)));
+    fake.delete_snapshot(&host(1), &call(6), &name).await.expect("deleted");
+    assert_eq!(fake.list_snapshots(&host(1), vm()).await, Ok(Vec::new()));
+    assert_eq!(fake.resize(&host(1), &call(7), 5, 64).await.expect_err("too many").code, "beyond-most");
 }

@@ -1,9 +1,10 @@
 //! What the fake's hosts hold. No time, no faults: the deeds themselves.
 
+use super::FakeMachine;
 use crate::{DiskSource, DomainSpec, FileRef, TransferJob};
 use ostler_model::{
-    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, Power, PowerReason,
-    RelPath, VmUuid,
+    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity, Observation, Outcome, Power,
+    PowerReason, RelPath, VmUuid,
 };
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ pub struct FakeDomain {
     pub run: u64,
     /// What reached the guest.
     pub edges: EdgeCount,
+    /// What it is made of. Each change reaches the guest at once.
+    pub machine: FakeMachine,
 }
 
 /// What reached a guest.
@@ -25,6 +28,7 @@ pub struct EdgeCount {
     pub presses: u32,
     pub reboots: u32,
     pub resets: u32,
+    pub reverts: u32,
 }
 
 /// A file of the fake.
@@ -49,25 +53,25 @@ type Place = (HostId, DatastoreName, RelPath);
 /// All hosts.
 #[derive(Default)]
 pub(super) struct World {
-    domains: BTreeMap<(HostId, VmUuid), FakeDomain>,
-    files: BTreeMap<Place, FakeFile>,
+    pub(super) domains: BTreeMap<(HostId, VmUuid), FakeDomain>,
+    pub(super) files: BTreeMap<Place, FakeFile>,
     runs: u64,
     changes: Vec<VmUuid>,
 }
 
-fn place(file: &FileRef) -> Place {
+pub(super) fn place(file: &FileRef) -> Place {
     (file.host, file.datastore.clone(), file.path.clone())
 }
 
-fn seen(domain: &FakeDomain) -> Outcome {
+pub(super) fn seen(domain: &FakeDomain) -> Outcome {
     Outcome { seen: Some(Observation::Present(domain.seen.clone())), state: None }
 }
 
-fn absent() -> Outcome {
+pub(super) fn absent() -> Outcome {
     Outcome { seen: Some(Observation::Absent), state: None }
 }
 
-fn gone(code: &str, detail: &str) -> DriverError {
+pub(super) fn gone(code: &str, detail: &str) -> DriverError {
     DriverError::new(ErrorKind::Gone, code, detail)
 }
 
@@ -121,19 +125,19 @@ impl World {
     }
 
     /// The first thing every mutating call does.
-    pub(super) fn fence(&self, host: HostId, context: &CallContext) -> Result<(), DriverError> {
-        let found = self.domains.get(&(host, context.key.vm)).and_then(|domain| domain.seen.identity);
+    pub(super) fn fence(&self, host: HostId, vm: VmUuid, generation: Generation) -> Result<(), DriverError> {
+        let found = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
         match found {
-            Some(identity) if identity.generation > context.generation => Err(DriverError::new(
+            Some(identity) if identity.generation > generation => Err(DriverError::new(
                 ErrorKind::Stale,
                 "higher-generation",
-                format!("generation {} is there, the call acts for {}", identity.generation, context.generation),
+                format!("generation {} is there, the call acts for {generation}", identity.generation),
             )),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn ours(&self, host: HostId, identity: &Identity) -> Result<(), DriverError> {
+    pub(super) fn ours(&self, host: HostId, identity: &Identity) -> Result<(), DriverError> {
         match self.domains.get(&(host, identity.vm)) {
             Some(domain) if domain.seen.identity.is_none_or(|found| found.store != identity.store) => {
                 Err(DriverError::refused("foreign", "a domain that is not this store's is there"))
@@ -157,7 +161,8 @@ impl World {
 
     fn define(&mut self, host: HostId, spec: &DomainSpec, power: Power, run: u64) -> Outcome {
         let old = self.domains.remove(&(host, spec.identity.vm));
-        let (last_edge, edges) = old.map(|old| (old.seen.last_edge, old.edges)).unwrap_or_default();
+        let (last_edge, edges, snapshots) =
+            old.map(|old| (old.seen.last_edge, old.edges, old.machine.snapshots)).unwrap_or_default();
         let domain_seen = DomainSeen {
             uuid: spec.identity.vm,
             name: spec.name.clone(),
@@ -166,7 +171,8 @@ impl World {
             reason: PowerReason::None,
             last_edge,
         };
-        let domain = FakeDomain { seen: domain_seen, run, edges };
+        let machine = FakeMachine { snapshots, ..FakeMachine::of(spec) };
+        let domain = FakeDomain { seen: domain_seen, run, edges, machine };
         let outcome = seen(&domain);
         self.put(host, domain);
         outcome

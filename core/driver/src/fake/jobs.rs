@@ -1,0 +1,271 @@
+//! Migrations and copies of disks: begun, polled and aborted by identity.
+
+use super::hypervisor::done;
+use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
+use super::{Fake, FakeMachine, Op, State};
+use crate::{CallControl, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
+use ostler_model::{
+    CallContext, DiskFormat, DiskName, DriverError, EffectKey, ErrorKind, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
+};
+
+/// Where a domain goes, and what it is to be there.
+#[derive(Clone)]
+pub(super) struct Journey {
+    pub(super) domain: DomainSpec,
+    pub(super) to: Site,
+    pub(super) move_disks: Vec<DiskName>,
+}
+
+/// A job to do.
+#[derive(Clone)]
+pub(super) enum HyperJob {
+    Migrate(Box<Journey>),
+    CopyDisk { disk: DiskName, target: FileRef, format: DiskFormat },
+}
+
+/// A job that was begun and is polled.
+pub(super) struct Begun {
+    job: HyperJob,
+    host: HostId,
+    polls_left: u32,
+    polls: u32,
+}
+
+impl HyperJob {
+    const fn kind(&self) -> HypervisorJob {
+        match self {
+            Self::Migrate(_) => HypervisorJob::Migrate,
+            Self::CopyDisk { .. } => HypervisorJob::CopyDisk,
+        }
+    }
+}
+
+impl Begun {
+    pub(super) const fn op(&self) -> Op {
+        match self.job {
+            HyperJob::Migrate(_) => Op::Migrate,
+            HyperJob::CopyDisk { .. } => Op::CopyDisk,
+        }
+    }
+
+    /// Whether it changes something on that host.
+    pub(super) fn holds(&self, host: HostId) -> bool {
+        self.host == host || matches!(&self.job, HyperJob::Migrate(journey) if journey.to.id == host)
+    }
+
+    fn pending(&self) -> JobStatus {
+        let (total, done) = (u64::from(self.polls), u64::from(self.polls - self.polls_left));
+        JobStatus::Pending(Progress { done, total, phase: self.op().to_string() })
+    }
+}
+
+impl State {
+    /// The other end of a migration must answer.
+    fn far_end(&self, job: &HyperJob) -> Result<(), DriverError> {
+        match job {
+            HyperJob::Migrate(journey) if self.cut_off.contains(&journey.to.id) => {
+                Err(DriverError::retry("unreachable", format!("host {} does not answer the host it leaves", journey.to.name)))
+            }
+            HyperJob::Migrate(_) | HyperJob::CopyDisk { .. } => Ok(()),
+        }
+    }
+
+    fn begin_job(&mut self, host: HostId, context: &CallContext, job: HyperJob) -> Result<JobStatus, DriverError> {
+        let vm = context.key.vm;
+        if let Some(begun) = self.hyper_jobs.get(&context.key) {
+            return Ok(begun.pending());
+        }
+        if let Some((other, _)) = self.hyper_jobs.iter().find(|(key, begun)| key.vm == vm && begun.holds(host)) {
+            return Err(DriverError::retry("busy", format!("the job of step {} is at work", other.step)));
+        }
+        self.world.fence(host, vm, context.generation)?;
+        self.far_end(&job)?;
+        if self.polls == 0 || self.world.has_moved(host, &job) {
+            return self.finish(host, vm, job);
+        }
+        if let HyperJob::Migrate(journey) = &job {
+            self.world.may_move(host, journey)?;
+        } else {
+            self.world.at_work(host, vm)?;
+        }
+        let begun = Begun { job, host, polls_left: self.polls, polls: self.polls };
+        let status = begun.pending();
+        self.hyper_jobs.insert(context.key.clone(), begun);
+        Ok(status)
+    }
+
+    fn poll_job(&mut self, key: &EffectKey, kind: HypervisorJob) -> Result<JobStatus, DriverError> {
+        let begun = self.hyper_jobs.get(key).filter(|begun| begun.job.kind() == kind);
+        let begun = begun.ok_or_else(|| gone("no-such-job", "no job of this identity was begun"))?;
+        // The hosts have lost each other: the job stands still until they meet again.
+        self.far_end(&begun.job)?;
+        if let Some(begun) = self.hyper_jobs.get_mut(key) {
+            begun.polls_left = begun.polls_left.saturating_sub(1);
+            if begun.polls_left > 0 {
+                return Ok(begun.pending());
+            }
+        }
+        match self.hyper_jobs.remove(key) {
+            Some(begun) => self.finish(begun.host, key.vm, begun.job),
+            None => Ok(JobStatus::Done(done())),
+        }
+    }
+
+    fn finish(&mut self, host: HostId, vm: VmUuid, job: HyperJob) -> Result<JobStatus, DriverError> {
+        let outcome = match job {
+            HyperJob::Migrate(journey) => self.world.migrate(host, &journey)?,
+            HyperJob::CopyDisk { disk, target, format } => self.world.copy_disk(host, vm, &disk, &target, format)?,
+        };
+        Ok(JobStatus::Done(outcome))
+    }
+
+    fn abort_job(&mut self, host: HostId, context: &CallContext, kind: HypervisorJob) -> Result<(), DriverError> {
+        let vm = context.key.vm;
+        self.world.fence(host, vm, context.generation)?;
+        self.hyper_jobs.remove(&context.key);
+        match kind {
+            HypervisorJob::CopyDisk => Ok(()),
+            HypervisorJob::Migrate if self.world.domains.contains_key(&(host, vm)) => Ok(()),
+            HypervisorJob::Migrate => Err(DriverError::unknown("moved", "the domain is not here any more")),
+        }
+    }
+}
+
+impl Fake {
+    pub(super) async fn begin_job(&self, op: Op, site: &Site, call: &CallControl, job: HyperJob) -> Result<JobStatus, DriverError> {
+        let context = call.context.clone();
+        let recorded = self.record(op, site, Some(&context), Some(context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        let (id, abandon) = self.begin_work(&recorded, context.key.vm);
+        let (fake, host) = (self.clone(), site.id);
+        let work = tokio::spawn(async move {
+            let result = match plan.before().await {
+                Ok(()) => match fake.with_state(context.key.vm, |state| state.begin_job(host, &context, job)) {
+                    Ok(status) => plan.after().await.map(|()| status),
+                    failed => failed,
+                },
+                Err(error) => Err(error),
+            };
+            fake.lock().working.remove(&id);
+            result
+        });
+        let result = work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
+        drop(abandon);
+        result
+    }
+
+    pub(super) async fn poll_hyper_job(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        kind: HypervisorJob,
+    ) -> Result<JobStatus, DriverError> {
+        let key = &call.context.key;
+        let recorded = self.record(Op::PollJob, site, Some(&call.context), Some(key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        let status = self.with_state(key.vm, |state| state.poll_job(key, kind))?;
+        plan.after().await?;
+        Ok(status)
+    }
+
+    pub(super) async fn abort_hyper_job(&self, site: &Site, call: &CallControl, kind: HypervisorJob) -> Result<(), DriverError> {
+        let recorded = self.record(Op::AbortJob, site, Some(&call.context), Some(call.context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        self.lock().abort_job(site.id, &call.context, kind)?;
+        plan.after().await
+    }
+
+    /// Does something that may change the world, and wakes whoever waits for that.
+    fn with_state<T>(&self, vm: VmUuid, deed: impl FnOnce(&mut State) -> Result<T, DriverError>) -> Result<T, DriverError> {
+        let mut state = self.lock();
+        let result = deed(&mut state)?;
+        let count = state.world.note(vm);
+        drop(state);
+        self.changed.send_replace(count);
+        Ok(result)
+    }
+}
+
+impl World {
+    /// Whether the journey has ended: it runs there as it was to be, and is not here.
+    fn has_moved(&self, from: HostId, job: &HyperJob) -> bool {
+        let HyperJob::Migrate(journey) = job else { return false };
+        let (identity, to) = (journey.domain.identity, journey.to.id);
+        let there = self.domains.get(&(to, identity.vm));
+        let runs = there.is_some_and(|there| there.seen.identity == Some(identity) && there.seen.power == Power::Running);
+        runs && !self.domains.contains_key(&(from, identity.vm))
+    }
+
+    /// Whether it runs here, and nothing there is in its way.
+    fn may_move(&mut self, from: HostId, journey: &Journey) -> Result<(), DriverError> {
+        let (identity, to) = (&journey.domain.identity, journey.to.id);
+        self.fence(to, identity.vm, identity.generation)?;
+        self.ours(from, identity)?;
+        self.ours(to, identity)?;
+        self.at_work(from, identity.vm)?;
+        match self.domains.get(&(to, identity.vm)) {
+            Some(there) if there.seen.power != Power::Off => Err(DriverError::refused(
+                "in-the-way",
+                format!("the domain is on host {} too, {}", journey.to.name, there.seen.power),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// In one moment: here it runs, then there.
+    fn migrate(&mut self, from: HostId, journey: &Journey) -> Result<Outcome, DriverError> {
+        let (spec, to) = (&journey.domain, journey.to.id);
+        let vm = spec.identity.vm;
+        if self.has_moved(from, &HyperJob::Migrate(Box::new(journey.clone()))) {
+            return Ok(self.domains.get(&(to, vm)).map(seen).unwrap_or_default());
+        }
+        self.may_move(from, journey)?;
+        let Some(mut domain) = self.domains.remove(&(from, vm)) else { return Err(gone("no-domain", "there is no such domain")) };
+        for name in &journey.move_disks {
+            self.move_disk(name, &domain, spec);
+        }
+        (domain.seen.name, domain.seen.identity) = (spec.name.clone(), Some(spec.identity));
+        (domain.seen.power, domain.seen.reason) = (Power::Running, PowerReason::None);
+        let FakeMachine { snapshots, reverted_to, .. } = domain.machine;
+        domain.machine = FakeMachine { snapshots, reverted_to, ..FakeMachine::of(spec) };
+        let outcome = seen(&domain);
+        self.put(to, domain);
+        Ok(outcome)
+    }
+
+    /// The source file stays: it is not the hypervisor's to remove.
+    fn move_disk(&mut self, name: &DiskName, domain: &FakeDomain, spec: &DomainSpec) {
+        let from = domain.machine.disks.iter().find(|disk| disk.name == *name);
+        let to = spec.disks.iter().find(|disk| disk.name == *name);
+        if let (Some(from), Some(to)) = (from, to) {
+            let content = self.content_of(&from.file);
+            self.files.insert(place(&to.file), FakeFile { content, complete: true });
+        }
+    }
+
+    fn content_of(&self, file: &FileRef) -> String {
+        self.files.get(&place(file)).map_or_else(|| file.absolute.clone(), |found| found.content.clone())
+    }
+
+    fn copy_disk(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        name: &DiskName,
+        target: &FileRef,
+        format: DiskFormat,
+    ) -> Result<Outcome, DriverError> {
+        let domain = self.at_work(host, vm)?;
+        let outcome = seen(domain);
+        let disk = domain.machine.disks.iter().find(|disk| disk.name == *name).cloned();
+        let disk = disk.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-disk", format!("the domain has no disk {name}")))?;
+        let content = format!("{format} of {}", self.content_of(&disk.file));
+        self.files.insert(place(target), FakeFile { content, complete: true });
+        Ok(outcome)
+    }
+}
