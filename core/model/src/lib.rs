@@ -44,7 +44,10 @@ pub use record::{
 };
 pub use planned::Planned;
 pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
-pub use schedule::{Schedule, ScheduleId};
+pub use schedule::{
+    CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,
+    ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
+};
 pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec, Patience, VmSpec};
 pub use state::{State, StateKind};
 pub use step::{Goal, Side, StepKind};

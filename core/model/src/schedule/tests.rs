@@ -1,0 +1,532 @@
+//! Occurrences in real zones, what is late, and the properties that hold for all of them.
+
+use super::*;
+use jiff::civil::DateTime;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{SignedDuration, ToSpan};
+use proptest::prelude::*;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+fn at(text: &str) -> Timestamp {
+    Timestamp(u64::try_from(text.parse::<jiff::Timestamp>().expect(text).as_millisecond()).expect(text))
+}
+
+fn show(at: Timestamp) -> String {
+    Moment::At(at).to_string()
+}
+
+fn schedule(when: &str, zone: &str) -> Schedule {
+    let mut made = Schedule::new(ScheduleId(1), Verb::Poweroff, when.parse().expect(when), "admin");
+    made.zone = zone.parse().expect(zone);
+    made
+}
+
+/// As it stands in a record.
+fn armed(when: &str, zone: &str, now: &str) -> Schedule {
+    let mut made = schedule(when, zone);
+    made.next = Some(made.first(at(now)).expect(when));
+    made
+}
+
+fn next(when: &str, zone: &str, now: &str, count: usize) -> Vec<String> {
+    armed(when, zone, now).upcoming().take(count).map(show).collect()
+}
+
+#[test]
+fn every_form_reads_back_as_it_is_shown() {
+    for (given, shown) in [
+        ("2026-12-01T02:00", "2026-12-01T02:00"),
+        ("2026-12-01T02:00:00", "2026-12-01T02:00"),
+        ("2026-12-01T02:00:30", "2026-12-01T02:00:30"),
+        ("2026-12-01T02:00Z", "2026-12-01T02:00:00Z"),
+        ("2026-12-01T02:00+01:00", "2026-12-01T01:00:00Z"),
+        ("every 6h", "every 6h"),
+        ("every 90m", "every 90m"),
+        ("every 120m", "every 2h"),
+        ("every 366d", "every 366d"),
+        ("every 60s", "every 1m"),
+        ("every 61s", "every 61s"),
+        ("daily 2:05", "daily 02:05"),
+        (" daily  23:59 ", "daily 23:59"),
+        ("weekly thu,mon,thu 02:00", "weekly mon,thu 02:00"),
+        ("monthly last,15,1 02:00", "monthly 1,15,last 02:00"),
+        ("yearly 2-29 00:00", "yearly 02-29 00:00"),
+        ("cron 0  2 * * 1-5", "cron 0 2 * * 1-5"),
+        ("cron */10 8-17 1,15 jan-mar mon#1", "cron */10 8-17 1,15 jan-mar mon#1"),
+    ] {
+        let when: When = given.parse().expect(given);
+        assert_eq!(when.to_string(), shown);
+        assert_eq!(shown.parse::<When>().as_ref(), Ok(&when));
+        let json = serde_json::to_string(&when).expect("a string");
+        assert_eq!(json, format!("{shown:?}"));
+        assert_eq!(serde_json::from_str::<When>(&json).expect("valid"), when);
+    }
+}
+
+#[test]
+fn what_is_not_a_time_is_refused_with_what_is() {
+    for (bad, word) in [
+        ("", "daily 02:00"),
+        ("tomorrow", "daily 02:00"),
+        ("daily", "daily 02:00"),
+        ("daily 02:00 03:00", "daily 02:00"),
+        ("daily 24:00", "00:00 to 23:59"),
+        ("daily 02:60", "00:00 to 23:59"),
+        ("daily 02:5", "00:00 to 23:59"),
+        ("daily +2:05", "00:00 to 23:59"),
+        ("every 59s", "1m to 366d"),
+        ("every 367d", "1m to 366d"),
+        ("every 0h", "1m to 366d"),
+        ("every -1h", "1m to 366d"),
+        ("every 1.5h", "1m to 366d"),
+        ("every 6", "1m to 366d"),
+        ("every h", "1m to 366d"),
+        ("every 99999999999999999999d", "1m to 366d"),
+        ("every 213503982335d", "1m to 366d"),
+        ("weekly monday 02:00", "mon, tue"),
+        ("weekly mon,,tue 02:00", "mon, tue"),
+        ("monthly 0 02:00", "1 to 31"),
+        ("monthly 32 02:00", "1 to 31"),
+        ("monthly +1 02:00", "1 to 31"),
+        ("yearly 02-30 02:00", "12-31"),
+        ("yearly 13-01 02:00", "12-31"),
+        ("yearly 1 02:00", "12-31"),
+        ("2026-12-01", "2026-12-01T02:00"),
+        ("2026-13-01T02:00", "2026-12-01T02:00"),
+        ("2026-02-29T02:00", "2026-12-01T02:00"),
+        ("2026-12-01T25:00", "2026-12-01T02:00"),
+        ("2026-12-01T02:00[Europe/Berlin]", "2026-12-01T02:00"),
+        ("1969-12-31T02:00", "2026-12-01T02:00"),
+        ("1969-12-31T02:00Z", "2026-12-01T02:00"),
+        ("cron", "minute, hour"),
+        ("cron * * * *", "minute, hour"),
+        ("cron * * * * * *", "minute, hour"),
+        ("cron @daily", "minute, hour"),
+        ("cron 60 * * * *", "60 * * * *"),
+        ("cron 0 24 * * *", "0 24 * * *"),
+        ("cron 0 0 0 * *", "0 0 0 * *"),
+        ("cron 0 0 * 13 *", "0 0 * 13 *"),
+        ("cron 0 0 * * 8", "0 0 * * 8"),
+        ("cron */0 * * * *", "*/0"),
+        ("cron 5-1 * * * *", "5-1"),
+        ("cron a b c d e", "a b c d e"),
+        ("cron ä * * * *", "minute, hour"),
+    ] {
+        let refused = bad.parse::<When>().expect_err(bad);
+        assert!(refused.problem.contains(word), "{bad}: {refused}");
+        assert_eq!(refused.field, "when");
+        assert!(serde_json::from_value::<When>(bad.into()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_zone_is_one_of_the_list() {
+    assert_eq!(TimeZoneName::default().as_str(), "UTC");
+    assert_eq!("europe/berlin".parse::<TimeZoneName>().expect("listed").as_str(), "Europe/Berlin");
+    for bad in ["", "Berlin", "Europe/Berlin ", "+01:00", "../etc/localtime", "Etc/Unknown"] {
+        let refused = bad.parse::<TimeZoneName>().expect_err(bad);
+        assert!(refused.to_string().starts_with("zone: "), "{refused}");
+        assert!(serde_json::from_value::<TimeZoneName>(bad.into()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn occurrences_are_where_the_calendar_has_them() {
+    for (when, zone, now, expected) in [
+        ("daily 02:00", "UTC", "2026-12-30T02:00:00Z", vec!["2026-12-31T02:00:00Z", "2027-01-01T02:00:00Z"]),
+        ("daily 02:00", "Asia/Kolkata", "2026-12-30T00:00:00Z", vec!["2026-12-30T20:30:00Z"]),
+        ("weekly mon,thu 02:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-03T02:00:00Z", "2026-12-07T02:00:00Z"]),
+        ("weekly sun 00:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-06T00:00:00Z", "2026-12-13T00:00:00Z"]),
+        ("monthly 31 02:00", "UTC", "2026-03-31T02:00:00Z", vec!["2026-05-31T02:00:00Z", "2026-07-31T02:00:00Z"]),
+        ("monthly last 02:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-31T02:00:00Z", "2027-01-31T02:00:00Z"]),
+        ("monthly last 02:00", "UTC", "2028-02-01T00:00:00Z", vec!["2028-02-29T02:00:00Z", "2028-03-31T02:00:00Z"]),
+        ("monthly 28,last 02:00", "UTC", "2027-02-01T00:00:00Z", vec!["2027-02-28T02:00:00Z", "2027-03-28T02:00:00Z"]),
+        ("yearly 02-29 12:00", "UTC", "2026-01-01T00:00:00Z", vec!["2028-02-29T12:00:00Z", "2032-02-29T12:00:00Z"]),
+        ("yearly 02-29 12:00", "UTC", "2097-01-01T00:00:00Z", vec!["2104-02-29T12:00:00Z"]),
+        ("cron 0 2 * * 1-5", "UTC", "2026-12-04T02:00:00Z", vec!["2026-12-07T02:00:00Z", "2026-12-08T02:00:00Z"]),
+        ("cron 0 2 13 * fri", "UTC", "2026-12-05T00:00:00Z", vec!["2026-12-11T02:00:00Z", "2026-12-13T02:00:00Z"]),
+        ("cron 0 2 * * 7", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-06T02:00:00Z"]),
+        ("every 90m", "UTC", "2026-12-01T00:00:07.250Z", vec!["2026-12-01T01:30:07.25Z", "2026-12-01T03:00:07.25Z"]),
+        ("2026-12-01T02:00", "America/New_York", "2026-12-01T02:00:00Z", vec!["2026-12-01T07:00:00Z"]),
+        ("2026-12-01T02:00Z", "America/New_York", "2026-12-01T00:00:00Z", vec!["2026-12-01T02:00:00Z"]),
+        ("daily 02:00", "UTC", "2026-12-01T01:59:59.999Z", vec!["2026-12-01T02:00:00Z"]),
+    ] {
+        assert_eq!(next(when, zone, now, expected.len()), expected, "{when} in {zone}");
+    }
+}
+
+#[test]
+fn a_local_time_that_is_skipped_means_the_first_moment_after() {
+    // Berlin goes from 02:00 to 03:00 on 29 March 2026, at 01:00 UTC.
+    let eve = "2026-03-28T12:00:00Z";
+    for (when, expected) in [
+        ("daily 02:30", vec!["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
+        ("daily 02:00", vec!["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]),
+        ("daily 03:00", vec!["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]),
+        ("daily 01:59", vec!["2026-03-29T00:59:00Z", "2026-03-29T23:59:00Z"]),
+        ("weekly sun 02:30", vec!["2026-03-29T01:00:00Z", "2026-04-05T00:30:00Z"]),
+        ("cron */20 2,3 * * *", vec!["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z", "2026-03-29T01:40:00Z"]),
+        ("cron 30 2,3 * * *", vec!["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"]),
+        ("2026-03-29T02:30", vec!["2026-03-29T01:00:00Z"]),
+    ] {
+        assert_eq!(next(when, "Europe/Berlin", eve, expected.len()), expected, "{when}");
+    }
+    // Half an hour at Lord Howe; over midnight in Nuuk; a whole day in Samoa, which a repeated one leaves out.
+    assert_eq!(next("daily 02:15", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", 1), ["2026-10-03T15:30:00Z"]);
+    let nuuk = ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"];
+    assert_eq!(next("daily 23:30", "America/Nuuk", "2026-03-28T12:00:00Z", 2), nuuk);
+    let samoa = ["2011-12-29T12:00:00Z", "2011-12-30T12:00:00Z"];
+    assert_eq!(next("daily 02:00", "Pacific/Apia", "2011-12-29T00:00:00Z", 2), samoa);
+    assert_eq!(next("2011-12-30T02:00", "Pacific/Apia", "2011-12-29T00:00:00Z", 1), ["2011-12-30T10:00:00Z"]);
+}
+
+#[test]
+fn a_local_time_that_comes_twice_means_the_first() {
+    // Berlin goes from 03:00 back to 02:00 on 25 October 2026, at 01:00 UTC.
+    for (when, now, expected) in [
+        ("daily 02:30", "2026-10-24T12:00:00Z", vec!["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
+        // Between the two, and within the second hour: it was done.
+        ("daily 02:30", "2026-10-25T00:30:00Z", vec!["2026-10-26T01:30:00Z"]),
+        ("daily 02:30", "2026-10-25T01:15:00Z", vec!["2026-10-26T01:30:00Z"]),
+        ("daily 03:00", "2026-10-25T00:30:00Z", vec!["2026-10-25T02:00:00Z"]),
+        ("cron 30 * * * *", "2026-10-25T00:00:00Z", vec!["2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"]),
+        ("every 30m", "2026-10-25T00:30:00Z", vec!["2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:00:00Z"]),
+        ("2026-10-25T02:30", "2026-10-24T12:00:00Z", vec!["2026-10-25T00:30:00Z"]),
+    ] {
+        assert_eq!(next(when, "Europe/Berlin", now, expected.len()), expected, "{when} after {now}");
+    }
+}
+
+#[test]
+fn days_are_elapsed_time_for_every_and_clock_time_for_daily() {
+    let now = "2026-03-28T01:00:00Z";
+    assert_eq!(next("every 1d", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]);
+    assert_eq!(next("daily 02:00", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
+    // With a start, on its grid, the start included.
+    let mut from = schedule("every 6h", "UTC");
+    from.from = Some(at("2026-12-01T02:00:00Z"));
+    assert_eq!(from.first(at("2026-11-01T00:00:00Z")).map(show), Ok("2026-12-01T02:00:00Z".to_owned()));
+    assert_eq!(from.first(at("2026-12-01T02:00:00Z")).map(show), Ok("2026-12-01T08:00:00Z".to_owned()));
+    assert_eq!(from.first(at("2026-12-03T09:30:00Z")).map(show), Ok("2026-12-03T14:00:00Z".to_owned()));
+    from.when = "daily 02:00".parse().expect("valid");
+    assert_eq!(from.first(at("2026-11-01T00:00:00Z")).map(show), Ok("2026-12-01T02:00:00Z".to_owned()));
+}
+
+#[test]
+fn what_would_never_be_due_is_refused() {
+    let now = at("2026-12-01T02:00:00Z");
+    for (when, field, word) in [
+        ("2026-12-01T02:00", "when", "not in the future"),
+        ("2020-12-01T02:00Z", "when", "not in the future"),
+        ("cron 0 0 30 2 *", "when", "never occurs"),
+        ("cron 0 0 31 4,6 *", "when", "never occurs"),
+    ] {
+        let refused = schedule(when, "UTC").first(now).expect_err(when);
+        assert_eq!(refused.field, field);
+        assert!(refused.problem.contains(word), "{refused}");
+    }
+    let no_days = When::Weekly { days: std::collections::BTreeSet::new(), time: TimeOfDay::new(2, 0).expect("valid") };
+    let mut daily = Schedule { when: no_days, ..schedule("daily 02:00", "UTC") };
+    assert_eq!(daily.first(now).expect_err("no day").field, "when");
+
+    daily.when = "daily 02:00".parse().expect("valid");
+    daily.until = Some(at("2026-12-02T01:59:59Z"));
+    assert_eq!(daily.first(now).expect_err("over").field, "until");
+    daily.until = Some(at("2026-12-02T02:00:00Z"));
+    assert_eq!(daily.first(now), Ok(at("2026-12-02T02:00:00Z")));
+    daily.times = Some(0);
+    assert_eq!(daily.first(now).expect_err("no times").field, "times");
+    (daily.times, daily.fired) = (Some(3), 3);
+    assert_eq!(daily.first(now).expect_err("done").field, "times");
+    daily.times = None;
+    for grace in [Millis(0), Millis::secs(59), Millis::secs(367 * 86_400), Millis(u64::MAX)] {
+        daily.misfire = Misfire::Skip { grace };
+        assert_eq!(daily.first(now).expect_err("grace").field, "misfire");
+    }
+    for far in [Timestamp(u64::MAX), Timestamp(u64::MAX / 2)] {
+        for when in ["daily 02:00", "every 1h", "cron * * * * *"] {
+            assert_eq!(schedule(when, "Europe/Berlin").first(far).expect_err("no calendar").field, "when");
+        }
+    }
+}
+
+#[test]
+fn a_late_one_is_done_within_its_grace_and_missed_after() {
+    let daily = armed("daily 02:00", "UTC", "2026-12-01T00:00:00Z");
+    let fire = |day: &str| Due::Fire {
+        planned: at(&format!("2026-12-{day}T02:00:00Z")),
+        latest: Some(at(&format!("2026-12-{day}T03:00:00Z"))),
+    };
+    let missed = Due::Missed { planned: at("2026-12-01T02:00:00Z") };
+    for (now, expected) in [
+        ("2026-12-01T01:59:59.999Z", None),
+        ("2026-12-01T02:00:00Z", Some(fire("01"))),
+        ("2026-12-01T03:00:00Z", Some(fire("01"))),
+        ("2026-12-01T03:00:00.001Z", Some(missed)),
+        ("2026-12-02T01:59:59.999Z", Some(missed)),
+        // The first is too late, the third is not: after days of absence it is done.
+        ("2026-12-03T02:10:00Z", Some(fire("03"))),
+        ("2026-12-03T03:10:00Z", Some(missed)),
+    ] {
+        assert_eq!(daily.due(at(now)), expected, "{now}");
+    }
+    let mut late = Schedule { misfire: Misfire::RunOnce, ..daily };
+    let now = at("2026-12-05T09:00:00Z");
+    assert_eq!(late.due(now), Some(Due::Fire { planned: at("2026-12-01T02:00:00Z"), latest: None }));
+    late.began(now, OperationId(7));
+    assert_eq!(late.due(now), None);
+    assert_eq!(late.next, Some(at("2026-12-06T02:00:00Z")), "five that were missed are done once");
+}
+
+#[test]
+fn how_it_went_is_kept_until_the_next() {
+    let mut daily = armed("daily 02:00", "UTC", "2026-12-01T00:00:00Z");
+    let (due, done) = (at("2026-12-01T02:00:00Z"), at("2026-12-01T02:01:00Z"));
+    daily.began(due, OperationId(7));
+    assert_eq!((daily.fired, daily.next), (1, Some(at("2026-12-02T02:00:00Z"))));
+    assert!(!daily.ended(done, OperationId(8), Ok(())), "another's operation");
+    assert_eq!(daily.state, ScheduleState::Running { at: due, operation: OperationId(7) });
+    assert!(daily.ended(done, OperationId(7), Ok(())));
+    assert_eq!(daily.state, ScheduleState::Done { at: done, operation: OperationId(7) });
+    assert!(!daily.ended(done, OperationId(7), Err("late word".into())), "it has ended already");
+
+    daily.began(at("2026-12-02T02:00:00Z"), OperationId(9));
+    assert!(daily.ended(done, OperationId(9), Err("host down".into())));
+    assert_eq!(daily.state, ScheduleState::Failed { at: done, why: "host down".into() });
+
+    let now = at("2026-12-03T09:00:00Z");
+    daily.missed(now);
+    let why = "missed: it was due at 2026-12-03T02:00:00Z, more than 1h before".to_owned();
+    assert_eq!(daily.state, ScheduleState::Failed { at: now, why });
+    assert_eq!((daily.fired, daily.next), (2, Some(at("2026-12-04T02:00:00Z"))), "what was missed does not count");
+    daily.refused(at("2026-12-04T02:00:00Z"), "not allowed in state done");
+    assert_eq!(daily.fired, 3);
+
+    let json = serde_json::to_string(&daily).expect("JSON");
+    assert_eq!(serde_json::from_str::<Schedule>(&json).expect("its own"), daily);
+}
+
+#[test]
+fn it_ends_by_count_by_date_or_with_its_one_time() {
+    let now = at("2026-12-01T02:00:00Z");
+    let mut once = armed("2026-12-01T02:00", "UTC", "2026-11-01T00:00:00Z");
+    let mut late = once.clone();
+    once.began(now, OperationId(1));
+    assert_eq!(once.next, None);
+    assert_eq!(once.due(Timestamp(u64::MAX)), None);
+    late.missed(at("2026-12-01T04:00:00Z"));
+    assert_eq!((late.next, late.fired), (None, 0));
+    once.advance(now);
+    assert_eq!(once.next, None, "what is over stays so");
+
+    let mut twice = armed("every 1h", "UTC", "2026-12-01T00:00:00Z");
+    twice.times = Some(2);
+    assert_eq!(twice.upcoming().count(), 2);
+    twice.began(at("2026-12-01T01:00:00Z"), OperationId(1));
+    assert_eq!(twice.upcoming().count(), 1);
+    twice.began(at("2026-12-01T02:00:00Z"), OperationId(2));
+    assert_eq!(twice.next, None);
+
+    let mut until = armed("daily 02:00", "UTC", "2026-11-30T00:00:00Z");
+    until.until = Some(now);
+    assert_eq!(until.upcoming().map(show).collect::<Vec<_>>(), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
+    until.advance(at("2026-11-30T02:00:00Z"));
+    assert!(matches!(until.due(at("2026-12-01T02:30:00Z")), Some(Due::Fire { .. })), "its last may be late");
+    until.advance(at("2026-12-01T02:30:00Z"));
+    assert_eq!(until.next, None);
+}
+
+#[test]
+fn late_ones_read_back_as_they_are_shown() {
+    for (given, shown) in [("skip", "skip 1h"), ("skip 60m", "skip 1h"), ("skip  90m", "skip 90m"), ("run-once", "run-once")] {
+        let misfire: Misfire = given.parse().expect(given);
+        assert_eq!(misfire.to_string(), shown);
+        assert_eq!(shown.parse(), Ok(misfire));
+    }
+    for bad in ["", "skip 0m", "skip 59s", "skip 367d", "skip 1h 2h", "never", "run-once 1h"] {
+        assert_eq!(bad.parse::<Misfire>().expect_err(bad).field, "misfire");
+    }
+}
+
+#[test]
+fn a_moment_is_read_and_shown_in_its_zone() {
+    let berlin: TimeZoneName = "Europe/Berlin".parse().expect("listed");
+    let resolve = |text: &str| text.parse::<Moment>().expect(text).resolve(&berlin).expect(text);
+    assert_eq!(berlin.show(resolve("2026-12-01T02:00")), "2026-12-01T02:00:00+01:00");
+    assert_eq!(berlin.show(resolve("2026-07-01T02:00Z")), "2026-07-01T04:00:00+02:00");
+    assert_eq!(berlin.show(resolve("2026-03-29T02:30")), "2026-03-29T03:00:00+02:00");
+    assert!("1970-01-01T00:30".parse::<Moment>().expect("a date").resolve(&berlin).is_err(), "1969 in UTC");
+    let never = Schedule { when: When::once(Timestamp(u64::MAX)), ..schedule("daily 02:00", "UTC") };
+    assert!(never.first(Timestamp(0)).is_err(), "it could not be read back");
+}
+
+#[test]
+fn the_longest_search_is_short() {
+    // A record's decider may not be held up by an expression that never matches.
+    let began = std::time::Instant::now();
+    assert!(schedule("cron 0 0 31 2,4,6,9,11 *", "Europe/Berlin").first(at("2026-01-01T00:00:00Z")).is_err());
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+fn zones() -> impl Strategy<Value = String> {
+    let names: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
+    let known = names.into_iter().filter(|name| name.parse::<TimeZoneName>().is_ok()).collect::<Vec<_>>();
+    prop::sample::select(known)
+}
+
+fn whens() -> impl Strategy<Value = String> {
+    let time = || (0..24, 0..60).prop_map(|(hour, minute)| format!("{hour:02}:{minute:02}"));
+    let week = prop::sample::subsequence(vec!["mon", "tue", "wed", "thu", "fri", "sat", "sun"], 1..7);
+    let month = prop::collection::btree_set(1_u8..=31, 1..5);
+    prop_oneof![
+        (1_u32..3000).prop_map(|minutes| format!("every {minutes}m")),
+        time().prop_map(|time| format!("daily {time}")),
+        (week, time()).prop_map(|(days, time)| format!("weekly {} {time}", days.join(","))),
+        (month, time()).prop_map(|(days, time)| {
+            let days: Vec<String> = days.iter().map(ToString::to_string).collect();
+            format!("monthly {},last {time}", days.join(","))
+        }),
+        (1..=12, 1..=28, time()).prop_map(|(month, day, time)| format!("yearly {month:02}-{day:02} {time}")),
+        (1..60, 0..24).prop_map(|(step, hour)| format!("cron */{step} {hour} * * *")),
+        (1..60).prop_map(|step| format!("cron */{step} * * * *")),
+    ]
+}
+
+/// From 2012, when the last zone so far left out a day, to 2080.
+fn moments() -> impl Strategy<Value = Timestamp> {
+    (1_325_500_000_000_u64..3_471_300_000_000).prop_map(Timestamp)
+}
+
+fn rules(zone: &str) -> TimeZone {
+    TimeZoneDatabase::bundled().get(zone).expect(zone)
+}
+
+fn local(zone: &TimeZone, at: Timestamp) -> DateTime {
+    zone.to_datetime(jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("small")).expect("in bounds"))
+}
+
+proptest! {
+    #[test]
+    fn occurrences_strictly_increase_and_none_between_is_left_out(when in whens(), zone in zones(), now in moments()) {
+        let mut made = schedule(&when, &zone);
+        made.next = Some(made.first(now).expect("it repeats"));
+        let found: Vec<Timestamp> = made.upcoming().take(30).collect();
+        prop_assert_eq!(found.len(), 30);
+        prop_assert!(found[0] > now);
+        for pair in found.windows(2) {
+            prop_assert!(pair[0] < pair[1], "{:?}", pair);
+            // Asked from anywhere before it, the next is the same.
+            let mut again = made.clone();
+            again.advance(Timestamp(pair[1].0 - 1));
+            prop_assert_eq!(again.next, Some(pair[1]));
+        }
+    }
+
+    #[test]
+    fn daily_is_once_for_each_local_day(hour in 0_u8..24, minute in 0_u8..60, zone in zones(), now in moments()) {
+        let mut made = schedule(&format!("daily {hour:02}:{minute:02}"), &zone);
+        made.next = Some(made.first(now).expect("it repeats"));
+        let rules = rules(&zone);
+        let asked = jiff::civil::time(hour.cast_signed(), minute.cast_signed(), 0, 0);
+        let mut days = made.upcoming().take(400).map(|at| {
+            let shown = local(&rules, at);
+            // Clocks that skip midnight carry the time they skip into the next day; it still stands for the day before.
+            if shown.time() < asked { shown.date().yesterday().expect("in bounds") } else { shown.date() }
+        });
+        let mut day = days.next().expect("some");
+        for next in days {
+            prop_assert_eq!(next, day.checked_add(1.day()).expect("in bounds"), "{}", zone);
+            day = next;
+        }
+    }
+
+    #[test]
+    fn a_fixed_time_shows_unless_clocks_skip_it(when in whens(), zone in zones(), now in moments()) {
+        prop_assume!(!when.starts_with("every"));
+        let mut made = schedule(&when, &zone);
+        made.next = Some(made.first(now).expect("it repeats"));
+        let rules = rules(&zone);
+        let utc = schedule(&when, "UTC");
+        for at in made.upcoming().take(10) {
+            let shown = local(&rules, at);
+            let as_utc = shown.to_zoned(TimeZone::UTC).expect("in bounds").timestamp();
+            let as_utc = Timestamp(u64::try_from(as_utc.as_millisecond()).expect("after 1970"));
+            let matches = utc.first(Timestamp(as_utc.0 - 1)) == Ok(as_utc);
+            let before = local(&rules, Timestamp(at.0 - 1));
+            let skipped = shown.duration_since(before) > SignedDuration::from_secs(1);
+            prop_assert!(matches || skipped, "{when} in {zone}: {shown}");
+        }
+    }
+
+    #[test]
+    fn periods_are_elapsed_time(minutes in 1_u64..10_000, zone in zones(), now in moments()) {
+        let mut made = schedule(&format!("every {minutes}m"), &zone);
+        made.next = Some(made.first(now).expect("it repeats"));
+        for (count, at) in (1..).zip(made.upcoming().take(50)) {
+            prop_assert_eq!(at.0, now.0 + count * minutes * MINUTE);
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_twice_and_nothing_in_time_is_left_out(
+        when in whens(),
+        zone in zones(),
+        now in moments(),
+        run_once in any::<bool>(),
+        waits in prop::collection::vec(1_u64..3 * DAY, 1..60),
+    ) {
+        let mut made = schedule(&when, &zone);
+        made.misfire = if run_once { Misfire::RunOnce } else { Misfire::default() };
+        made.next = Some(made.first(now).expect("it repeats"));
+        let (mut now, mut last) = (now, now);
+        for (count, wait) in (1..).zip(waits) {
+            now = now.plus(Millis(wait));
+            let stood = made.next.expect("no end");
+            match made.due(now) {
+                None => prop_assert!(stood > now),
+                Some(Due::Fire { planned, latest }) => {
+                    prop_assert!(planned > last && planned <= now && planned >= stood);
+                    prop_assert!(latest.is_none_or(|latest| now <= latest));
+                    made.began(now, OperationId(count));
+                    last = planned;
+                }
+                Some(Due::Missed { planned }) => {
+                    prop_assert!(planned > last && !run_once && now.since(planned).0 > HOUR);
+                    made.missed(now);
+                    last = planned;
+                }
+            }
+            prop_assert_eq!(made.due(now), None);
+            prop_assert!(made.next.expect("no end") > now);
+        }
+    }
+
+    #[test]
+    fn no_text_brings_it_down(text in any::<String>(), fields in "[-0-9*/,LW#?+a-z@ ]{0,40}") {
+        for text in [text.clone(), format!("cron {text}"), format!("cron {fields}"), format!("every {text}"), fields] {
+            if let Ok(when) = text.parse::<When>() {
+                prop_assert_eq!(when.to_string().parse::<When>(), Ok(when.clone()));
+                let made = Schedule::new(ScheduleId(1), Verb::Boot, when, "");
+                if let Ok(first) = made.first(Timestamp(1_800_000_000_000)) {
+                    prop_assert!(first > Timestamp(1_800_000_000_000));
+                }
+            }
+        }
+        let _ = text.parse::<TimeZoneName>();
+        let _ = text.parse::<Misfire>();
+    }
+
+    #[test]
+    fn no_time_brings_it_down(when in whens(), zone in zones(), now in any::<u64>(), later in any::<u64>()) {
+        let mut made = schedule(&when, &zone);
+        let first = made.first(Timestamp(now)).ok();
+        prop_assert!(first.is_none_or(|first| first.0 > now));
+        made.next = Some(Timestamp(now));
+        let _ = made.due(Timestamp(later));
+        made.missed(Timestamp(later));
+        prop_assert!(made.next.is_none_or(|next| next.0 > later.max(now)));
+    }
+}
