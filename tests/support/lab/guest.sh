@@ -20,7 +20,10 @@
 #   DISK-MARK text     what /dev/vda carried when it booted (nothing printed if it carries no mark)
 #   DISK-MARKED text   the new mark is on the disk, read back
 #   GUEST-READY uptime=.. cpus=.. memkb=.. disks=vda, nics=eth0,
-#   TICK n uptime      ACPI-POWER-BUTTON uptime      SELF-OFF      UEVENT add|remove block|net|cpu|memory name
+#   TICK n uptime      ACPI-POWER-BUTTON uptime      SELF-OFF
+#   DISK+ vdb bytes=n  DISK- vdb  DISK= vdb bytes=n     a disk was plugged in, was taken out, has another size
+#   NIC+ eth1 mac      NIC- eth1 mac                    the same for network cards
+#   CPUS n             MEMORY kb=n                      so many processors and so much memory there are from now on
 set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
