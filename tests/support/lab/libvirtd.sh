@@ -19,11 +19,16 @@ lab=${OSTLER_LAB:-$repository/target/lab}
 usage() {
   cat <<'U'
 usage: libvirtd.sh COMMAND DIR [ARGUMENTS]
-  up DIR [--net N|auto] [--owner PID]   start a host (again, after kill); prints its connection URI as the last line.
-                        --net: in a network namespace of its own, number N, joined to the lab's bridges (see net.sh)
-                        --owner: take the host down when the process PID ends without having done so
+  up DIR [OPTIONS]      start a host; prints its connection URI as the last line. Again, after kill: the same options.
+     --net N|auto       in a network namespace of its own, number N, joined to the lab's bridges (see net.sh), with
+                        libvirtd and sshd listening at 10.77.0.N; DIR/ssh has what a client of the sshd needs
+     --private FOLDER   the host has files of its own in this existing folder: they are in DIR/private/FOLDER
+     --owner PID        take the host down when the process PID ends without having done so
   down DIR              end the host and all that runs on it; leaves only files in DIR
   kill DIR              the host loses power: everything on it dies at once, its network too; 'up' boots it again
+  cut DIR               the host cannot be reached over the network, and reaches nobody; all on it runs on. The socket of
+                        the printed URI is no network: it goes on to answer, for a look at what the host does
+  mend DIR              the network is whole again
   stop-daemon DIR       libvirtd goes away, guests run on
   start-daemon DIR      ... and comes back
   restart-daemon DIR    both
@@ -86,6 +91,18 @@ write_configuration() {
   } >"$dir/etc/qemu.conf"
 }
 
+# What an sshd of this host and its clients need: keys of its own, for this address only.
+write_ssh_configuration() {
+  local file=$dir/ssh address
+  address=$(net_address "$net")
+  mkdir -p "$file"
+  [ -e "$file/user" ] || ssh-keygen -q -t ed25519 -N '' -C '' -f "$file/user"
+  [ -e "$file/host" ] || ssh-keygen -q -t ed25519 -N '' -C '' -f "$file/host"
+  printf '%s %s\n' "$address" "$(cat "$file/host.pub")" >"$file/known_hosts"
+  printf '%s\n' "ListenAddress $address" "HostKey $file/host" "AuthorizedKeysFile $file/user.pub" 'StrictModes no' \
+    'UsePAM no' 'UseDNS no' 'PasswordAuthentication no' 'PidFile none' 'MaxStartups 100' >"$file/config"
+}
+
 # Which kind of guest runs here: says so, and leaves the word in DIR/accel.
 decide_acceleration() {
   "$here/guest.sh" build "$lab/guest"
@@ -103,7 +120,7 @@ start_host() {
   [ -z "$net" ] || prefix=(ip netns exec "$(net_namespace "$net")") listen=yes
   name=ostler-$(cut -c1-8 "$dir/id")
   setsid "${prefix[@]}" unshare --mount --uts --pid --fork --kill-child --mount-proc \
-    "$here/host-init.sh" "$dir" "$name" "$hide" "$listen" </dev/null >"$dir/log/init.log" 2>&1 &
+    "$here/host-init.sh" "$dir" "$name" "$hide" "$listen" "${private[@]}" </dev/null >"$dir/log/init.log" 2>&1 &
   unshare_pid=$!
   wait_for 10 found_init "$unshare_pid" ||
     die "the namespaces did not start; see $dir/log/init.log (are we root, and may we unshare?)"
@@ -128,34 +145,49 @@ start_watcher() {
 }
 
 up() {
-  local owner=
+  local owner= private=() folder
   net=
   while (($#)); do
     case $1 in
       --net) net=${2:?--net needs a number or auto} ;;
+      --private) private+=("$(cd "${2:?--private needs a folder}" && pwd)") ;;
       --owner) owner=${2:?--owner needs a pid} ;;
       *) usage >&2 && exit 2 ;;
     esac
     shift 2
   done
   need libvirtd virsh qemu-system-x86_64 qemu-img unshare nsenter ip
+  [ -z "$net" ] || need sshd ssh-keygen
   [ "$(id -u)" = 0 ] || die "run me as root: namespaces and mounts need it"
   getent passwd libvirt-qemu >/dev/null || die "the user libvirt-qemu is missing: run scripts/setup as root"
   ((${#dir} + 17 <= 107)) || die "the path $dir is too long for a socket: choose one of 90 bytes at most"
   ! is_up || die "the host in $dir runs already: take it down first with '$0 down $dir'"
-  [ -z "$net" ] || net=$(net_claim "$net" "$lab")
-  trap '[ "$?" = 0 ] || power_off' EXIT
+  [ -z "$net" ] || take_network
+  trap '[ "$?" = 0 ] || down' EXIT
   printf '%s' "$net" >"$dir/net"
+  for folder in "${private[@]}"; do mkdir -p "$dir/private$folder"; done
   write_configuration
+  [ -z "$net" ] || write_ssh_configuration
   decide_acceleration
   start_host
-  [ -z "$owner" ] || start_watcher "$owner"
+  [ -z "$owner" ] || recall "$dir/watcher.pid" >/dev/null || start_watcher "$owner"
   wait_answer
   uri
 }
 
+# A host that had lost power kept its number.
+take_network() {
+  local had
+  had=$(cat "$dir/net" 2>/dev/null || true)
+  if [ -n "$had" ] && { [ "$net" = auto ] || [ "$net" = "$had" ]; }; then
+    net=$(net_renew "$had" "$lab")
+  else
+    net=$(net_claim "$net" "$lab")
+  fi
+}
+
 gone() { ! is_up; }
-# Ends every process of the host (they share a pid namespace, its init is enough), then its network, then its watcher.
+# Ends every process of the host (they share a pid namespace, its init is enough) and unplugs its network.
 power_off() {
   local pid
   if pid=$(host_init); then
@@ -163,12 +195,25 @@ power_off() {
     wait_for 15 gone || die "process $pid (the host's init) does not end: see 'cat /proc/$pid/stack'"
   fi
   net=$(cat "$dir/net" 2>/dev/null || true)
+  [ -z "$net" ] || net_unplug "$net" "$lab"
+  rm -f "$dir/init.pid" "$dir/run/libvirt-sock" "$dir/run/libvirt-sock-ro"
+}
+# ... and then gives its network back and ends its watcher.
+down() {
+  local pid
+  power_off
   [ -z "$net" ] || net_release "$net" "$lab"
-  rm -f "$dir/init.pid" "$dir/net" "$dir/run/libvirt-sock" "$dir/run/libvirt-sock-ro"
+  rm -f "$dir/net"
   if pid=$(recall "$dir/watcher.pid"); then
     rm -f "$dir/watcher.pid"
     [ "$pid" = "$$" ] || kill -- "-$pid" 2>/dev/null || true # it leads a process group: itself and its tail
   fi
+}
+network() {
+  must_be_up
+  net=$(cat "$dir/net" 2>/dev/null || true)
+  [ -n "$net" ] || die "the host in $dir has no network of its own: start it with --net"
+  "$1" "$net"
 }
 
 stop_daemon() {
@@ -212,7 +257,9 @@ dir=$(cd "$2" && pwd) lab=$(cd "$lab" && pwd)
 shift 2
 case $command in
   up) up "$@" ;;
-  down | kill) power_off ;;
+  down) down ;;
+  kill) power_off ;;
+  cut | mend) network "net_$command" ;;
   stop-daemon) stop_daemon ;;
   start-daemon) start_daemon ;;
   restart-daemon) stop_daemon && start_daemon ;;
