@@ -9,6 +9,7 @@ use crate::error::{Fault, ReadError};
 use crate::meta::{self, Marks};
 use crate::prepare::Prepared;
 use crate::read::Reader;
+use crate::resource::Ahead;
 use crate::summary::VmSummary;
 use crate::tables::{Cold, Hot, META};
 use ostler_model::EventSeq;
@@ -101,7 +102,8 @@ impl<'txn> Batch<'txn> {
         {
             return Ok(Verdict::No(Committed::Refused(refused)));
         }
-        if let Some(refused) = self.resources_refused(&commit.resources)? {
+        let ahead = Ahead::of_vm(old.as_ref(), commit.vm.as_ref().map(|vm| &vm.summary));
+        if let Some(refused) = self.resources_refused(&commit.resources, ahead)? {
             return Ok(Verdict::No(Committed::Refused(refused)));
         }
         Ok(Verdict::Go(old))

@@ -62,9 +62,9 @@ impl Batch<'_> {
 
     /// Enters the change of one VM.
     pub(crate) fn books_enter(&mut self, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
-        let (held_old, held_new) = (old.and_then(|vm| vm.held), new.and_then(|vm| vm.held));
-        if held_old != held_new {
-            if let Some((host, capacity)) = held_old {
+        let held = |vm: Option<&VmSummary>| vm.map(|vm| (vm.held, vm.held_too)).unwrap_or_default();
+        if held(old) != held(new) {
+            for (host, capacity) in old.into_iter().flat_map(VmSummary::holdings) {
                 let usage = self.usage(host.0)?;
                 less(&mut usage.vms, "VMs of a host");
                 usage.held = Capacity {
@@ -72,7 +72,7 @@ impl Batch<'_> {
                     memory_mib: usage.held.memory_mib.saturating_sub(capacity.memory_mib),
                 };
             }
-            if let Some((host, capacity)) = held_new {
+            for (host, capacity) in new.into_iter().flat_map(VmSummary::holdings) {
                 let usage = self.usage(host.0)?;
                 usage.vms = usage.vms.saturating_add(1);
                 usage.held = usage.held.plus(capacity);

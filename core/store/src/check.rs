@@ -47,6 +47,8 @@ struct Derived {
     by_datastore: BTreeSet<(u32, u64)>,
     live: BTreeSet<u64>,
     active: BTreeSet<u64>,
+    resched: BTreeSet<u64>,
+    done: BTreeSet<(u64, u64)>,
     timers: BTreeSet<(u64, u64)>,
     usage: BTreeMap<u32, Usage>,
     holds: BTreeMap<u32, u64>,
@@ -64,25 +66,35 @@ impl Derived {
         self.by_owner.insert((record.owner.clone(), id));
         self.by_state.insert((record.state.to_string(), id));
         self.by_uuid.insert((record.uuid.0.as_u128(), id));
-        if let Some(place) = &record.placement {
+        let left = record.leftovers.iter().map(|left| &left.place);
+        for place in record.placement.iter().chain(&record.other).chain(left) {
             self.by_host.insert((place.host.0, id));
         }
         if record.state != State::Done {
             self.live.insert(id);
-            if let Some(storage) = &record.storage {
-                self.by_datastore.insert((storage.datastore.0, id));
-            }
         }
-        if record.operation.is_some() || !record.open.is_empty() {
+        if record.state != State::Done || !record.leftovers.is_empty() {
+            self.by_datastore.extend(record.storage.iter().map(|storage| (storage.datastore.0, id)));
+        }
+        let active = record.operation.is_some() || !record.open.is_empty();
+        if active {
             self.active.insert(id);
+        }
+        if record.resched {
+            self.resched.insert(id);
+        }
+        let nowhere = record.placement.is_none() && record.other.is_none() && record.leftovers.is_empty();
+        if record.state == State::Done && nowhere && !active {
+            self.done.insert((record.since.0, id));
         }
         if let Some(due) = record.next_due() {
             self.timers.insert((due.0, id));
         }
-        if let Some((host, capacity)) = record.held() {
-            let usage = self.usage.entry(host.0).or_default();
+        let holds: BTreeSet<u32> = record.placement.iter().chain(&record.other).map(|place| place.host.0).collect();
+        for host in holds {
+            let usage = self.usage.entry(host).or_default();
             usage.vms += 1;
-            usage.held = usage.held.plus(capacity);
+            usage.held = usage.held.plus(record.spec.capacity());
         }
         for image in record.images_held() {
             *self.holds.entry(image.0).or_default() += 1;
@@ -166,6 +178,8 @@ impl Reader {
         findings.compare("vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
         findings.compare("vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
         findings.compare("vm_active", &self.keys(tables::VM_ACTIVE, |key| key)?, &derived.active);
+        findings.compare("vm_resched", &self.keys(tables::VM_RESCHED, |key| key)?, &derived.resched);
+        findings.compare("vm_done", &self.keys(tables::VM_DONE, |key| key)?, &derived.done);
         findings.compare("timer", &self.keys(tables::TIMER, |key| key)?, &derived.timers);
         let by_uuid = self.rows(tables::VM_BY_UUID, |uuid, id| (uuid, id))?.into_iter().collect();
         findings.compare("vm_by_uuid", &by_uuid, &derived.by_uuid);
@@ -187,7 +201,7 @@ impl Reader {
         }
         let hosts = self.keys(tables::HOST, |id| id)?;
         for host in derived.by_host.iter().map(|(host, _)| host).filter(|host| !hosts.contains(host)) {
-            findings.add(format!("host: {host} is not there, but a VM has its place on it"));
+            findings.add(format!("host: {host} is not there, but something of a VM is or may be on it"));
         }
         let images = self.keys(tables::IMAGE, |id| id)?;
         for image in derived.holds.keys().filter(|image| !images.contains(image)) {

@@ -2,7 +2,7 @@
 
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
-    Image, ImageId, OperationRecord, Timestamp, Version, VmId, VmRecord,
+    Image, ImageId, ImageState, OperationRecord, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ pub enum ResourceChange {
         /// What it offers.
         total: ostler_model::Capacity,
     },
-    /// Removes it; refused while a VM is placed on it.
+    /// Removes it; refused while a VM has its place on it, migrates from or to it, or may have left something there.
     HostRemove(HostId),
     /// Adds or replaces.
     DatastorePut(Datastore),
@@ -148,7 +148,17 @@ pub enum ResourceChange {
     DatastoreRemove(DatastoreId),
     /// Adds or replaces.
     ImagePut(Image),
-    /// Removes it; refused while a disk stands on it.
+    /// Says only whether it can be used.
+    ImageSetState {
+        /// Which.
+        id: ImageId,
+        /// What it is to be.
+        state: ImageState,
+    },
+    /// Removes one that was never fit for use: locked, or in error. Refused once it is ready, or while a disk stands on it; one that is
+    /// not there is no error. Unlike a removal it may go with the change of the VM that was to write it.
+    ImageDiscard(ImageId),
+    /// Removes it; refused while a disk stands on it, and while it is locked, as somebody writes it then.
     ImageRemove(ImageId),
     /// Adds or replaces.
     TokenPut(TokenRow),
@@ -162,7 +172,7 @@ pub enum ResourceChange {
     RulesBind(RulesBinding),
     /// Takes the binding away.
     RulesUnbind(DriverName),
-    /// Forgets a VM that is done, with its operations; its id is never used again.
+    /// Forgets a VM that is done, with its operations; its id is never used again. Refused while something of it may be left on a host.
     VmForget(VmId),
 }
 

@@ -21,7 +21,7 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    pub(crate) fn datastore_put_refused(&mut self, datastore: &Datastore, ahead: &mut Ahead) -> Refusal {
+    pub(crate) fn datastore_put_refused(&mut self, datastore: &Datastore, ahead: &mut Ahead<'_>) -> Refusal {
         let name = datastore.name.as_str();
         let owner = self.cold()?.datastore_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
         ahead.name(ResourceKind::Datastore, name, owner, datastore.id.0)

@@ -6,14 +6,14 @@ use crate::prepare::PreparedVm;
 use crate::row;
 use crate::tables::{
     HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
-    VM_BY_UUID, VM_LIVE, VM_SUMMARY,
+    VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
 use ostler_model::VmRecord;
 use redb::{ReadableTable, WriteTransaction};
 
-/// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`
-/// and `images_held`. A store with another number derives anew when it is opened.
-pub(crate) const DERIVED: u64 = 1;
+/// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`,
+/// `held_too`, `also_on` and `images_held`. A store with another number derives anew when it is opened.
+pub(crate) const DERIVED: u64 = 2;
 
 /// Empties every derived table and fills it again.
 pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
@@ -32,6 +32,8 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
         VM_BY_DATASTORE,
         VM_LIVE,
         VM_ACTIVE,
+        VM_RESCHED,
+        VM_DONE,
         TIMER,
         STATE_COUNT,
         HOST_USAGE,
@@ -117,6 +119,8 @@ mod tests {
             ("vm_by_datastore", |txn| drop(txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes"))),
             ("vm_live", |txn| drop(txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes"))),
             ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),
+            ("vm_resched", |txn| drop(txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes"))),
+            ("vm_done", |txn| drop(txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes"))),
             ("timer", |txn| drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"))),
             ("state_count", |txn| drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))),
             ("host_usage", |txn| drop(txn.open_table(HOST_USAGE).expect("opens").pop_last().expect("writes"))),

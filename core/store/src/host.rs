@@ -23,10 +23,10 @@ impl Batch<'_> {
 
     /// The settings say which hypervisor it is. Others would show an empty one, and what runs on it would count as gone: started a
     /// second time, or its disks removed under it.
-    pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead) -> Refusal {
+    pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead<'_>) -> Refusal {
         let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
         if self.host(host.id)?.is_some_and(|old| moved(&old))
-            && let Some(vm) = self.first_vm_on(host.id)?
+            && let Some((vm, _)) = self.first_vm_on(host.id)?
         {
             return in_use(ResourceKind::Host, host.id, format!("VM {vm}, which is found by its settings"));
         }
@@ -43,14 +43,22 @@ impl Batch<'_> {
             return in_use(ResourceKind::Host, id, "this ostlerd, which runs on it");
         }
         match self.first_vm_on(id)? {
-            Some(vm) => in_use(ResourceKind::Host, id, format!("VM {vm}")),
+            Some((vm, how)) => in_use(ResourceKind::Host, id, format!("VM {vm}, which {how}")),
             None => Ok(None),
         }
     }
 
-    fn first_vm_on(&self, id: HostId) -> Result<Option<VmId>, Fault> {
-        let first = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX))?.next().transpose()?;
-        Ok(first.map(|(key, _)| VmId(key.value().1)))
+    /// The first VM of which something is or may be on a host, and how that is.
+    fn first_vm_on(&self, id: HostId) -> Result<Option<(VmId, &'static str)>, ReadError> {
+        let mut rows = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?;
+        let Some((key, _)) = rows.next().transpose().map_err(Fault::from)? else { return Ok(None) };
+        let vm = VmId(key.value().1);
+        let how = match self.vm_summary(vm)? {
+            Some(summary) if summary.host == Some(id) => "has its place there",
+            Some(summary) if summary.held_on(id).is_some() => "migrates from there or to it",
+            Some(_) | None => "may have left something there; it is looked for once the host is seen",
+        };
+        Ok(Some((vm, how)))
     }
 
     pub(crate) fn host_put(&mut self, host: &Host) -> Result<(), ReadError> {

@@ -7,7 +7,7 @@ use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{IMAGE, IMAGE_BY_NAME};
-use ostler_model::{Image, ImageId, ImageName};
+use ostler_model::{Image, ImageId, ImageName, ImageState};
 use redb::ReadableTable;
 
 impl Row for Image {
@@ -21,7 +21,7 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    pub(crate) fn image_put_refused(&mut self, image: &Image, ahead: &mut Ahead) -> Refusal {
+    pub(crate) fn image_put_refused(&mut self, image: &Image, ahead: &mut Ahead<'_>) -> Refusal {
         let name = image.name.as_str();
         let known = self.hot.datastore.get(image.datastore.0).map_err(Fault::from)?.is_some();
         if !known && !ahead.datastore(image.datastore) {
@@ -32,8 +32,13 @@ impl Batch<'_> {
     }
 
     pub(crate) fn image_remove_refused(&mut self, id: ImageId) -> Refusal {
-        if self.image(id)?.is_none() {
-            return not_found(ResourceKind::Image, id);
+        match self.image(id)? {
+            None => return not_found(ResourceKind::Image, id),
+            // Whoever writes it says what becomes of it, and must find it then.
+            Some(image) if image.state == ImageState::Locked => {
+                return in_use(ResourceKind::Image, id, "the disk that is saved as it, it is locked");
+            }
+            Some(_) => {}
         }
         let disks = *self.holds(id.0)?;
         if disks > 0 {
@@ -42,10 +47,24 @@ impl Batch<'_> {
         Ok(None)
     }
 
+    pub(crate) fn image_discard_refused(&mut self, id: ImageId, ahead: &Ahead<'_>) -> Refusal {
+        let Some(image) = self.image(id)? else { return Ok(None) };
+        if image.state == ImageState::Ready {
+            return in_use(ResourceKind::Image, id, "anybody who deploys it, it is ready");
+        }
+        match ahead.holds(id, *self.holds(id.0)?) {
+            0 => Ok(None),
+            disks => in_use(ResourceKind::Image, id, format!("{disks} disks of VMs")),
+        }
+    }
+
     pub(crate) fn image_put(&mut self, image: &Image) -> Result<(), ReadError> {
         let old = self.image(image.id)?;
         let kept = row::encode(image)?;
         self.hot.image.insert(image.id.0, kept.as_slice()).map_err(Fault::from)?;
+        if old.as_ref().map(|old| (&old.name, old.datastore)) == Some((&image.name, image.datastore)) {
+            return Ok(());
+        }
         let cold = self.cold()?;
         if let Some(old) = old {
             cold.image_by_name.remove(old.name.as_str()).map_err(Fault::from)?;

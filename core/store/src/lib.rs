@@ -28,10 +28,12 @@
 //! ├── vm_by_uuid       VM UUID -> VM id                    unique
 //! ├── vm_by_state      (state, VM id)                      lists; the scheduler's queue
 //! ├── vm_by_owner      (owner, VM id)
-//! ├── vm_by_host       (host id, VM id)                    where it has its place
-//! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until it is done
+//! ├── vm_by_host       (host id, VM id)                    where it has its place, migrates from or to, or may have left something
+//! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until nothing of it is left
 //! ├── vm_live          VM id                               not done
 //! ├── vm_active        VM id                               an operation in hand, or a call that may be under way
+//! ├── vm_resched       VM id                               the scheduler is asked to move it
+//! ├── vm_done          (since, VM id)                      done, and nothing of it is left: to be forgotten some day
 //! ├── timer            (due, VM id)                        next_due() of the record                          timer.rs
 //! ├── state_count      state -> VMs in it                                                                    book.rs
 //! ├── host_usage       host id -> (VMs, CPU thousandths, MiB) held                                           book.rs

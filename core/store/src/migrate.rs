@@ -15,7 +15,7 @@ use redb::{Database, ReadableDatabase, TableError, WriteTransaction};
 use uuid::Uuid;
 
 /// The schema that this version writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One step of the way from the first schema to [`SCHEMA`].
 pub(crate) struct Migration {
@@ -28,7 +28,8 @@ pub(crate) struct Migration {
 }
 
 /// Schema 1 is the first that was released.
-const MIGRATIONS: &[Migration] = &[];
+const MIGRATIONS: &[Migration] =
+    &[Migration { to: 2, what: "sets of VMs to move to another host, and of VMs to forget", run: make_tables }];
 
 impl From<ReadError> for OpenError {
     fn from(error: ReadError) -> Self {
@@ -116,6 +117,14 @@ pub(crate) fn schema_of(db: &impl ReadableDatabase) -> Result<Option<u32>, OpenE
 
 fn not_a_store() -> OpenError {
     OpenError::NotAStore { why: "the file is a database of something else; give another path".to_owned() }
+}
+
+/// Makes the tables that are missing. Those of what is derived are filled next, because whoever adds one raises
+/// [`crate::derive::DERIVED`].
+fn make_tables(txn: &WriteTransaction) -> Result<(), OpenError> {
+    Hot::open(txn)?;
+    Cold::open(txn)?;
+    Ok(())
 }
 
 /// Makes all tables of an empty database.

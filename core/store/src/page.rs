@@ -22,7 +22,7 @@ pub struct VmFilter {
     pub states: Vec<State>,
     /// With no states given: also those that are done.
     pub include_done: bool,
-    /// Those on this host.
+    /// Those that have their place on this host; one that moves has it on the host it comes from until it is there.
     pub host: Option<HostId>,
     /// Those of this owner.
     pub owner: Option<String>,

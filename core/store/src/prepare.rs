@@ -186,7 +186,9 @@ fn touches(change: &ResourceChange) -> String {
         ResourceChange::DatastorePut(datastore) => format!("datastore {}", datastore.id),
         ResourceChange::DatastoreRemove(id) => format!("datastore {id}"),
         ResourceChange::ImagePut(image) => format!("image {}", image.id),
-        ResourceChange::ImageRemove(id) => format!("image {id}"),
+        ResourceChange::ImageSetState { id, .. } | ResourceChange::ImageDiscard(id) | ResourceChange::ImageRemove(id) => {
+            format!("image {id}")
+        }
         ResourceChange::TokenPut(token) => format!("token {}", token.name),
         ResourceChange::TokenRemove(name) => format!("token {name}"),
         ResourceChange::DriverPut(driver) => format!("driver {}", driver.name),

@@ -3,15 +3,18 @@
 use crate::batch::Batch;
 use crate::commit::{ResourceChange, ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
-use ostler_model::{DatastoreId, State, VmId};
+use crate::summary::VmSummary;
+use ostler_model::{DatastoreId, ImageId, State, VmId};
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
-/// What earlier changes of the same commit will have made, for those that build on them.
+/// What the rest of the same commit will have made, for changes that build on it.
 #[derive(Default)]
-pub(crate) struct Ahead {
+pub(crate) struct Ahead<'a> {
     names: BTreeSet<(&'static str, String)>,
     datastores: BTreeSet<DatastoreId>,
+    images_old: &'a [ImageId],
+    images_new: &'a [ImageId],
 }
 
 /// What judging a change gives.
@@ -27,7 +30,13 @@ pub(crate) fn in_use(kind: ResourceKind, which: impl ToString, by: impl Into<Str
     Ok(Some(ResourceRefused::InUse { kind, which: which.to_string(), by: by.into() }))
 }
 
-impl Ahead {
+impl<'a> Ahead<'a> {
+    /// The VM's part: what it replaces, and what it makes.
+    pub(crate) fn of_vm(old: Option<&'a VmSummary>, new: Option<&'a VmSummary>) -> Self {
+        // Without a VM in the commit nothing is replaced either.
+        Self { images_old: old.map_or(&[], |vm| &vm.images), images_new: new.map_or(&[], |vm| &vm.images), ..Self::default() }
+    }
+
     /// Refuses a name that another row has, or that an earlier change of this commit takes.
     pub(crate) fn name(&mut self, kind: ResourceKind, name: &str, owner: Option<u32>, id: u32) -> Refusal {
         let fresh = self.names.insert((kind.into(), name.to_owned()));
@@ -40,12 +49,17 @@ impl Ahead {
     pub(crate) fn datastore(&self, id: DatastoreId) -> bool {
         self.datastores.contains(&id)
     }
+
+    /// How many disks will stand on an image, where `now` do.
+    pub(crate) fn holds(&self, id: ImageId, now: u64) -> u64 {
+        let count = |images: &[ImageId]| images.iter().filter(|image| **image == id).count() as u64;
+        now.saturating_sub(count(self.images_old)).saturating_add(count(self.images_new))
+    }
 }
 
 impl Batch<'_> {
     /// Whether one of the changes cannot be made. Writes nothing.
-    pub(crate) fn resources_refused(&mut self, changes: &[ResourceChange]) -> Refusal {
-        let mut ahead = Ahead::default();
+    pub(crate) fn resources_refused(&mut self, changes: &[ResourceChange], mut ahead: Ahead<'_>) -> Refusal {
         for change in changes {
             if let Some(refused) = self.resource_refused(change, &mut ahead)? {
                 return Ok(Some(refused));
@@ -57,7 +71,7 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    fn resource_refused(&mut self, change: &ResourceChange, ahead: &mut Ahead) -> Refusal {
+    fn resource_refused(&mut self, change: &ResourceChange, ahead: &mut Ahead<'_>) -> Refusal {
         match change {
             ResourceChange::HostPut(host) => self.host_put_refused(host, ahead),
             ResourceChange::HostSetState { id, .. } | ResourceChange::HostProbed { id, .. } => match self.host(*id)? {
@@ -68,6 +82,11 @@ impl Batch<'_> {
             ResourceChange::DatastorePut(datastore) => self.datastore_put_refused(datastore, ahead),
             ResourceChange::DatastoreRemove(id) => self.datastore_remove_refused(*id),
             ResourceChange::ImagePut(image) => self.image_put_refused(image, ahead),
+            ResourceChange::ImageSetState { id, .. } => match self.image(*id)? {
+                Some(_) => Ok(None),
+                None => not_found(ResourceKind::Image, id),
+            },
+            ResourceChange::ImageDiscard(id) => self.image_discard_refused(*id, ahead),
             ResourceChange::ImageRemove(id) => self.image_remove_refused(*id),
             ResourceChange::TokenPut(token) => self.token_put_refused(token),
             ResourceChange::TokenRemove(name) => self.token_remove_refused(name),
@@ -87,10 +106,11 @@ impl Batch<'_> {
         match self.vm_summary(id)? {
             None => not_found(ResourceKind::Vm, id),
             Some(vm) if vm.state != State::Done => in_use(ResourceKind::Vm, id, format!("itself, it is {}", vm.state)),
-            Some(vm) if vm.active || !vm.images.is_empty() || vm.held.is_some() => {
-                in_use(ResourceKind::Vm, id, "a driver call that may be under way")
-            }
-            Some(_) => Ok(None),
+            Some(vm) if vm.over() => Ok(None),
+            Some(vm) => match vm.also_on.first() {
+                Some(host) => in_use(ResourceKind::Vm, id, format!("host {host}, where something of it may be left")),
+                None => in_use(ResourceKind::Vm, id, "a driver call that may be under way"),
+            },
         }
     }
 
@@ -110,7 +130,11 @@ impl Batch<'_> {
             ResourceChange::DatastorePut(datastore) => self.datastore_put(datastore),
             ResourceChange::DatastoreRemove(id) => self.datastore_remove(*id),
             ResourceChange::ImagePut(image) => self.image_put(image),
-            ResourceChange::ImageRemove(id) => self.image_remove(*id),
+            ResourceChange::ImageSetState { id, state } => match self.image(*id)? {
+                Some(image) => self.image_put(&ostler_model::Image { state: *state, ..image }),
+                None => Ok(()),
+            },
+            ResourceChange::ImageDiscard(id) | ResourceChange::ImageRemove(id) => self.image_remove(*id),
             ResourceChange::TokenPut(token) => self.token_put(token),
             ResourceChange::TokenRemove(name) => self.token_remove(name),
             ResourceChange::DriverPut(driver) => self.driver_put(driver),

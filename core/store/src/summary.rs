@@ -51,10 +51,20 @@ pub struct VmSummary {
     /// What it holds of which host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<(HostId, Capacity)>,
+    /// What it holds of the other host of a migration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_too: Option<(HostId, Capacity)>,
+    /// Hosts beside `host` where something of it is or may be, each once: that of a migration's other side, and those it left without
+    /// being seen gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_on: Vec<HostId>,
+    /// Whether the scheduler is asked to move it to another host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resched: bool,
     /// The images it holds, one entry a disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageId>,
-    /// Its system datastore, until it is done.
+    /// Its system datastore, until it is done and nothing of it is left anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DatastoreId>,
 }
@@ -77,6 +87,7 @@ impl Row for VmSummary {
 
 impl From<&VmRecord> for VmSummary {
     fn from(record: &VmRecord) -> Self {
+        let ends = record.state == State::Done && record.leftovers.is_empty();
         Self {
             id: record.id,
             uuid: record.uuid,
@@ -99,8 +110,11 @@ impl From<&VmRecord> for VmSummary {
             active: record.operation.is_some() || !record.open.is_empty(),
             due: record.next_due(),
             held: record.held(),
+            held_too: record.held_too(),
+            also_on: record.also_on(),
+            resched: record.resched,
             images: record.images_held().collect(),
-            datastore: record.storage.as_ref().filter(|_| record.state != State::Done).map(|storage| storage.datastore),
+            datastore: record.storage.as_ref().filter(|_| !ends).map(|storage| storage.datastore),
         }
     }
 }
@@ -114,5 +128,26 @@ impl VmSummary {
     /// Whether plain lists show it.
     pub(crate) fn live(&self) -> bool {
         self.state != State::Done
+    }
+
+    /// Every host where something of it is or may be, each once.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        self.host.into_iter().chain(self.also_on.iter().copied())
+    }
+
+    /// What it holds, by host.
+    pub(crate) fn holdings(&self) -> impl Iterator<Item = (HostId, Capacity)> {
+        self.held.into_iter().chain(self.held_too)
+    }
+
+    /// What it holds of one host.
+    pub(crate) fn held_on(&self, host: HostId) -> Option<Capacity> {
+        self.holdings().find(|(at, _)| *at == host).map(|(_, capacity)| capacity)
+    }
+
+    /// Whether nothing of it is anywhere, nothing is under way, and nothing ever will be.
+    pub(crate) fn over(&self) -> bool {
+        let stands = self.hosts().next().is_some() || self.holdings().next().is_some() || !self.images.is_empty();
+        self.state == State::Done && !self.active && !stands
     }
 }

@@ -79,6 +79,8 @@ tables! {
         VM_BY_DATASTORE vm_by_datastore: (u32, u64) => ();
         VM_LIVE vm_live: u64 => ();
         VM_ACTIVE vm_active: u64 => ();
+        VM_RESCHED vm_resched: u64 => ();
+        VM_DONE vm_done: (u64, u64) => ();
         STATE_COUNT state_count: &'static str => u64;
         HOST_USAGE host_usage: u32 => (u64, u64, u64);
         IMAGE_HOLD image_hold: u32 => u64;

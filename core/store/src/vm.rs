@@ -7,9 +7,10 @@ use crate::prepare::PreparedVm;
 use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
-use crate::tables::{VM, VM_ACTIVE, VM_BY_NAME, VM_BY_UUID, VM_LIVE, VM_SUMMARY};
-use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, VmId, VmName, VmRecord, VmUuid};
-use redb::ReadableTable;
+use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
+use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, Timestamp, VmId, VmName, VmRecord, VmUuid};
+use redb::{ReadableTable, TableDefinition};
+use std::collections::BTreeSet;
 
 /// Most VMs told for one name: enough to say that it is ambiguous and to list candidates.
 pub const SAME_NAME_MAX: usize = 100;
@@ -35,16 +36,18 @@ impl Batch<'_> {
             Claim::Capacity { host: id, enforce } => {
                 let Some(host) = self.host(*id)? else { return refused(format!("there is no host {id}")) };
                 // A draining host keeps what it has.
-                let stays = old.and_then(|old| old.held).is_some_and(|(at, _)| at == *id);
-                if !(host.state == HostState::On || stays && host.state == HostState::Draining) {
+                let has = old.and_then(|old| old.held_on(*id));
+                if !(host.state == HostState::On || has.is_some() && host.state == HostState::Draining) {
                     return refused(format!("host {} is {} and takes no VMs", host.name, host.state));
                 }
                 let Some(vm) = vm.filter(|_| *enforce) else { return Ok(None) };
-                let mut taken = self.usage(id.0)?.held;
-                if let Some((_, own)) = old.and_then(|old| old.held).filter(|(at, _)| at == id) {
-                    taken = taken.minus(own).unwrap_or_default();
-                }
-                if taken.plus(vm.capacity).fits(host.total) {
+                let has = has.unwrap_or_default();
+                let taken = self.usage(id.0)?.held.minus(has).unwrap_or_default();
+                let whole = taken.plus(vm.capacity);
+                // What it has already it need not find again: it may shrink, and stay as it is, on a host that is too full.
+                let cpu = vm.capacity.cpu_milli <= has.cpu_milli || whole.cpu_milli <= host.total.cpu_milli;
+                let memory = vm.capacity.memory_mib <= has.memory_mib || whole.memory_mib <= host.total.memory_mib;
+                if cpu && memory {
                     return Ok(None);
                 }
                 refused(format!(
@@ -76,10 +79,10 @@ impl Batch<'_> {
         {
             return Ok(Some(ResourceRefused::UuidTaken { vm: new.id, other: VmId(other.value()) }));
         }
-        if let Some(host) = new.host.filter(|host| old.and_then(|vm| vm.host) != Some(*host))
-            && self.hot.host.get(host.0).map_err(Fault::from)?.is_none()
-        {
-            return missing(ResourceKind::Host, host.to_string());
+        for host in new.hosts().filter(|host| !old.is_some_and(|vm| vm.hosts().any(|at| at == *host))) {
+            if self.hot.host.get(host.0).map_err(Fault::from)?.is_none() {
+                return missing(ResourceKind::Host, host.to_string());
+            }
         }
         if let Some(datastore) = new.datastore.filter(|datastore| old.and_then(|vm| vm.datastore) != Some(*datastore))
             && self.hot.datastore.get(datastore.0).map_err(Fault::from)?.is_none()
@@ -142,11 +145,12 @@ impl Batch<'_> {
         moved!(vm_by_name, |vm: &VmSummary| Some(vm.name.as_str()));
         moved!(vm_by_owner, |vm: &VmSummary| Some(vm.owner.as_str()));
         moved!(vm_by_state, |vm: &VmSummary| Some(vm.state_key()));
-        moved!(vm_by_host, |vm: &VmSummary| vm.host.map(|host| host.0));
         moved!(vm_by_datastore, |vm: &VmSummary| vm.datastore.map(|datastore| datastore.0));
         moved!(timer, |vm: &VmSummary| vm.due.map(|due| due.0));
         member!(vm_live, VmSummary::live);
         member!(vm_active, |vm: &VmSummary| vm.active);
+        member!(vm_resched, |vm: &VmSummary| vm.resched);
+        moved!(vm_done, |vm: &VmSummary| vm.over().then_some(vm.since.0));
         let (before, after) = (old.map(|vm| vm.uuid.0.as_u128()), new.map(|vm| vm.uuid.0.as_u128()));
         if before != after {
             if let Some(uuid) = before {
@@ -155,6 +159,19 @@ impl Batch<'_> {
             if let Some(uuid) = after {
                 hot.vm_by_uuid.insert(uuid, id)?;
             }
+        }
+        self.vm_index_hosts(id, old, new)
+    }
+
+    /// A VM is found from every host where something of it is or may be.
+    fn vm_index_hosts(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
+        let hosts = |vm: Option<&VmSummary>| vm.into_iter().flat_map(VmSummary::hosts).collect::<BTreeSet<_>>();
+        let (before, after) = (hosts(old), hosts(new));
+        for host in before.difference(&after) {
+            self.hot.vm_by_host.remove((host.0, id))?;
+        }
+        for host in after.difference(&before) {
+            self.hot.vm_by_host.insert((host.0, id), ())?;
         }
         Ok(())
     }
@@ -215,7 +232,19 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn active_vms(&self) -> Result<Vec<VmId>, ReadError> {
-        let table = self.table(VM_ACTIVE)?;
+        self.vm_set(VM_ACTIVE)
+    }
+
+    /// VMs that the scheduler is asked to move to another host, lowest id first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vms_to_resched(&self) -> Result<Vec<VmId>, ReadError> {
+        self.vm_set(VM_RESCHED)
+    }
+
+    fn vm_set(&self, table: TableDefinition<'static, u64, ()>) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(table)?;
         let mut found = Vec::new();
         for row in ReadableTable::iter(&table).map_err(Fault::from)? {
             found.push(VmId(row.map_err(Fault::from)?.0.value()));
@@ -223,12 +252,27 @@ impl Reader {
         Ok(found)
     }
 
-    /// The VMs that have their place on a host, lowest id first.
+    /// VMs that are done since before `before` and of which nothing is left, those that are longest first, at most `limit`: what
+    /// [`ResourceChange::VmForget`](crate::ResourceChange::VmForget) does not refuse.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn done_before(&self, before: Timestamp, limit: usize) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(VM_DONE)?;
+        let mut found = Vec::new();
+        for row in table.range(..(before.0, 0)).map_err(Fault::from)?.take(limit) {
+            found.push(VmId(row.map_err(Fault::from)?.0.value().1));
+        }
+        Ok(found)
+    }
+
+    /// The VMs of which something is or may be on a host, lowest id first: those that have their place on it, those that migrate from
+    /// or to it, and those that left it without being seen gone.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn vms_on_host(&self, host: HostId) -> Result<Vec<VmId>, ReadError> {
-        let table = self.table(crate::tables::VM_BY_HOST)?;
+        let table = self.table(VM_BY_HOST)?;
         let mut found = Vec::new();
         for row in table.range((host.0, 0)..=(host.0, u64::MAX)).map_err(Fault::from)? {
             found.push(VmId(row.map_err(Fault::from)?.0.value().1));

@@ -5,7 +5,7 @@ mod support;
 use ostler_model::*;
 use ostler_store::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 
 /// VMs of the model; few, so that commits meet.
@@ -19,6 +19,9 @@ struct Try {
     late: bool,
     state: State,
     host: Option<u32>,
+    other: Option<u32>,
+    left: Vec<u32>,
+    resched: bool,
     cpu_milli: u32,
     disks: Vec<u32>,
     call: Option<u64>,
@@ -26,32 +29,41 @@ struct Try {
     events: usize,
     key: Option<u8>,
     ended: bool,
+    image: Option<(u32, ImageTry)>,
+}
+
+/// What is done to an image with the VM.
+#[derive(Debug, Clone)]
+enum ImageTry {
+    /// Under this image's name.
+    Put(u32),
+    Set(ImageState),
+    Discard,
+}
+
+fn images() -> impl Strategy<Value = Option<(u32, ImageTry)>> {
+    let states = prop::sample::select(vec![ImageState::Ready, ImageState::Locked, ImageState::Error]);
+    let what = prop_oneof![(2_u32..=4).prop_map(ImageTry::Put), states.prop_map(ImageTry::Set), Just(ImageTry::Discard)];
+    prop::option::weighted(0.4, (3_u32..=4, what))
 }
 
 fn tries() -> impl Strategy<Value = Vec<Vec<Try>>> {
     let states = prop::sample::select(vec![State::Pending, State::Running, State::Poweroff, State::Done, State::Failed]);
     let first = (1..=VMS, prop::bool::weighted(0.1), states, prop::option::of(1_u32..=2), 500_u32..2500);
     let second = (
-        prop::collection::vec(1_u32..=2, 0..3),
+        prop::collection::vec(1_u32..=3, 0..3),
         prop::option::of(1_u64..5000),
         any::<bool>(),
         0_usize..3,
         prop::option::weighted(0.2, 0_u8..4),
         any::<bool>(),
     );
-    let one = (first, second).prop_map(|((vm, late, state, host, cpu_milli), (disks, call, claim, events, key, ended))| Try {
-        vm,
-        late,
-        state,
-        host,
-        cpu_milli,
-        disks,
-        call,
-        claim,
-        events,
-        key,
-        ended,
-    });
+    let third = (prop::option::weighted(0.3, 1_u32..=2), prop::collection::vec(1_u32..=2, 0..2), any::<bool>(), images());
+    let one =
+        (first, second, third).prop_map(|(first, (disks, call, claim, events, key, ended), (other, left, resched, image))| {
+            let (vm, late, state, host, cpu_milli) = first;
+            Try { vm, late, state, host, other, left, resched, cpu_milli, disks, call, claim, events, key, ended, image }
+        });
     prop::collection::vec(prop::collection::vec(one, 1..5), 1..12)
 }
 
@@ -63,6 +75,7 @@ struct Model {
     events: Vec<(VmId, Version)>,
     answers: BTreeMap<u8, u64>,
     operations: BTreeMap<u64, OperationRecord>,
+    images: BTreeMap<u32, Image>,
     ids: u64,
 }
 
@@ -73,9 +86,17 @@ impl Model {
         let old = base.get(&what.vm);
         let mut record = idle(old.cloned().unwrap_or_else(|| vm(what.vm)), what.state);
         record.spec.cpu_milli = what.cpu_milli;
-        (record.placement, record.storage) = (None, None);
+        (record.placement, record.storage, record.other) = (None, None, None);
+        record.leftovers.clear();
+        record.resched = what.resched;
         if let Some(host) = what.host {
             record = placed(record, host);
+        }
+        if let Some(host) = what.other {
+            record = moving(record, host);
+        }
+        for host in &what.left {
+            record = left(record, *host);
         }
         record.disks.clear();
         for image in &what.disks {
@@ -102,13 +123,52 @@ impl Model {
             events: vec![event(&record); what.events],
             idempotency: what.key.map(|key| answer(&key.to_string(), "body", self.ids)),
             vm: Some(VmChange { record: record.into(), expect }),
-            resources: Vec::new(),
+            resources: what.image.iter().map(|(id, what)| image_change(*id, what)).collect(),
         }
     }
 
-    fn used(&self, host: HostId, but: u64) -> Capacity {
-        let others = self.vms.iter().filter(|(id, _)| **id != but);
-        others.filter_map(|(_, vm)| vm.held()).filter(|(at, _)| *at == host).fold(Capacity::default(), |sum, (_, c)| sum.plus(c))
+    fn used(&self, host: HostId, takes: impl Fn(u64) -> bool) -> Capacity {
+        let vms = self.vms.iter().filter(|(id, _)| takes(**id));
+        let held = vms.flat_map(|(_, vm)| vm.held().into_iter().chain(vm.held_too()));
+        held.filter(|(at, _)| *at == host).fold(Capacity::default(), |sum, (_, capacity)| sum.plus(capacity))
+    }
+
+    /// Whether it fits, or asks no more than it has there.
+    fn fits(&self, host: HostId, record: &VmRecord) -> bool {
+        let (own, others) = (self.used(host, |id| id == record.id.0), self.used(host, |id| id != record.id.0));
+        let (asked, whole) = (record.spec.capacity(), others.plus(record.spec.capacity()));
+        (asked.cpu_milli <= own.cpu_milli || whole.cpu_milli <= 4000)
+            && (asked.memory_mib <= own.memory_mib || whole.memory_mib <= 4096)
+    }
+
+    /// Whether its disks stand on something, and the image can be changed so.
+    fn images_allow(&self, record: &VmRecord, changes: &[ResourceChange]) -> bool {
+        let stood: BTreeSet<ImageId> = self.vms.get(&record.id.0).into_iter().flat_map(VmRecord::images_held).collect();
+        let stands = record.images_held().all(|image| stood.contains(&image) || self.images.contains_key(&image.0));
+        let others = self.vms.values().filter(|vm| vm.id != record.id);
+        let held: BTreeSet<ImageId> = others.chain([record]).flat_map(VmRecord::images_held).collect();
+        stands
+            && changes.iter().all(|change| match change {
+                ResourceChange::ImagePut(new) => !self.images.values().any(|image| image.name == new.name && image.id != new.id),
+                ResourceChange::ImageSetState { id, .. } => self.images.contains_key(&id.0),
+                ResourceChange::ImageDiscard(id) => {
+                    self.images.get(&id.0).is_none_or(|image| image.state != ImageState::Ready && !held.contains(id))
+                }
+                other => panic!("{other:?} is not tried"),
+            })
+    }
+
+    fn images_change(&mut self, changes: &[ResourceChange]) {
+        for change in changes {
+            match change {
+                ResourceChange::ImagePut(new) => drop(self.images.insert(new.id.0, new.clone())),
+                ResourceChange::ImageSetState { id, state } => {
+                    self.images.entry(id.0).and_modify(|image| image.state = *state);
+                }
+                ResourceChange::ImageDiscard(id) => drop(self.images.remove(&id.0)),
+                other => panic!("{other:?} is not tried"),
+            }
+        }
     }
 
     /// What must be answered; takes the commit in if it is to be applied.
@@ -121,10 +181,14 @@ impl Model {
             return Err("stale");
         }
         if let Some(Claim::Capacity { host, .. }) = commit.claims.first()
-            && !self.used(*host, what.vm).plus(change.record.spec.capacity()).fits(Capacity { cpu_milli: 4000, memory_mib: 4096 })
+            && !self.fits(*host, &change.record)
         {
             return Err("refused");
         }
+        if !self.images_allow(&change.record, &commit.resources) {
+            return Err("not allowed");
+        }
+        self.images_change(&commit.resources);
         self.outbox.retain(|effect| !commit.outbox_del.contains(&effect.key));
         self.outbox.extend(commit.outbox_put.iter().cloned());
         self.events.extend(commit.events.iter().map(|_| (change.record.id, change.record.version)));
@@ -145,8 +209,10 @@ impl Model {
             prop_assert_eq!(reader.vm(VmId(id)).expect("reads"), self.vms.get(&id).cloned());
         }
         for host in [1, 2].map(HostId) {
-            prop_assert_eq!(reader.usage(host).expect("reads").held, self.used(host, 0));
+            prop_assert_eq!(reader.usage(host).expect("reads").held, self.used(host, |_| true));
         }
+        prop_assert_eq!(reader.images().expect("reads"), self.images.values().cloned().collect::<Vec<_>>());
+        self.compare_sets(&reader)?;
         let key = |effect: &Effect| effect.key.clone();
         let (mut is, mut should) = (reader.outbox_all().expect("reads"), self.outbox.clone());
         is.sort_by_key(key);
@@ -170,11 +236,43 @@ impl Model {
     }
 }
 
+impl Model {
+    fn ids(&self, takes: impl Fn(&VmRecord) -> bool) -> Vec<VmId> {
+        self.vms.values().filter(|vm| takes(vm)).map(|vm| vm.id).collect()
+    }
+
+    fn compare_sets(&self, reader: &Reader) -> Result<(), TestCaseError> {
+        for host in [1, 2].map(HostId) {
+            let there = |place: &Placement| place.host == host;
+            let should = self.ids(|vm| {
+                let left = vm.leftovers.iter().any(|left| there(&left.place));
+                left || vm.placement.as_ref().is_some_and(there) || vm.other.as_ref().is_some_and(there)
+            });
+            prop_assert_eq!(reader.vms_on_host(host).expect("reads"), should);
+        }
+        prop_assert_eq!(reader.vms_to_resched().expect("reads"), self.ids(|vm| vm.resched));
+        let over = self.ids(|vm| {
+            let nowhere = vm.placement.is_none() && vm.other.is_none() && vm.leftovers.is_empty();
+            vm.state == State::Done && vm.open.is_empty() && nowhere
+        });
+        prop_assert_eq!(reader.done_before(Timestamp(u64::MAX), 99).expect("reads"), over);
+        Ok(())
+    }
+}
+
+fn image_change(id: u32, what: &ImageTry) -> ResourceChange {
+    match what {
+        ImageTry::Put(name) => ResourceChange::ImagePut(Image { name: image(*name).name, state: ImageState::Locked, ..image(id) }),
+        ImageTry::Set(state) => ResourceChange::ImageSetState { id: ImageId(id), state: *state },
+        ImageTry::Discard => ResourceChange::ImageDiscard(ImageId(id)),
+    }
+}
+
 async fn play(batches: Vec<Vec<Try>>) -> Result<(), TestCaseError> {
     let disk = disk::Disk::default();
     let store = Store::open_with(disk.clone(), options()).expect("opens");
     applied(&store, ground()).await;
-    let mut model = Model::default();
+    let mut model = Model { images: [1, 2].map(|id| (id, image(id))).into(), ..Model::default() };
     for batch in batches {
         // Everybody in a batch decides on what was there before it, so that they meet.
         let base = model.vms.clone();
@@ -186,7 +284,8 @@ async fn play(batches: Vec<Vec<Try>>) -> Result<(), TestCaseError> {
                 Committed::Stale { .. } => Err("stale"),
                 Committed::ClaimRefused(_) => Err("refused"),
                 Committed::Replayed(_) => Err("replayed"),
-                Committed::IdempotencyConflict | Committed::Refused(_) => Err("something else"),
+                Committed::Refused(_) => Err("not allowed"),
+                Committed::IdempotencyConflict => Err("something else"),
             };
             prop_assert_eq!(is, model.judge(what, commit), "{:?}", what);
         }

@@ -35,11 +35,55 @@ fn life(id: u64, host: u32) -> Vec<Commit> {
     vec![created, deploy, running, ending, done, forget]
 }
 
+/// A VM that runs on host 2 and moves to host 1: begun, switched, and come to rest without the old host being seen empty.
+fn migration(id: u64) -> Vec<Commit> {
+    let created = create(idle(placed(with_disk(vm(id), 1), 2), State::Running));
+    let (record, effect) = busy(moving(of(&created), 1), id * 10, 3000 + id);
+    let mut begun = change(record);
+    begun.claims = vec![Claim::Capacity { host: HostId(1), enforce: true }];
+    begun.outbox_put = vec![effect.clone()];
+    begun.operations = vec![operation(id * 10, id, false)];
+    let mut there = change(idle(switched(of(&begun)), State::Running));
+    there.outbox_del = vec![effect.key];
+    let mut rests = left(of(&there), 2);
+    rests.other = None;
+    rests.resched = true;
+    let mut rests = change(rests);
+    rests.operations = vec![operation(id * 10, id, true)];
+    vec![created, begun, there, rests]
+}
+
+/// What the VM of this commit goes on to do: its disk becomes image 3; another is to become image 4, which fails; and image 5, which
+/// is not written yet.
+fn images(from: &Commit) -> Vec<Commit> {
+    let new = |id| ResourceChange::ImagePut(Image { state: ImageState::Locked, ..image(id) });
+    let ready = ResourceChange::ImageSetState { id: ImageId(3), state: ImageState::Ready };
+    let mut commits: Vec<Commit> = Vec::new();
+    for resources in [vec![new(3)], vec![ready, new(4)], vec![ResourceChange::ImageDiscard(ImageId(4)), new(5)]] {
+        let last = commits.last().unwrap_or(from);
+        commits.push(Commit { resources, ..change(of(last)) });
+    }
+    commits
+}
+
+/// A VM that is done; its host was not seen since.
+fn abandoned(id: u64) -> Vec<Commit> {
+    let created = create(idle(placed(with_disk(vm(id), 1), 1), State::Running));
+    let mut gone = left(idle(of(&created), State::Done), 1);
+    gone.placement = None;
+    let forget = Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
+    vec![created, change(gone), forget]
+}
+
+fn alone(commits: impl IntoIterator<Item = Commit>) -> impl Iterator<Item = Step> {
+    commits.into_iter().map(|commit| vec![commit])
+}
+
 fn resources(changes: Vec<ResourceChange>) -> Step {
     vec![Commit { resources: changes, ..Commit::default() }]
 }
 
-/// The whole run: some steps alone, then six VMs step by step in batches.
+/// The whole run: some steps alone, then six VMs step by step in batches, then what a VM does besides. Ends in the middle of things.
 pub(crate) fn steps() -> Vec<Step> {
     let token = TokenRow {
         name: "admin".to_owned(),
@@ -61,7 +105,7 @@ pub(crate) fn steps() -> Vec<Step> {
     let mut steps = vec![vec![ground()]];
     steps.push(resources(vec![ResourceChange::TokenPut(token)]));
     steps.push(resources(vec![ResourceChange::DriverPut(driver), ResourceChange::RulesBind(binding.clone())]));
-    steps.extend(life(1, 1).into_iter().map(|commit| vec![commit]));
+    steps.extend(alone(life(1, 1)));
     steps.push(resources(vec![ResourceChange::HostPut(Host { name: "renamed".parse().expect("a name"), ..host(2, 9000, 9000) })]));
     // Host 1 has room for four of the five that want it: one claim in the batch fails, the rest goes on.
     let mut lives: Vec<_> = (2..=6).map(|id| life(id, 1).into_iter()).collect();
@@ -74,7 +118,15 @@ pub(crate) fn steps() -> Vec<Step> {
     }
     steps.push(resources(vec![ResourceChange::RulesUnbind(binding.hypervisor), ResourceChange::TokenRemove("admin".to_owned())]));
     steps.push(resources(vec![ResourceChange::ImageRemove(ImageId(2))]));
-    steps.extend(life(7, 2).into_iter().take(4).map(|commit| vec![commit]));
+    steps.extend(alone(life(7, 2).into_iter().take(4)));
+    let moved = migration(8);
+    let images = images(moved.last().expect("not empty"));
+    steps.extend(alone(moved));
+    steps.extend(alone(images));
+    // In the middle of a migration; done, but not seen gone; done and over.
+    steps.extend(alone(migration(9).into_iter().take(2)));
+    steps.extend(alone(abandoned(10)));
+    steps.extend(alone(life(11, 2).into_iter().take(5)));
     steps
 }
 
