@@ -103,25 +103,25 @@ impl<D: Hotplug> bindings::hotplug::exports::ostler::driver::hotplug::Guest for 
         D::attach_disk(call, disk)
     }
     fn detach_disk(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::detach_disk(call, name)
+        D::detach_disk(call, &name)
     }
     fn attach_nic(call: &Call, nic: DomainNic) -> Result<Outcome, Error> {
         D::attach_nic(call, nic)
     }
     fn detach_nic(call: &Call, mac: String) -> Result<Outcome, Error> {
-        D::detach_nic(call, mac)
+        D::detach_nic(call, &mac)
     }
 }
 
 impl<D: Snapshots> bindings::snapshots::exports::ostler::driver::snapshots::Guest for Adapter<D> {
     fn create(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::create(call, name)
+        D::create(call, &name)
     }
     fn revert(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::revert(call, name)
+        D::revert(call, &name)
     }
     fn delete(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::delete(call, name)
+        D::delete(call, &name)
     }
     fn list(vm: String) -> Result<Vec<String>, Error> {
         D::list(&vm)
@@ -131,6 +131,27 @@ impl<D: Snapshots> bindings::snapshots::exports::ostler::driver::snapshots::Gues
 impl<D: LiveResize> bindings::live_resize::exports::ostler::driver::live_resize::Guest for Adapter<D> {
     fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error> {
         D::resize(call, vcpus, memory_mib)
+    }
+}
+
+impl<D: DiskCopy> bindings::disk_copy::exports::ostler::driver::disk_copy::Guest for Adapter<D> {
+    fn begin(call: &Call, disk: String, target: FileRef, format: String) -> Result<JobStatus, Error> {
+        D::begin(call, &disk, target, &format)
+    }
+    fn poll(call: &Call) -> Result<JobStatus, Error> {
+        D::poll(call)
+    }
+    fn abort(call: &Call) -> Result<(), Error> {
+        D::abort(call)
+    }
+}
+
+impl<D: Adopt> bindings::adopt::exports::ostler::driver::adopt::Guest for Adapter<D> {
+    fn inspect(vm: String) -> Result<WildDomain, Error> {
+        D::inspect(&vm)
+    }
+    fn stamp(call: &Call, identity: Identity) -> Result<Outcome, Error> {
+        D::stamp(call, identity)
     }
 }
 
@@ -162,8 +183,8 @@ impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::trans
 }
 
 impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::transfer_images::Guest for Adapter<D> {
-    fn begin_save_back(call: &Call, disk: FileRef, image: FileRef, format: String) -> Result<JobStatus, Error> {
-        D::begin_save_back(call, disk, image, format)
+    fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
+        D::begin_save_back(call, job)
     }
 }
 

@@ -79,6 +79,14 @@ world!(
     live_resize, "with-live-resize", "export_live_resize"
 );
 world!(
+    /// Copy a disk in use.
+    disk_copy, "with-disk-copy", "export_disk_copy"
+);
+world!(
+    /// What somebody else made.
+    adopt, "with-adopt", "export_adopt"
+);
+world!(
     /// A console endpoint.
     console, "with-console", "export_console"
 );

@@ -1,6 +1,9 @@
 //! The call in hand, beyond what the contract itself gives.
 
-use crate::{Call, DomainSeen, EffectId, Error, FilePath, FileRef, Observation, OpaqueState, Outcome, Power, PowerReason};
+use crate::{
+    Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Observation, OpaqueState, Outcome, Power,
+    PowerReason,
+};
 use std::fmt;
 
 impl Call {
@@ -41,6 +44,33 @@ impl EffectId {
         let mut parts = text.splitn(4, '/');
         let (vm, operation, step, item) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         Some(Self { vm: vm.to_owned(), operation: operation.parse().ok()?, step: step.parse().ok()?, item: item.to_owned() })
+    }
+}
+
+impl Destination {
+    /// A setting of this driver at the host it goes to, or its default.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let found = self.extra.iter().find(|(name, _)| name.strip_prefix("config.") == Some(key));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl DomainSpec {
+    /// Most virtual CPUs it may be given while it runs.
+    #[must_use]
+    pub fn vcpus_most(&self) -> u32 {
+        self.number("vcpus-most").and_then(|most| u32::try_from(most).ok()).unwrap_or(0).max(self.vcpus)
+    }
+
+    /// Most memory it may be given while it runs.
+    #[must_use]
+    pub fn memory_most_mib(&self) -> u64 {
+        self.number("memory-most-mib").unwrap_or(0).max(self.memory_mib)
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.extra.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.parse().ok())
     }
 }
 
@@ -147,6 +177,13 @@ mod tests {
         assert_eq!(EffectId::parse(&id.to_string()), Some(id));
         assert_eq!(EffectId::parse("v/7/x/domain"), None);
         assert_eq!(EffectId::parse("v/7"), None);
+    }
+
+    #[test]
+    fn settings_of_the_other_host_are_found() {
+        let extra = vec![("folder".to_owned(), "no".to_owned()), ("config.folder".to_owned(), "b".to_owned())];
+        let to = Destination { host: "b".into(), mode: "live".into(), move_disks: Vec::new(), extra };
+        assert_eq!((to.setting("folder"), to.setting("datastore")), (Some("b"), None));
     }
 
     #[test]

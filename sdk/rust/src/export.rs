@@ -54,6 +54,8 @@ macro_rules! __export_part {
     (LiveResize $t:ident) => {
         $crate::bindings::live_resize::export_live_resize!($t with_types_in $crate::bindings::live_resize);
     };
+    (DiskCopy $t:ident) => { $crate::bindings::disk_copy::export_disk_copy!($t with_types_in $crate::bindings::disk_copy); };
+    (Adopt $t:ident) => { $crate::bindings::adopt::export_adopt!($t with_types_in $crate::bindings::adopt); };
     (Console $t:ident) => { $crate::bindings::console::export_console!($t with_types_in $crate::bindings::console); };
     (Fence $t:ident) => { $crate::bindings::fence::export_fence!($t with_types_in $crate::bindings::fence); };
     (TransferImages $t:ident) => {

@@ -19,6 +19,7 @@ mod traits;
 pub mod host;
 
 pub use adapter::{Adapter, Described};
+pub use bindings::adopt::exports::ostler::driver::adopt::{WildDisk, WildDomain, WildNic};
 pub use bindings::changes::exports::ostler::driver::changes::Batch;
 pub use bindings::console::exports::ostler::driver::console::Endpoint;
 pub use bindings::imports::ostler::driver::call_context::Call;
@@ -32,10 +33,11 @@ pub use bindings::metrics::exports::ostler::driver::metrics::Counters as Sample;
 pub use bindings::migrate::exports::ostler::driver::migrate::Destination;
 pub use bindings::rules::exports::ostler::driver::snapshot_rules::{Disk, Fate, Question, Verdict};
 pub use bindings::transfer::exports::ostler::driver::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
+pub use bindings::transfer_images::exports::ostler::driver::transfer_images::SaveBackJob;
 pub use bindings::transfer_usage::exports::ostler::driver::transfer_usage::Space as Usage;
 pub use traits::{
-    Changes, Console, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, SnapshotRules, Snapshots, Suspend,
-    Transfer, TransferImages, TransferUsage,
+    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, SnapshotRules,
+    Snapshots, Suspend, Transfer, TransferImages, TransferUsage,
 };
 
 /// What a domain does.

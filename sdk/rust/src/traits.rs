@@ -4,8 +4,8 @@
 //! the host (stamped into the domain), in the state that the host keeps ([`Outcome::keeping`]), or not at all.
 
 use crate::{
-    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error, FileRef, HostFacts, Job, JobStatus,
-    Observation, Outcome, Question, Sample, Usage, Verdict,
+    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error, FileRef, HostFacts, Identity, Job,
+    JobStatus, Observation, Outcome, Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
 };
 
 /// All domains of a host.
@@ -95,36 +95,39 @@ pub trait Metrics {
 /// Ability: move a domain to another host of the same driver.
 #[allow(clippy::missing_errors_doc)]
 pub trait Migrate {
-    /// Begins, or attaches to what this identity began.
+    /// Begins, or attaches to what this identity began, or finds that it has moved. `domain` is what it is to be there: its generation,
+    /// and its files as that host sees them. Done means that it runs there, stamped, and that nothing is left here. An error that is not
+    /// `unknown` or `retry` means that nothing works at it any more, and that nothing of it runs there.
     fn begin(call: &Call, domain: DomainSpec, to: Destination) -> Result<JobStatus, Error>;
-    /// How far it is.
+    /// How far it is; `gone` if no such job is known.
     fn poll(call: &Call) -> Result<JobStatus, Error>;
-    /// Stops it. Success means that nothing works at it any more.
+    /// Stops it. Success means that nothing works at it any more, and that the domain runs where it ran; `unknown` if that cannot be
+    /// said.
     fn abort(call: &Call) -> Result<(), Error>;
 }
 
-/// Ability: attach and detach while it runs, judged by what the domain has.
+/// Ability: attach and detach while it runs, judged by what the domain has, now and at its next start.
 #[allow(clippy::missing_errors_doc)]
 pub trait Hotplug {
     /// Have the disk.
     fn attach_disk(call: &Call, disk: DomainDisk) -> Result<Outcome, Error>;
-    /// Have no such disk.
-    fn detach_disk(call: &Call, name: String) -> Result<Outcome, Error>;
+    /// Have no such disk; success means that the guest has let go of it.
+    fn detach_disk(call: &Call, name: &str) -> Result<Outcome, Error>;
     /// Have the NIC.
     fn attach_nic(call: &Call, nic: DomainNic) -> Result<Outcome, Error>;
     /// Have no such NIC.
-    fn detach_nic(call: &Call, mac: String) -> Result<Outcome, Error>;
+    fn detach_nic(call: &Call, mac: &str) -> Result<Outcome, Error>;
 }
 
 /// Ability: system snapshots, named by the host.
 #[allow(clippy::missing_errors_doc)]
 pub trait Snapshots {
-    /// Have the snapshot.
-    fn create(call: &Call, name: String) -> Result<Outcome, Error>;
-    /// Be as it was then.
-    fn revert(call: &Call, name: String) -> Result<Outcome, Error>;
-    /// Have no such snapshot.
-    fn delete(call: &Call, name: String) -> Result<Outcome, Error>;
+    /// Have a snapshot of memory and disks of that name, and run on.
+    fn create(call: &Call, name: &str) -> Result<Outcome, Error>;
+    /// Be as it was then, stamped anew before a virtual CPU runs, and run. An edge, as [`Hypervisor::press_power`] is.
+    fn revert(call: &Call, name: &str) -> Result<Outcome, Error>;
+    /// Have no such snapshot, whether it runs or not; a domain that is absent has none.
+    fn delete(call: &Call, name: &str) -> Result<Outcome, Error>;
     /// Those there are, oldest first.
     fn list(vm: &str) -> Result<Vec<String>, Error>;
 }
@@ -132,8 +135,33 @@ pub trait Snapshots {
 /// Ability: change a running domain.
 #[allow(clippy::missing_errors_doc)]
 pub trait LiveResize {
-    /// Have so many virtual CPUs and so much memory.
+    /// Have so many virtual CPUs and so much memory, at most what [`DomainSpec::vcpus_most`] and [`DomainSpec::memory_most_mib`] said.
     fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error>;
+}
+
+/// Ability: copy a disk in use into an image.
+#[allow(clippy::missing_errors_doc)]
+pub trait DiskCopy {
+    /// Begins, or attaches to what this identity began, or finds it done. `target` becomes a complete file of `format` (`qcow2` or `raw`)
+    /// that stands on no other; the domain is left as it was.
+    fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error>;
+    /// How far it is; `gone` if no such job is known.
+    fn poll(_call: &Call) -> Result<JobStatus, Error> {
+        Err(Error::gone("no-such-job", "this driver works within `begin`: begin it again"))
+    }
+    /// Stops it. Success means that nothing works at it any more.
+    fn abort(_call: &Call) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Ability: say what a domain is that somebody else made, and stamp it.
+#[allow(clippy::missing_errors_doc)]
+pub trait Adopt {
+    /// What it is; `gone` if there is none, `refused` if it has something that the contract has no word for.
+    fn inspect(vm: &str) -> Result<WildDomain, Error>;
+    /// Have `identity` in the domain, and change in nothing else. Another store's is `refused` with code `foreign`.
+    fn stamp(call: &Call, identity: Identity) -> Result<Outcome, Error>;
 }
 
 /// Ability: a console endpoint that the host connects to.
@@ -169,8 +197,9 @@ pub trait Transfer {
 /// Ability of a transfer driver: images are made from disks.
 #[allow(clippy::missing_errors_doc)]
 pub trait TransferImages {
-    /// Save a disk back as an image.
-    fn begin_save_back(call: &Call, disk: FileRef, image: FileRef, format: String) -> Result<JobStatus, Error>;
+    /// Make an image of a disk that nobody writes: a complete file that stands on no other. Polled and aborted as all jobs of
+    /// [`Transfer`] are.
+    fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error>;
 }
 
 /// Ability of a transfer driver: how much a datastore holds.
