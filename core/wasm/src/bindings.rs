@@ -15,7 +15,14 @@ wasmtime::component::bindgen!({
             export ostler:driver/suspend@0.1.0;
             export ostler:driver/changes@0.1.0;
             export ostler:driver/metrics@0.1.0;
+            export ostler:driver/migrate@0.1.0;
+            export ostler:driver/hotplug@0.1.0;
+            export ostler:driver/snapshots@0.1.0;
+            export ostler:driver/live-resize@0.1.0;
+            export ostler:driver/disk-copy@0.1.0;
+            export ostler:driver/adopt@0.1.0;
             export ostler:driver/transfer@0.1.0;
+            export ostler:driver/transfer-images@0.1.0;
             export ostler:driver/snapshot-rules@0.1.0;
         }
     ",

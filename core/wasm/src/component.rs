@@ -35,7 +35,14 @@ struct Exports {
     suspend: Option<exported::suspend::GuestIndices>,
     changes: Option<exported::changes::GuestIndices>,
     metrics: Option<exported::metrics::GuestIndices>,
+    migrate: Option<exported::migrate::GuestIndices>,
+    hotplug: Option<exported::hotplug::GuestIndices>,
+    snapshots: Option<exported::snapshots::GuestIndices>,
+    live_resize: Option<exported::live_resize::GuestIndices>,
+    disk_copy: Option<exported::disk_copy::GuestIndices>,
+    adopt: Option<exported::adopt::GuestIndices>,
     transfer: Option<exported::transfer::GuestIndices>,
+    transfer_images: Option<exported::transfer_images::GuestIndices>,
     rules: Option<exported::snapshot_rules::GuestIndices>,
 }
 
@@ -78,7 +85,14 @@ impl LoadedDriver {
             suspend: indices!(able(Ability::Suspend), suspend),
             changes: indices!(able(Ability::Changes), changes),
             metrics: indices!(able(Ability::Metrics), metrics),
+            migrate: indices!(able(Ability::Migrate), migrate),
+            hotplug: indices!(able(Ability::Hotplug), hotplug),
+            snapshots: indices!(able(Ability::Snapshots), snapshots),
+            live_resize: indices!(able(Ability::LiveResize), live_resize),
+            disk_copy: indices!(able(Ability::DiskCopy), disk_copy),
+            adopt: indices!(able(Ability::Adopt), adopt),
             transfer: indices!(kind("transfer"), transfer),
+            transfer_images: indices!(kind("transfer") && inspection.exports("transfer-images"), transfer_images),
             rules: indices!(kind("snapshot-rules"), snapshot_rules),
         };
         let side = DriverSide {

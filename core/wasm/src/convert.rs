@@ -5,12 +5,12 @@ use crate::bindings::ostler::driver::types as wit;
 use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
-    ChangeBatch, DiskSource, DomainMetrics, DomainSpec, FileRef, JobStatus, Listed, RulesQuestion, RulesVerdict, Site,
-    SnapshotFate, TransferJob, Verdict,
+    ChangeBatch, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, JobStatus, Listed, RulesQuestion,
+    RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
 };
 use ostler_model::{
-    Ability, Capacity, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, Identity, Millis, Observation,
-    OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
+    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, Identity, Millis,
+    Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
 };
 use std::fmt::Display;
 use std::str::FromStr;
@@ -26,6 +26,8 @@ const ITEMS_MAX: usize = 20_000;
 const STATE_MAX: usize = 64 * 1024;
 /// Most notes of a probe.
 const NOTES_MAX: usize = 100;
+/// Most disks, network cards or snapshots of one domain: far above what any hypervisor takes.
+const HARDWARE_MAX: usize = 1024;
 /// More CPUs or memory than any host has: such an answer is a mistake of units.
 const CPU_MILLI_MAX: u64 = 100_000 * 1000;
 const MEMORY_MIB_MAX: u64 = 1 << 40;
@@ -86,12 +88,9 @@ pub(crate) fn seen(given: wit::DomainSeen) -> Result<DomainSeen, DriverError> {
             generation: Generation(identity.generation),
         })
     });
-    if given.name.is_empty() || given.name.len() > NAME_MAX || given.name.chars().any(char::is_control) {
-        return Err(lied(format!("domain name {:?}", cut(&given.name, NAME_MAX))));
-    }
     Ok(DomainSeen {
         uuid: parse("domain UUID", &given.uuid)?,
-        name: given.name,
+        name: name("domain name", given.name)?,
         identity: identity.transpose()?,
         power: parse("power", &given.power)?,
         reason: parse("power reason", &given.reason)?,
@@ -214,22 +213,27 @@ pub(crate) fn file(file: &FileRef) -> wit::FileRef {
     wit::FileRef { datastore: file.datastore.to_string(), path: file.path.to_string(), absolute: file.absolute.clone() }
 }
 
-pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
-    let disk = |disk: &ostler_driver::DomainDisk| wit::DomainDisk {
+pub(crate) fn disk(disk: &DomainDisk) -> wit::DomainDisk {
+    wit::DomainDisk {
         name: disk.name.to_string(),
         file: file(&disk.file),
         format: disk.format.to_string(),
         read_only: disk.read_only,
         extra: Vec::new(),
-    };
-    let nic =
-        |nic: &ostler_driver::DomainNic| wit::DomainNic { mac: nic.mac.clone(), bridge: nic.bridge.clone(), extra: Vec::new() };
+    }
+}
+
+pub(crate) fn nic(nic: &DomainNic) -> wit::DomainNic {
+    wit::DomainNic { mac: nic.mac.to_string(), bridge: nic.bridge.clone(), extra: Vec::new() }
+}
+
+pub(crate) fn identity(identity: &Identity) -> wit::Identity {
+    wit::Identity { store: identity.store.to_string(), vm: identity.vm.to_string(), generation: identity.generation.0 }
+}
+
+pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
     wit::DomainSpec {
-        identity: wit::Identity {
-            store: domain.identity.store.to_string(),
-            vm: domain.identity.vm.to_string(),
-            generation: domain.identity.generation.0,
-        },
+        identity: identity(&domain.identity),
         name: domain.name.clone(),
         title: domain.title.clone(),
         vcpus: domain.vcpus,
@@ -243,15 +247,24 @@ pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
         nics: domain.nics.iter().map(nic).collect(),
         graphics: domain.graphics.to_string(),
         console_log: file(&domain.console_log),
-        extra: Vec::new(),
+        extra: vec![
+            ("vcpus-most".to_owned(), domain.vcpus_most.to_string()),
+            ("memory-most-mib".to_owned(), domain.memory_most_mib.to_string()),
+        ],
     }
+}
+
+/// A transfer job, by the interface it is asked through.
+pub(crate) enum TransferAsked {
+    Job(exported::transfer::Job),
+    SaveBack(exported::transfer_images::SaveBackJob),
 }
 
 /// # Errors
 /// The job names a host that nobody knows.
-pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<exported::transfer::Job, DriverError> {
+pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<TransferAsked, DriverError> {
     use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
-    Ok(match job {
+    let job = match job {
         TransferJob::Prepare { target, format, source } => {
             let source = match source {
                 DiskSource::Image { base, format } => Source::Image(FromImage { base: file(base), format: format.to_string() }),
@@ -273,6 +286,59 @@ pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> 
             })
         }
         TransferJob::Delete { target } => Job::Delete(file(target)),
+        TransferJob::SaveBack { disk, from_format, image, format } => {
+            return Ok(TransferAsked::SaveBack(exported::transfer_images::SaveBackJob {
+                disk: file(disk),
+                disk_format: from_format.to_string(),
+                image: file(image),
+                format: format.to_string(),
+            }));
+        }
+    };
+    Ok(TransferAsked::Job(job))
+}
+
+/// Where a migration goes. `settings` are those of the driver there.
+pub(crate) fn destination(to: &Site, move_disks: &[DiskName], settings: Vec<(String, String)>) -> exported::migrate::Destination {
+    exported::migrate::Destination {
+        host: to.name.to_string(),
+        mode: "live".to_owned(),
+        move_disks: move_disks.iter().map(ToString::to_string).collect(),
+        extra: settings.into_iter().map(|(key, value)| (format!("config.{key}"), value)).collect(),
+    }
+}
+
+pub(crate) fn snapshot_names(given: Vec<String>) -> Result<Vec<String>, DriverError> {
+    let names = at_most("snapshots", given, HARDWARE_MAX)?;
+    names.into_iter().map(|text| name("snapshot name", text)).collect()
+}
+
+fn name(what: &str, text: String) -> Result<String, DriverError> {
+    if text.is_empty() || text.len() > NAME_MAX || text.chars().any(char::is_control) {
+        return Err(lied(format!("{what} {:?}", cut(&text, NAME_MAX))));
+    }
+    Ok(text)
+}
+
+/// A domain that somebody else made. A disk that is no file under an absolute path cannot be said.
+pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, DriverError> {
+    if u64::from(given.vcpus) > CPU_MILLI_MAX / 1000 || given.memory_mib > MEMORY_MIB_MAX {
+        return Err(lied(format!("a domain of {} CPUs and {} MiB", given.vcpus, given.memory_mib)));
+    }
+    let disk = |disk: exported::adopt::WildDisk| {
+        let plain = disk.file.starts_with('/') && disk.file.len() <= TEXT_MAX && !disk.file.chars().any(char::is_control);
+        if !plain {
+            return Err(lied(format!("a disk's file {:?}", cut(&disk.file, NAME_MAX))));
+        }
+        Ok((parse("disk name", &disk.name)?, disk.file, parse("disk format", &disk.format)?, disk.read_only))
+    };
+    let nic = |nic: exported::adopt::WildNic| Ok((parse("hardware address", &nic.mac)?, name("bridge", nic.bridge)?));
+    Ok(WildDomain {
+        name: name("domain name", given.name)?,
+        vcpus: given.vcpus,
+        memory_mib: given.memory_mib,
+        disks: at_most("disks", given.disks, HARDWARE_MAX)?.into_iter().map(disk).collect::<Result<_, DriverError>>()?,
+        nics: at_most("network cards", given.nics, HARDWARE_MAX)?.into_iter().map(nic).collect::<Result<_, DriverError>>()?,
     })
 }
 

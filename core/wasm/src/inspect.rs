@@ -45,6 +45,17 @@ pub struct Inspection {
     pub exports: Vec<String>,
 }
 
+impl Inspection {
+    /// Whether it exports that interface of the contract this host serves.
+    pub(crate) fn exports(&self, interface: &str) -> bool {
+        exported(&self.exports, interface)
+    }
+}
+
+fn exported(exports: &[String], interface: &str) -> bool {
+    exports.iter().any(|name| *name == format!("{PACKAGE}/{interface}@{CONTRACT}"))
+}
+
 struct Parsed {
     manifest: Option<Vec<u8>>,
     imports: Vec<String>,
@@ -65,7 +76,7 @@ pub fn inspect(what: &str, bytes: &[u8]) -> Result<Inspection, LoadError> {
     let driver = manifest.name.to_string();
     let contract = contract_of(&driver, parsed.imports.iter().chain(&parsed.exports))?;
     check_imports(&driver, &contract, &parsed.imports)?;
-    let ours = |interface: &str| parsed.exports.iter().any(|name| *name == format!("{PACKAGE}/{interface}@{CONTRACT}"));
+    let ours = |interface: &str| exported(&parsed.exports, interface);
     let kinds: Vec<&'static str> = KINDS.into_iter().filter(|kind| ours(kind)).collect();
     if kinds.is_empty() {
         let exports = if parsed.exports.is_empty() { "nothing".to_owned() } else { parsed.exports.join(", ") };
@@ -99,6 +110,8 @@ fn all_abilities() -> impl Iterator<Item = Ability> {
         Ability::Console,
         Ability::Changes,
         Ability::Fence,
+        Ability::DiskCopy,
+        Ability::Adopt,
         Ability::Reboot,
     ]
     .into_iter()

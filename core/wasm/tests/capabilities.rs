@@ -2,7 +2,7 @@
 
 mod support;
 
-use ostler_driver::{DomainSpec, FileRef, Hypervisor};
+use ostler_driver::{DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
 use ostler_model::{ErrorKind, Firmware, Generation, Graphics, HostId, Identity, Observation, OpaqueState, Progress, StoreId};
 use ostler_wasm::{Grants, HostOptions, Secret};
 use std::sync::Arc;
@@ -66,22 +66,22 @@ async fn settings_come_from_host_then_driver_then_manifest() {
     assert_eq!(told(&second, &here).await.expect("told"), "Some(\"of the host\")");
 }
 
-#[tokio::test]
-async fn a_call_is_told_who_it_is() {
-    let (driver, _) = driver(all()).await;
+fn domain() -> DomainSpec {
     let file = FileRef {
         host: HostId(1),
         datastore: "ds".parse().expect("a name"),
         path: "console".parse().expect("a path"),
         absolute: "/x/console".to_owned(),
     };
-    let domain = DomainSpec {
+    DomainSpec {
         identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(1), generation: Generation(9) },
         name: "ostler-1".to_owned(),
         title: String::new(),
         vcpus: 1,
         cpu_milli: 1000,
+        vcpus_most: 1,
         memory_mib: 64,
+        memory_most_mib: 64,
         firmware: Firmware::Bios,
         kernel: None,
         initrd: None,
@@ -90,9 +90,14 @@ async fn a_call_is_told_who_it_is() {
         nics: Vec::new(),
         graphics: Graphics::None,
         console_log: file,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_told_who_it_is() {
+    let (driver, _) = driver(all()).await;
     let control = call(1, MINUTE);
-    let error = driver.deploy(&nowhere(""), &control, &domain).await.expect_err("told");
+    let error = driver.deploy(&nowhere(""), &control, &domain()).await.expect_err("told");
     assert_eq!(error.detail, "(\"domain\", 7, 8, 3, 9, true, \"ostler-1\", 0)");
     assert_eq!(*control.progress.borrow(), Some(Progress { done: 1, total: 2, phase: "half".to_owned() }));
     let state = OpaqueState { version: 4, data: vec![1, 2, 3] };
@@ -104,6 +109,49 @@ async fn a_call_is_told_who_it_is() {
     assert_eq!(batch.cursor, 6);
     assert_eq!(driver.reboot(&nowhere(""), &control).await.expect_err("not exported").code, "no-such-ability");
     assert_eq!(told(&driver, &nowhere("random")).await.expect("told"), "(4096, true)");
+}
+
+#[tokio::test]
+async fn a_migration_is_told_the_settings_of_where_it_goes() {
+    let mut grants = all();
+    grants.config.insert("deed".to_owned(), "of the driver".to_owned());
+    let (granted, _) = driver(grants.clone()).await;
+    let (here, control) = (nowhere(""), call(1, MINUTE));
+    let mut there = nowhere("there");
+    there.name = "far".parse().expect("a name");
+    there.config.insert("not-named".to_owned(), "x".to_owned());
+    let disks = ["vdb".parse().expect("a name")];
+    let error = granted.begin_migrate(&here, &control, &domain(), &there, &disks).await.expect_err("told");
+    let most = r#"[("vcpus-most", "1"), ("memory-most-mib", "64")]"#;
+    let settings = r#"[("config.answer", "42"), ("config.deed", "there")]"#;
+    assert_eq!(error.detail, format!(r#"({most}, "far", "live", ["vdb"], {settings})"#));
+    let Ok(JobStatus::Pending(progress)) = granted.poll_job(&here, &control, HypervisorJob::Migrate).await else {
+        panic!("pending")
+    };
+    assert_eq!((progress.done, progress.total), (1, 2));
+    let error = granted.abort_job(&here, &control, HypervisorJob::Migrate).await.expect_err("told");
+    assert_eq!(error.detail, "\"abort\"");
+    let error = granted.poll_job(&here, &control, HypervisorJob::CopyDisk).await.expect_err("not exported");
+    assert_eq!(error.code, "no-such-ability");
+    grants.capabilities.remove("config");
+    let (denied, _) = driver(grants).await;
+    let error = denied.begin_migrate(&here, &control, &domain(), &there, &[]).await.expect_err("told");
+    assert!(error.detail.ends_with("[], [])"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_wild_domain_is_told_to_be_is_checked() {
+    let (driver, _) = driver(all()).await;
+    let wild = driver.inspect(&nowhere(""), vm(1)).await.expect("inspected");
+    assert_eq!((wild.name.as_str(), wild.nics[0].0.as_str(), wild.disks[0].1.as_str()), ("wild", "52:54:00:aa:00:01", "/x/y"));
+    for deed in ["disk", "file", "format", "mac", "bridge", "many", "units"] {
+        let error = driver.inspect(&nowhere(deed), vm(1)).await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-lied"), "{deed}: {error}");
+    }
+    assert_eq!(driver.list_snapshots(&nowhere(""), vm(1)).await, Ok(vec!["a".to_owned(), "b c".to_owned()]));
+    assert_eq!(driver.list_snapshots(&nowhere("flood"), vm(1)).await.expect_err("too many").code, "driver-lied");
+    let error = driver.stamp(&nowhere(""), &call(1, MINUTE), &domain().identity).await.expect_err("told");
+    assert_eq!(error.detail, format!("({:?}, 9)", vm(1).to_string()));
 }
 
 #[tokio::test]

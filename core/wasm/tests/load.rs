@@ -113,7 +113,7 @@ async fn what_it_is_is_read_from_it() {
     let info = driver.info();
     assert_eq!(
         (info.name.as_str(), info.version.as_str(), info.abilities.as_slice()),
-        ("test-guest", "1.2.3", &[Ability::Changes][..])
+        ("test-guest", "1.2.3", &[Ability::Migrate, Ability::Snapshots, Ability::Changes, Ability::Adopt][..])
     );
     let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else { panic!("a component") };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
@@ -131,7 +131,10 @@ async fn what_it_is_is_read_from_it() {
         assert!(printed.lines().any(|printed| printed == line), "{line:?} is not in\n{printed}");
     }
     let facts = hypervisor(&driver).probe(&nowhere("")).await.expect("probed");
-    assert_eq!((facts.total.cpu_milli, facts.abilities.len()), (1000, 0));
+    assert_eq!(
+        (facts.total.cpu_milli, facts.abilities.as_slice()),
+        (1000, &[Ability::Migrate, Ability::Snapshots, Ability::Adopt][..])
+    );
 }
 
 #[tokio::test]

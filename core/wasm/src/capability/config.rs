@@ -1,21 +1,38 @@
 //! `config`: the driver's own settings. Needs the grant `config`.
 
-use super::{Env, HasView, State, View, view};
+use super::{DriverSide, Env, HasView, State, View, view};
 use crate::bindings::ostler::driver::config::{Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::Error;
 use crate::instance::cut;
+use ostler_driver::Site;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
 /// How much of a key is traced.
 const KEY_TRACED: usize = 64;
 
-impl Env {
+impl DriverSide {
     /// A setting: the host's, else the operator's for the driver, else the manifest's. None if the manifest does not name it.
+    fn setting(&self, site: Option<&Site>, key: &str) -> Option<String> {
+        let known = self.manifest.config.get(key)?;
+        let of_host = site.and_then(|site| site.config.get(key));
+        of_host.or_else(|| self.grants.config.get(key)).or(known.default.as_ref()).cloned()
+    }
+
+    /// All settings that are set for another host. Without the grant there are none to be told.
+    pub(crate) fn settings_of(&self, site: &Site) -> Vec<(String, String)> {
+        if !self.manifest.asks("config") || !self.grants.capabilities.contains("config") {
+            return Vec::new();
+        }
+        let keys = self.manifest.config.keys();
+        keys.filter_map(|key| Some((key.clone(), self.setting(Some(site), key)?))).collect()
+    }
+}
+
+impl Env {
+    /// As the driver's settings are for the host the call is for.
     pub(crate) fn setting(&self, key: &str) -> Option<String> {
-        let known = self.side.manifest.config.get(key)?;
-        let of_host = self.site.as_ref().and_then(|site| site.config.get(key));
-        of_host.or_else(|| self.side.grants.config.get(key)).or(known.default.as_ref()).cloned()
+        self.side.setting(self.site.as_ref(), key)
     }
 }
 

@@ -1,10 +1,31 @@
 //! A component as a transfer driver.
 
 use super::{Component, Request, answer, body, lend};
-use crate::convert;
+use crate::bindings::exports::ostler::driver as exported;
+use crate::convert::{self, TransferAsked};
 use async_trait::async_trait;
 use ostler_driver::{CallControl, JobStatus, Site, Transfer, TransferJob};
 use ostler_model::DriverError;
+
+impl Component {
+    async fn begin_save_back(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: exported::transfer_images::SaveBackJob,
+    ) -> Result<JobStatus, DriverError> {
+        if self.0.exports.transfer_images.is_none() {
+            let name = &self.0.side.manifest.name;
+            return Err(DriverError::refused("not-able", format!("driver {name} cannot make images of disks")));
+        }
+        let body = body!(self.0.exports, transfer_images, |guest, store| {
+            let lent = lend(store)?;
+            guest.call_begin_save_back(store, lent, &job).await
+        });
+        let given = answer(self.call(Request::act("begin-save-back", site, call), body).await?)?;
+        convert::job_status(given, call.context.key.vm)
+    }
+}
 
 #[async_trait]
 impl Transfer for Component {
@@ -12,7 +33,10 @@ impl Transfer for Component {
         if self.0.exports.transfer.is_none() {
             return Err(self.no_kind("transfer"));
         }
-        let job = convert::job(job, site, &*self.0.side.services.sites)?;
+        let job = match convert::job(job, site, &*self.0.side.services.sites)? {
+            TransferAsked::Job(job) => job,
+            TransferAsked::SaveBack(job) => return self.begin_save_back(site, call, job).await,
+        };
         let body = body!(self.0.exports, transfer, |guest, store| {
             let lent = lend(store)?;
             guest.call_begin(store, lent, &job).await

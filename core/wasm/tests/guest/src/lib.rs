@@ -6,6 +6,9 @@ wit_bindgen::generate!({
         world guest {
             include ostler:driver/hypervisor-driver@0.1.0;
             include ostler:driver/with-changes@0.1.0;
+            include ostler:driver/with-migrate@0.1.0;
+            include ostler:driver/with-snapshots@0.1.0;
+            include ostler:driver/with-adopt@0.1.0;
             export ostler:driver/snapshot-rules@0.1.0;
         }
     ",
@@ -14,10 +17,10 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use exports::ostler::driver::{changes, hypervisor, snapshot_rules};
+use exports::ostler::driver::{adopt, changes, hypervisor, migrate, snapshot_rules, snapshots};
 use ostler::driver::call_context::Call;
 use ostler::driver::types::{
-    Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Observation, OpaqueState, Outcome,
+    Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus, Observation, OpaqueState, Outcome, Progress,
 };
 use ostler::driver::{clock, config, exec, files, log, random, secrets};
 use std::fmt::Debug;
@@ -214,6 +217,68 @@ impl changes::Guest for Guest {
     fn changes(cursor: u64, wait_ms: u64) -> Result<changes::Batch, Error> {
         let _ = clock::sleep_ms(wait_ms);
         Ok(changes::Batch { cursor: cursor + 1, vms: Vec::new(), lost: false })
+    }
+}
+
+/// Tells what it was handed.
+impl migrate::Guest for Guest {
+    fn begin(_: &Call, domain: DomainSpec, to: migrate::Destination) -> Result<JobStatus, Error> {
+        Err(told((domain.extra, to.host, to.mode, to.move_disks, to.extra)))
+    }
+
+    fn poll(_: &Call) -> Result<JobStatus, Error> {
+        Ok(JobStatus::Pending(Progress { done: 1, total: 2, phase: "half\nway".to_owned() }))
+    }
+
+    fn abort(_: &Call) -> Result<(), Error> {
+        Err(told("abort"))
+    }
+}
+
+impl snapshots::Guest for Guest {
+    fn create(_: &Call, name: String) -> Result<Outcome, Error> {
+        Err(told(name))
+    }
+
+    fn revert(_: &Call, name: String) -> Result<Outcome, Error> {
+        Err(told(name))
+    }
+
+    fn delete(_: &Call, name: String) -> Result<Outcome, Error> {
+        Err(told(name))
+    }
+
+    fn list(_: String) -> Result<Vec<String>, Error> {
+        Ok(if deed()? == "flood" { vec!["x".to_owned(); 30_000] } else { vec!["a".to_owned(), "b c".to_owned()] })
+    }
+}
+
+/// Answers what the deed says.
+impl adopt::Guest for Guest {
+    fn inspect(_: String) -> Result<adopt::WildDomain, Error> {
+        let mut wild = adopt::WildDomain {
+            name: "wild".to_owned(),
+            vcpus: 1,
+            memory_mib: 64,
+            disks: vec![adopt::WildDisk { name: "vda".into(), file: "/x/y".into(), format: "raw".into(), read_only: false }],
+            nics: vec![adopt::WildNic { mac: "52:54:00:AA:00:01".into(), bridge: "br0".into() }],
+            extra: Vec::new(),
+        };
+        match deed()?.as_str() {
+            "disk" => wild.disks[0].name = "../vda".to_owned(),
+            "file" => wild.disks[0].file = "x/y".to_owned(),
+            "format" => wild.disks[0].format = "vmdk".to_owned(),
+            "mac" => wild.nics[0].mac = "ff:ff:ff:ff:ff:ff".to_owned(),
+            "bridge" => wild.nics[0].bridge = "a\nb".to_owned(),
+            "many" => wild.disks = vec![wild.disks[0].clone(); 5000],
+            "units" => wild.memory_mib = u64::MAX,
+            _ => {}
+        }
+        Ok(wild)
+    }
+
+    fn stamp(_: &Call, identity: Identity) -> Result<Outcome, Error> {
+        Err(told((identity.vm, identity.generation)))
     }
 }
 
