@@ -3,8 +3,9 @@
 use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
-    Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, Item, Journal, Lane,
-    Millis, OpenCall, OperationId, Reason, Refusal, RefusalKind, Sighting, State, Timestamp, Verb, VmRecord,
+    Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange, ImageState, Item,
+    Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Reason, Refusal, RefusalKind, Side, Sighting, State, Subject,
+    Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {
@@ -19,6 +20,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) claims: Vec<Claim>,
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
+    pub(crate) images: Vec<ImageChange>,
 }
 
 impl<'a> Draft<'a> {
@@ -35,6 +37,7 @@ impl<'a> Draft<'a> {
             claims: Vec::new(),
             journal: Vec::new(),
             events: Vec::new(),
+            images: Vec::new(),
         }
     }
 
@@ -61,6 +64,7 @@ impl<'a> Draft<'a> {
             claims: self.claims,
             journal: self.journal,
             events: self.events,
+            images: self.images,
         }
     }
 
@@ -99,37 +103,114 @@ impl<'a> Draft<'a> {
             Ended::Failed { error } => ("failed", Some(error.clone())),
             Ended::Superseded { .. } => ("superseded", None),
         };
+        let succeeded = outcome == Ended::Succeeded;
+        crate::agenda::ended(self, operation, &outcome);
         self.events.push(EventKind::OperationEnded { operation, outcome: word.to_owned(), error });
         self.journal.push(Journal::Ended { operation, outcome, at: self.now });
         if self.record.operation.as_ref().is_some_and(|active| active.id == operation) {
+            if !succeeded {
+                self.take_back();
+            }
             self.record.operation = None;
             // A look that was begun before this end says nothing about what comes after it.
             self.record.step = self.record.step.next();
         }
     }
 
-    /// Puts a driver call into the outbox and opens it.
-    pub(crate) fn open_call(&mut self, call: Call, item: Item, patience: Millis) {
+    /// What the record says about the subject of an operation that did not succeed is put right.
+    fn take_back(&mut self) {
+        let Some(active) = self.record.operation.clone() else { return };
+        let record = &mut self.record;
+        for snapshot in &mut record.snapshots {
+            snapshot.losing = false;
+        }
+        match (active.verb, active.subject) {
+            (Verb::DiskAttach, Subject::Disk { name }) => {
+                record.disks.retain(|disk| disk.name != name);
+                record.spec.disks.retain(|disk| disk.name != name);
+            }
+            (Verb::NicAttach, Subject::Nic { mac }) => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac)),
+            (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
+            (Verb::Resize, Subject::Size { before }) => record.spec.set_size(before),
+            (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
+                self.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
+            }
+            (_, _) => {}
+        }
+    }
+
+    /// Puts a driver call about `item` into the outbox and opens it.
+    pub(crate) fn open_call(&mut self, call: Call, side: Side, item: Item, patience: Millis) {
         let Some(active) = &self.record.operation else { return };
         let key = EffectKey { vm: self.record.uuid, operation: active.id, step: active.step, item };
         let attempt = active.attempt;
-        let Some((host, driver, generation)) = self.place_of(call) else { return };
+        let Some((host, driver, generation)) = self.address(call, side, &key.item) else { return };
         self.record.open.push(OpenCall { key: key.clone(), call, attempt, cancelled: false });
         self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, patience });
     }
 
     /// Where a call goes, by which driver and for which generation; none if there is no such place.
-    pub(crate) fn place_of(&self, call: Call) -> Option<(HostId, ostler_model::DriverName, Generation)> {
+    pub(crate) fn address(&self, call: Call, side: Side, item: &Item) -> Option<(HostId, ostler_model::DriverName, Generation)> {
         let record = &self.record;
-        let place = record.placement.as_ref();
+        let place = record.place(side);
         let generation = place.map_or(record.placed, |place| place.generation);
         match call.lane() {
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
-                let at_home = matches!(call, Call::CopyOut | Call::DropHome);
+                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (call == Call::SaveBack && !record.files.host);
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
-                record.storage.as_ref().map(|storage| (host, storage.driver.clone(), generation))
+                let driver = match call {
+                    Call::SaveBack => self.new_image(item)?.driver,
+                    _ => record.storage.as_ref()?.driver.clone(),
+                };
+                Some((host, driver, generation))
             }
+        }
+    }
+
+    /// The image that a disk is to become: now, or when the VM is shut down.
+    pub(crate) fn new_image(&self, item: &Item) -> Option<NewImage> {
+        let Item::Disk(disk) = item else { return None };
+        if let Some(Subject::DiskImage { name, becomes }) = self.record.operation.as_ref().map(|active| &active.subject)
+            && name == disk
+        {
+            return Some(becomes.clone());
+        }
+        self.record.disks.iter().find(|known| known.name == *disk)?.save_as.clone()
+    }
+
+    /// The two hosts of a migration change their parts. A place that is gone back to is a new stay there, under a new generation: what
+    /// may still be about to start under the old one must not run.
+    pub(crate) fn switch(&mut self, verb: Verb, guest_runs: bool, back: bool) {
+        let record = &mut self.record;
+        let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else { return };
+        if back {
+            record.issued = record.issued.next();
+            to.generation = record.issued;
+        }
+        to.since = self.now;
+        if guest_runs {
+            record.placed = to.generation;
+        }
+        if !record.storage_is_shared() {
+            std::mem::swap(&mut record.files.host, &mut record.files.other);
+        }
+        record.other_domain = guest_runs;
+        record.resched = false;
+        let (host, generation) = (to.host, to.generation);
+        record.other = Some(from);
+        record.placement = Some(to);
+        self.history_end(Some(verb));
+        self.history_begin(host, verb, generation);
+    }
+
+    /// The migration is over. What may still be at the other place is written down, to be swept when its host is seen.
+    pub(crate) fn part_from_other(&mut self) {
+        let record = &mut self.record;
+        let Some(place) = record.other.take() else { return };
+        let files = std::mem::take(&mut record.files.other);
+        if std::mem::take(&mut record.other_domain) || files {
+            record.leftovers.push(Leftover { place, files });
         }
     }
 
@@ -166,9 +247,15 @@ impl<'a> Draft<'a> {
 
     /// Gives the place, and with it the capacity, back.
     pub(crate) fn leave_host(&mut self, ended_by: Option<Verb>) {
+        self.part_from_other();
         self.record.placement = None;
         self.record.running_since = None;
         self.record.blind_since = None;
+        self.record.resched = false;
+        self.history_end(ended_by);
+    }
+
+    fn history_end(&mut self, ended_by: Option<Verb>) {
         let now = self.now;
         if let Some(entry) = self.record.history.last_mut().filter(|entry| entry.to.is_none()) {
             entry.to = Some(now);
@@ -176,12 +263,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn history_begin(&mut self, host: HostId) {
+    pub(crate) fn history_begin(&mut self, host: HostId, verb: Verb, generation: Generation) {
         if self.record.history.len() >= VmRecord::HISTORY_MAX {
             self.record.history.remove(0);
         }
         let capacity = self.record.spec.capacity();
-        self.record.history.push(HistoryEntry { host, from: self.now, to: None, ended_by: None, capacity });
+        let (from, begun_by) = (self.now, Some(verb));
+        self.record.history.push(HistoryEntry { host, from, begun_by, generation, to: None, ended_by: None, capacity });
     }
 
     pub(crate) fn accept(&mut self, operation: Option<OperationId>, overtook: Option<OperationId>) {

@@ -1,19 +1,41 @@
 //! What a decision may know beside the record: fetched before it, by the runner.
 
-use ostler_model::{Ability, DriverError, DriverName, HostId, Observation, State, Storage, StoreId, Verb, VmRecord};
+use ostler_model::{Ability, DriverError, DriverName, HostId, Image, Observation, State, Storage, StoreId, Verb, VmRecord};
 
 /// A fresh look, or why it could not be had.
 pub type Look = Result<Observation, DriverError>;
 
-/// A place a VM could be deployed to.
+/// A place a VM could be deployed or moved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The host.
     pub host: HostId,
     /// Its hypervisor driver.
     pub driver: DriverName,
-    /// The system datastore for a VM that has none yet.
+    /// The system datastore: the VM's own, or one for a VM that has none yet.
     pub storage: Storage,
+}
+
+/// What becomes of an existing snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It stays.
+    Keep,
+    /// It is removed by a step of the operation.
+    Lose,
+    /// It stays at the hypervisor and is no longer offered.
+    Hide,
+}
+
+/// What the snapshot rules bound to the VM say about a verb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// Who was asked; for people.
+    pub rules: String,
+    /// For snapshot verbs: why not.
+    pub refused: Option<String>,
+    /// One for each snapshot of the record, in its order.
+    pub fates: Vec<Fate>,
 }
 
 /// What is known beside the record.
@@ -21,19 +43,36 @@ pub struct Target {
 pub struct Facts {
     /// This store: what it did not stamp is not its own.
     pub store: StoreId,
-    /// For deploy: where to.
+    /// For deploy and migrate: where to.
     pub target: Option<Target>,
     /// What the driver can do on the VM's host. None: not known now, nothing is refused for it.
     pub abilities: Option<Vec<Ability>>,
+    /// What the driver can do on the target. None: not known now.
+    pub target_abilities: Option<Vec<Ability>>,
     /// A look begun after the request came in, where [`wants_look`] says that one is needed.
     pub look: Option<Look>,
+    /// What the snapshot rules say. None: they were not asked, because nothing depends on it. An error is no answer.
+    pub advice: Option<Result<Advice, DriverError>>,
+    /// For disk-attach: the image that the disk stands on.
+    pub image: Option<Image>,
+    /// For disk-snapshot: the image to be, and its datastore's transfer driver.
+    pub new_image: Option<(Image, DriverName)>,
 }
 
 impl Facts {
     /// Only who we are.
     #[must_use]
     pub const fn bare(store: StoreId) -> Self {
-        Self { store, target: None, abilities: None, look: None }
+        Self {
+            store,
+            target: None,
+            abilities: None,
+            target_abilities: None,
+            look: None,
+            advice: None,
+            image: None,
+            new_image: None,
+        }
     }
 }
 
@@ -42,24 +81,15 @@ impl Facts {
 pub const fn wants_look(record: &VmRecord, verb: Verb) -> bool {
     match verb {
         Verb::Resume | Verb::Boot => matches!(record.state, State::Unknown),
-        Verb::RecoverSuccess => record.placement.is_some(),
-        Verb::Hold
-        | Verb::Release
-        | Verb::Deploy
-        | Verb::Suspend
-        | Verb::Stop
-        | Verb::Poweroff
-        | Verb::PoweroffHard
-        | Verb::Undeploy
-        | Verb::UndeployHard
-        | Verb::Shutdown
-        | Verb::ShutdownHard
-        | Verb::Reboot
-        | Verb::RebootHard
-        | Verb::Delete
-        | Verb::DeleteRecreate
-        | Verb::RecoverFailure
-        | Verb::RecoverRetry
-        | Verb::RecoverUndo => false,
+        // Not to move or forget what can be seen.
+        Verb::Migrate => matches!(record.state, State::Unknown),
+        Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
+        _ => false,
     }
+}
+
+/// Whether the runner must ask the snapshot rules before `verb` is decided.
+#[must_use]
+pub const fn wants_advice(record: &VmRecord, verb: Verb) -> bool {
+    verb.is_snapshot() || !(record.snapshots.is_empty() || verb.is_record_only() || verb.is_recovery())
 }

@@ -1,10 +1,11 @@
 //! The one door: [`decide`], and [`create`] for a VM that is not there yet.
 
 use crate::draft::Draft;
-use crate::{Facts, judge, monitor, request, step};
+use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
-    Answer, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, Journal, Observation, OperationId,
-    Reason, Refusal, Request, State, StepNo, Timestamp, Version, VmId, VmRecord, VmSpec, VmUuid,
+    Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
+    Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp,
+    Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// Everything that can happen to a VM.
@@ -25,8 +26,24 @@ pub enum Input {
     Observed {
         /// The VM's step counter as read before looking; counts only if it is unchanged and no call is open.
         step: StepNo,
-        /// What it saw.
+        /// What it saw where the VM has its place.
         seen: Observation,
+        /// What it saw at the other host of a migration, if the VM has one: then both are looked at, or neither counts.
+        there: Option<Observation>,
+    },
+    /// A place that the VM had left was seen empty, or was emptied.
+    Swept {
+        /// Where.
+        host: HostId,
+        /// The generation it was there under.
+        generation: Generation,
+    },
+    /// A scheduled action was due and could not be begun.
+    ScheduleRefused {
+        /// Which.
+        schedule: ScheduleId,
+        /// Why.
+        refusal: Refusal,
     },
     /// The monitor could not ask.
     CouldNotAsk {
@@ -60,6 +77,8 @@ pub struct Decision {
     pub journal: Vec<Journal>,
     /// For the feed.
     pub events: Vec<EventKind>,
+    /// What becomes of images, in the same transaction.
+    pub images: Vec<ImageChange>,
 }
 
 /// What a VM is made from.
@@ -88,7 +107,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
     let mut claims: Vec<Claim> = new.disks.iter().filter_map(|disk| disk.image).map(|image| Claim::Image { image }).collect();
     claims.dedup();
     let name = new.spec.name.to_string();
-    let record = VmRecord {
+    let mut record = VmRecord {
         id: new.id,
         uuid: new.uuid,
         owner: new.by,
@@ -115,7 +134,15 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         snapshots: Vec::new(),
         driver_state: Default::default(),
         history: Vec::new(),
+        other: None,
+        other_domain: false,
+        leftovers: Vec::new(),
+        resched: false,
+        schedules: Vec::new(),
+        next_schedule: ScheduleId::default(),
+        adopted_name: None,
     };
+    fix_macs(&mut record);
     let answer = Answer { vm: record.id, operation: None, state, version: record.version, already: false, overtook: None };
     Decision {
         record,
@@ -127,6 +154,67 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         claims,
         journal: Vec::new(),
         events: vec![EventKind::Created { name }],
+        images: Vec::new(),
+    }
+}
+
+/// A domain that somebody else made, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The VM that it becomes. Its UUID is the domain's.
+    pub vm: NewVm,
+    /// Where it is, under the first generation.
+    pub place: Placement,
+    /// The system datastore that its files are in.
+    pub storage: Storage,
+    /// Its name at the hypervisor, which it keeps.
+    pub name: String,
+    /// Whether it runs now.
+    pub running: bool,
+}
+
+/// A VM made of a domain that somebody else made. Nothing is restarted: its one step stamps the domain. If that is refused, the domain
+/// is still wild, and the VM is done.
+#[must_use]
+pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
+    let Adopted { vm, place, storage, name, running } = adopted;
+    let (operation, by, host) = (vm.operation, vm.by.clone(), place.host);
+    let Decision { mut record, claims, events, .. } = create(vm, now);
+    record.state = if running { State::Running } else { State::Poweroff };
+    record.issued = place.generation;
+    record.placed = place.generation;
+    let generation = place.generation;
+    record.placement = Some(place);
+    record.storage = Some(storage);
+    record.adopted_name = Some(name);
+    record.running_since = running.then_some(now);
+    record.version = Version(0);
+    let before = record.clone();
+    let mut draft = Draft::new(&before, facts, now);
+    draft.claims = claims;
+    draft.claims.push(Claim::Capacity { host, enforce: false });
+    draft.events = events;
+    draft.history_begin(host, Verb::Adopt, generation);
+    let asked = Request {
+        operation,
+        verb: Verb::Adopt,
+        by,
+        args: Args::None,
+        host: Some(host),
+        enforce: false,
+        force: false,
+        if_version: None,
+        schedule: None,
+    };
+    request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
+    draft.finish()
+}
+
+/// Gives every network card its address for good: one that is made from its place would change when another card goes.
+pub(crate) fn fix_macs(record: &mut VmRecord) {
+    let macs: Vec<_> = (0..record.spec.nics.len()).map(|at| record.mac_of(at)).collect();
+    for (nic, mac) in record.spec.nics.iter_mut().zip(macs) {
+        nic.mac = Some(mac);
     }
 }
 
@@ -139,7 +227,9 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
     match input {
         Input::Request(asked) => request::request(&mut draft, asked)?,
         Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
-        Input::Observed { step, seen } => monitor::observed(&mut draft, *step, seen),
+        Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
+        Input::Swept { host, generation } => monitor::swept(&mut draft, *host, *generation),
+        Input::ScheduleRefused { schedule, refusal } => agenda::refused(&mut draft, *schedule, refusal),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => step::tick(&mut draft),
         Input::Restarted => step::restarted(&mut draft),

@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
-use crate::sight::{Sight, sight};
+use crate::sight::{Sight, sight_at};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
 use crate::{Look, settle, step};
 use ostler_model::{
@@ -83,8 +83,12 @@ fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
         return step::item_done(draft, kind);
     }
     match &outcome.seen {
-        Some(seen) => judge(draft, kind, sight(&draft.record, draft.facts.store, seen), Judged::Answer),
-        None => step::look(draft, Phase::Confirming),
+        // What a driver sees at the host it was called at says nothing of the other one.
+        Some(seen) if kind.sent_to() == kind.looked_at() => {
+            let seen = sight_at(&draft.record, kind.looked_at(), draft.facts.store, seen);
+            judge(draft, kind, seen, Judged::Answer);
+        }
+        Some(_) | None => step::look(draft, Phase::Confirming),
     }
 }
 
@@ -121,6 +125,12 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
         | Sight::OlderAlive => {}
     }
     let Some(active) = &draft.record.operation else { return };
+    if kind == StepKind::Migrate
+        && seen != Sight::Running
+        && let Some(error) = active.error.clone().filter(is_definite)
+    {
+        return settle::fail(draft, &error);
+    }
     // The driver said yes, or the operator did, or what is seen leaves no doubt.
     let said_yes = by == Judged::Answer || stated || active.error.is_none();
     if (said_yes || kind.proven_by_look()) && seen.meets(kind.goal()) {
@@ -182,6 +192,11 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
     }
 }
 
+/// Whether the driver said what came of the call: not that it may have happened, nor that it may yet.
+fn is_definite(error: &DriverError) -> bool {
+    !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
+}
+
 fn note_trouble(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(active) = &draft.record.operation else { return };
     let Some(step_kind) = active.kind() else { return };
@@ -202,6 +217,8 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
         active.error = Some(error.clone());
     }
     match error.kind {
+        // Where the guest is decides, not what was said about the way there.
+        _ if kind == StepKind::Migrate && (poisoned || is_definite(error)) => step::look(draft, Phase::Confirming),
         _ if poisoned => settle::fail(draft, error),
         ErrorKind::Retry => send_later(draft, error),
         ErrorKind::Unknown if kind.proven_by_look() => step::look(draft, Phase::Confirming),
@@ -249,8 +266,8 @@ fn looked(draft: &mut Draft<'_>, look: &Look) {
     let settling = matches!(active.phase, Phase::Settling);
     match look {
         Ok(seen) => {
-            let (kind, error) = (active.kind(), active.error.clone());
-            let seen = sight(&draft.record, draft.facts.store, seen);
+            let (kind, error, phase) = (active.kind(), active.error.clone(), active.phase.clone());
+            let seen = sight_at(&draft.record, step::look_side(draft, &phase), draft.facts.store, seen);
             if settling && seen == Sight::Paused(PowerReason::Starting) {
                 // The hypervisor is at it: where that leads is seen later, or not at all.
                 return blind(draft, settling);

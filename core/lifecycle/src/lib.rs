@@ -8,8 +8,8 @@
 //!          Restarted ─┘                      └─ events, journal
 //! ```
 //!
-//! **Invariant:** no IO, no async, no clock, no randomness, and no other place that decides. Every match over states, verbs,
-//! steps, phases and calls lists all of them: a new one does not compile until its place is decided.
+//! **Invariant:** no IO, no async, no clock, no randomness, and no other place that decides. What a verb needs, where it ends and what
+//! its failure leads to are matches over all verbs, without a wildcard: a new one does not compile until its place is decided.
 //!
 //! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
 //! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail. What
@@ -21,8 +21,13 @@ mod sight;
 
 pub mod recipe;
 
+mod advice;
+mod agenda;
 mod draft;
+mod edit;
+mod hardware;
 mod judge;
+mod migrate;
 mod monitor;
 mod recover;
 mod request;
@@ -32,11 +37,12 @@ mod step;
 mod table;
 mod why;
 
-pub use facts::{Facts, Look, Target, wants_look};
-pub use input::{Decision, Input, NewVm, create, decide};
+pub use agenda::due;
+pub use facts::{Advice, Facts, Fate, Look, Target, wants_advice, wants_look};
+pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
 pub use monitor::UNREACHABLE_GRACE;
 pub use recipe::{OnFailure, Plan};
-pub use sight::{Sight, sight};
+pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
 pub use table::{diagram, table};
 pub use why::{Why, why};

@@ -1,6 +1,6 @@
 //! Which steps an operation takes, where it ends, and what failure leads to. Data in the form of total functions.
 
-use ostler_model::{State, StepKind, Verb, VmRecord};
+use ostler_model::{Active, State, StepKind, Subject, Verb, VmRecord};
 
 /// The steps of an operation.
 pub type Plan = Vec<StepKind>;
@@ -16,22 +16,40 @@ pub enum OnFailure {
     Fail,
     /// It is tried again, for ever.
     Insist,
+    /// The operation goes on without it. What it should have cleaned is written down, and swept when its host is seen.
+    Skip,
 }
 
-/// Where an operation that succeeded leaves the VM.
+/// Where an operation that succeeded leaves the VM. None: in the state it began in.
 #[must_use]
-pub const fn ends(verb: Verb) -> State {
+pub const fn ends(verb: Verb) -> Option<State> {
     match verb {
-        Verb::Hold => State::Hold,
-        Verb::Release | Verb::DeleteRecreate => State::Pending,
-        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard => State::Running,
-        Verb::Suspend => State::Suspended,
-        Verb::Stop => State::Stopped,
-        Verb::Poweroff | Verb::PoweroffHard => State::Poweroff,
-        Verb::Undeploy | Verb::UndeployHard => State::Undeployed,
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete => State::Done,
+        Verb::Hold => Some(State::Hold),
+        Verb::Release | Verb::DeleteRecreate => Some(State::Pending),
+        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard => Some(State::Running),
+        Verb::Suspend => Some(State::Suspended),
+        Verb::Stop => Some(State::Stopped),
+        Verb::Poweroff | Verb::PoweroffHard => Some(State::Poweroff),
+        Verb::Undeploy | Verb::UndeployHard => Some(State::Undeployed),
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => Some(State::Done),
+        // A VM whose host was lost runs again; one that rested rests.
+        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => None,
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach | Verb::Resize => None,
+        Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive | Verb::Adopt => None,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => None,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => None,
         // Recovery carries another operation on and ends where that one does; these are never looked up.
-        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => State::Failed,
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => None,
+    }
+}
+
+/// Where an operation that succeeded leaves the VM that it found in `origin`.
+#[must_use]
+pub fn ends_in(verb: Verb, origin: State) -> State {
+    match (ends(verb), origin) {
+        (Some(state), _) => state,
+        (None, State::Unknown) if verb.is_migration() => State::Running,
+        (None, origin) => origin,
     }
 }
 
@@ -41,21 +59,10 @@ pub const fn shown(verb: Verb, step: StepKind) -> State {
     match step {
         // A deploy clears the front end once the host has the files; every other verb, because the VM ends or goes back.
         StepKind::DropHome if !matches!(verb, Verb::Deploy) => State::Epilog,
-        StepKind::DropHome
-        | StepKind::PrepareDisks
-        | StepKind::CopyIn
-        | StepKind::Boot
-        | StepKind::Restore
-        | StepKind::Unpause
-        | StepKind::DropRecovery
-        | StepKind::PressPower
-        | StepKind::PowerOff
-        | StepKind::Save
-        | StepKind::Remove
-        | StepKind::CopyOut
-        | StepKind::DropHost
-        | StepKind::Reboot
-        | StepKind::Reset => step.state(),
+        // The same steps, for one disk and not for all there is.
+        StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk if verb.is_hotplug() => State::Hotplug,
+        StepKind::Remove | StepKind::DropHost if verb.is_migration() => State::Migrate,
+        step => step.state(),
     }
 }
 
@@ -67,56 +74,50 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
         Verb::Deploy | Verb::Resume | Verb::Boot => match step {
             // The memory counts as used, and what is in the domain is the only copy: neither restored again nor removed.
             // And once the guest runs, an old recovery file is removed with the VM's folder at the latest.
-            StepKind::Unpause | StepKind::DropRecovery => OnFailure::Settle,
-            StepKind::PrepareDisks
-            | StepKind::CopyIn
-            | StepKind::DropHome
-            | StepKind::Boot
-            | StepKind::Restore
-            | StepKind::PressPower
-            | StepKind::PowerOff
-            | StepKind::Save
-            | StepKind::Remove
-            | StepKind::CopyOut
-            | StepKind::DropHost
-            | StepKind::Reboot
-            | StepKind::Reset => start_failed(verb),
+            StepKind::Unpause | StepKind::DropRecovery | StepKind::DeleteSnapshot => OnFailure::Settle,
+            // A VM that had no place keeps the one it got, so that a retry is possible; one that had, goes back to where it was.
+            _ if matches!(verb, Verb::Deploy) => OnFailure::Fail,
+            _ => OnFailure::Undo,
         },
-        Verb::Suspend
-        | Verb::Stop
-        | Verb::Poweroff
-        | Verb::PoweroffHard
-        | Verb::Undeploy
-        | Verb::UndeployHard
-        | Verb::Shutdown
-        | Verb::ShutdownHard
-        | Verb::Reboot
-        | Verb::RebootHard => match step {
-            StepKind::Remove | StepKind::CopyOut | StepKind::DropHost | StepKind::DropHome => OnFailure::Fail,
-            StepKind::PrepareDisks
-            | StepKind::CopyIn
-            | StepKind::Boot
-            | StepKind::Restore
-            | StepKind::Unpause
-            | StepKind::DropRecovery
-            | StepKind::PressPower
-            | StepKind::PowerOff
-            | StepKind::Save
-            | StepKind::Reboot
-            | StepKind::Reset => OnFailure::Settle,
+        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => match step {
+            // What the VM left behind is swept when that host is seen. The guest is where it should be.
+            StepKind::RemoveOther | StepKind::DropOther | StepKind::DropRecovery => OnFailure::Skip,
+            // Everything that leaves the guest where it was, as it was.
+            StepKind::Save | StepKind::PressPower | StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
+            StepKind::Unpause => OnFailure::Settle,
+            _ => OnFailure::Undo,
         },
-        Verb::Hold | Verb::Release | Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
+        Verb::DiskAttach | Verb::NicAttach | Verb::Resize => match step {
+            StepKind::DropDisk => OnFailure::Skip,
+            StepKind::DeleteSnapshot => OnFailure::Settle,
+            _ => OnFailure::Undo,
+        },
+        Verb::DiskDetach => match step {
+            // The guest has let go of it: its file goes with the VM's folder at the latest.
+            StepKind::DropDisk => OnFailure::Skip,
+            _ => OnFailure::Settle,
+        },
+        Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => epilog(step),
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Forget => epilog(step),
+        Verb::NicDetach | Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => {
             OnFailure::Settle
         }
+        Verb::Hold | Verb::Release | Verb::Adopt => OnFailure::Settle,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => OnFailure::Settle,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => OnFailure::Settle,
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => OnFailure::Settle,
     }
 }
 
-/// A VM that had no place keeps the one it got, so that a retry is possible; one that had, goes back to where it was.
-const fn start_failed(verb: Verb) -> OnFailure {
-    if matches!(verb, Verb::Deploy) { OnFailure::Fail } else { OnFailure::Undo }
+/// Files that are half way are looked at by a person; before that, the guest is where a look finds it.
+const fn epilog(step: StepKind) -> OnFailure {
+    match step {
+        StepKind::Remove | StepKind::CopyOut | StepKind::SaveBack | StepKind::DropHost | StepKind::DropHome => OnFailure::Fail,
+        _ => OnFailure::Settle,
+    }
 }
 
-/// The step that takes back what `step` did, if that can be taken back.
+/// The step that takes back what `step` did, if that can be taken back. Migrations have a way back of their own.
 #[must_use]
 pub const fn undo(step: StepKind) -> Option<StepKind> {
     match step {
@@ -125,31 +126,68 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
         StepKind::Boot | StepKind::Restore | StepKind::Unpause => Some(StepKind::Remove),
         StepKind::CopyOut => Some(StepKind::DropHome),
         StepKind::DropHost => Some(StepKind::CopyIn),
-        StepKind::DropRecovery
-        | StepKind::PressPower
-        | StepKind::PowerOff
-        | StepKind::Save
-        | StepKind::Remove
-        | StepKind::Reboot
-        | StepKind::Reset => None,
+        StepKind::AttachDisk => Some(StepKind::DetachDisk),
+        StepKind::AttachNic => Some(StepKind::DetachNic),
+        StepKind::Resize => Some(StepKind::Resize),
+        StepKind::CopyAcross | StepKind::PrepareOther => Some(StepKind::DropOther),
+        StepKind::Migrate => Some(StepKind::RemoveOther),
+        StepKind::Switch => Some(StepKind::Switch),
+        _ => None,
     }
 }
 
-/// What takes back the first steps of `plan`, the last first; nothing twice in a row. None if a step of it removed the only
-/// copy of something.
+/// What takes back `active`'s steps up to the one in hand, the last first; nothing twice in a row. None if a step of it removed the
+/// only copy of something, or if memory that was used would be needed again.
 #[must_use]
-pub fn rollback(plan: &[StepKind]) -> Option<Plan> {
+pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
+    let begun = active.plan.get(..=active.at).unwrap_or(&active.plan);
+    if active.verb.is_migration() {
+        return migrate_back(record, active, begun);
+    }
+    if active.verb.is_hotplug() {
+        return Some(plug_back(begun));
+    }
     let copied = |to_leave: StepKind, copy: StepKind| {
-        plan.iter().position(|step| *step == to_leave).is_none_or(|dropped| plan[..dropped].contains(&copy))
+        begun.iter().position(|step| *step == to_leave).is_none_or(|dropped| begun[..dropped].contains(&copy))
     };
     if !copied(StepKind::DropHost, StepKind::CopyOut) || !copied(StepKind::DropHome, StepKind::CopyIn) {
         return None;
     }
-    let mut back: Plan = plan.iter().rev().filter_map(|step| undo(*step)).collect();
+    let mut back: Plan = begun.iter().rev().filter_map(|step| undo(*step)).collect();
     back.dedup();
     // Whatever went wrong, files are only touched where no domain is left: the same rule as for every epilog.
     if back.first().is_some_and(|first| *first != StepKind::Remove) {
         back.insert(0, StepKind::Remove);
+    }
+    Some(back)
+}
+
+/// Only what concerns the one disk or card is taken back; the guest runs on.
+fn plug_back(begun: &[StepKind]) -> Plan {
+    let back = begun.iter().rev().filter_map(|step| match step {
+        StepKind::PrepareDisks => Some(StepKind::DropDisk),
+        step => undo(*step),
+    });
+    back.collect()
+}
+
+/// Back to the host that the VM left, running there again if it ran.
+fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Option<Plan> {
+    let (switched, moved) = (begun[..begun.len().saturating_sub(1)].contains(&StepKind::Switch), begun.contains(&StepKind::Migrate));
+    if moved {
+        // Once it was seen running at the other host, that is where it is.
+        return (!switched).then(|| vec![StepKind::RemoveOther, StepKind::Unpause, StepKind::DropOther]);
+    }
+    if begun.contains(&StepKind::Unpause) {
+        return None;
+    }
+    let mut back = if switched { vec![StepKind::Remove, StepKind::Switch] } else { vec![] };
+    if record.files.other || switched {
+        back.push(StepKind::DropOther);
+    }
+    let was_off = begun.iter().any(|step| matches!(step, StepKind::Save | StepKind::PressPower | StepKind::PowerOff));
+    if active.origin == State::Running && was_off {
+        back.extend(start(record));
     }
     Some(back)
 }
@@ -180,7 +218,7 @@ pub fn deploy(record: &VmRecord, shared: bool) -> Plan {
 #[must_use]
 pub fn bring_back(record: &VmRecord) -> Plan {
     let mut plan = vec![StepKind::Remove];
-    if !record.storage.as_ref().is_some_and(|storage| storage.shared) {
+    if !record.storage_is_shared() {
         plan.extend([StepKind::CopyOut, StepKind::DropHost]);
     }
     plan
@@ -189,9 +227,70 @@ pub fn bring_back(record: &VmRecord) -> Plan {
 /// Having nothing left anywhere.
 #[must_use]
 pub fn clean(record: &VmRecord) -> Plan {
-    if record.placement.is_some() {
-        vec![StepKind::Remove, StepKind::DropHost, StepKind::DropHome]
+    match (&record.placement, &record.other) {
+        (Some(_), Some(_)) => {
+            // Where it is first: nothing there can start to move any more once that is done.
+            vec![StepKind::Remove, StepKind::RemoveOther, StepKind::DropHost, StepKind::DropOther, StepKind::DropHome]
+        }
+        (Some(_), None) => vec![StepKind::Remove, StepKind::DropHost, StepKind::DropHome],
+        (None, _) => vec![StepKind::DropHome],
+    }
+}
+
+/// Ending a VM in order: as [`clean`], with the disks that become images saved first.
+#[must_use]
+pub fn finish(record: &VmRecord) -> Plan {
+    let mut plan = clean(record);
+    if record.disks.iter().any(|disk| disk.save_as.is_some()) {
+        let after = usize::from(plan.first() == Some(&StepKind::Remove));
+        plan.insert(after, StepKind::SaveBack);
+    }
+    plan
+}
+
+/// Moving a VM that ran, or rests on its host, to another: `first` is what makes it stand still.
+#[must_use]
+pub fn move_cold(record: &VmRecord, first: Option<StepKind>) -> Plan {
+    let shared = record.storage_is_shared();
+    let mut plan: Plan = first.into_iter().collect();
+    plan.push(StepKind::Remove);
+    if !shared {
+        plan.push(StepKind::CopyAcross);
+    }
+    plan.push(StepKind::Switch);
+    match first {
+        Some(StepKind::Save) => plan.extend([StepKind::Restore, StepKind::Unpause, StepKind::DropRecovery]),
+        Some(_) => plan.push(StepKind::Boot),
+        None => {}
+    }
+    if !shared {
+        plan.push(StepKind::DropOther);
+    }
+    plan
+}
+
+/// Moving a VM while it runs. Disks that the two hosts do not share are moved by the hypervisor, into files made for them.
+#[must_use]
+pub fn move_live(shared: bool) -> Plan {
+    if shared {
+        vec![StepKind::Migrate, StepKind::Switch, StepKind::RemoveOther]
     } else {
-        vec![StepKind::DropHome]
+        vec![StepKind::PrepareOther, StepKind::Migrate, StepKind::Switch, StepKind::RemoveOther, StepKind::DropOther]
+    }
+}
+
+/// Where in `plan` snapshots that do not survive it are removed: as soon as the guest stands still, where it does; first of all,
+/// where it does not.
+#[must_use]
+pub fn lose_at(plan: &[StepKind]) -> usize {
+    usize::from(matches!(plan.first(), Some(StepKind::PressPower | StepKind::PowerOff | StepKind::Save)))
+}
+
+/// Whether an operation about `subject` acts on `disk`.
+#[must_use]
+pub fn concerns(subject: &Subject, disk: &ostler_model::DiskName) -> bool {
+    match subject {
+        Subject::Disk { name } | Subject::DiskImage { name, .. } => name == disk,
+        Subject::Vm | Subject::Nic { .. } | Subject::Snapshot { .. } | Subject::Size { .. } => true,
     }
 }

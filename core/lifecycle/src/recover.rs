@@ -3,36 +3,17 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
+use crate::request::fresh;
 use crate::step;
-use ostler_model::{Active, Failure, Goal, Phase, Refusal, RefusalKind, Request, State, Stated, StepKind, Verb};
-
-pub(crate) const fn is_recovery(verb: Verb) -> bool {
-    matches!(verb, Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo)
-}
+use ostler_model::{Active, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
 
 const fn statement(verb: Verb) -> Stated {
     match verb {
         Verb::RecoverSuccess => Stated::Success,
         Verb::RecoverFailure => Stated::Failure,
         Verb::RecoverUndo => Stated::Undo,
-        Verb::RecoverRetry
-        | Verb::Hold
-        | Verb::Release
-        | Verb::Deploy
-        | Verb::Suspend
-        | Verb::Stop
-        | Verb::Resume
-        | Verb::Poweroff
-        | Verb::PoweroffHard
-        | Verb::Undeploy
-        | Verb::UndeployHard
-        | Verb::Shutdown
-        | Verb::ShutdownHard
-        | Verb::Reboot
-        | Verb::RebootHard
-        | Verb::Delete
-        | Verb::DeleteRecreate
-        | Verb::Boot => Stated::Retry,
+        // Only recoveries come here.
+        _ => Stated::Retry,
     }
 }
 
@@ -51,7 +32,7 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
 }
 
 fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Active) -> Result<(), Refusal> {
-    let deletes = active.verb.strength() == ostler_model::Strength::Delete;
+    let deletes = active.verb.strength() >= ostler_model::Strength::Delete;
     if deletes && matches!(stated, Stated::Failure | Stated::Undo) {
         let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
         return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "recover --retry sends its step again"));
@@ -64,7 +45,7 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
         // It is being rolled back already.
         Stated::Undo if active.undoing => Stated::Retry,
         Stated::Undo => {
-            way_back(draft, asked, &active.plan, active.at)?;
+            way_back(draft, asked, active)?;
             Stated::Undo
         }
         Stated::SuccessForced | Stated::Failure | Stated::Retry => stated,
@@ -76,39 +57,28 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
 
 fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure: &Failure) -> Result<(), Refusal> {
     let step = failure.plan.get(failure.at).copied();
-    let as_it_was = (failure.plan.clone(), failure.at, failure.undoing);
-    let (plan, at, undoing) = match stated {
+    let mut active = fresh(asked, failure.origin, failure.plan.clone(), failure.subject.clone(), draft.record.step);
+    active.verb = failure.verb;
+    active.at = failure.at;
+    active.undoing = failure.undoing;
+    match stated {
         Stated::Failure => {
             draft.already(None);
             return Ok(());
         }
-        Stated::Retry => absent_first(as_it_was, 0),
+        Stated::Retry => absent_first(&mut active, 0),
         Stated::Success | Stated::SuccessForced => {
             contradicted(draft, asked, step)?;
-            absent_first(as_it_was, 1)
+            absent_first(&mut active, 1);
         }
         // What failed was the rollback: it goes on.
-        Stated::Undo if failure.undoing => as_it_was,
-        Stated::Undo => (way_back(draft, asked, &failure.plan, failure.at)?, 0, true),
-    };
-    let active = Active {
-        id: asked.operation,
-        verb: failure.verb,
-        origin: failure.origin,
-        plan,
-        at,
-        step: draft.record.step,
-        pending: Vec::new(),
-        phase: Phase::Draining,
-        attempt: 0,
-        blind: 0,
-        crashes: 0,
-        sent: None,
-        deadline: None,
-        undoing,
-        stated: None,
-        error: None,
-    };
+        Stated::Undo if failure.undoing => {}
+        Stated::Undo => {
+            active.plan = way_back(draft, asked, &active)?;
+            active.at = 0;
+            active.undoing = true;
+        }
+    }
     draft.occupy(active, &asked.by, asked.verb);
     match stated {
         Stated::Success | Stated::SuccessForced => step::stated_done(draft),
@@ -119,21 +89,23 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
 }
 
 /// The plan that takes back what was done, if it can be taken back.
-fn way_back(draft: &Draft<'_>, asked: &Request, plan: &[StepKind], at: usize) -> Result<Plan, Refusal> {
-    recipe::rollback(plan.get(..=at).unwrap_or(plan)).ok_or_else(|| {
-        let detail =
-            format!("VM {}: its files are being removed and there is no other copy; that cannot be taken back", draft.record.id);
+fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan, Refusal> {
+    recipe::rollback(&draft.record, active).ok_or_else(|| {
+        let detail = format!(
+            "VM {}: there is no way back: the only copy of something is being removed, or the guest runs where it went",
+            draft.record.id
+        );
         draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
     })
 }
 
 /// Between the failure and its recovery days may pass, and somebody may have started the domain: before files of the host are
 /// touched again, a fresh *absent* is made sure of, as at the beginning of every epilog. `ahead` is how many steps on that is.
-fn absent_first((mut plan, at, undoing): (Plan, usize, bool), ahead: usize) -> (Plan, usize, bool) {
-    if matches!(plan.get(at + ahead), Some(StepKind::CopyOut | StepKind::DropHost)) {
-        plan.insert(at + ahead, StepKind::Remove);
+fn absent_first(active: &mut Active, ahead: usize) {
+    let at = active.at + ahead;
+    if matches!(active.plan.get(at), Some(StepKind::CopyOut | StepKind::DropHost | StepKind::CopyAcross | StepKind::SaveBack)) {
+        active.plan.insert(at, StepKind::Remove);
     }
-    (plan, at, undoing)
 }
 
 /// A statement that is contradicted by what is seen is refused, unless it is forced. So is one that nothing can check and that
@@ -143,7 +115,7 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Ok(());
     }
     let id = draft.record.id;
-    if let Some(copy @ (StepKind::CopyIn | StepKind::CopyOut)) = step {
+    if let Some(copy @ (StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross)) = step {
         let detail = format!("VM {id}: that {copy} succeeded cannot be checked, and what it copied from is removed next");
         let hint = "recover --retry copies again and verifies; --force takes your word for it";
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
@@ -151,6 +123,10 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     let goal = step.map_or(Goal::Nothing, StepKind::goal);
     if goal == Goal::Nothing {
         return Ok(());
+    }
+    if step.is_some_and(|step| step.looked_at() == Side::Other) {
+        let detail = format!("VM {id}: what the step leaves is at the other host, which nobody looked at");
+        return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "recover --retry looks there; --force takes your word for it"));
     }
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),

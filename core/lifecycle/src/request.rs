@@ -3,10 +3,10 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::{recover, step};
+use crate::{advice, agenda, edit, hardware, migrate, recover, step};
 use ostler_model::{
     Ability, Active, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind, Strength,
-    Verb,
+    Subject, Verb,
 };
 
 /// What a state makes of a verb, before any fact is looked at. Printed into `docs/lifecycle.md`.
@@ -22,93 +22,81 @@ pub(crate) enum Admission {
     BeginIfOff,
 }
 
-/// The table of rest states and verbs. Transient states always have an operation: see [`request`].
-pub(crate) const fn admission(state: State, verb: Verb) -> Admission {
-    use Admission::{Already, Begin, BeginIfOff, Refuse};
+/// A line of the table: from which states of rest an operation begins, in which it is so already, and from which it begins only once
+/// the VM is seen off. From every other one it is refused.
+struct Line {
+    begin: &'static [State],
+    already: &'static [State],
+    if_off: &'static [State],
+}
+
+const fn line(begin: &'static [State], already: &'static [State]) -> Line {
+    Line { begin, already, if_off: &[] }
+}
+
+/// Every state of rest but done.
+const ALIVE: &[State] = &[
+    State::Pending,
+    State::Hold,
+    State::Running,
+    State::Stopped,
+    State::Suspended,
+    State::Poweroff,
+    State::Undeployed,
+    State::Failed,
+    State::Unknown,
+];
+
+/// The table of verbs and rest states. Transient states always have an operation: see [`request`].
+const fn line_of(verb: Verb) -> Line {
+    use State::{Done, Failed, Hold, Pending, Poweroff, Running, Stopped, Suspended, Undeployed, Unknown};
+    match verb {
+        Verb::Hold => line(&[Pending], &[Hold]),
+        Verb::Release => line(&[Hold], &[Pending]),
+        Verb::Deploy => line(&[Pending, Hold], &[Running]),
+        Verb::Suspend => line(&[Running], &[Suspended]),
+        Verb::Stop => line(&[Running, Suspended], &[Stopped]),
+        Verb::Resume => {
+            Line { begin: &[Stopped, Suspended, Poweroff, Undeployed], already: &[Pending, Running], if_off: &[Unknown] }
+        }
+        Verb::Boot => Line { begin: &[], already: &[Running], if_off: &[Unknown] },
+        Verb::Poweroff | Verb::PoweroffHard => line(&[Running, Unknown], &[Poweroff]),
+        Verb::Undeploy | Verb::UndeployHard => line(&[Running, Poweroff, Unknown], &[Undeployed]),
+        Verb::Shutdown | Verb::ShutdownHard => {
+            line(&[Running, Stopped, Suspended, Poweroff, Undeployed, Unknown], &[Done])
+        }
+        Verb::Reboot | Verb::RebootHard => line(&[Running], &[]),
+        // From unknown only as from a host that is fenced.
+        Verb::Migrate => line(&[Running, Suspended, Poweroff, Unknown], &[]),
+        Verb::MigrateLive => line(&[Running], &[]),
+        Verb::MigratePoweroff | Verb::MigratePoweroffHard => line(&[Running, Poweroff], &[]),
+        Verb::Resched | Verb::Unresched => line(&[Running, Poweroff, Suspended, Unknown], &[]),
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach => line(&[Running, Poweroff], &[]),
+        Verb::SnapshotCreate => line(&[Running, Suspended, Poweroff], &[]),
+        Verb::SnapshotRevert => line(&[Running], &[]),
+        Verb::SnapshotDelete => line(&[Running, Suspended, Poweroff], &[]),
+        Verb::DiskSnapshot | Verb::DiskSnapshotLive | Verb::DiskSnapshotCancel => line(&[Running, Suspended, Poweroff], &[]),
+        Verb::Resize => line(&[Pending, Hold, Running, Poweroff, Undeployed, Failed], &[]),
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => line(ALIVE, &[]),
+        Verb::Delete => line(ALIVE, &[Done]),
+        // A pending VM may have been stopped: then it has files and memory that recreate drops.
+        Verb::DeleteRecreate => line(ALIVE, &[]),
+        Verb::Forget => line(ALIVE, &[Done]),
+        // Adoption makes a VM; there is none to ask yet.
+        Verb::Adopt => line(&[], &[]),
+        Verb::RecoverSuccess | Verb::RecoverRetry | Verb::RecoverUndo => line(&[Failed], &[]),
+        Verb::RecoverFailure => line(&[], &[Failed]),
+    }
+}
+
+/// What `state` makes of `verb`, before any fact is looked at.
+pub(crate) fn admission(state: State, verb: Verb) -> Admission {
+    let line = line_of(verb);
     match state {
-        State::Pending => match verb {
-            // A pending VM may have been stopped: then it has files and memory that recreate drops.
-            Verb::Hold | Verb::Deploy | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Release | Verb::Resume => Already,
-            Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => Refuse,
-            Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Hold => match verb {
-            Verb::Release | Verb::Deploy | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Hold => Already,
-            Verb::Resume | Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy => Refuse,
-            Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Running => match verb {
-            Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => Begin,
-            Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Deploy | Verb::Resume | Verb::Boot => Already,
-            Verb::Hold | Verb::Release => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Stopped => match verb {
-            Verb::Resume | Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Stop => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Poweroff | Verb::PoweroffHard => Refuse,
-            Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Suspended => match verb {
-            Verb::Stop | Verb::Resume | Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Suspend => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy => Refuse,
-            Verb::UndeployHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Poweroff => match verb {
-            Verb::Resume | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard => Begin,
-            Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Poweroff | Verb::PoweroffHard => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Reboot | Verb::RebootHard => Refuse,
-            Verb::Boot | Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Undeployed => match verb {
-            Verb::Resume | Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Undeploy | Verb::UndeployHard => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Poweroff => Refuse,
-            Verb::PoweroffHard | Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Failed => match verb {
-            Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::RecoverSuccess | Verb::RecoverRetry | Verb::RecoverUndo => Begin,
-            Verb::RecoverFailure => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Resume | Verb::Poweroff => Refuse,
-            Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard => Refuse,
-            Verb::Reboot | Verb::RebootHard | Verb::Boot => Refuse,
-        },
-        State::Unknown => match verb {
-            Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard => {
-                Begin
-            }
-            Verb::Delete | Verb::DeleteRecreate => Begin,
-            Verb::Resume | Verb::Boot => BeginIfOff,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Reboot | Verb::RebootHard => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        State::Done => match verb {
-            Verb::Delete | Verb::Shutdown | Verb::ShutdownHard => Already,
-            Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Resume | Verb::Poweroff => Refuse,
-            Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard => Refuse,
-            Verb::DeleteRecreate | Verb::Boot => Refuse,
-            Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Refuse,
-        },
-        // These always have an operation, and `while_busy` decides.
-        State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown => Refuse,
+        state if line.begin.contains(&state) => Admission::Begin,
+        state if line.already.contains(&state) => Admission::Already,
+        state if line.if_off.contains(&state) => Admission::BeginIfOff,
+        _ => Admission::Refuse,
     }
 }
 
@@ -121,13 +109,14 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
         let detail = format!("VM {} has version {}, not {wanted}", record.id, record.version);
         return Err(draft.refuse(asked.verb, RefusalKind::VersionMismatch, detail, "read it again and decide anew"));
     }
-    if recover::is_recovery(asked.verb) {
+    if asked.verb.is_recovery() {
         return recover::request(draft, asked);
     }
-    if record.operation.is_some() {
+    if record.operation.is_some() && !edit::goes_beside(asked.verb) {
         return while_busy(draft, asked);
     }
-    match admission(record.state, asked.verb) {
+    apart(draft, asked)?;
+    match admission(resting(draft), asked.verb) {
         Admission::Already => {
             draft.already(None);
             Ok(())
@@ -135,14 +124,33 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
         Admission::Refuse => Err(wrong_state(draft, asked.verb)),
         Admission::BeginIfOff => {
             let plan = plan_if_off(draft, asked.verb)?;
-            start(draft, asked, plan, None);
+            start(draft, asked, plan, Subject::Vm, None);
             Ok(())
         }
         Admission::Begin => begin(draft, asked),
     }
 }
 
-/// Pre-emption: graceful < hard < delete. One slot; the stronger verb takes it, whatever is in flight is told to stop.
+/// The state of rest that a request is judged by: for one that goes beside an operation, the one that operation began in.
+fn resting(draft: &Draft<'_>) -> State {
+    match &draft.record.operation {
+        Some(active) if draft.record.state.kind() == StateKind::Transient => active.origin,
+        Some(_) | None => draft.record.state,
+    }
+}
+
+/// While it is not known at which of a migration's two hosts the guest is, it is only ended or forgotten.
+fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let ends = matches!(asked.verb.strength(), Strength::Delete | Strength::Forget);
+    if draft.record.operation.is_some() || draft.record.other.is_none() || ends || edit::goes_beside(asked.verb) {
+        return Ok(());
+    }
+    let detail = format!("VM {}: a migration ended without a word, and it is not known at which of two hosts it is", draft.record.id);
+    let hint = "it is settled once both hosts are seen; delete ends it on both";
+    Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, hint))
+}
+
+/// Pre-emption: graceful < hard < delete < forget. One slot; the stronger verb takes it, whatever is in flight is told to stop.
 fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = draft.record.operation.clone() else { return Ok(()) };
     let verb = asked.verb;
@@ -158,7 +166,8 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     let overtakes = match verb.strength() {
-        Strength::Delete => active.verb.strength() != Strength::Delete || verb == Verb::Delete,
+        Strength::Forget => true,
+        Strength::Delete => active.verb.strength() < Strength::Delete || verb == Verb::Delete && active.verb != Verb::Forget,
         Strength::Hard => active.verb.strength() == Strength::Graceful && asks_guest(&active),
         Strength::Graceful | Strength::Plain => false,
     };
@@ -176,7 +185,8 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let hint = match active.verb.strength() {
         Strength::Graceful if asks_guest(&active) => "wait for it, or overtake it with a --hard verb or delete",
         Strength::Graceful | Strength::Plain | Strength::Hard => "wait for it, or overtake it with delete",
-        Strength::Delete => "wait for it: a delete is never overtaken",
+        Strength::Delete => "wait for it: a delete is overtaken by forget only, which is for hosts that are lost",
+        Strength::Forget => "wait for it",
     };
     Err(draft.refuse(verb, RefusalKind::Busy, detail, hint))
 }
@@ -192,28 +202,23 @@ const fn graceful_of(verb: Verb) -> Option<Verb> {
         Verb::UndeployHard => Some(Verb::Undeploy),
         Verb::ShutdownHard => Some(Verb::Shutdown),
         Verb::RebootHard => Some(Verb::Reboot),
-        Verb::Hold
-        | Verb::Release
-        | Verb::Deploy
-        | Verb::Suspend
-        | Verb::Stop
-        | Verb::Resume
-        | Verb::Poweroff
-        | Verb::Undeploy
-        | Verb::Shutdown
-        | Verb::Reboot
-        | Verb::Delete
-        | Verb::DeleteRecreate
-        | Verb::Boot
-        | Verb::RecoverSuccess
-        | Verb::RecoverFailure
-        | Verb::RecoverRetry
-        | Verb::RecoverUndo => None,
+        Verb::MigratePoweroffHard => Some(Verb::MigratePoweroff),
+        _ => None,
     }
 }
 
 fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(), Refusal> {
+    if asked.verb == Verb::Forget {
+        edit::may_forget(draft, asked)?;
+    }
+    if asked.verb.is_migration() && draft.record.other.is_none() {
+        migrate::prepare(draft, asked)?;
+    }
     draft.cancel_open();
+    if asked.verb.strength() == Strength::Hard && !asked.verb.is_migration() {
+        // A migration that still asked the guest: nothing has been at the other host yet.
+        draft.part_from_other();
+    }
     let mut plan = plan(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
         // A destroy may run beside what is in flight; once that has returned, a second one, or the removal of the domain,
@@ -225,26 +230,41 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
         }
     }
     draft.end_operation(weaker.id, Ended::Superseded { by: asked.operation });
-    start(draft, asked, plan, Some(weaker.id));
+    start(draft, asked, plan, Subject::Vm, Some(weaker.id));
     Ok(())
 }
 
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
-    if asked.verb == Verb::Deploy {
-        return deploy(draft, asked);
-    }
+    advice::allowed(draft, asked)?;
+    let subject = match asked.verb {
+        Verb::Deploy => return deploy(draft, asked),
+        verb if edit::goes_beside(verb) => return edit::apply(draft, asked),
+        Verb::Resize if draft.record.state != State::Running => return edit::apply(draft, asked),
+        Verb::Forget => {
+            edit::may_forget(draft, asked)?;
+            Subject::Vm
+        }
+        verb if verb.is_migration() => {
+            migrate::prepare(draft, asked)?;
+            Subject::Vm
+        }
+        verb if verb.is_hotplug() || verb.is_snapshot() => hardware::prepare(draft, asked)?,
+        _ => Subject::Vm,
+    };
     let plan = plan(draft, asked.verb)?;
-    start(draft, asked, plan, None);
+    start(draft, asked, plan, subject, None);
     Ok(())
 }
 
-/// The steps of every verb that needs no facts.
+/// The steps of every verb but deploy, from a state that admits it.
 fn plan(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     let record = &draft.record;
+    let runs = record.state == State::Running;
     let off = matches!(record.state, State::Suspended | State::Poweroff);
     let away = matches!(record.state, State::Stopped | State::Undeployed);
     let paused_outside = record.state == State::Suspended && record.usable_recovery().is_none();
+    let live = |steps: &[StepKind]| if runs { steps.to_vec() } else { vec![] };
     Ok(match verb {
         Verb::Hold | Verb::Release => vec![],
         Verb::Resume if away => vec![],
@@ -258,13 +278,37 @@ fn plan(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
         Verb::Undeploy | Verb::UndeployHard if off => recipe::bring_back(record),
         Verb::Undeploy => prepend(&[StepKind::PressPower], recipe::bring_back(record)),
         Verb::UndeployHard => prepend(&[StepKind::PowerOff], recipe::bring_back(record)),
-        Verb::Shutdown | Verb::ShutdownHard if off || away => recipe::clean(record),
-        Verb::Shutdown => prepend(&[StepKind::PressPower], recipe::clean(record)),
-        Verb::ShutdownHard => prepend(&[StepKind::PowerOff], recipe::clean(record)),
+        Verb::Shutdown | Verb::ShutdownHard if off || away => recipe::finish(record),
+        Verb::Shutdown => prepend(&[StepKind::PressPower], recipe::finish(record)),
+        Verb::ShutdownHard => prepend(&[StepKind::PowerOff], recipe::finish(record)),
         Verb::Reboot => vec![StepKind::Reboot],
         Verb::RebootHard => vec![StepKind::Reset],
         Verb::Delete | Verb::DeleteRecreate => recipe::clean(record),
-        Verb::Deploy | Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
+        Verb::Forget => vec![StepKind::DropHome],
+        Verb::Migrate if record.state == State::Unknown => vec![StepKind::Switch, StepKind::Boot],
+        Verb::Migrate | Verb::MigratePoweroff | Verb::MigratePoweroffHard if off => recipe::move_cold(record, None),
+        Verb::Migrate => recipe::move_cold(record, Some(StepKind::Save)),
+        Verb::MigratePoweroff => recipe::move_cold(record, Some(StepKind::PressPower)),
+        Verb::MigratePoweroffHard => recipe::move_cold(record, Some(StepKind::PowerOff)),
+        Verb::MigrateLive => recipe::move_live(record.storage_is_shared()),
+        Verb::DiskAttach => prepend(&[StepKind::PrepareDisks], live(&[StepKind::AttachDisk])),
+        Verb::DiskDetach => live(&[StepKind::DetachDisk]).into_iter().chain([StepKind::DropDisk]).collect(),
+        Verb::NicAttach => live(&[StepKind::AttachNic]),
+        Verb::NicDetach => live(&[StepKind::DetachNic]),
+        Verb::Resize => live(&[StepKind::Resize]),
+        Verb::DiskSnapshotLive if runs => vec![StepKind::CopyDisk],
+        Verb::DiskSnapshotLive => vec![StepKind::SaveBack],
+        Verb::SnapshotCreate => vec![StepKind::CreateSnapshot],
+        Verb::SnapshotRevert => vec![StepKind::RevertSnapshot],
+        Verb::SnapshotDelete => vec![StepKind::DeleteSnapshot],
+        Verb::Adopt => vec![StepKind::Stamp],
+        Verb::Deploy | Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => {
+            return Err(wrong_state(draft, verb));
+        }
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => {
+            return Err(wrong_state(draft, verb));
+        }
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
             return Err(wrong_state(draft, verb));
         }
     })
@@ -318,47 +362,44 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         Some(ostler_model::Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
     if storage.shared && record.files.home {
         // The same files are seen from every host: they only change hands.
-        record.files = ostler_model::FilesAt { host: true, home: false };
+        record.files = ostler_model::FilesAt { host: true, home: false, other: false };
     }
     let images: Vec<Claim> = record.images_held().map(|image| Claim::Image { image }).collect();
     let plan = match (record.files.host, record.files.home) {
         (true, false) => recipe::start(record),
         (_, _) => recipe::deploy(record, storage.shared),
     };
-    draft.history_begin(target.host);
+    let generation = draft.record.issued;
+    draft.history_begin(target.host, asked.verb, generation);
     draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
     if plan.contains(&StepKind::PrepareDisks) {
         draft.claims.extend(images);
     }
-    start(draft, asked, plan, None);
+    start(draft, asked, plan, Subject::Vm, None);
     Ok(())
 }
 
-fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
-    let needed = match verb {
+/// What the driver must be able to do for `verb`, as the VM is now.
+const fn needs(verb: Verb, state: State, saved: bool) -> Option<Ability> {
+    let runs = matches!(state, State::Running);
+    match verb {
         Verb::Suspend => Some(Ability::Suspend),
         // Saved memory is only moved; a running or paused guest must be saved first.
-        Verb::Stop if draft.record.usable_recovery().is_none() => Some(Ability::Suspend),
+        Verb::Stop if !saved => Some(Ability::Suspend),
+        Verb::Migrate if runs => Some(Ability::Suspend),
+        Verb::MigrateLive => Some(Ability::Migrate),
         Verb::Reboot | Verb::RebootHard => Some(Ability::Reboot),
-        Verb::Hold
-        | Verb::Release
-        | Verb::Deploy
-        | Verb::Stop
-        | Verb::Resume
-        | Verb::Poweroff
-        | Verb::PoweroffHard
-        | Verb::Undeploy
-        | Verb::UndeployHard
-        | Verb::Shutdown
-        | Verb::ShutdownHard
-        | Verb::Delete
-        | Verb::DeleteRecreate
-        | Verb::Boot
-        | Verb::RecoverSuccess
-        | Verb::RecoverFailure
-        | Verb::RecoverRetry
-        | Verb::RecoverUndo => None,
-    };
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach if runs => Some(Ability::Hotplug),
+        Verb::Resize if runs => Some(Ability::LiveResize),
+        Verb::DiskSnapshotLive if runs => Some(Ability::DiskCopy),
+        // Whether snapshots can be made is for the rules to say: they know why not.
+        Verb::SnapshotRevert | Verb::SnapshotDelete => Some(Ability::Snapshots),
+        _ => None,
+    }
+}
+
+fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
+    let needed = needs(verb, draft.record.state, draft.record.usable_recovery().is_some());
     match (needed, &draft.facts.abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
             let detail = format!("VM {}: its driver cannot {needed} on its host", draft.record.id);
@@ -369,14 +410,34 @@ fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 }
 
 /// Gives the slot to the operation and begins its first step. An empty plan ends at once.
-pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, overtook: Option<ostler_model::OperationId>) {
-    let active = Active {
+pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject: Subject, overtook: Option<ostler_model::OperationId>) {
+    let plan = advice::apply(draft, asked.verb, plan);
+    let origin = origin(draft);
+    draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb);
+    if asked.verb == Verb::Forget {
+        edit::forget(draft);
+    }
+    if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
+        // Needs no host to be asked: the scheduler deploys it like any pending VM.
+        draft.end_operation(asked.operation, Ended::Succeeded);
+        draft.set_state(State::Pending, Reason::Asked);
+    } else {
+        step::begin(draft);
+    }
+    agenda::begun(draft, asked);
+    draft.accept(Some(asked.operation), overtook);
+}
+
+/// An operation whose first step has not begun.
+pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject, step: ostler_model::StepNo) -> Active {
+    Active {
         id: asked.operation,
         verb: asked.verb,
-        origin: origin(draft),
+        origin,
+        subject,
         plan,
         at: 0,
-        step: draft.record.step,
+        step,
         pending: Vec::new(),
         phase: Phase::Draining,
         attempt: 0,
@@ -387,16 +448,7 @@ pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, overtook
         undoing: false,
         stated: None,
         error: None,
-    };
-    draft.occupy(active, &asked.by, asked.verb);
-    if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
-        // Needs no host to be asked: the scheduler deploys it like any pending VM.
-        draft.end_operation(asked.operation, Ended::Succeeded);
-        draft.set_state(State::Pending, Reason::Asked);
-    } else {
-        step::begin(draft);
     }
-    draft.accept(Some(asked.operation), overtook);
 }
 
 /// The state an operation began in: for one that overtakes another, the one that other began in.
@@ -407,7 +459,7 @@ fn origin(draft: &Draft<'_>) -> State {
     }
 }
 
-fn wrong_state(draft: &Draft<'_>, verb: Verb) -> Refusal {
+pub(crate) fn wrong_state(draft: &Draft<'_>, verb: Verb) -> Refusal {
     let state = draft.record.state;
     let from: Vec<String> = {
         use strum::IntoEnumIterator;

@@ -4,7 +4,9 @@ use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
 use crate::{judge, step};
-use ostler_model::{Active, DriverError, Ended, Failure, FilesAt, Phase, PowerReason, Reason, State, StepKind, Verb};
+use ostler_model::{
+    Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind, Subject, Verb,
+};
 
 /// The plan is through.
 pub(crate) fn succeeded(draft: &mut Draft<'_>) {
@@ -13,7 +15,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         return undone(draft, &active);
     }
     match active.verb {
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete => {
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
         }
@@ -34,21 +36,42 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         }
         Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
         // It runs: whatever memory was saved is older than what the disks hold now.
-        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard => draft.record.recovery = None,
-        Verb::Hold
-        | Verb::Release
-        | Verb::Suspend
-        | Verb::RecoverSuccess
-        | Verb::RecoverFailure
-        | Verb::RecoverRetry
-        | Verb::RecoverUndo => {}
+        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
+            draft.record.recovery = None;
+        }
+        Verb::DiskDetach => unplugged(draft, &active.subject),
+        Verb::NicDetach => unplugged(draft, &active.subject),
+        verb if verb.is_migration() && recipe::ends_in(verb, active.origin) == State::Running => draft.record.recovery = None,
+        _ => {}
     }
+    draft.part_from_other();
     draft.end_operation(active.id, Ended::Succeeded);
-    draft.set_state(recipe::ends(active.verb), Reason::Asked);
+    draft.set_state(recipe::ends_in(active.verb, active.origin), Reason::Asked);
 }
 
-/// Its files are gone, and with them what was known about them.
+/// The disk or card is gone.
+fn unplugged(draft: &mut Draft<'_>, subject: &Subject) {
+    let record = &mut draft.record;
+    match subject {
+        Subject::Disk { name } => {
+            record.disks.retain(|disk| disk.name != *name);
+            record.spec.disks.retain(|disk| disk.name != *name);
+        }
+        Subject::Nic { mac } => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(mac)),
+        Subject::Vm | Subject::Snapshot { .. } | Subject::DiskImage { .. } | Subject::Size { .. } => {}
+    }
+}
+
+/// Its files are gone, and with them what was known about them. Disks that were to become images did not: a person looks at those.
 fn forget_made(draft: &mut Draft<'_>) {
+    for disk in &mut draft.record.disks {
+        if let Some(lost) = disk.save_as.take() {
+            draft.images.push(ImageChange::Set { image: lost.image, state: ImageState::Error });
+        }
+    }
+    if let Some(Subject::DiskImage { becomes, .. }) = draft.before.operation.as_ref().map(|active| &active.subject) {
+        draft.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
+    }
     draft.record.recovery = None;
     draft.record.snapshots.clear();
     draft.record.driver_state.clear();
@@ -58,7 +81,7 @@ fn forget_made(draft: &mut Draft<'_>) {
 fn files_change_hands(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     if record.files.host && record.storage.as_ref().is_some_and(|storage| storage.shared) {
-        record.files = FilesAt { host: false, home: true };
+        record.files = FilesAt { host: false, home: true, other: false };
     }
 }
 
@@ -93,6 +116,7 @@ fn undone(draft: &mut Draft<'_>, active: &Active) {
         draft.record.recovery = None;
     }
     let error = DriverError::refused("undone", "it was rolled back");
+    draft.part_from_other();
     draft.end_operation(active.id, outcome(active, &error));
     draft.set_state(active.origin, Reason::StepFailed);
 }
@@ -110,27 +134,52 @@ fn outcome(active: &Active, error: &DriverError) -> Ended {
 pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     let policy = judge::policy(draft);
     let Some(active) = &mut draft.record.operation else { return };
-    if !active.undoing {
+    let (undoing, kind, verb) = (active.undoing, active.kind(), active.verb);
+    if !undoing {
         active.error = Some(error.clone());
+    }
+    if verb == Verb::Adopt && error.kind != ErrorKind::Unknown {
+        return still_wild(draft, error);
     }
     match policy {
         OnFailure::Insist => judge::send_later(draft, error),
-        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if active.undoing => rest_failed(draft, error),
+        // The guest may run there; until that is known, nothing is started or resumed here.
+        OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => unknown(draft, Reason::CannotAsk, error),
+        OnFailure::Skip => step::pass(draft),
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && verb.is_hotplug() => settle_by_look(draft),
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing => rest_failed(draft, error),
         OnFailure::Fail => rest_failed(draft, error),
         OnFailure::Settle => settle_by_look(draft),
+        // Rolled back once the guest is seen where it was.
+        OnFailure::Undo if kind == Some(StepKind::Migrate) => settle_by_look(draft),
         OnFailure::Undo => roll_back(draft, error),
     }
 }
 
+/// The domain was not stamped: it is not ours, and nothing of it is touched.
+fn still_wild(draft: &mut Draft<'_>, error: &DriverError) {
+    let Some(active) = draft.record.operation.clone() else { return };
+    draft.leave_host(Some(active.verb));
+    draft.record.disks.clear();
+    draft.end_operation(active.id, Ended::Failed { error: error.clone() });
+    draft.set_state(State::Done, Reason::StepFailed);
+}
+
 /// Replaces the plan by what takes its steps back.
 pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
-    let Some(active) = &mut draft.record.operation else { return };
-    let Some(back) = recipe::rollback(active.plan.get(..=active.at).unwrap_or(&active.plan)) else {
+    let record = &mut draft.record;
+    let Some(active) = &record.operation else { return };
+    let Some(back) = recipe::rollback(record, active) else {
         return rest_failed(draft, error);
     };
-    active.plan = back;
-    active.at = 0;
-    active.undoing = true;
+    if let Subject::Size { before } = active.subject {
+        record.spec.set_size(before);
+    }
+    if let Some(active) = &mut record.operation {
+        active.plan = back;
+        active.at = 0;
+        active.undoing = true;
+    }
     step::begin(draft);
 }
 
@@ -153,6 +202,9 @@ pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
 pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     draft.note_sight(seen);
     let Some(active) = draft.record.operation.clone() else { return };
+    if active.kind() == Some(StepKind::Migrate) && !active.undoing {
+        return migration_failed(draft, error, seen);
+    }
     if active.verb.strength() == ostler_model::Strength::Delete {
         // A delete settles nowhere: what is there is only a reason to go on.
         return step::begin(draft);
@@ -161,8 +213,18 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         draft.consume_recovery();
     }
     let (rest, reason) = at_rest(draft, seen, Reason::StepFailed);
+    draft.part_from_other();
     draft.end_operation(active.id, outcome(&active, error));
     rest_at(draft, rest, reason);
+}
+
+/// A live migration has failed, and this is what is where it began. A guest that is still there stays there. One that is not may be
+/// at the other host, or nowhere: the monitor looks at both, and until then nothing is started.
+fn migration_failed(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
+    match seen {
+        Sight::Running | Sight::Paused(_) => roll_back(draft, error),
+        _ => unknown(draft, Reason::CannotAsk, error),
+    }
 }
 
 /// The state that a sight means for a VM that has a place and no operation, and why. `otherwise` is the reason where the
@@ -255,6 +317,7 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
         operation: active.id,
         verb: active.verb,
         origin: active.origin,
+        subject: active.subject,
         plan: active.plan,
         at: active.at,
         error: error.clone(),
@@ -272,10 +335,16 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
         return step::begin(draft);
     }
     let left = active.plan.get(active.at..).unwrap_or_default();
-    let half_way = !has_place(active.origin) || left.iter().any(|step| *step != StepKind::Remove);
+    let harmless = |step: &StepKind| {
+        matches!(step, StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther)
+    };
+    let half_way = !has_place(active.origin) || !left.iter().all(harmless);
     if active.undoing && half_way {
         // Once its host is seen, an unknown VM counts as being there; this one has files that are only half there.
         return rest_failed(draft, error);
+    }
+    if !draft.record.other_domain {
+        draft.part_from_other();
     }
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
     rest_at(draft, State::Unknown, reason);

@@ -1,6 +1,6 @@
 //! What an observation means for one VM.
 
-use ostler_model::{Generation, Goal, Observation, Power, PowerReason, StoreId, VmRecord};
+use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Side, StoreId, VmRecord};
 
 /// An observation, judged: whose it is comes before what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,15 @@ pub enum Sight {
     OlderAlive,
 }
 
-/// Judges `seen` for `record`.
+/// Judges what was seen where `record` has its place.
 #[must_use]
 pub fn sight(record: &VmRecord, store: StoreId, seen: &Observation) -> Sight {
+    sight_at(record, Side::Here, store, seen)
+}
+
+/// Judges what was seen at one of the two hosts of a migration.
+#[must_use]
+pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observation) -> Sight {
     let Observation::Present(domain) = seen else { return Sight::Absent };
     let Some(identity) = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid) else {
         return Sight::Foreign;
@@ -35,7 +41,7 @@ pub fn sight(record: &VmRecord, store: StoreId, seen: &Observation) -> Sight {
     if identity.generation > record.issued {
         return Sight::AboveIssued;
     }
-    let expected = record.placement.as_ref().map_or(Generation(0), |place| place.generation);
+    let expected = record.place(side).map_or(Generation(0), |place| place.generation);
     let older = identity.generation < expected;
     match (domain.power, older) {
         (Power::Off, true) => Sight::OlderOff,

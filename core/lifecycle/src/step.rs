@@ -19,8 +19,8 @@
 use crate::draft::Draft;
 use crate::{recipe, settle};
 use ostler_model::{
-    Active, Call, DriverError, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Millis, Patience, Phase, Reason,
-    RecoveryFile, Stated, StepKind,
+    Active, Call, DriverError, EffectKey, ErrorKind, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience,
+    Phase, Reason, RecoveryFile, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
 };
 
 /// While a press is waited for, the engine looks this often at least. Events make it look at once; this bounds their loss.
@@ -52,11 +52,25 @@ pub(crate) fn begin(draft: &mut Draft<'_>) {
         let Some(kind) = active.kind() else { return settle::succeeded(draft) };
         let pending = items(draft, kind);
         if pending.is_empty() {
+            if kind == StepKind::Switch {
+                switch(draft);
+            }
             advance_index(draft);
             continue;
         }
         return begin_with(draft, kind, pending);
     }
+}
+
+/// A step of the record: the two hosts of a migration change their parts.
+fn switch(draft: &mut Draft<'_>) {
+    let Some(active) = &draft.record.operation else { return };
+    let (verb, undoing) = (active.verb, active.undoing);
+    let lost = active.origin == State::Unknown;
+    let live = !undoing && active.plan.contains(&StepKind::Migrate);
+    draft.switch(verb, live, undoing);
+    // The operator has stated that nothing of the old host runs. When it is back, its domain is still to be put away.
+    draft.record.other_domain |= lost && !undoing;
 }
 
 fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
@@ -86,6 +100,8 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
         // The console's log lies beside the disks, so that a VM without disks has files too once it was started.
         StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
+        StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
+        StepKind::Migrate => record.other_domain = true,
         StepKind::Unpause => {
             if let Some(file) = &mut record.recovery {
                 file.consumed = true;
@@ -101,42 +117,52 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
                 record.recovery = name.parse().ok().map(|name| RecoveryFile { name, complete: false, consumed: false });
             }
         }
-        StepKind::DropHome
-        | StepKind::Restore
-        | StepKind::DropRecovery
-        | StepKind::PressPower
-        | StepKind::PowerOff
-        | StepKind::Remove
-        | StepKind::DropHost
-        | StepKind::Reboot
-        | StepKind::Reset => {}
+        _ => {}
     }
 }
 
 /// What the step acts on, in order. Nothing, where there is no place to act on.
 fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
     let record = &draft.record;
-    if draft.place_of(kind.call()).is_none() {
-        return vec![];
-    }
-    let disks = || record.disks.iter().map(|disk| Item::Disk(disk.name.clone()));
+    let Some(active) = &record.operation else { return vec![] };
+    let subject = &active.subject;
+    let of_subject = || record.disks.iter().filter(|disk| recipe::concerns(subject, &disk.name));
+    let disks = || of_subject().map(|disk| Item::Disk(disk.name.clone()));
     let files = |there: bool| if there { vec![Item::Files] } else { vec![] };
-    match kind {
-        StepKind::PrepareDisks => disks().collect(),
-        StepKind::CopyIn | StepKind::CopyOut => disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect(),
+    let found = match kind {
+        StepKind::Switch => vec![],
+        StepKind::PrepareDisks | StepKind::PrepareOther => disks().collect(),
+        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::CopyDisk => disks().collect(),
+        // A disk that was adopted is not ours to remove.
+        StepKind::DropDisk => of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone())).collect(),
+        StepKind::SaveBack => disks().filter(|item| draft.new_image(item).is_some()).collect(),
+        StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross => {
+            disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect()
+        }
         StepKind::DropRecovery => record.recovery.iter().map(|_| Item::Recovery).collect(),
         StepKind::DropHost => files(record.files.host),
+        StepKind::DropOther => files(record.files.other),
         StepKind::DropHome => files(record.files.home),
-        StepKind::Boot
-        | StepKind::Restore
-        | StepKind::Unpause
-        | StepKind::PressPower
-        | StepKind::PowerOff
-        | StepKind::Save
-        | StepKind::Remove
-        | StepKind::Reboot
-        | StepKind::Reset => vec![Item::Domain],
-    }
+        StepKind::AttachNic | StepKind::DetachNic => match subject {
+            Subject::Nic { mac } => vec![Item::Nic(mac.clone())],
+            _ => vec![],
+        },
+        StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => match (kind, subject) {
+            (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete => {
+                // Never of the subject itself: these are the ones that do not survive.
+                losing(record).filter(|item| *item != Item::Snapshot(name.clone())).collect()
+            }
+            (_, Subject::Snapshot { name }) => vec![Item::Snapshot(name.clone())],
+            (_, _) => losing(record).collect(),
+        },
+        _ => vec![Item::Domain],
+    };
+    let reachable = |item: &Item| draft.address(kind.call(), kind.sent_to(), item).is_some();
+    if found.first().is_some_and(reachable) { found } else { vec![] }
+}
+
+fn losing(record: &VmRecord) -> impl Iterator<Item = Item> + '_ {
+    record.snapshots.iter().filter(|snapshot| snapshot.losing).map(|snapshot| Item::Snapshot(snapshot.name.clone()))
 }
 
 /// One mutating call a VM at a time; only a destroy may run beside it, and only where a later step switches off again: what
@@ -176,9 +202,10 @@ fn send(draft: &mut Draft<'_>) {
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
     let (Some(kind), Some(item)) = (active.kind(), active.pending.first().cloned()) else { return };
-    let whole = match kind.call().lane() {
-        Lane::Hypervisor => patience.hypervisor,
-        Lane::Transfer => patience.transfer,
+    let whole = match kind {
+        // The button is pressed at once; what is waited for is the guest.
+        StepKind::PressPower => patience.hypervisor,
+        kind => patience_of(patience, kind),
     };
     // A repeat has what remains, but always enough to find out that it is done already.
     let left = active.deadline.map_or(whole, |deadline| deadline.since(now).max(LOOK_PATIENCE).min(whole));
@@ -188,12 +215,23 @@ fn send(draft: &mut Draft<'_>) {
     if attempts > 1 {
         draft.journal.push(Journal::StepWent { operation, attempts, error: None });
     }
-    draft.open_call(kind.call(), item, left);
+    draft.open_call(kind.call(), kind.sent_to(), item, left);
 }
 
+/// Looks, to know what came of the step in hand or, where it has failed, which state that leaves.
 pub(crate) fn look(draft: &mut Draft<'_>, phase: Phase) {
+    let side = look_side(draft, &phase);
     set_phase(draft, phase);
-    draft.open_call(Call::Observe, Item::Look, LOOK_PATIENCE);
+    draft.open_call(Call::Observe, side, Item::Look, LOOK_PATIENCE);
+}
+
+/// Which of a migration's hosts a look in `phase` is for.
+pub(crate) fn look_side(draft: &Draft<'_>, phase: &Phase) -> Side {
+    let kind = draft.record.operation.as_ref().and_then(Active::kind);
+    match phase {
+        Phase::Settling | Phase::Blind { settling: true, .. } => Side::Here,
+        _ => kind.map_or(Side::Here, StepKind::looked_at),
+    }
 }
 
 fn set_phase(draft: &mut Draft<'_>, phase: Phase) {
@@ -212,6 +250,8 @@ fn advance_index(draft: &mut Draft<'_>) {
 pub(crate) fn patience_of(patience: Patience, kind: StepKind) -> Millis {
     match (kind, kind.call().lane()) {
         (StepKind::PressPower, _) => patience.shutdown,
+        // As long as moving the same bytes as files may take.
+        (StepKind::Migrate | StepKind::CopyDisk, _) => patience.transfer,
         (_, Lane::Hypervisor) => patience.hypervisor,
         (_, Lane::Transfer) => patience.transfer,
     }
@@ -268,8 +308,10 @@ fn restart_count(draft: &mut Draft<'_>) {
 pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
     let Some(active) = &mut draft.record.operation else { return };
     if !active.pending.is_empty() {
-        active.pending.remove(0);
+        let item = active.pending.remove(0);
+        one_done(draft, kind, &item);
     }
+    let Some(active) = &mut draft.record.operation else { return };
     if !active.undoing {
         active.error = None;
     }
@@ -282,12 +324,30 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
     send(draft);
 }
 
+/// What one item of a step leaves in the record.
+fn one_done(draft: &mut Draft<'_>, kind: StepKind, item: &Item) {
+    match (kind, item) {
+        (StepKind::DeleteSnapshot, Item::Snapshot(name)) => draft.record.snapshots.retain(|snapshot| snapshot.name != *name),
+        (StepKind::SaveBack | StepKind::CopyDisk, Item::Disk(name)) => {
+            if let Some(becomes) = draft.new_image(item) {
+                draft.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Ready });
+            }
+            if let Some(disk) = draft.record.disks.iter_mut().find(|disk| disk.name == *name) {
+                disk.save_as = None;
+            }
+        }
+        (_, _) => {}
+    }
+}
+
 fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
     let now = draft.now;
     let record = &mut draft.record;
     match kind {
         StepKind::DropHome => record.files.home = false,
         StepKind::DropHost => record.files.host = false,
+        StepKind::DropOther => record.files.other = false,
+        StepKind::RemoveOther => record.other_domain = false,
         StepKind::Boot | StepKind::Unpause => {
             record.running_since = Some(now);
             if let Some(place) = &record.placement {
@@ -310,7 +370,7 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
                 record.driver_state.remove(&place.driver);
             }
         }
-        StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Restore | StepKind::CopyOut => {}
+        _ => {}
     }
     pass(draft);
 }
@@ -319,7 +379,7 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
 pub(crate) fn tick(draft: &mut Draft<'_>) {
     let now = draft.now;
     let Some(active) = &draft.record.operation else { return };
-    if draft.record.next_due().is_none_or(|due| due > now) {
+    if draft.record.step_due().is_none_or(|due| due > now) {
         return;
     }
     match active.phase {

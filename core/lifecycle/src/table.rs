@@ -42,29 +42,14 @@ fn admissions(out: &mut String) {
             let _ = write!(out, " {mark} |");
         }
         let busy = match verb.strength() {
-            Strength::Delete if verb == Verb::Delete => "overtakes all, a recreate too",
-            Strength::Delete => "overtakes all but a delete",
+            Strength::Forget => "overtakes all",
+            Strength::Delete if verb == Verb::Delete => "overtakes all but forget, a recreate too",
+            Strength::Delete => "overtakes all but delete and forget",
             Strength::Hard => "overtakes a graceful verb that still asks the guest",
-            Strength::Graceful | Strength::Plain => match verb {
-                Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => "acts on its step",
-                Verb::Boot => "sends its boot again",
-                Verb::Hold
-                | Verb::Release
-                | Verb::Deploy
-                | Verb::Suspend
-                | Verb::Stop
-                | Verb::Resume
-                | Verb::Poweroff
-                | Verb::PoweroffHard
-                | Verb::Undeploy
-                | Verb::UndeployHard
-                | Verb::Shutdown
-                | Verb::ShutdownHard
-                | Verb::Reboot
-                | Verb::RebootHard
-                | Verb::Delete
-                | Verb::DeleteRecreate => "refused: busy",
-            },
+            Strength::Graceful | Strength::Plain if verb.is_recovery() => "acts on its step",
+            Strength::Graceful | Strength::Plain if verb.is_record_only() => "goes beside it",
+            Strength::Graceful | Strength::Plain if verb == Verb::Boot => "sends its boot again",
+            Strength::Graceful | Strength::Plain => "refused: busy",
         };
         let _ = writeln!(out, " {busy} |");
     }
@@ -74,12 +59,13 @@ fn steps(out: &mut String) {
     out.push_str("\n## Steps\n\n| step | state shown | driver call | class | must be seen | a look proves it | undone by |\n|---|---|---|---|---|---|---|\n");
     for kind in StepKind::iter() {
         let undo = recipe::undo(kind).map_or_else(|| "-".to_owned(), |step| step.to_string());
+        let call = if kind == StepKind::Switch { "none".to_owned() } else { kind.call().to_string() };
         let proven = if kind.proven_by_look() { "yes" } else { "no: sent again" };
         let _ = writeln!(
             out,
             "| {kind} | {} | {} | {} | {} | {proven} | {undo} |",
             shown(kind),
-            kind.call(),
+            call,
             kind.class(),
             kind.goal()
         );
@@ -93,21 +79,22 @@ fn shown(kind: StepKind) -> String {
 }
 
 fn failures(out: &mut String) {
-    out.push_str("\n## What the failure of a step leads to\n\n`settle`: rests where a look finds it; `undo`: rolled back, then settled; `fail`: rests in failed; `insist`: tried again for ever.\n\n| verb | ends in |");
+    out.push_str("\n## What the failure of a step leads to\n\n`settle`: rests where a look finds it; `undo`: rolled back, then settled; `fail`: rests in failed; `insist`: tried again for ever; `skip`: goes on without, what is left is swept when its host is seen.\n\n| verb | ends in |");
     for kind in StepKind::iter() {
         let _ = write!(out, " {kind} |");
     }
     out.push_str("\n|---|---|");
     out.push_str(&"---|".repeat(StepKind::iter().count()));
     out.push('\n');
-    for verb in Verb::iter().filter(|verb| !crate::recover::is_recovery(*verb)) {
-        let _ = write!(out, "| {verb} | {} |", recipe::ends(verb));
+    for verb in Verb::iter().filter(|verb| !verb.is_recovery()) {
+        let _ = write!(out, "| {verb} | {} |", recipe::ends(verb).map_or_else(|| "where it began".to_owned(), |state| state.to_string()));
         for kind in StepKind::iter() {
             let word = match recipe::on_failure(verb, kind) {
                 OnFailure::Settle => "settle",
                 OnFailure::Undo => "undo",
                 OnFailure::Fail => "fail",
                 OnFailure::Insist => "insist",
+                OnFailure::Skip => "skip",
             };
             let _ = write!(out, " {word} |");
         }
@@ -119,11 +106,11 @@ fn failures(out: &mut String) {
 #[must_use]
 pub fn diagram() -> String {
     let mut out = String::from("```mermaid\nstateDiagram-v2\n    [*] --> pending: create\n    [*] --> hold: create --hold\n");
-    for verb in Verb::iter().filter(|verb| !crate::recover::is_recovery(*verb) && verb.strength() != Strength::Delete) {
+    for verb in Verb::iter().filter(|verb| !verb.is_recovery() && verb.strength() != Strength::Delete) {
         for from in State::iter().filter(|state| state.kind() == StateKind::Rest) {
             if matches!(admission(from, verb), Admission::Begin | Admission::BeginIfOff) {
                 let away = matches!(from, State::Stopped | State::Undeployed) && verb == Verb::Resume;
-                let to = if away { State::Pending } else { recipe::ends(verb) };
+                let to = if away { State::Pending } else { recipe::ends_in(verb, from) };
                 let _ = writeln!(out, "    {from} --> {to}: {verb}");
             }
         }

@@ -1,7 +1,7 @@
 //! The record of a VM: everything a decision needs, and nothing that can be had by asking.
 
 use crate::{
-    Active, Call, MacAddress, Planned, SnapshotName, Subject, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
+    Active, Call, MacAddress, Planned, ScheduleId, SnapshotName, Subject, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
     OpaqueState, OperationId, RelPath, State, StepKind, StepNo, Timestamp, Verb, Version, VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
@@ -245,6 +245,9 @@ pub struct VmRecord {
     /// held too.
     #[serde(default)]
     pub other: Option<Placement>,
+    /// Whether a domain of it may be at the other place.
+    #[serde(default)]
+    pub other_domain: bool,
     /// Places that were left without being seen empty.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
@@ -277,6 +280,9 @@ pub struct VmRecord {
     /// What is to be done later.
     #[serde(default)]
     pub schedules: Vec<Planned>,
+    /// The id of the next of them; ids are never used again.
+    #[serde(default)]
+    pub next_schedule: ScheduleId,
     /// Its name at the hypervisor, if that is not the one that Ostler gives: of a domain that was adopted.
     #[serde(default)]
     pub adopted_name: Option<String>,
@@ -321,6 +327,21 @@ impl VmRecord {
     pub fn images_held(&self) -> impl Iterator<Item = ImageId> + '_ {
         let alive = self.state != State::Done || !self.leftovers.is_empty();
         self.disks.iter().filter(move |_| alive).filter_map(|disk| disk.image)
+    }
+
+    /// One of the two hosts of a migration.
+    #[must_use]
+    pub const fn place(&self, side: crate::Side) -> Option<&Placement> {
+        match side {
+            crate::Side::Here => self.placement.as_ref(),
+            crate::Side::Other => self.other.as_ref(),
+        }
+    }
+
+    /// Whether all hosts and the front end see its files.
+    #[must_use]
+    pub fn storage_is_shared(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| storage.shared)
     }
 
     /// A network card's address: the one it was given, or one made from the VM's UUID and its place.

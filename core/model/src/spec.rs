@@ -202,6 +202,19 @@ impl VmSpec {
         Capacity { cpu_milli: self.cpu_milli as u64, memory_mib: self.memory_mib }
     }
 
+    /// Its CPUs and memory.
+    #[must_use]
+    pub const fn size(&self) -> crate::Size {
+        crate::Size { cpu_milli: self.cpu_milli, vcpus: self.vcpus, memory_mib: self.memory_mib }
+    }
+
+    /// Changes its CPUs and memory.
+    pub const fn set_size(&mut self, size: crate::Size) {
+        self.cpu_milli = size.cpu_milli;
+        self.vcpus = size.vcpus;
+        self.memory_mib = size.memory_mib;
+    }
+
     /// Most virtual CPUs while it runs.
     #[must_use]
     pub fn vcpus_most(&self) -> u32 {

@@ -43,6 +43,8 @@ pub enum StepKind {
     Reset,
     /// Copy disks and the recovery file to the other host, and verify.
     CopyAcross,
+    /// Make the disks on the other host, for the hypervisor to fill.
+    PrepareOther,
     /// Move the running domain to the other host.
     Migrate,
     /// The two hosts of a migration change their parts. A step of the record: nothing is called.
@@ -114,7 +116,7 @@ impl StepKind {
             Self::Save => State::Save,
             Self::Remove | Self::CopyOut | Self::DropHost | Self::SaveBack => State::Epilog,
             Self::Reboot | Self::Reset => State::Running,
-            Self::CopyAcross | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => State::Migrate,
+            Self::CopyAcross | Self::PrepareOther | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => State::Migrate,
             Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic => State::Hotplug,
             Self::CopyDisk | Self::Resize => State::Hotplug,
             Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => State::Snapshot,
@@ -125,7 +127,7 @@ impl StepKind {
     #[must_use]
     pub const fn call(self) -> Call {
         match self {
-            Self::PrepareDisks => Call::Prepare,
+            Self::PrepareDisks | Self::PrepareOther => Call::Prepare,
             Self::CopyIn => Call::CopyIn,
             Self::DropHome => Call::DropHome,
             Self::Boot => Call::Deploy,
@@ -164,7 +166,7 @@ impl StepKind {
     #[must_use]
     pub const fn sent_to(self) -> Side {
         match self {
-            Self::CopyAcross | Self::RemoveOther | Self::DropOther => Side::Other,
+            Self::CopyAcross | Self::PrepareOther | Self::RemoveOther | Self::DropOther => Side::Other,
             _ => Side::Here,
         }
     }
@@ -185,12 +187,12 @@ impl StepKind {
             Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
                 Goal::Nothing
             }
-            Self::CopyAcross | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => Goal::Nothing,
+            Self::CopyAcross | Self::PrepareOther | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => Goal::Nothing,
             Self::Boot | Self::Unpause | Self::Reboot | Self::Reset | Self::Migrate => Goal::Running,
             Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk | Self::Resize => Goal::Running,
-            Self::CreateSnapshot | Self::RevertSnapshot => Goal::Running,
-            // Snapshots are removed of domains that run and of domains that are off; and what is adopted may be either.
-            Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,
+            Self::RevertSnapshot => Goal::Running,
+            // Snapshots are made and removed of domains that run and of domains that are off; and what is adopted may be either.
+            Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,
             Self::Restore => Goal::Paused,
             Self::PressPower | Self::PowerOff | Self::Save => Goal::Off,
             Self::Remove | Self::RemoveOther => Goal::Absent,

@@ -229,7 +229,7 @@ fn end_look(rig: &mut Rig) -> Result<(), Violation> {
     match rig.late_looks.pop() {
         Some((step, seen, ended)) if step != rig.record.step || ended != rig.ended => {
             let before = rig.record.clone();
-            rig.tell(&Input::Observed { step, seen })?;
+            rig.tell(&Input::Observed { step, seen, there: None })?;
             if before == rig.record { Ok(()) } else { Err("a look from before this step or an operation's end counted".to_owned()) }
         }
         Some(_) | None => Ok(()),

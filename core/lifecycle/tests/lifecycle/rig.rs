@@ -93,6 +93,7 @@ pub(crate) fn spec() -> VmSpec {
         labels: BTreeMap::new(),
         user_data: String::new(),
         patience: Patience::default(),
+        headroom: ostler_model::Headroom::default(),
     }
 }
 
@@ -102,6 +103,8 @@ pub(crate) fn new_vm(disks: usize, hold: bool) -> NewVm {
         file: format!("disk-{at}.qcow2").parse().unwrap(),
         format: DiskFormat::Qcow2,
         image: None,
+        save_as: None,
+        adopted: None,
     };
     NewVm {
         id: VmId(1),
@@ -144,6 +147,7 @@ impl Rig {
             target: host.map(|host| Target { host, driver: "hyper".parse().unwrap(), storage }),
             abilities: self.abilities.clone(),
             look: look.map(|place| self.world.look(place.host)),
+            ..Facts::bare(STORE)
         }
     }
 
@@ -157,6 +161,8 @@ impl Rig {
             enforce: false,
             force,
             if_version: None,
+            args: ostler_model::Args::None,
+            schedule: None,
         };
         self.feed(&Input::Request(asked), &self.facts(Some(verb), Some(host)))
     }
@@ -289,7 +295,7 @@ impl Rig {
             return Ok(());
         }
         let idle = self.record.operation.is_none() && self.record.open.is_empty();
-        self.tell(&Input::Observed { step: self.record.step, seen: self.world.see(host) })?;
+        self.tell(&Input::Observed { step: self.record.step, seen: self.world.see(host), there: None })?;
         if idle { invariants::agrees(self, "the monitor has looked") } else { Ok(()) }
     }
 

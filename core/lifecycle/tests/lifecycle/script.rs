@@ -112,7 +112,7 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
 fn look(rig: &mut Rig) -> Result<(), String> {
     let Some(host) = rig.host() else { return Ok(()) };
     let seen = rig.world.see(host);
-    rig.tell(&Input::Observed { step: rig.record.step, seen })
+    rig.tell(&Input::Observed { step: rig.record.step, seen, there: None })
 }
 
 fn run(rig: &mut Rig, mut out: Option<&mut String>) -> Result<(), String> {

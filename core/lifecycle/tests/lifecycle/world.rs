@@ -142,6 +142,10 @@ impl World {
                 self.domains.remove(&host);
             }
             Call::Observe => return Ok(Outcome { seen: Some(self.see(host)), state: None }),
+            call => {
+                self.wrongs.push(format!("{call} is not of this world yet"));
+                return Ok(Outcome::default());
+            }
         }
         Ok(Outcome { seen: self.looks.then(|| self.see(host)), state: None })
     }

@@ -1,0 +1,93 @@
+//! What the snapshot rules say, applied: before anything happens they may refuse, and each existing snapshot stays, goes or is hidden.
+
+use crate::draft::Draft;
+use crate::facts::{Advice, Fate};
+use crate::recipe::{self, Plan};
+use ostler_model::{EventKind, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
+
+/// The rules' word on a snapshot verb.
+pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    if !asked.verb.is_snapshot() {
+        return Ok(());
+    }
+    let id = draft.record.id;
+    let (detail, hint) = match &draft.facts.advice {
+        Some(Ok(Advice { refused: None, .. })) => return Ok(()),
+        Some(Ok(Advice { refused: Some(reason), rules, .. })) => {
+            (format!("VM {id}: the snapshot rules {rules} say no: {reason}"), "`ostler driver list` shows which rules are bound")
+        }
+        Some(Err(error)) => {
+            (format!("VM {id}: the snapshot rules gave no answer ({error}), so no snapshot verb is done"), "mend or replace the rules")
+        }
+        None => (
+            format!("VM {id}: no snapshot rules are bound to its driver, so no snapshot verb is done"),
+            "install rules and bind them: `ostler driver bind-rules`",
+        ),
+    };
+    Err(draft.refuse(asked.verb, RefusalKind::Rules, detail, hint))
+}
+
+/// What becomes of each snapshot of the record. Rules that gave no answer hide.
+fn fates(draft: &Draft<'_>) -> Vec<Fate> {
+    let count = draft.record.snapshots.len();
+    let silent = Fate::Hide;
+    match &draft.facts.advice {
+        Some(Ok(advice)) => (0..count).map(|at| advice.fates.get(at).copied().unwrap_or(silent)).collect(),
+        Some(Err(_)) | None => vec![silent; count],
+    }
+}
+
+/// Marks what becomes of snapshots when `verb` runs, and puts the step into its plan that removes those that do not survive.
+pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
+    if draft.record.snapshots.is_empty() || verb.is_record_only() || verb.is_snapshot() {
+        return plan;
+    }
+    let fates = fates(draft);
+    mark(draft, &fates, &verb.to_string());
+    // What is deleted goes with its files, and what is lost with its host: neither is held up.
+    let held_up = matches!(verb.strength(), Strength::Delete | Strength::Forget);
+    let any = draft.record.snapshots.iter().any(|snapshot| snapshot.losing);
+    if any && !held_up && !plan.is_empty() && draft.record.placement.is_some() {
+        plan.insert(recipe::lose_at(&plan), StepKind::DeleteSnapshot);
+    } else {
+        hide_losing(draft);
+    }
+    plan
+}
+
+/// What was seen changed the VM's state: nothing can be removed by that, only hidden.
+pub(crate) fn seen(draft: &mut Draft<'_>) {
+    if draft.record.snapshots.is_empty() {
+        return;
+    }
+    let fates = fates(draft);
+    mark(draft, &fates, "observed");
+    hide_losing(draft);
+}
+
+fn hide_losing(draft: &mut Draft<'_>) {
+    for snapshot in &mut draft.record.snapshots {
+        snapshot.hidden |= std::mem::take(&mut snapshot.losing);
+    }
+}
+
+fn mark(draft: &mut Draft<'_>, fates: &[Fate], by: &str) {
+    let (mut lost, mut hidden) = (Vec::new(), Vec::new());
+    for (snapshot, fate) in draft.record.snapshots.iter_mut().zip(fates) {
+        match fate {
+            Fate::Keep => {}
+            Fate::Lose => {
+                snapshot.losing = true;
+                lost.push(snapshot.name.to_string());
+            }
+            Fate::Hide if snapshot.hidden => {}
+            Fate::Hide => {
+                snapshot.hidden = true;
+                hidden.push(snapshot.name.to_string());
+            }
+        }
+    }
+    if !(lost.is_empty() && hidden.is_empty()) {
+        draft.events.push(EventKind::Snapshots { lost, hidden, by: by.to_owned() });
+    }
+}

@@ -1,0 +1,144 @@
+//! Scheduled actions: kept in the record, asked for by the VM's own runner when they are due, and written down as begun, done, failed or
+//! missed in the same transaction as what came of them.
+
+use crate::draft::Draft;
+use crate::hardware::bad;
+use ostler_model::{
+    Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId, ScheduleState,
+    Timestamp, Verb, VmRecord,
+};
+
+/// A VM that was busy when an action was due is asked again after this long, as long as the action is not too late.
+const ASK_AGAIN: Millis = Millis::secs(20);
+
+/// What is due now: to be asked for, or missed.
+#[must_use]
+pub fn due(record: &VmRecord, now: Timestamp) -> Option<&Planned> {
+    let mut due = record.schedules.iter().filter(|planned| planned.try_at().is_some_and(|at| at <= now));
+    due.find(|planned| planned.schedule.due(now).is_some())
+}
+
+/// Verbs that make no sense later, or that only a person can answer for.
+const fn may_be_planned(verb: Verb) -> bool {
+    !(verb.is_recovery()
+        || matches!(verb, Verb::Schedule | Verb::Unschedule | Verb::Reschedule | Verb::Adopt | Verb::Forget | Verb::Rename | Verb::Update))
+}
+
+fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Planned, Refusal> {
+    let mut planned = planned.clone();
+    let verb = planned.schedule.verb;
+    if !may_be_planned(verb) {
+        return Err(bad(draft, asked, format!("cannot have {verb} done later"), "schedule another verb"));
+    }
+    let first = planned.schedule.first(draft.now);
+    let first = first.map_err(|error| bad(draft, asked, format!("cannot have that schedule: {error}"), "change when"))?;
+    planned.schedule.next = Some(first);
+    planned.schedule.state = ScheduleState::Waiting;
+    planned.schedule.by.clone_from(&asked.by);
+    planned.retry_at = None;
+    Ok(planned)
+}
+
+pub(crate) fn add(draft: &mut Draft<'_>, asked: &Request, planned: &Planned) -> Result<(), Refusal> {
+    if draft.record.schedules.len() >= SCHEDULES_MAX {
+        let what = format!("has {SCHEDULES_MAX} scheduled actions already");
+        return Err(bad(draft, asked, what, "take those back that are over: unschedule"));
+    }
+    let mut planned = checked(draft, asked, planned)?;
+    planned.schedule.id = draft.record.next_schedule;
+    draft.record.next_schedule = draft.record.next_schedule.next();
+    draft.record.schedules.push(planned);
+    Ok(())
+}
+
+pub(crate) fn remove(draft: &mut Draft<'_>, asked: &Request, id: ScheduleId) -> Result<(), Refusal> {
+    let before = draft.record.schedules.len();
+    draft.record.schedules.retain(|planned| planned.id() != id);
+    if draft.record.schedules.len() == before {
+        return Err(unknown(draft, asked, id));
+    }
+    Ok(())
+}
+
+pub(crate) fn replace(draft: &mut Draft<'_>, asked: &Request, id: ScheduleId, planned: &Planned) -> Result<(), Refusal> {
+    let mut planned = checked(draft, asked, planned)?;
+    planned.schedule.id = id;
+    planned.schedule.fired = 0;
+    match draft.record.schedules.iter_mut().find(|known| known.id() == id) {
+        Some(known) => {
+            *known = planned;
+            Ok(())
+        }
+        None => Err(unknown(draft, asked, id)),
+    }
+}
+
+fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
+    bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm show` lists them")
+}
+
+/// The request was accepted. If a scheduled action asked, it has begun.
+pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
+    let Some(id) = asked.schedule else { return };
+    let (now, operation) = (draft.now, asked.operation);
+    let over = draft.record.operation.as_ref().is_none_or(|active| active.id != operation);
+    let Some(planned) = find(draft, id) else { return };
+    planned.retry_at = None;
+    planned.schedule.began(now, operation);
+    if over {
+        planned.schedule.ended(now, operation, Ok(()));
+    }
+    let detail = format!("{} began as operation {operation}", asked.verb);
+    tell(draft, id, if over { "done" } else { "begun" }, detail);
+}
+
+/// An operation has ended, perhaps one that a scheduled action began.
+pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &Ended) {
+    let now = draft.now;
+    let result = match outcome {
+        Ended::Succeeded => Ok(()),
+        Ended::Failed { error } => Err(error.to_string()),
+        Ended::Superseded { by } => Err(format!("overtaken by operation {by}")),
+    };
+    let words = result.clone().err();
+    let found = draft.record.schedules.iter_mut().find_map(|planned| {
+        planned.schedule.ended(now, operation, result.clone()).then(|| planned.id())
+    });
+    if let Some(id) = found {
+        let outcome = if words.is_none() { "done" } else { "failed" };
+        tell(draft, id, outcome, words.unwrap_or_else(|| format!("operation {operation} is done")));
+    }
+}
+
+/// A scheduled action was due and was refused, or came too late.
+pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) {
+    let now = draft.now;
+    let Some(planned) = find(draft, id) else { return };
+    match planned.schedule.due(now) {
+        Some(Due::Fire { latest, .. }) if refusal.kind == RefusalKind::Busy => {
+            let again = now.plus(ASK_AGAIN);
+            // One moment past the last at which it may begin, it counts as missed.
+            planned.retry_at = Some(latest.map_or(again, |latest| again.min(latest.plus(Millis(1)))));
+        }
+        Some(Due::Fire { .. }) => {
+            planned.retry_at = None;
+            let words = format!("{}: {}", refusal.kind, refusal.detail);
+            planned.schedule.refused(now, words.clone());
+            tell(draft, id, "failed", words);
+        }
+        Some(Due::Missed { .. }) => {
+            planned.retry_at = None;
+            planned.schedule.missed(now);
+            tell(draft, id, "missed", "it was too late to begin".to_owned());
+        }
+        None => {}
+    }
+}
+
+fn find<'a>(draft: &'a mut Draft<'_>, id: ScheduleId) -> Option<&'a mut Planned> {
+    draft.record.schedules.iter_mut().find(|planned| planned.id() == id)
+}
+
+fn tell(draft: &mut Draft<'_>, id: ScheduleId, outcome: &str, detail: String) {
+    draft.events.push(EventKind::Scheduled { schedule: id.0, outcome: outcome.to_owned(), detail });
+}

@@ -1,0 +1,97 @@
+//! Requests that only change the record, beside whatever runs; and forgetting, which needs nobody either.
+
+use crate::agenda;
+use crate::draft::Draft;
+use crate::hardware::{bad, new_image, resize};
+use ostler_model::{
+    Args, Ended, EventKind, ImageChange, Journal, Leftover, Refusal, RefusalKind, Request, Verb,
+};
+
+/// Whether `verb` needs no slot.
+pub(crate) const fn goes_beside(verb: Verb) -> bool {
+    verb.is_record_only()
+}
+
+/// Does what is asked, and writes it down as an operation that is over.
+pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let before = draft.record.clone();
+    match (asked.verb, &asked.args) {
+        (Verb::Resched, _) => draft.record.resched = true,
+        (Verb::Unresched, _) => draft.record.resched = false,
+        (Verb::Resize, _) => drop(resize(draft, asked)?),
+        (Verb::Update, Args::UserData { text }) => draft.record.spec.user_data.clone_from(text),
+        (Verb::Rename, Args::Name { name }) => draft.record.spec.name = name.clone(),
+        (Verb::DiskSnapshot, Args::NewImage { disk, .. }) => {
+            let becomes = new_image(draft, asked, disk)?;
+            if let Some(known) = draft.record.disks.iter_mut().find(|known| known.name == *disk) {
+                known.save_as = Some(becomes);
+            }
+        }
+        (Verb::DiskSnapshotCancel, Args::Disk { name }) => cancel_image(draft, asked, name)?,
+        (Verb::Schedule, Args::NewSchedule(planned)) => agenda::add(draft, asked, planned)?,
+        (Verb::Unschedule, Args::Schedule { id }) => agenda::remove(draft, asked, *id)?,
+        (Verb::Reschedule, Args::Reschedule { id, planned }) => agenda::replace(draft, asked, *id, planned)?,
+        (verb, _) => {
+            return Err(bad(draft, asked, format!("{verb} was asked without what it needs"), "see the API page for its arguments"));
+        }
+    }
+    if let Err(error) = draft.record.spec.check() {
+        return Err(bad(draft, asked, format!("cannot have that: {error}"), "change what is asked"));
+    }
+    if draft.record == before && draft.images.is_empty() {
+        draft.already(None);
+        return Ok(());
+    }
+    note(draft, asked);
+    agenda::begun(draft, asked);
+    draft.accept(Some(asked.operation), None);
+    Ok(())
+}
+
+/// An operation that began and ended in this decision, beside the one that holds the slot.
+fn note(draft: &mut Draft<'_>, asked: &Request) {
+    let (operation, verb, at) = (asked.operation, asked.verb, draft.now);
+    draft.journal.push(Journal::Began { operation, verb, by: asked.by.clone(), at });
+    draft.events.push(EventKind::OperationBegan { operation, verb, by: asked.by.clone() });
+    draft.end_operation(operation, Ended::Succeeded);
+}
+
+fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::DiskName) -> Result<(), Refusal> {
+    if draft.record.operation.is_some() {
+        let detail = format!("VM {} is busy, and may be saving the disk right now", draft.record.id);
+        return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "wait for its operation"));
+    }
+    let found = draft.record.disks.iter_mut().find(|disk| disk.name == *name).and_then(|disk| disk.save_as.take());
+    match found {
+        Some(becomes) => {
+            draft.images.push(ImageChange::Discard { image: becomes.image });
+            Ok(())
+        }
+        None => Err(bad(draft, asked, format!("has no disk {name} that is to become an image"), "`ostler vm show` tells")),
+    }
+}
+
+/// A VM is forgotten only if its host cannot be asked: what answers can be deleted in order.
+pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    match &draft.facts.look {
+        Some(Ok(_)) if !asked.force => {
+            let detail = format!("VM {}: its host answers; forget is for hosts that are lost", draft.record.id);
+            Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "delete it; --force forgets it all the same"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The VM leaves its hosts without their being asked. Whatever may be there is written down, and swept when they are seen.
+pub(crate) fn forget(draft: &mut Draft<'_>) {
+    let record = &mut draft.record;
+    if let Some(place) = record.placement.clone() {
+        let files = std::mem::take(&mut record.files.host);
+        record.leftovers.push(Leftover { place, files });
+    }
+    if record.other.is_some() {
+        // Whether it had begun to arrive is not known.
+        record.other_domain = true;
+    }
+    draft.leave_host(Some(Verb::Forget));
+}

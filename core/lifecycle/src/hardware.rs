@@ -1,0 +1,187 @@
+//! Disks, network cards, size, images and snapshots: what is written into the record before the first step about them begins.
+//! [`Draft::end_operation`] takes it back if the operation does not succeed.
+
+use crate::draft::Draft;
+use crate::input::fix_macs;
+use crate::request::wrong_state;
+use ostler_model::{
+    Args, Claim, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId, Refusal,
+    RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb,
+};
+
+/// Checks what is asked and writes it into the record; answers what the operation is about.
+pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject, Refusal> {
+    match (asked.verb, &asked.args) {
+        (Verb::DiskAttach, Args::NewDisk { name, source, format, read_only }) => {
+            attach_disk(draft, asked, name.clone(), source, *format, *read_only)
+        }
+        (Verb::DiskDetach, Args::Disk { name }) => detach_disk(draft, asked, name),
+        (Verb::NicAttach, Args::NewNic(nic)) => attach_nic(draft, asked, nic),
+        (Verb::NicDetach, Args::Nic { mac }) => detach_nic(draft, asked, mac),
+        (Verb::Resize, Args::Size { .. }) => {
+            let before = resize(draft, asked)?;
+            Ok(Subject::Size { before })
+        }
+        (Verb::DiskSnapshotLive, Args::NewImage { disk, .. }) => {
+            let becomes = new_image(draft, asked, disk)?;
+            Ok(Subject::DiskImage { name: disk.clone(), becomes })
+        }
+        (Verb::SnapshotCreate, Args::NewSnapshot { label }) => create_snapshot(draft, asked, label),
+        (Verb::SnapshotCreate, Args::None) => create_snapshot(draft, asked, ""),
+        (Verb::SnapshotRevert | Verb::SnapshotDelete, Args::Snapshot { name }) => match draft.record.snapshot(name) {
+            Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
+            None => Err(bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them")),
+        },
+        (verb, _) => Err(bad(draft, asked, format!("{verb} was asked without what it needs"), "see the API page for its arguments")),
+    }
+}
+
+/// A request that makes no sense for this VM.
+pub(crate) fn bad(draft: &Draft<'_>, asked: &Request, what: String, hint: &str) -> Refusal {
+    draft.refuse(asked.verb, RefusalKind::BadRequest, format!("VM {} {what}", draft.record.id), hint)
+}
+
+fn attach_disk(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    name: Option<DiskName>,
+    source: &DiskSource,
+    format: DiskFormat,
+    read_only: bool,
+) -> Result<Subject, Refusal> {
+    let Some(name) = name.or_else(|| free_name(draft)) else {
+        return Err(bad(draft, asked, "has no free disk name left".to_owned(), "detach a disk first"));
+    };
+    let image = match source {
+        DiskSource::Image { image } => match &draft.facts.image {
+            Some(found) => Some(found.id),
+            None => return Err(draft.refuse(asked.verb, RefusalKind::ImageNotReady, format!("there is no image {image}"), "register it")),
+        },
+        DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
+    };
+    let Some(file) = disk_file(&name, asked.operation, format) else {
+        return Err(bad(draft, asked, format!("cannot have a file for disk {name}"), "choose another name"));
+    };
+    let mut spec = draft.record.spec.clone();
+    spec.disks.push(DiskSpec { name: name.clone(), source: source.clone(), format, read_only });
+    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that disk: {error}"), "change what is asked"))?;
+    draft.record.spec = spec;
+    draft.record.disks.push(DiskState { name: name.clone(), file, format, image, save_as: None, adopted: None });
+    draft.claims.extend(image.map(|image| Claim::Image { image }));
+    Ok(Subject::Disk { name })
+}
+
+/// The file of a disk that is attached is never one that was there before: its name holds the operation.
+fn disk_file(name: &DiskName, operation: OperationId, format: DiskFormat) -> Option<RelPath> {
+    format!("{name}-{operation}.{format}").parse().ok()
+}
+
+/// The first of `vda` to `vdz` that no disk has.
+fn free_name(draft: &Draft<'_>) -> Option<DiskName> {
+    let taken = |name: &DiskName| draft.record.spec.disks.iter().any(|disk| disk.name == *name);
+    ('a'..='z').filter_map(|letter| format!("vd{letter}").parse().ok()).find(|name| !taken(name))
+}
+
+fn detach_disk(draft: &Draft<'_>, asked: &Request, name: &DiskName) -> Result<Subject, Refusal> {
+    match draft.record.disks.iter().find(|disk| disk.name == *name) {
+        None => Err(bad(draft, asked, format!("has no disk {name}"), "`ostler vm show` lists its disks")),
+        Some(disk) if disk.save_as.is_some() => {
+            let what = format!("is to save disk {name} as an image when it is shut down");
+            Err(bad(draft, asked, what, "take that back first: disk-snapshot-cancel"))
+        }
+        Some(_) => Ok(Subject::Disk { name: name.clone() }),
+    }
+}
+
+fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<Subject, Refusal> {
+    fix_macs(&mut draft.record);
+    let taken = |mac: &MacAddress| draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac));
+    let made = || (0..=u8::MAX).map(|at| MacAddress::made_of(draft.record.uuid, at)).find(|mac| !taken(mac));
+    let Some(mac) = nic.mac.clone().or_else(made) else {
+        return Err(bad(draft, asked, "has no free address left".to_owned(), "give one"));
+    };
+    let mut spec = draft.record.spec.clone();
+    spec.nics.push(NicSpec { bridge: nic.bridge.clone(), mac: Some(mac.clone()) });
+    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that network card: {error}"), "change what is asked"))?;
+    draft.record.spec = spec;
+    Ok(Subject::Nic { mac })
+}
+
+fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Result<Subject, Refusal> {
+    fix_macs(&mut draft.record);
+    if draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac)) {
+        return Ok(Subject::Nic { mac: mac.clone() });
+    }
+    Err(bad(draft, asked, format!("has no network card {mac}"), "`ostler vm show` lists them"))
+}
+
+/// Changes the size in the record; answers what it was.
+pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Refusal> {
+    let Args::Size { cpu_milli, vcpus, memory_mib } = asked.args else {
+        return Err(bad(draft, asked, "was asked for no size".to_owned(), "give cpu, vcpus or memory"));
+    };
+    let before = draft.record.spec.size();
+    let wanted = Size {
+        cpu_milli: cpu_milli.unwrap_or(before.cpu_milli),
+        vcpus: vcpus.unwrap_or(before.vcpus),
+        memory_mib: memory_mib.unwrap_or(before.memory_mib),
+    };
+    let spec = &draft.record.spec;
+    if draft.record.state == State::Running
+        && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib())
+    {
+        let what = format!(
+            "can have at most {} virtual CPUs and {} MiB while it runs",
+            spec.vcpus_most(),
+            spec.memory_most_mib()
+        );
+        return Err(bad(draft, asked, what, "switch it off and resize it then, or create it with more headroom"));
+    }
+    let mut spec = spec.clone();
+    spec.set_size(wanted);
+    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that size: {error}"), "change what is asked"))?;
+    draft.record.spec = spec;
+    if let Some(place) = &draft.record.placement {
+        draft.claims.push(Claim::Capacity { host: place.host, enforce: asked.enforce });
+    }
+    Ok(before)
+}
+
+/// The image that a disk is to become gets its row, locked.
+pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName) -> Result<NewImage, Refusal> {
+    let Some(known) = draft.record.disks.iter().find(|known| known.name == *disk) else {
+        return Err(bad(draft, asked, format!("has no disk {disk}"), "`ostler vm show` lists its disks"));
+    };
+    if known.save_as.is_some() {
+        let what = format!("is to save disk {disk} as an image when it is shut down already");
+        return Err(bad(draft, asked, what, "take that back first: disk-snapshot-cancel"));
+    }
+    let Some((image, driver)) = draft.facts.new_image.clone() else {
+        let what = "has no datastore to save an image to".to_owned();
+        return Err(bad(draft, asked, what, "name an image datastore"));
+    };
+    let becomes = NewImage { image: image.id, driver };
+    draft.images.push(ImageChange::Add(image));
+    Ok(becomes)
+}
+
+fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Result<Subject, Refusal> {
+    let taken = |snapshot: &Snapshot| !label.is_empty() && !snapshot.hidden && snapshot.label == label;
+    if draft.record.snapshots.iter().any(taken) {
+        return Err(bad(draft, asked, format!("has a snapshot called {label:?} already"), "choose another name"));
+    }
+    if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
+        let what = format!("cannot have a snapshot called that: at most {LABEL_MAX} printable bytes");
+        return Err(bad(draft, asked, what, "choose another name"));
+    }
+    // Digits and letters only, so it is always a name.
+    let Ok(name) = format!("snap-{}", asked.operation).parse::<SnapshotName>() else {
+        return Err(wrong_state(draft, asked.verb));
+    };
+    let made = draft.now;
+    draft.record.snapshots.push(Snapshot { name: name.clone(), label: label.to_owned(), made, hidden: false, losing: false });
+    Ok(Subject::Snapshot { name })
+}
+
+/// Longest name that people give to a snapshot.
+const LABEL_MAX: usize = 128;
