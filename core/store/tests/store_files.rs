@@ -67,13 +67,57 @@ async fn a_backup_is_one_moment_while_commits_go_on_and_restores() {
     assert_eq!(restored.id, store.id());
     assert!(matches!(restore(&copy, &back), Err(BackupError::Exists { .. })));
     let again = Store::open(&back, Options::default()).expect("opens");
-    assert_eq!(dump(&again), before);
+    assert_eq!(but_vm_6(dump(&again)), but_vm_6(before));
     sound(&again);
     let foreign = dir.path().join("foreign");
     std::fs::write(&foreign, b"").expect("writes");
     assert!(matches!(restore(&foreign, &dir.path().join("x")), Err(BackupError::Open { .. })));
     assert!(matches!(restore(&dir.path().join("none"), &dir.path().join("x")), Err(BackupError::File { .. })));
     assert!(!dir.path().join("x").exists());
+}
+
+/// Without VM 6, which is pending at the end of the script and on hold when it is restored.
+fn but_vm_6(dump: Vec<String>) -> Vec<String> {
+    let of_6 =
+        |line: &String| ["vm\t6\t", "vm_summary\t6\t", "vm_by_state\t", "state_count\t"].iter().any(|at| line.starts_with(at));
+    let told = |line: &String| line.starts_with("event\t") && line.contains("store-is-stale");
+    dump.into_iter().filter(|line| !of_6(line) && !told(line) && !line.starts_with("meta\t\"event\"")).collect()
+}
+
+#[tokio::test]
+async fn what_is_pending_in_a_backup_is_on_hold_once_it_is_restored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (copy, back) = (dir.path().join("backup"), dir.path().join("restored"));
+    let store = Store::open(&dir.path().join("store"), options()).expect("opens");
+    applied(&store, ground()).await;
+    let count = u64::try_from(VM_PAGE_MAX).expect("small") + 20;
+    let all = [State::Pending, State::Hold, State::Stopped, State::Running];
+    let state = |id: u64| if id > 40 { State::Pending } else { all[usize::try_from(id % 4).expect("small")] };
+    let record = |id| if state(id) == State::Running { placed(vm(id), 1) } else { vm(id) };
+    script::run(&store, (1..=count).map(|id| create(idle(record(id), state(id)))).collect()).await;
+    store.backup(&copy).expect("is written");
+    let restored = restore(&copy, &back).expect("restores");
+    assert_eq!((restored.id, restored.held), (store.id(), count - 30));
+    let again = Store::open(&back, Options::default()).expect("opens");
+    sound(&again);
+    let (old, new) = (store.read().expect("reads"), again.read().expect("reads"));
+    assert_eq!((old.seq().expect("reads"), new.seq().expect("reads")), (EventSeq(count), EventSeq(count * 2 - 30)));
+    assert_eq!((new.seq().expect("reads"), new.vms_in_state(State::Pending, None, 9).expect("reads")), (restored.seq, vec![]));
+    for id in 1..=count {
+        let read = |reader: &Reader| reader.vm(VmId(id)).expect("reads").expect("is there");
+        let (was, is) = (read(&old), read(&new));
+        let held = VmRecord {
+            state: State::Hold,
+            reason: Reason::StoreIsStale,
+            since: Timestamp(50),
+            version: was.version.next(),
+            ..was.clone()
+        };
+        assert_eq!(is, if was.state == State::Pending { held } else { was });
+    }
+    let EventsAfter::Page { events, .. } = new.events_after(EventSeq(count), 1).expect("reads") else { panic!("trimmed") };
+    let told = EventKind::State { from: State::Pending, to: State::Hold, reason: Reason::StoreIsStale };
+    assert_eq!((events[0].vm, events[0].version, &events[0].kind), (Some(VmId(4)), Some(Version(2)), &told));
 }
 
 #[tokio::test]
