@@ -36,6 +36,7 @@ mod step;
 
 mod table;
 mod why;
+mod zombie;
 
 pub use agenda::due;
 pub use facts::{Advice, Facts, Fate, Look, Target, wants_advice, wants_look};
@@ -46,3 +47,4 @@ pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
 pub use table::{diagram, table};
 pub use why::{Why, why};
+pub use zombie::{doomed, to_sweep};

@@ -1,0 +1,33 @@
+//! Which domains of ours must not be there, and may be put away.
+
+use ostler_model::{Generation, HostId, Leftover, Observation, StoreId, VmRecord};
+
+/// The generation of what may be destroyed on `host`: none if it is no leftover that is safe to destroy.
+///
+/// Whoever destroys it does so as the VM's own runner, so that no operation begins meanwhile, and under the leftover's own
+/// generation, so that the host refuses (`stale`) if a later placement has arrived there after all.
+#[must_use]
+pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observation) -> Option<Generation> {
+    let Observation::Present(domain) = seen else { return None };
+    let identity = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid)?;
+    if record.operation.is_some() || !record.open.is_empty() || record.other.is_some() {
+        return None;
+    }
+    let below = match &record.placement {
+        // What is where the VM has its place is for the VM's own operations.
+        Some(place) if place.host == host => false,
+        // Only once the later one was seen running.
+        Some(place) => identity.generation < place.generation && record.placed == place.generation,
+        // It came to rest without a place only after its domain was seen absent: this is a late start, or what was forgotten.
+        None => identity.generation <= record.issued,
+    };
+    below.then_some(identity.generation)
+}
+
+/// What is to be swept on `host`, now that it is seen: nothing while an operation holds the VM, or where the VM has its place again.
+#[must_use]
+pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
+    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some();
+    let here = record.placement.as_ref().is_some_and(|place| place.host == host);
+    record.leftovers.iter().find(|left| left.place.host == host).filter(|_| !busy && !here)
+}
