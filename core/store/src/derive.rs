@@ -63,6 +63,7 @@ mod tests {
     use crate::support::{options, script};
     use crate::tables::{self, META};
     use crate::{Store, meta, migrate};
+    use ostler_model::{Timestamp, VmId};
     use redb::{Builder, Database, ReadableDatabase};
 
     /// What the script leaves behind, with VMs in the middle of things.
@@ -101,6 +102,25 @@ mod tests {
         migrate::at_open(&db, None).expect("derives anew");
         assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader(&db).dump().expect("dumps"), before);
+    }
+
+    /// As a store of schema 1 with VMs that are done, or were to move: the sets that came with schema 2 are made and filled.
+    #[tokio::test]
+    async fn a_migrated_store_has_in_its_new_sets_what_its_records_say() {
+        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let before = reader(&db).dump().expect("dumps");
+        change(&db, |txn| {
+            assert!(txn.delete_table(VM_RESCHED).expect("deletes") && txn.delete_table(VM_DONE).expect("deletes"));
+            let mut meta = txn.open_table(META).expect("opens");
+            meta::number_put(&mut meta, meta::SCHEMA_KEY, 1).expect("writes");
+            meta::number_put(&mut meta, meta::DERIVED_KEY, 1).expect("writes");
+        });
+        migrate::at_open(&db, None).expect("migrates");
+        let reader = reader(&db);
+        assert_eq!(reader.dump().expect("dumps"), before);
+        assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
+        assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
+        assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
     }
 
     type Tampering = fn(&WriteTransaction);
