@@ -1,6 +1,7 @@
 //! The lab proves itself: a real guest boots, obeys, remembers its disk, survives what it must, and nothing stays behind.
 
 use std::fs;
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -151,10 +152,22 @@ fn migrate(from: &LibvirtHost, to: &LibvirtHost, options: &[&str]) -> Result<Str
     from.virsh(&all)
 }
 
-/// Whether anybody takes a connection of the host's libvirt over the network.
-fn takes_connections(host: &LibvirtHost) -> bool {
+/// A connection to the host's libvirt over the network.
+fn connect(host: &LibvirtHost) -> io::Result<TcpStream> {
     let address = format!("{}:16509", host.address().expect("a host on the network"));
-    TcpStream::connect_timeout(&address.parse().expect("an address"), Duration::from_secs(1)).is_ok()
+    TcpStream::connect_timeout(&address.parse().expect("an address"), Duration::from_secs(1))
+}
+
+fn takes_connections(host: &LibvirtHost) -> bool {
+    connect(host).is_ok()
+}
+
+/// The peer of an open connection says nothing, and does not say that it has gone.
+#[track_caller]
+fn assert_silent(mut connection: &TcpStream) {
+    connection.set_read_timeout(Some(Duration::from_millis(300))).expect("a limit");
+    let read = connection.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(read, Err(io::ErrorKind::WouldBlock));
 }
 
 /// Runs a command on the host over ssh.
@@ -234,8 +247,9 @@ fn a_host_that_is_cut_off_is_silent_and_runs_on() {
     let mut console = define(&hosts[0], hosts.store(), &["vt.tick=0.2"]);
     hosts[0].virsh(&["start", "g"]).expect("start");
     console.wait_for("GUEST-READY", BOOT);
-    assert!(takes_connections(&hosts[0]));
+    let open = connect(&hosts[0]).expect("somebody is there");
     hosts[0].cut();
+    assert_silent(&open);
     assert!(!takes_connections(&hosts[0]) && takes_connections(&hosts[1]));
     console.skip_to_end();
     console.wait_for("TICK", SOON);
@@ -258,7 +272,9 @@ fn a_host_without_power_is_gone_and_comes_back_as_it_was() {
     let file = hosts[0].dir().join("g.xml");
     hosts[1].virsh(&["define", text(&file)]).expect("define it there as well");
     hosts[1].virsh(&["start", "g"]).expect_err("its disk is in use");
+    let open = connect(&hosts[0]).expect("somebody is there");
     hosts[0].power_off();
+    assert_silent(&open);
     assert_eq!(processes_of(hosts[0].dir()), Vec::<PathBuf>::new());
     assert!(!takes_connections(&hosts[0]));
     let another = LibvirtHost::up_on_network("another");

@@ -178,7 +178,7 @@ impl LibvirtHost {
         self.command("kill-daemon", &[]);
     }
 
-    /// The host loses power: libvirtd and all guests die at once. Its address is silent.
+    /// The host loses power: libvirtd and all guests die at once. Nobody is told over the network; its address is silent.
     pub fn power_off(&self) {
         self.command("kill", &[]);
     }

@@ -187,15 +187,16 @@ take_network() {
 }
 
 gone() { ! is_up; }
-# Ends every process of the host (they share a pid namespace, its init is enough) and unplugs its network.
+# Unplugs the host's network, so that its end is as silent as that of a machine: no peer is told that a connection closed.
+# Then it ends every process of the host (they share a pid namespace, its init is enough).
 power_off() {
   local pid
+  net=$(cat "$dir/net" 2>/dev/null || true)
+  [ -z "$net" ] || net_unplug "$net" "$lab"
   if pid=$(host_init); then
     kill -9 "$pid" 2>/dev/null || true
     wait_for 15 gone || die "process $pid (the host's init) does not end: see 'cat /proc/$pid/stack'"
   fi
-  net=$(cat "$dir/net" 2>/dev/null || true)
-  [ -z "$net" ] || net_unplug "$net" "$lab"
   rm -f "$dir/init.pid" "$dir/run/libvirt-sock" "$dir/run/libvirt-sock-ro"
 }
 # ... and then gives its network back and ends its watcher.
