@@ -1,5 +1,7 @@
 //! What is kept of a domain, and how each call changes it. Pure.
 
+use crate::journey::Journey;
+use crate::machine::{Machine, Snapshot};
 use ostler_sdk::{DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason};
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,15 @@ pub(crate) struct Domain {
     pub(crate) reboots: u32,
     #[serde(default)]
     pub(crate) resets: u32,
+    /// How often it went back to a snapshot; no snapshot brings this back.
     #[serde(default)]
-    pub(crate) vcpus: u32,
+    pub(crate) reverts: u32,
+    /// What the guest has now.
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
+    /// Oldest first.
     #[serde(default)]
-    pub(crate) memory_mib: u64,
+    pub(crate) snapshots: Vec<Snapshot>,
     #[serde(default)]
     pub(crate) started_ms: u64,
     /// When the guest will have switched itself off.
@@ -38,6 +45,9 @@ pub(crate) struct Domain {
     /// When it will have crashed.
     #[serde(default)]
     pub(crate) crash_at_ms: Option<u64>,
+    /// While it moves to another host.
+    #[serde(default)]
+    pub(crate) journey: Option<Journey>,
 }
 
 fn no_reason() -> String {
@@ -84,12 +94,22 @@ impl Domain {
             presses: 0,
             reboots: 0,
             resets: 0,
-            vcpus: spec.vcpus,
-            memory_mib: spec.memory_mib,
+            reverts: 0,
+            machine: Machine::of(spec),
+            snapshots: Vec::new(),
             started_ms: 0,
             off_at_ms: None,
             crash_at_ms: None,
+            journey: None,
         }
+    }
+
+    /// As another start of `old`, if there was one: its last edge and its snapshots stay with it.
+    fn after(mut self, old: Option<Self>) -> Self {
+        if let Some(old) = old {
+            (self.edge, self.snapshots) = (old.edge, old.snapshots);
+        }
+        self
     }
 
     /// As it is at `now`: what was due has happened.
@@ -115,7 +135,7 @@ impl Domain {
     fn stop(&mut self, reason: PowerReason) {
         self.power = Power::Off.into();
         self.reason = reason.into();
-        (self.off_at_ms, self.crash_at_ms) = (None, None);
+        (self.off_at_ms, self.crash_at_ms, self.journey) = (None, None, None);
     }
 
     pub(crate) fn seen(&self) -> DomainSeen {
@@ -133,9 +153,9 @@ impl Domain {
 }
 
 /// Nothing is done to a domain that another store, or nobody, stamped.
-fn ours(found: Option<&Domain>, spec: &DomainSpec) -> Result<(), Error> {
+pub(crate) fn ours(found: Option<&Domain>, store: &String) -> Result<(), Error> {
     match found {
-        Some(domain) if domain.store.as_ref() != Some(&spec.identity.store) => {
+        Some(domain) if domain.store.as_ref() != Some(store) => {
             Err(Error::refused("foreign", format!("a domain {} that is not this store's is there", domain.uuid)))
         }
         Some(_) | None => Ok(()),
@@ -143,29 +163,37 @@ fn ours(found: Option<&Domain>, spec: &DomainSpec) -> Result<(), Error> {
 }
 
 pub(crate) fn deploy(found: Option<Domain>, spec: &DomainSpec, now: u64, crash_after: Option<u64>) -> Result<Change, Error> {
-    ours(found.as_ref(), spec)?;
+    ours(found.as_ref(), &spec.identity.store)?;
     let same = found.as_ref().is_some_and(|domain| domain.generation == spec.identity.generation && domain.runs());
     if same {
         return Ok(Change::None(found));
     }
     let running = found.as_ref().filter(|domain| domain.runs()).map(|domain| domain.started_ms);
-    let mut domain = Domain::new(spec);
-    domain.edge = found.and_then(|old| old.edge);
+    let mut domain = Domain::new(spec).after(found);
     domain.power = Power::Running.into();
     domain.started_ms = running.unwrap_or(now);
     domain.crash_at_ms = crash_after.map(|after| now.saturating_add(after));
     Ok(Change::Put(domain))
 }
 
+/// The domain, which must be there.
+pub(crate) fn there(found: Option<Domain>) -> Result<Domain, Error> {
+    found.ok_or_else(|| Error::gone("no-domain", "there is no such domain"))
+}
+
+/// The domain, which must run.
+pub(crate) fn running(found: Option<Domain>) -> Result<Domain, Error> {
+    let domain = there(found)?;
+    if domain.runs() { Ok(domain) } else { Err(Error::gone("not-running", format!("the domain is {}", domain.power))) }
+}
+
 pub(crate) fn edge(found: Option<Domain>, id: &EffectId, edge: Edge, now: u64) -> Result<Change, Error> {
-    let Some(mut domain) = found else { return Err(Error::gone("no-domain", "there is no such domain")) };
+    let domain = there(found)?;
     let mark = id.to_string();
     if domain.edge.as_ref() == Some(&mark) {
         return Ok(Change::None(Some(domain)));
     }
-    if !domain.runs() {
-        return Err(Error::gone("not-running", format!("the domain is {}", domain.power)));
-    }
+    let mut domain = running(Some(domain))?;
     domain.edge = Some(mark);
     match edge {
         Edge::Press { ignored, delay_ms } => {
@@ -209,7 +237,7 @@ pub(crate) fn save(found: Option<Domain>, complete: bool) -> Result<(Change, Opt
 }
 
 pub(crate) fn restore(found: Option<Domain>, spec: &DomainSpec, memory: Option<&Memory>) -> Result<Change, Error> {
-    ours(found.as_ref(), spec)?;
+    ours(found.as_ref(), &spec.identity.store)?;
     match &found {
         Some(domain) if domain.is(Power::Paused) && domain.generation == spec.identity.generation => {
             return Ok(Change::None(found));
@@ -223,8 +251,7 @@ pub(crate) fn restore(found: Option<Domain>, spec: &DomainSpec, memory: Option<&
     if memory.vm != spec.identity.vm {
         return Err(Error::refused("other-memory", format!("the recovery file holds the memory of {}", memory.vm)));
     }
-    let mut domain = Domain::new(spec);
-    domain.edge = found.and_then(|old| old.edge);
+    let mut domain = Domain::new(spec).after(found);
     domain.power = Power::Paused.into();
     domain.started_ms = memory.started_ms;
     Ok(Change::Put(domain))
@@ -244,11 +271,11 @@ pub(crate) fn unpause(found: Option<Domain>) -> Result<Change, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ostler_sdk::{ErrorKind, FileRef};
 
-    fn spec(generation: u64) -> DomainSpec {
+    pub(crate) fn spec(generation: u64) -> DomainSpec {
         DomainSpec {
             identity: Identity { store: "s".into(), vm: "v".into(), generation },
             name: "n".into(),
@@ -268,11 +295,11 @@ mod tests {
         }
     }
 
-    fn id(step: u64) -> EffectId {
+    pub(crate) fn id(step: u64) -> EffectId {
         EffectId { vm: "v".into(), operation: 1, step, item: "domain".into() }
     }
 
-    fn put(change: Change) -> Domain {
+    pub(crate) fn put(change: Change) -> Domain {
         match change {
             Change::Put(domain) => domain,
             Change::None(_) | Change::Remove => panic!("nothing was put: {change:?}"),

@@ -15,14 +15,14 @@ const MEMORY_MIB: u64 = 262_144;
 pub(crate) struct Sim;
 
 /// One host, as one call sees it.
-struct Site {
-    datastore: String,
-    folder: String,
-    knobs: Knobs,
+pub(crate) struct Site {
+    pub(crate) datastore: String,
+    pub(crate) folder: String,
+    pub(crate) knobs: Knobs,
 }
 
 impl Site {
-    fn open() -> Result<Self, Error> {
+    pub(crate) fn open() -> Result<Self, Error> {
         let datastore = config::required("datastore")?;
         let folder = config::get("folder")?.unwrap_or_else(|| "sim".to_owned());
         let mut site = Self { datastore, folder, knobs: Knobs::default() };
@@ -38,20 +38,25 @@ impl Site {
         Ok(site)
     }
 
-    fn file(&self, name: &str) -> FilePath {
+    pub(crate) fn file(&self, name: &str) -> FilePath {
         FilePath::new(self.datastore.clone(), format!("{}/{name}", self.folder))
     }
 
-    fn of(&self, vm: &str) -> FilePath {
+    pub(crate) fn of(&self, vm: &str) -> FilePath {
         self.file(&format!("{vm}.json"))
     }
 
     /// None if there is no such domain. One that cannot be read is an error: it is there.
-    fn read(&self, vm: &str) -> Result<Option<Domain>, Error> {
+    pub(crate) fn read(&self, vm: &str) -> Result<Option<Domain>, Error> {
         let Some(text) = files::read(&self.of(vm))? else { return Ok(None) };
         let domain: Domain = serde_json::from_slice(&text)
             .map_err(|error| Error::retry("unreadable", format!("the file of domain {vm} cannot be read: {error}")))?;
-        Ok(Some(domain.at(clock::now_ms())))
+        Ok(Some(domain.within(&self.folder).at(clock::now_ms())))
+    }
+
+    pub(crate) fn write(&self, domain: &Domain) -> Result<(), Error> {
+        let text = serde_json::to_vec(domain).map_err(|error| Error::refused("unwritable", error.to_string()))?;
+        files::write(&self.of(&domain.uuid), &text)
     }
 
     fn apply(&self, vm: &str, change: Change) -> Result<Outcome, Error> {
@@ -59,8 +64,7 @@ impl Site {
             Change::None(Some(domain)) => Ok(Outcome::seen(domain.seen())),
             Change::None(None) => Ok(Outcome::absent()),
             Change::Put(domain) => {
-                let text = serde_json::to_vec(&domain).map_err(|error| Error::refused("unwritable", error.to_string()))?;
-                files::write(&self.of(vm), &text)?;
+                self.write(&domain)?;
                 Ok(Outcome::seen(domain.at(clock::now_ms()).seen()))
             }
             Change::Remove => {
@@ -94,7 +98,11 @@ fn is_uuid(name: &str) -> bool {
 }
 
 /// One mutating call: knobs, read, compare generations, decide, write, knobs.
-fn act(call: &Call, name: &str, decide: impl FnOnce(&Site, Option<Domain>) -> Result<Change, Error>) -> Result<Outcome, Error> {
+pub(crate) fn act(
+    call: &Call,
+    name: &str,
+    decide: impl FnOnce(&Site, Option<Domain>) -> Result<Change, Error>,
+) -> Result<Outcome, Error> {
     let site = Site::open()?;
     let vm = call.vm();
     let after = site.knobs.before(Subject::effect(name, &vm, call))?;
@@ -105,7 +113,7 @@ fn act(call: &Call, name: &str, decide: impl FnOnce(&Site, Option<Domain>) -> Re
     Ok(outcome)
 }
 
-fn ask<T>(name: &str, vm: &str, question: impl FnOnce(&Site) -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn ask<T>(name: &str, vm: &str, question: impl FnOnce(&Site) -> Result<T, Error>) -> Result<T, Error> {
     let site = Site::open()?;
     let after = site.knobs.before(Subject::question(name, vm))?;
     let answer = question(&site)?;
@@ -215,8 +223,8 @@ fn sample(domain: &Domain, now: u64) -> Sample {
     let up_ms = now.saturating_sub(domain.started_ms);
     Sample {
         vm: domain.uuid.clone(),
-        cpu_ns: up_ms.saturating_mul(u64::from(domain.vcpus)).saturating_mul(100_000),
-        memory_kib: domain.memory_mib.saturating_mul(1024) / 2,
+        cpu_ns: up_ms.saturating_mul(u64::from(domain.machine.vcpus)).saturating_mul(100_000),
+        memory_kib: domain.machine.memory_mib.saturating_mul(1024) / 2,
         disk_read: up_ms.saturating_mul(64),
         disk_written: up_ms.saturating_mul(128),
         net_rx: up_ms.saturating_mul(16),

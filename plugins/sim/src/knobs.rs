@@ -11,6 +11,7 @@ pub(crate) struct Knobs {
     pub(crate) ignore_acpi: bool,
     pub(crate) acpi_delay_ms: u64,
     pub(crate) crash_after_ms: Option<u64>,
+    pub(crate) migrate_ms: u64,
     rules: Vec<Rule>,
 }
 

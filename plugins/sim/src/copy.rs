@@ -1,0 +1,48 @@
+//! Copying a disk "in use": its file, since no guest writes to it.
+
+use crate::domain::{Change, running};
+use crate::driver::{Sim, act};
+use crate::machine::Disk;
+use ostler_sdk::host::{exec, files};
+use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};
+
+impl DiskCopy for Sim {
+    /// Made under a name that derives from the effect, and renamed: a file under its own name is complete.
+    fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error> {
+        let outcome = act(call, "copy-disk", |_, found| {
+            let domain = running(found)?;
+            let found = domain.machine.disks.iter().find(|found| found.name == disk);
+            let found = found.ok_or_else(|| Error::gone("no-disk", format!("the domain has no disk {disk}")))?;
+            let id = call.id();
+            let scratch = FilePath::new(target.datastore.clone(), format!("{}.new-{}-{}", target.path, id.operation, id.step));
+            files::remove(&scratch)?;
+            if let Err(error) = copy(found, &scratch, format).and_then(|()| call.go_on()) {
+                // What is left over is replaced by a repeat: the error in hand matters more.
+                let _ = files::remove(&scratch);
+                return Err(error);
+            }
+            files::rename(&scratch, &target.place())?;
+            Ok(Change::None(Some(domain)))
+        })?;
+        Ok(JobStatus::Done(outcome))
+    }
+}
+
+/// Raw files are as they are; all others stand on something, or become something else.
+fn copy(disk: &Disk, scratch: &FilePath, format: &str) -> Result<(), Error> {
+    if disk.datastore.is_empty() {
+        return Err(Error::refused("unknown-place", format!("the datastore of {} was never told", disk.file)));
+    }
+    let source = FilePath::new(disk.datastore.clone(), disk.path.clone());
+    if files::stat(&source)?.is_none() {
+        return Err(Error::gone("no-disk-file", format!("the file of disk {} is not there", disk.name)));
+    }
+    if disk.format == "raw" && format == "raw" {
+        return files::copy(&source, scratch).map(drop);
+    }
+    if let Some((folder, _)) = scratch.path.rsplit_once('/') {
+        files::make_folder(&FilePath::new(scratch.datastore.clone(), folder))?;
+    }
+    let holes = [("from", disk.format.as_str()), ("to", format), ("source", &source.hole()), ("target", &scratch.hole())];
+    exec::output("convert", &holes).map(drop)
+}
