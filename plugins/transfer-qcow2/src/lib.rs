@@ -1,4 +1,4 @@
-//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts.
+//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts, images made of disks.
 //!
 //! Whatever is made is made under a temporary name that derives from the effect, verified, and renamed. So a file under its final name
 //! is complete; one that is not what was asked for was left by somebody else, and is replaced. A call that died leaves at most its
@@ -8,16 +8,17 @@
 //! progress, ends when it is cancelled, and answers `done`; `poll` knows of no job; `abort` has nothing to stop once `begin` is gone.
 
 mod copy;
+mod image;
 mod prepare;
 mod tools;
 
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, Job, JobStatus, Outcome, Transfer};
+use ostler_sdk::{Call, Error, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages};
 
 /// The driver.
 pub struct Qcow2;
 
-ostler_sdk::export!(Qcow2: Transfer; manifest = "manifest.toml");
+ostler_sdk::export!(Qcow2: Transfer + TransferImages; manifest = "manifest.toml");
 
 impl Transfer for Qcow2 {
     fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
@@ -26,6 +27,13 @@ impl Transfer for Qcow2 {
             Job::Copy(job) => copy::copy(call, &job)?,
             Job::Delete(target) => files::remove(&target.place())?,
         }
+        Ok(JobStatus::Done(Outcome::done()))
+    }
+}
+
+impl TransferImages for Qcow2 {
+    fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
+        image::save_back(call, &job)?;
         Ok(JobStatus::Done(Outcome::done()))
     }
 }

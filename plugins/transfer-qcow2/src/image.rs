@@ -1,0 +1,44 @@
+//! Making an image of a disk that nobody writes.
+
+use crate::tools;
+use ostler_sdk::host::files;
+use ostler_sdk::{Call, Error, FilePath, SaveBackJob};
+
+/// Converts, verifies, renames. While the disk is there it is the truth, so a repeat makes the image again; once it is gone, a sound
+/// image was made by an earlier call.
+pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
+    let disk = job.disk.place();
+    if files::stat(&disk)?.is_none() {
+        let image = job.image.place();
+        let made = files::stat(&image)?.is_some_and(|stat| stat.kind == "file") && alone(&image, &job.format)?.is_some();
+        return if made { Ok(()) } else { Err(Error::gone("no-disk", format!("{} is not there", job.disk.absolute))) };
+    }
+    let found = tools::info(&disk, &job.disk_format)?;
+    let size = found.ok_or_else(|| Error::refused("bad-disk", format!("{} is no {} file", job.disk.absolute, job.disk_format)))?;
+    tools::made(call, &job.image, |scratch| {
+        call.progress(0, size.virtual_size, "converting the disk");
+        let holes = [
+            ("from", job.disk_format.as_str()),
+            ("to", job.format.as_str()),
+            ("source", &disk.hole()),
+            ("target", &scratch.hole()),
+        ];
+        tools::make("convert", &holes)?;
+        call.progress(size.virtual_size, size.virtual_size, "verifying");
+        call.go_on()?;
+        match alone(scratch, &job.format)? {
+            Some(made) if made == size.virtual_size => Ok(()),
+            made => Err(Error::retry(
+                "bad-image",
+                format!("{} has {made:?} bytes inside, the disk {}", scratch.path, size.virtual_size),
+            )),
+        }
+    })
+}
+
+/// The size inside of an image that is sound and stands on no other.
+fn alone(image: &FilePath, format: &str) -> Result<Option<u64>, Error> {
+    let Some(found) = tools::info(image, format)? else { return Ok(None) };
+    let sound = found.backing().is_none() && (format != "qcow2" || tools::sound(image)?);
+    Ok(sound.then_some(found.virtual_size))
+}
