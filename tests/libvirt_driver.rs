@@ -1,5 +1,7 @@
 //! The KVM driver against real libvirt, QEMU and guests that confirm.
 
+#[path = "libvirt_driver_move.rs"]
+mod moving;
 #[path = "libvirt_driver_rig.rs"]
 mod rig;
 
@@ -383,7 +385,8 @@ fn the_host_is_probed() {
     let rig = Rig::up("probe");
     let facts = rig.run(rig.kvm.probe(&rig.site)).expect("probed");
     assert!(facts.total.cpu_milli >= 1000 && facts.total.memory_mib > 256, "{facts:?}");
-    assert_eq!(facts.abilities, [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics]);
+    let all = [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics, Ability::Migrate];
+    assert_eq!(facts.abilities, all);
     assert!(facts.hypervisor.starts_with("QEMU ") && facts.hypervisor.contains("libvirt "), "{facts:?}");
     assert_eq!(rig.host.domain_type() == "qemu", !facts.notes.is_empty(), "emulation is said and explained: {facts:?}");
 

@@ -31,6 +31,25 @@ pub(crate) struct Rig {
     runtime: Runtime,
 }
 
+/// Where a guest of a rig can move to.
+pub(crate) struct Other {
+    pub(crate) host: LibvirtHost,
+    pub(crate) site: Site,
+}
+
+fn new_driver(store: StoreId) -> Arc<Kvm> {
+    Arc::new(Kvm::new(KvmOptions { store: Some(store), ..KvmOptions::default() }))
+}
+
+fn site(host: &LibvirtHost) -> Site {
+    let mut config = BTreeMap::from([("uri".to_owned(), host.uri().to_owned())]);
+    if let Some(address) = host.address() {
+        config.insert("migrate-uri".to_owned(), format!("qemu+tcp://{address}/system"));
+        config.insert("migrate-address".to_owned(), address);
+    }
+    Site { id: HostId(1), name: "lab".parse().expect("valid"), config, transport: ExecTransport::Local, roots: BTreeMap::new() }
+}
+
 /// One VM of a rig.
 pub(crate) struct Vm {
     pub(crate) uuid: VmUuid,
@@ -42,18 +61,28 @@ pub(crate) struct Vm {
 
 impl Rig {
     pub(crate) fn up(name: &str) -> Self {
-        let host = LibvirtHost::up(name);
+        Self::of(LibvirtHost::up(name))
+    }
+
+    /// A rig whose guests can move to the other host.
+    pub(crate) fn pair(name: &str) -> (Self, Other) {
+        let rig = Self::of(LibvirtHost::up_on_network(name));
+        let host = LibvirtHost::up_on_network(name);
+        let site = Site { id: HostId(2), name: "other".parse().expect("valid"), ..site(&host) };
+        (rig, Other { host, site })
+    }
+
+    fn of(host: LibvirtHost) -> Self {
         let store = StoreId(Uuid::new_v4());
-        let site = Site {
-            id: HostId(1),
-            name: "lab".parse().expect("valid"),
-            config: BTreeMap::from([("uri".to_owned(), host.uri().to_owned())]),
-            transport: ExecTransport::Local,
-            roots: BTreeMap::new(),
-        };
+        let site = site(&host);
         let runtime = Runtime::new().expect("a runtime");
-        let kvm = Arc::new(Kvm::new(KvmOptions { store: Some(store), ..KvmOptions::default() }));
+        let kvm = new_driver(store);
         Self { host, kvm, site, store, runtime }
+    }
+
+    /// The driver as a daemon has it that was started anew: it knows nothing of what the one before it began.
+    pub(crate) fn forget(&mut self) {
+        self.kvm = new_driver(self.store);
     }
 
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -161,7 +190,9 @@ impl Shared {
             title: "a <test> & more".to_owned(),
             vcpus: 1,
             cpu_milli: 100,
+            vcpus_most: 1,
             memory_mib: 96,
+            memory_most_mib: 96,
             firmware: Firmware::Bios,
             kernel: Some(at(&guest.kernel)),
             initrd: Some(at(&guest.initrd)),

@@ -21,7 +21,7 @@ use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
 /// What goes with a domain when it is undefined: all that libvirt keeps about it.
-const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+pub(crate) const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
@@ -49,14 +49,19 @@ pub(crate) enum Edge {
 }
 
 impl Order {
-    const fn vm(&self) -> VmUuid {
+    pub(crate) const fn vm(&self) -> VmUuid {
         self.key.vm
     }
 
     /// Whether the domain is one that this call may touch. Its stamp, if so.
-    fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
+    pub(crate) fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
+        self.may_touch_stamped(sight.stamp.as_ref())
+    }
+
+    /// As [`Self::may_touch`], by the stamp alone.
+    pub(crate) fn may_touch_stamped(&self, stamp: Option<&Stamp>) -> Result<Stamp, DriverError> {
         let foreign = |why: &str| DriverError::refused("foreign", format!("the domain with UUID {} {why}", self.vm()));
-        let Some(stamp) = &sight.stamp else { return Err(foreign("does not carry an Ostler's stamp")) };
+        let Some(stamp) = stamp else { return Err(foreign("does not carry an Ostler's stamp")) };
         if stamp.identity.vm != self.vm() {
             return Err(foreign("carries another VM's stamp"));
         }
@@ -71,7 +76,7 @@ impl Order {
     }
 
     /// As [`Self::may_touch`], and it is the very placement that the call is for.
-    fn is_meant(&self, sight: &Sight) -> Result<Stamp, DriverError> {
+    pub(crate) fn is_meant(&self, sight: &Sight) -> Result<Stamp, DriverError> {
         let stamp = self.may_touch(sight)?;
         if stamp.identity.generation < self.generation {
             let detail = format!("only generation {} is there, the call is for {}", stamp.identity.generation, self.generation);
@@ -81,12 +86,13 @@ impl Order {
     }
 }
 
-fn outcome(seen: Observation) -> Outcome {
+/// What a call that succeeded answers.
+pub(crate) const fn outcome(seen: Observation) -> Outcome {
     Outcome { seen: Some(seen), state: None }
 }
 
 /// The look after a change. If it cannot be had, what became of the change is not known to the caller.
-fn look_after(live: &Live, vm: VmUuid) -> CallResult {
+pub(crate) fn look_after(live: &Live, vm: VmUuid) -> CallResult {
     let looked = look(live, vm).and_then(|sight| match sight {
         Some(sight) => observation(live, &sight),
         None => Ok(Observation::Absent),
@@ -94,12 +100,13 @@ fn look_after(live: &Live, vm: VmUuid) -> CallResult {
     looked.map(outcome).map_err(|error| DriverError::unknown("lost-connection", error.detail))
 }
 
-fn look_before(live: &Live, sight: &Sight) -> CallResult {
+/// Nothing was to be done.
+pub(crate) fn look_before(live: &Live, sight: &Sight) -> CallResult {
     observation(live, sight).map(outcome)
 }
 
 /// libvirt found the domain in another state than our look did, a moment before.
-fn changed_meanwhile(error: &Error) -> bool {
+pub(crate) fn changed_meanwhile(error: &Error) -> bool {
     matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoDomain)
 }
 
@@ -142,7 +149,8 @@ fn stay_defined(live: &Live, domain: &Domain, xml: &str) -> Result<(), DriverErr
     Domain::define_xml(live.connect(), xml).map(drop).map_err(|error| live.error(&error, During::Acting))
 }
 
-fn stop(live: &Live, domain: &Domain) -> Result<(), DriverError> {
+/// Off, the hard way.
+pub(crate) fn stop(live: &Live, domain: &Domain) -> Result<(), DriverError> {
     match domain.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
         Err(error) if !changed_meanwhile(&error) => Err(live.error(&error, During::Acting)),
         Ok(_) | Err(_) => Ok(()),
@@ -175,7 +183,7 @@ pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
 }
 
 /// Writes the stamp into the running domain and into its definition.
-fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result<(), DriverError> {
+pub(crate) fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result<(), DriverError> {
     let element = stamp.element().map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
     let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
     let write = |flags| domain.set_metadata(kind, Some(&element), Some(PREFIX), Some(NAMESPACE), flags);

@@ -22,7 +22,8 @@ const HARDWARE_FEATURES: [&str; 2] = ["vmx", "svm"];
 const ARCH: &str = "x86_64";
 
 /// What the driver can do.
-pub(crate) const ABILITIES: [Ability; 4] = [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics];
+pub(crate) const ABILITIES: [Ability; 5] =
+    [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics, Ability::Migrate];
 
 /// What libvirt says about its host, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -74,7 +75,7 @@ impl HostKind {
 
     /// How guests of a host with these settings run.
     pub(crate) fn choose(&self, config: &HostConfig) -> Result<Choice, DriverError> {
-        let on_this_machine = ["qemu:///", "qemu+unix:///"].iter().any(|start| config.uri.starts_with(start));
+        let on_this_machine = config.is_on_this_machine();
         let hardware = if on_this_machine {
             HARDWARE_MODULES.iter().any(|module| Path::new("/sys/module").join(module).exists())
         } else {

@@ -3,6 +3,8 @@
 //! The machine in it must stay as it was, to the last address on its buses, or the memory does not fit: so it is not made
 //! anew from the specification but changed where it names files and says whose it is. libvirt itself reads the file, at the
 //! host: a file that is not whole is refused there, by the mark that libvirt sets only at the end of a save.
+//!
+//! The same holds for memory that is on its way to another host: `migrate` changes the description of a running domain here.
 
 use crate::failure::During;
 use crate::link::Live;
@@ -41,7 +43,8 @@ fn is_stamp(node: &Node) -> bool {
 }
 
 impl Image {
-    fn parse(xml: &str) -> Result<Self, TreeError> {
+    /// Reads a description.
+    pub(crate) fn parse(xml: &str) -> Result<Self, TreeError> {
         let domain = Node::parse(xml)?;
         let element = domain.child("metadata").and_then(|metadata| metadata.children().find(|node| is_stamp(node)));
         let stamp = element.map(Node::write).transpose()?.as_deref().and_then(Stamp::parse);

@@ -2,20 +2,27 @@
 
 use crate::deeds::{self, Edge, Order};
 use crate::host;
+use crate::jobs::{self, Job};
 use crate::link::{Link, Live};
 use crate::look;
+use crate::migrate;
 use crate::options::{HostConfig, KvmOptions};
 use crate::raw;
 use crate::stats;
 use async_trait::async_trait;
-use ostler_driver::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, Listed, Site};
-use ostler_model::{Ability, CallResult, DriverError, ErrorKind, ExecTransport, HostFacts, Observation, VmUuid};
+use ostler_driver::{
+    CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Listed, Site,
+};
+use ostler_model::{
+    Ability, CallResult, DiskName, DriverError, ErrorKind, ExecTransport, HostFacts, Observation, Progress, VmUuid,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The KVM driver, for many hosts. A host's settings: `uri` (libvirt's, needed), `accel` (`auto`, `kvm`, `tcg`), `cache`
-/// (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`, `off`).
+/// (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`, `off`), and for live migration to it `migrate-uri` (how other hosts'
+/// libvirt daemons reach this one; the `uri` itself if that goes over a network) and `migrate-address` (where they send memory).
 pub struct Kvm {
     options: KvmOptions,
     /// By URI. Hosts are few and a link that is not used holds no thread: none is ever taken out.
@@ -82,9 +89,68 @@ impl Kvm {
         link: &Link,
         question: impl FnOnce(&Live) -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
-        link.express.run(Instant::now() + self.options.ask_timeout, None, ErrorKind::Retry, question).await
+        link.ask(self.options.ask_timeout, question).await
+    }
+
+    /// What whoever began a job is told: soon, whether it may begin; if that takes longer, that it is under way.
+    async fn begun(call: &CallControl, job: &Job) -> Result<JobStatus, DriverError> {
+        let until = call.until.min(Instant::now() + BEGIN_WAIT);
+        tokio::select! {
+            biased;
+            () = job.decided(until) => {}
+            () = call.cancel.cancelled() => {
+                job.stop();
+                job.decided(until).await;
+            }
+        }
+        job.status("looking")
+    }
+
+    /// How far a job that is at work is, if that can be told now.
+    async fn progress(&self, link: &Link, call: &CallControl, job: HypervisorJob) -> Option<Progress> {
+        let vm = call.context.key.vm;
+        let (phase, asked) = match job {
+            HypervisorJob::Migrate => ("copying memory", self.ask(link, move |live| migrate::progress(live, vm)).await),
+            HypervisorJob::CopyDisk => return None,
+        };
+        let (done, total) = asked.ok()??;
+        Some(Progress { done, total, phase: phase.to_owned() })
+    }
+
+    /// Ends what the job does at libvirt, if anything. True once nothing is at work.
+    async fn stop_job(&self, link: &Link, call: &CallControl, job: HypervisorJob) -> Result<bool, DriverError> {
+        let order = self.order(call);
+        match job {
+            HypervisorJob::Migrate => self.ask(link, move |live| migrate::abort(live, &order)).await,
+            HypervisorJob::CopyDisk => Ok(true),
+        }
+    }
+
+    /// Stops a job of ours, again and again: what is told to stop before it has begun does not hear it.
+    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job) -> Result<(), DriverError> {
+        job.stop();
+        loop {
+            let pause = call.until.min(Instant::now() + STOP_PAUSE);
+            match job.ended(pause).await {
+                Some(Ok(_)) => return Err(DriverError::unknown("too-late", "it was done before it could be stopped")),
+                Some(Err(error)) if matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) => {
+                    return if error.code == "interrupted" { Ok(()) } else { Err(DriverError::unknown(error.code, error.detail)) };
+                }
+                Some(Err(_)) => return Ok(()),
+                None if Instant::now() >= call.until => return Err(DriverError::unknown("timeout", "it is still being stopped")),
+                None => {}
+            }
+            if let Err(error) = self.stop_job(link, call, job.kind).await {
+                tracing::debug!(key = %job.key, %error, "stopping a job");
+            }
+        }
     }
 }
+
+/// How long whoever begins a job waits for the looks before it. They take milliseconds; a connection over ssh a second.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
+/// Between two attempts to stop a job.
+const STOP_PAUSE: Duration = Duration::from_millis(200);
 
 fn cancelled() -> DriverError {
     DriverError::new(ErrorKind::Cancelled, "cancelled", "told to stop before anything was sent")
@@ -181,6 +247,50 @@ impl Hypervisor for Kvm {
         let (link, _) = self.link(site)?;
         let locks = Arc::clone(&link.locks);
         self.ask(&link, move |live| look::list(live, |vm| locks.is_orphaned(vm))).await
+    }
+
+    async fn begin_migrate(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        to: &Site,
+        move_disks: &[DiskName],
+    ) -> Result<JobStatus, DriverError> {
+        let ((here, config), (there, to_config)) = (self.link(site)?, self.link(to)?);
+        let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, &config, &to_config, move_disks)?;
+        make_console_folder(to, domain)?;
+        let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
+        let work = |job| migrate::run(job, ends, Arc::new(plan));
+        let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
+        Self::begun(call, &job).await
+    }
+
+    async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
+        let (link, _) = self.link(site)?;
+        let known = link.jobs.find(&call.context.key, job).ok_or_else(jobs::not_known)?;
+        if let Some(result) = known.result() {
+            return result.map(JobStatus::Done);
+        }
+        match self.progress(&link, call, job).await {
+            Some(progress) if known.result().is_none() => Ok(JobStatus::Pending(progress)),
+            _ => known.status("waiting"),
+        }
+    }
+
+    async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
+        let (link, _) = self.link(site)?;
+        if let Some(known) = link.jobs.find(&call.context.key, job) {
+            return self.stop_known(&link, call, &known).await;
+        }
+        // Begun by a daemon that is no more.
+        while !self.stop_job(&link, call, job).await? {
+            if Instant::now() >= call.until {
+                return Err(DriverError::unknown("timeout", "it is still being stopped"));
+            }
+            tokio::time::sleep(STOP_PAUSE).await;
+        }
+        Ok(())
     }
 
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {

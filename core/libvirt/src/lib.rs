@@ -2,21 +2,25 @@
 //!
 //! ```text
 //! kvm        the trait: picks the link of a site, the lock of a domain, and the deed
-//! link       one libvirt daemon: two connections, their lanes of threads, reconnecting, the feed of changes
+//! link       one libvirt daemon: three connections, their lanes of threads, reconnecting, the feed of changes
 //! lanes      bounded threads; a daemon that hangs fills its own lanes only
 //! locks      one mutating call a domain at a time; remembers calls whose caller has gone
 //! deeds      what each call does, in blocking code: look, compare generations, act, look again
+//! jobs       long jobs by identity: begun, asked about, stopped
+//! migrate    a running domain to another host;  copy: a disk in use into a file
+//! hotplug    disks and network cards of a domain;  resize: its CPUs and memory;  snapshots;  adopt: domains of others
 //! look       what is there: state, reason and stamp of domains
 //! stamp      what we write into a domain's metadata
 //! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
 //! host       capacity, and whether guests run under KVM or are emulated
 //! failure    libvirt's errors as the engine's, one table
-//! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate
+//! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
 //! ```
 //!
-//! **Why two connections.** libvirtd serves at most five calls of one connection at once (`max_client_requests`) and stops
+//! **Why three connections.** libvirtd serves at most five calls of one connection at once (`max_client_requests`) and stops
 //! reading from it, keepalive answers included, when they are all at work. Calls that change a domain have one connection and
-//! four lanes; looking, and `destroy`, have the other. So four saves under way hold up neither a look nor a destroy.
+//! four lanes; looking, and `destroy`, have another; calls that last as long as a migration does have the third. So four saves
+//! under way hold up neither a look nor a destroy, and four migrations hold up nothing but a fifth.
 //!
 //! **The reboot trap.** libvirt's ACPI reboot is a press of the power button whose "off" it turns into a reset. A guest that
 //! ignores the press leaves that promise standing: when it switches itself off later, libvirt restarts it, once. libvirt takes
@@ -29,13 +33,16 @@ mod failure;
 mod feed;
 mod host;
 mod image;
+mod jobs;
 mod kvm;
 mod lanes;
 mod link;
 mod locks;
 mod look;
+mod migrate;
 mod options;
 mod raw;
+mod raw_jobs;
 mod stamp;
 mod stats;
 mod tree;

@@ -1,8 +1,9 @@
-//! One libvirt daemon: two connections, opened when needed, opened again when lost.
+//! One libvirt daemon: three connections, opened when needed, opened again when lost.
 
 use crate::failure::{During, driver_error};
 use crate::feed::Feed;
 use crate::host::HostKind;
+use crate::jobs::Jobs;
 use crate::lanes::Lanes;
 use crate::locks::{Locks, Ticket, Worker};
 use crate::raw::{self, Callbacks};
@@ -245,6 +246,10 @@ pub(crate) struct Link {
     pub(crate) work: Arc<Road>,
     /// For looking, and for `destroy`.
     pub(crate) express: Arc<Road>,
+    /// For calls that last as long as a job does: neither a change nor a look waits behind a migration.
+    pub(crate) lasting: Arc<Road>,
+    /// The jobs that were begun.
+    pub(crate) jobs: Arc<Jobs>,
     /// One mutating call a domain.
     pub(crate) locks: Arc<Locks>,
     /// What changes there.
@@ -258,8 +263,19 @@ impl Link {
         Self {
             work: Road::new("libvirt-work", uri, open_timeout, None),
             express: Road::new("libvirt-look", uri, open_timeout, Some(Arc::clone(&feed))),
+            lasting: Road::new("libvirt-job", uri, open_timeout, None),
+            jobs: Arc::default(),
             locks: Arc::default(),
             feed,
         }
+    }
+
+    /// A question, on the express road.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(&Live) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        self.express.run(Instant::now() + patience, None, ErrorKind::Retry, question).await
     }
 }

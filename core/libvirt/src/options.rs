@@ -67,15 +67,27 @@ pub(crate) struct HostConfig {
     /// Whether CPU shares are given from the reserved CPU. Off unless asked for: a host without the cgroup controller
     /// refuses to start a domain that has them.
     pub(crate) cpu_shares: bool,
+    /// How other hosts' libvirt daemons reach this one, for live migration to it. The `uri` itself if that goes over a network.
+    pub(crate) migrate_uri: Option<String>,
+    /// The address at which the memory of guests that move here is taken. What the daemon here calls its own if not set.
+    pub(crate) migrate_address: Option<String>,
 }
 
 /// The keys a host may have, for messages.
-const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off)";
+const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off), \
+                    migrate-uri (how other hosts' libvirt daemons reach this one), migrate-address (where they send guests' memory)";
 
 impl HostConfig {
     /// Reads a site's settings.
     pub(crate) fn of(site: &Site) -> Result<Self, DriverError> {
-        let mut config = Self { uri: String::new(), accel: Accel::Auto, cache: Cache::None, cpu_shares: false };
+        let mut config = Self {
+            uri: String::new(),
+            accel: Accel::Auto,
+            cache: Cache::None,
+            cpu_shares: false,
+            migrate_uri: None,
+            migrate_address: None,
+        };
         for (key, value) in &site.config {
             match (key.as_str(), value.as_str()) {
                 ("uri", uri) => config.uri = checked_uri(uri)?,
@@ -87,14 +99,36 @@ impl HostConfig {
                 ("cache", "writethrough") => config.cache = Cache::Writethrough,
                 ("cpu-shares", "on") => config.cpu_shares = true,
                 ("cpu-shares", "off") => config.cpu_shares = false,
+                ("migrate-uri", uri) => config.migrate_uri = Some(checked_uri(uri)?),
+                ("migrate-address", address) => config.migrate_address = Some(checked_address(site, address)?),
                 (key, value) => return Err(bad(site, &format!("{key} = {value:?} is not understood"))),
             }
         }
         if config.uri.is_empty() {
             return Err(bad(site, "uri is missing (for example qemu:///system)"));
         }
+        if config.migrate_uri.is_none() && !config.is_on_this_machine() {
+            config.migrate_uri = Some(config.uri.clone());
+        }
         Ok(config)
     }
+
+    /// Whether its daemon is reached through a socket of this machine. Such a URI means another daemon on another machine.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        ["qemu:///", "qemu+unix:///"].iter().any(|start| self.uri.starts_with(start))
+    }
+}
+
+/// Longest host name that DNS allows.
+const ADDRESS_MAX: usize = 253;
+
+/// A host name or an address without a port, as it stands in a URI (IPv6 in brackets).
+fn checked_address(site: &Site, address: &str) -> Result<String, DriverError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    if address.is_empty() || address.len() > ADDRESS_MAX || !address.chars().all(allowed) {
+        return Err(bad(site, &format!("migrate-address = {address:?} is no host name and no address")));
+    }
+    Ok(address.to_owned())
 }
 
 fn bad(site: &Site, what: &str) -> DriverError {
@@ -168,6 +202,14 @@ mod tests {
         }
         for pairs in [&[][..], &[("uri", "qemu:///system"), ("accel", "hax")], &[("uri", "qemu:///system"), ("url", "x")]] {
             assert_eq!(HostConfig::of(&site(pairs)).expect_err("bad").code, "bad-config");
+        }
+        let moves = |pairs: &[(&str, &str)]| HostConfig::of(&site(pairs)).expect("valid").migrate_uri;
+        assert_eq!(moves(&[("uri", "qemu:///system")]), None, "nobody else reaches a socket of this machine");
+        assert_eq!(moves(&[("uri", "qemu+tls://h/system")]).as_deref(), Some("qemu+tls://h/system"));
+        let both = [("uri", "qemu:///system"), ("migrate-uri", "qemu+tls://h/system"), ("migrate-address", "[fd00::1]")];
+        assert_eq!(moves(&both).as_deref(), Some("qemu+tls://h/system"));
+        for pair in [("migrate-uri", "qemu+ext:///system?command=/bin/sh"), ("migrate-address", "h/x"), ("migrate-address", "")] {
+            assert_eq!(HostConfig::of(&site(&[("uri", "qemu:///system"), pair])).expect_err("bad").code, "bad-config", "{pair:?}");
         }
         let all = site(&[("uri", "qemu:///system"), ("accel", "tcg"), ("cache", "writeback"), ("cpu-shares", "on")]);
         let config = HostConfig::of(&all).expect("valid");

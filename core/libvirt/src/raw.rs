@@ -1,4 +1,5 @@
-//! What only `virt-sys` has: events, the close callback, save, abort, statistics. All `unsafe` of the crate is here.
+//! What only `virt-sys` has: events, the close callback, save, abort, statistics. All `unsafe` of the crate is here and in
+//! `raw_jobs`.
 
 use crate::feed::Feed;
 use crate::link::Pulse;
@@ -230,7 +231,8 @@ unsafe fn read_record(record: sys::virDomainStatsRecordPtr) -> Option<RawStats> 
     Some(RawStats { vm: VmUuid(Uuid::from_bytes(uuid)), fields })
 }
 
-fn read_param(param: &sys::virTypedParameter) -> Option<(String, u64)> {
+/// A number by its name.
+pub(crate) fn read_param(param: &sys::virTypedParameter) -> Option<(String, u64)> {
     // SAFETY: `field` is an array of 80 bytes; `from_bytes_until_nul` reads no further.
     let bytes = unsafe { std::slice::from_raw_parts(param.field.as_ptr().cast::<u8>(), param.field.len()) };
     let name = CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;

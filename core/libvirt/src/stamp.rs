@@ -1,4 +1,4 @@
-//! What we write into a domain's metadata: whose it is, which placement, and the last thing that must not be done twice.
+//! What we write into a domain's metadata: whose it is, which placement, and the last things that must not be done twice.
 //!
 //! It is an element of our own namespace, so that libvirt keeps it for us in the domain's definition, in its running state
 //! (over a restart of the daemon too) and in the header of a saved memory file.
@@ -22,6 +22,10 @@ pub(crate) struct Stamp {
     pub(crate) edge: Option<EffectKey>,
     /// The last save, written before it began: a memory file that carries it was written by that very call.
     pub(crate) save: Option<EffectKey>,
+    /// The last long job, written before it began: whoever finds it at work knows whose it is.
+    pub(crate) job: Option<EffectKey>,
+    /// The last copy of a disk that is whole, written when it was.
+    pub(crate) copied: Option<EffectKey>,
 }
 
 /// As it stands in XML.
@@ -39,12 +43,16 @@ pub(crate) struct StampXml {
     edge: Option<String>,
     #[serde(rename = "@save", default, skip_serializing_if = "Option::is_none")]
     save: Option<String>,
+    #[serde(rename = "@job", default, skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+    #[serde(rename = "@copied", default, skip_serializing_if = "Option::is_none")]
+    copied: Option<String>,
 }
 
 impl Stamp {
     /// A fresh placement.
     pub(crate) const fn new(identity: Identity) -> Self {
-        Self { identity, edge: None, save: None }
+        Self { identity, edge: None, save: None, job: None, copied: None }
     }
 
     /// As attributes of [`ELEMENT`].
@@ -56,6 +64,8 @@ impl Stamp {
             generation: self.identity.generation.0,
             edge: self.edge.as_ref().map(ToString::to_string),
             save: self.save.as_ref().map(ToString::to_string),
+            job: self.job.as_ref().map(ToString::to_string),
+            copied: self.copied.as_ref().map(ToString::to_string),
         }
     }
 
@@ -74,9 +84,13 @@ impl Stamp {
             edge: Option<String>,
             #[serde(rename = "@save", skip_serializing_if = "Option::is_none")]
             save: Option<String>,
+            #[serde(rename = "@job", skip_serializing_if = "Option::is_none")]
+            job: Option<String>,
+            #[serde(rename = "@copied", skip_serializing_if = "Option::is_none")]
+            copied: Option<String>,
         }
-        let StampXml { xmlns: _, store, vm, generation, edge, save } = self.xml();
-        quick_xml::se::to_string(&Bare { store, vm, generation, edge, save })
+        let StampXml { xmlns: _, store, vm, generation, edge, save, job, copied } = self.xml();
+        quick_xml::se::to_string(&Bare { store, vm, generation, edge, save, job, copied })
     }
 
     /// Reads the element. None if it is not one that this program could have written: such a domain is not ours.
@@ -84,7 +98,8 @@ impl Stamp {
         let read: StampXml = quick_xml::de::from_str(element).ok()?;
         let identity =
             Identity { store: read.store.parse().ok()?, vm: read.vm.parse().ok()?, generation: Generation(read.generation) };
-        Some(Self { identity, edge: read.edge.as_deref().and_then(parse_key), save: read.save.as_deref().and_then(parse_key) })
+        let key = |text: Option<String>| text.as_deref().and_then(parse_key);
+        Some(Self { identity, edge: key(read.edge), save: key(read.save), job: key(read.job), copied: key(read.copied) })
     }
 }
 
@@ -107,6 +122,8 @@ mod tests {
             identity: Identity { store: StoreId(Uuid::from_u128(9)), vm, generation: Generation(u64::MAX) },
             edge: Some(key(Item::Domain)),
             save: Some(key(Item::Disk("vd.a_-b".parse().expect("valid")))),
+            job: Some(key(Item::Nic("52:54:00:00:00:01".parse().expect("valid")))),
+            copied: Some(key(Item::Snapshot("s-1".parse().expect("valid")))),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
     check_texts(spec)?;
     let mut disks = Vec::with_capacity(spec.disks.len());
     for (at, disk) in spec.disks.iter().enumerate() {
-        disks.push(Disk::new(disk, at + 1, config.cache)?);
+        disks.push(Disk::new(disk, Some(at + 1), config.cache)?);
     }
     let vnc = spec.graphics == Graphics::Vnc;
     let domain = Domain {
@@ -41,9 +41,9 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
         uuid: spec.identity.vm.to_string(),
         title: clean(&spec.title),
         metadata: Metadata { stamp: Stamp::new(spec.identity).xml() },
-        memory: Unit { unit: "MiB", value: spec.memory_mib },
+        memory: Unit { unit: "MiB", value: spec.memory_most_mib.max(spec.memory_mib) },
         current_memory: Unit { unit: "MiB", value: spec.memory_mib },
-        vcpu: spec.vcpus,
+        vcpu: Vcpu { current: spec.vcpus, most: spec.vcpus_most.max(spec.vcpus) },
         cputune: config.cpu_shares.then(|| CpuTune { shares: shares(spec.cpu_milli) }),
         os: Os {
             firmware: (spec.firmware == Firmware::Uefi).then_some("efi"),
@@ -79,6 +79,28 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
         },
     };
     quick_xml::se::to_string(&domain).map_err(|error| DriverError::refused("bad-spec", format!("the domain as XML: {error}")))
+}
+
+/// One disk, to be plugged in. It is no disk to boot from: the others have their places already.
+///
+/// # Errors
+/// As [`domain`].
+pub(crate) fn disk(disk: &DomainDisk, cache: Cache) -> Result<String, DriverError> {
+    check_text("path", &disk.file.absolute)?;
+    device(&Disk::new(disk, None, cache)?)
+}
+
+/// One network card, to be plugged in.
+///
+/// # Errors
+/// As [`domain`].
+pub(crate) fn nic(nic: &DomainNic) -> Result<String, DriverError> {
+    check_text("bridge", &nic.bridge)?;
+    device(&Nic::new(nic))
+}
+
+fn device(device: &impl Serialize) -> Result<String, DriverError> {
+    quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
 }
 
 /// Thousandths of a CPU as cgroup shares; 2 is the kernel's least.
@@ -136,7 +158,7 @@ struct Domain<'a> {
     memory: Unit,
     #[serde(rename = "currentMemory")]
     current_memory: Unit,
-    vcpu: u32,
+    vcpu: Vcpu,
     #[serde(skip_serializing_if = "Option::is_none")]
     cputune: Option<CpuTune>,
     os: Os<'a>,
@@ -162,6 +184,14 @@ struct Unit {
     unit: &'static str,
     #[serde(rename = "$text")]
     value: u64,
+}
+
+#[derive(Serialize)]
+struct Vcpu {
+    #[serde(rename = "@current")]
+    current: u32,
+    #[serde(rename = "$text")]
+    most: u32,
 }
 
 #[derive(Serialize)]
@@ -251,6 +281,7 @@ struct Controller {
 }
 
 #[derive(Serialize)]
+#[serde(rename = "disk")]
 struct Disk<'a> {
     #[serde(rename = "@type")]
     kind: &'static str,
@@ -261,11 +292,12 @@ struct Disk<'a> {
     target: Target<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     readonly: Option<Empty>,
-    boot: Boot,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
 }
 
 impl<'a> Disk<'a> {
-    fn new(disk: &'a DomainDisk, order: usize, cache: Cache) -> Result<Self, DriverError> {
+    fn new(disk: &'a DomainDisk, order: Option<usize>, cache: Cache) -> Result<Self, DriverError> {
         let name = disk.name.as_str();
         // The name is the target device: its first letters say on which bus.
         let letters = |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| letters_ok(rest));
@@ -284,7 +316,7 @@ impl<'a> Disk<'a> {
             source: Source { file: &disk.file.absolute },
             target: Target { dev: name, bus },
             readonly: disk.read_only.then_some(Empty {}),
-            boot: Boot { order },
+            boot: order.map(|order| Boot { order }),
         })
     }
 }
@@ -333,6 +365,7 @@ struct Boot {
 }
 
 #[derive(Serialize)]
+#[serde(rename = "interface")]
 struct Nic<'a> {
     #[serde(rename = "@type")]
     kind: &'static str,
@@ -345,7 +378,7 @@ impl<'a> Nic<'a> {
     fn new(nic: &'a DomainNic) -> Self {
         Self {
             kind: "bridge",
-            mac: Address { address: &nic.mac },
+            mac: Address { address: nic.mac.as_str() },
             source: Bridge { bridge: &nic.bridge },
             model: VirtioModel { kind: "virtio" },
         }

@@ -13,7 +13,14 @@ fn file(path: &str) -> FileRef {
 }
 
 fn config() -> HostConfig {
-    HostConfig { uri: "qemu:///system".to_owned(), accel: Accel::Auto, cache: Cache::None, cpu_shares: false }
+    HostConfig {
+        uri: "qemu:///system".to_owned(),
+        accel: Accel::Auto,
+        cache: Cache::None,
+        cpu_shares: false,
+        migrate_uri: None,
+        migrate_address: None,
+    }
 }
 
 pub(crate) fn spec() -> DomainSpec {
@@ -23,7 +30,9 @@ pub(crate) fn spec() -> DomainSpec {
         title: "web".to_owned(),
         vcpus: 2,
         cpu_milli: 500,
+        vcpus_most: 2,
         memory_mib: 96,
+        memory_most_mib: 96,
         firmware: Firmware::Bios,
         kernel: None,
         initrd: None,
@@ -57,7 +66,7 @@ fn a_small_domain() {
         </metadata>
         <memory unit="MiB">96</memory>
         <currentMemory unit="MiB">96</currentMemory>
-        <vcpu>2</vcpu>
+        <vcpu current="2">2</vcpu>
         <os>
         <type arch="x86_64" machine="q35">hvm</type>
         </os>
@@ -104,6 +113,8 @@ fn a_small_domain() {
 fn a_domain_with_all_there_is() {
     let full = DomainSpec {
         firmware: Firmware::Uefi,
+        vcpus_most: 4,
+        memory_most_mib: 256,
         kernel: Some(file("vmlinuz")),
         initrd: Some(file("initrd")),
         cmdline: "console=ttyS0 quiet".to_owned(),
@@ -111,7 +122,7 @@ fn a_domain_with_all_there_is() {
             spec().disks.remove(0),
             DomainDisk { name: "sdb".parse().expect("valid"), file: file("7/sdb"), format: DiskFormat::Raw, read_only: true },
         ],
-        nics: vec![DomainNic { mac: "52:54:00:00:00:01".to_owned(), bridge: "br0".to_owned() }],
+        nics: vec![DomainNic { mac: "52:54:00:00:00:01".parse().expect("valid"), bridge: "br0".to_owned() }],
         graphics: Graphics::Vnc,
         ..spec()
     };
@@ -124,9 +135,9 @@ fn a_domain_with_all_there_is() {
         <metadata>
         <ostler:vm xmlns:ostler="urn:ostler:domain:1" store="00000000-0000-0000-0000-000000000001" vm="00000000-0000-0000-0000-000000000002" generation="3"/>
         </metadata>
-        <memory unit="MiB">96</memory>
+        <memory unit="MiB">256</memory>
         <currentMemory unit="MiB">96</currentMemory>
-        <vcpu>2</vcpu>
+        <vcpu current="2">4</vcpu>
         <cputune>
         <shares>512</shares>
         </cputune>

@@ -1,0 +1,435 @@
+//! Moving a running domain to another host.
+//!
+//! **Who drives it.** The daemon of the host it leaves does (`VIR_MIGRATE_PEER2PEER`): it connects to the other host's daemon
+//! and goes on when whoever asked for it is gone. A migration that a client drives stands between two connections of that
+//! client; when the client dies behind the copying of memory and before the last handshake, the guest stands still on one host
+//! and is thrown away on the other. So ostlerd may die at any moment, and the price is that the hosts' daemons must reach each
+//! other: a host's setting `migrate-uri` says how (`qemu+tls://HOST/system`), `migrate-address` where QEMU takes the memory.
+//!
+//! **How it converges.** The call's identity is stamped into the domain here before anything is sent. The destination is given
+//! the domain's description with the new identity in it (running state and definition both), so the domain there carries its
+//! new generation from the moment it exists, which is before its memory arrives. What is next is decided by looking at both
+//! sides, never by what an answer said: [`decide`] is the whole table. A daemon that was started anew finds the libvirt job
+//! that its predecessor began by the stamp, waits for its end, and looks again.
+//!
+//! **What is shared.** libvirt would refuse to move a domain whose files are not on a file system that it knows as shared
+//! (`MigrateUnsafe`). Which disks the hosts share is decided by the engine, who knows the datastores: what it names in
+//! `move_disks` is sent along, everything else is shared. A file that is not there lets the destination fail before anything
+//! has moved.
+
+use crate::deeds::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
+use crate::failure::During;
+use crate::image::Image;
+use crate::jobs::Job;
+use crate::link::{Link, Live};
+use crate::locks::Held;
+use crate::look::{self, look};
+use crate::options::HostConfig;
+use crate::raw;
+use crate::raw_jobs;
+use crate::stamp::Stamp;
+use ostler_driver::DomainSpec;
+use ostler_model::{CallResult, DiskName, DriverError, ErrorKind, Identity, Outcome, Power, VmUuid};
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use virt::domain::Domain;
+use virt::domain_snapshot::DomainSnapshot;
+use virt::error::ErrorNumber;
+use virt_sys as sys;
+
+/// Between two looks while something is awaited.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long both sides may stand still with nobody at work before that counts as what is. A daemon takes back what a broken
+/// connection left within its keepalive, 30 s at most.
+const SETTLE: Duration = Duration::from_secs(40);
+/// How long a side may not be seen while something may be at work, before that is the answer.
+const BLIND_MOST: Duration = Duration::from_secs(60);
+/// The longest that one migration may take. The engine's own patience is shorter and aborts.
+const MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What the source's daemon is told to do, beside what [`Plan::flags`] adds.
+const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
+    | sys::VIR_MIGRATE_PEER2PEER
+    | sys::VIR_MIGRATE_PERSIST_DEST
+    | sys::VIR_MIGRATE_UNDEFINE_SOURCE
+    | sys::VIR_MIGRATE_UNSAFE
+    // A guest that stopped for an I/O error must not arrive somewhere else as if it ran.
+    | sys::VIR_MIGRATE_ABORT_ON_ERROR
+    // A guest that writes faster than the network is slowed down instead of never arriving.
+    | sys::VIR_MIGRATE_AUTO_CONVERGE;
+
+/// As [`UNDEFINE_ALL`], but the firmware's variables stay: the file may be the one that the other host uses.
+const UNDEFINE_MOVED: u32 = UNDEFINE_ALL & !sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+
+/// A migration to be.
+pub(crate) struct Plan {
+    order: Order,
+    spec: DomainSpec,
+    /// How the source's daemon reaches the destination's.
+    uri: CString,
+    /// Where QEMU there takes the memory, if not where the daemon there says.
+    data: Option<CString>,
+    /// Disks that are sent along.
+    disks: Vec<CString>,
+}
+
+impl Plan {
+    /// Checks what can be checked without asking anybody.
+    pub(crate) fn new(
+        order: Order,
+        spec: &DomainSpec,
+        here: &HostConfig,
+        there: &HostConfig,
+        disks: &[DiskName],
+    ) -> Result<Self, DriverError> {
+        if here.uri == there.uri {
+            return Err(DriverError::refused("same-host", "both are the same libvirt daemon: there is nowhere to move to"));
+        }
+        let Some(uri) = &there.migrate_uri else {
+            let detail = "the destination's uri is a socket on this machine, which other hosts do not reach: \
+                          set migrate-uri for that host (for example qemu+tls://HOST/system)";
+            return Err(DriverError::refused("no-migrate-uri", detail));
+        };
+        let text = |text: &str| raw::c_string(text).ok_or_else(|| DriverError::refused("bad-text", "a setting has a NUL"));
+        let data = there.migrate_address.as_ref().map(|address| text(&format!("tcp://{address}"))).transpose()?;
+        let disks = disks.iter().map(|disk| text(disk.as_str())).collect::<Result<_, _>>()?;
+        Ok(Self { order, spec: spec.clone(), uri: text(uri)?, data, disks })
+    }
+
+    const fn vm(&self) -> VmUuid {
+        self.order.vm()
+    }
+
+    const fn flags(&self) -> u32 {
+        if self.disks.is_empty() { FLAGS } else { FLAGS | sys::VIR_MIGRATE_NON_SHARED_DISK }
+    }
+
+    /// The domain as it is to be there, and where to send it.
+    fn texts(&self, live: &Live, domain: &Domain) -> Result<Vec<(&'static CStr, CString)>, DriverError> {
+        let asking = |error| live.error(&error, During::Asking);
+        let running = domain.get_xml_desc(sys::VIR_DOMAIN_XML_MIGRATABLE).map_err(asking)?;
+        let defined = if domain.is_persistent().map_err(asking)? {
+            domain.get_xml_desc(sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_INACTIVE).map_err(asking)?
+        } else {
+            running.clone()
+        };
+        let mut texts = Vec::new();
+        for (name, xml) in [(sys::VIR_MIGRATE_PARAM_DEST_XML, running), (sys::VIR_MIGRATE_PARAM_PERSIST_XML, defined)] {
+            let image = Image::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
+            let xml = image.as_domain(&self.spec)?;
+            texts.push((name, raw::c_string(&xml).ok_or_else(|| DriverError::refused("bad-text", "the XML has a NUL"))?));
+        }
+        texts.extend(self.data.iter().map(|data| (sys::VIR_MIGRATE_PARAM_URI, data.clone())));
+        texts.extend(self.disks.iter().map(|disk| (sys::VIR_MIGRATE_PARAM_MIGRATE_DISKS, disk.clone())));
+        Ok(texts)
+    }
+}
+
+/// The two hosts.
+pub(crate) struct Ends {
+    /// Where it runs.
+    pub(crate) here: Arc<Link>,
+    /// Where it is to run.
+    pub(crate) there: Arc<Link>,
+    /// For one look.
+    pub(crate) patience: Duration,
+    /// For the domain's lock.
+    pub(crate) until: Instant,
+}
+
+/// What one side shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    power: Power,
+    stamp: Option<Stamp>,
+    work: Work,
+}
+
+/// What is at work on a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Nothing.
+    Nothing,
+    /// It moves, out or in.
+    Migration,
+    /// Something else.
+    Other,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It has moved.
+    Done,
+    /// A job is at work.
+    Await,
+    /// Nobody is at work, but a daemon may be about to take something back.
+    Settle,
+    /// Leave nothing there.
+    ClearThere,
+    /// Leave nothing here: it runs there.
+    ClearHere,
+    /// It stood still for a move that ended.
+    ResumeHere,
+    /// It arrived and was not set going.
+    ResumeThere,
+    /// Send it.
+    Send,
+}
+
+/// Looks at one side.
+pub(crate) fn standing(live: &Live, vm: VmUuid) -> Result<Option<Standing>, DriverError> {
+    let Some(sight) = look(live, vm)? else { return Ok(None) };
+    let work = if sight.is_active() { work_on(live, &sight.domain)? } else { Work::Nothing };
+    Ok(Some(Standing { power: sight.power, stamp: sight.stamp, work }))
+}
+
+fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
+    match raw_jobs::job(domain) {
+        Ok(None) => Ok(Work::Nothing),
+        Ok(Some(job)) if job.operation == sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT => Ok(Work::Migration),
+        Ok(Some(_)) => Ok(Work::Other),
+        // Of a domain that moves in libvirt tells no more than that, and in this way.
+        Err(error) if error.code() == ErrorNumber::OperationUnsupported => Ok(Work::Migration),
+        Err(error) => Err(live.error(&error, During::Asking)),
+    }
+}
+
+/// The whole table. `there` was looked at before `here`: who is seen running there and then here runs on both.
+fn decide(
+    order: &Order,
+    identity: &Identity,
+    there: Option<&Standing>,
+    here: Option<&Standing>,
+    settled: bool,
+) -> Result<Next, DriverError> {
+    let stamp_here = here.map(|here| order.may_touch_stamped(here.stamp.as_ref())).transpose()?;
+    let stamp_there = there.map(|there| order.may_touch_stamped(there.stamp.as_ref())).transpose()?;
+    let patiently = |next| if settled { next } else { Next::Settle };
+    let (Some(there), Some(stamp_there)) = (there, stamp_there) else {
+        return from_here(order, here.zip(stamp_here), settled);
+    };
+    if stamp_there.identity != *identity {
+        return match (there.power, here) {
+            (Power::Off, Some(_)) => Ok(Next::ClearThere),
+            (Power::Off, None) => Err(not_here()),
+            (Power::Running | Power::Paused | Power::Crashed, _) => {
+                Err(DriverError::refused("older-generation", "an older placement of this VM is there: remove it first"))
+            }
+        };
+    }
+    let Some(here) = here else {
+        return Ok(match there.power {
+            // Arrived, whatever it did since.
+            Power::Running | Power::Crashed | Power::Off => Next::Done,
+            Power::Paused => patiently(Next::ResumeThere),
+        });
+    };
+    if here.work == Work::Migration {
+        return Ok(Next::Await);
+    }
+    match (there.power, here.power) {
+        (Power::Running | Power::Crashed, Power::Running) => {
+            Err(DriverError::unknown("runs-twice", "the domain is seen running on both hosts: look at it, and stop one"))
+        }
+        (Power::Running | Power::Crashed, Power::Paused | Power::Off | Power::Crashed) => Ok(Next::ClearHere),
+        // Memory that arrived in part, or of which nobody heard that it arrived: it has not run.
+        (Power::Paused, _) => Ok(patiently(Next::ClearThere)),
+        // Its definition is made there when it arrives. Running on here, it did not stay there.
+        (Power::Off, Power::Running) => Ok(Next::ClearThere),
+        (Power::Off, Power::Off | Power::Crashed) => Ok(Next::ClearHere),
+        // Old memory on a disk that went on would destroy it, and memory that is thrown away is lost: people decide.
+        (Power::Off, Power::Paused) => {
+            let detail = "the domain stands still here and is off at its destination, where it may have run: look at both";
+            Err(DriverError::unknown("in-doubt", detail))
+        }
+    }
+}
+
+/// Nothing is there.
+fn from_here(order: &Order, here: Option<(&Standing, Stamp)>, settled: bool) -> Result<Next, DriverError> {
+    let Some((here, stamp)) = here else { return Err(not_here()) };
+    let ours = stamp.job.as_ref() == Some(&order.key);
+    match (here.work, here.power) {
+        (Work::Migration, _) if ours => Ok(Next::Await),
+        (Work::Migration | Work::Other, _) => Err(DriverError::retry("busy", "something else is at work on this domain")),
+        (Work::Nothing, Power::Running) => Ok(Next::Send),
+        (Work::Nothing, Power::Paused) if ours => Ok(if settled { Next::ResumeHere } else { Next::Settle }),
+        (Work::Nothing, Power::Paused) => {
+            Err(DriverError::refused("paused", "the domain is paused: resume it first, or suspend it and move it then"))
+        }
+        (Work::Nothing, Power::Off) => Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off")),
+        (Work::Nothing, Power::Crashed) => Err(DriverError::refused("crashed", "the guest has crashed: there is nothing to move")),
+    }
+}
+
+fn not_here() -> DriverError {
+    DriverError::new(ErrorKind::Gone, "no-domain", "the domain is on neither host")
+}
+
+/// The job: looks, decides and acts until it has moved or stayed.
+pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResult {
+    let held = ends.lock(plan.vm()).await?;
+    let mut failed: Option<DriverError> = None;
+    let (mut settling, mut blind): (Option<Instant>, Option<Instant>) = (None, None);
+    let mut acted = false;
+    let result = loop {
+        let (there, here) = match ends.look(plan.vm()).await {
+            Ok(both) => both,
+            Err(error) => {
+                if !acted {
+                    break Err(error);
+                }
+                if blind.get_or_insert_with(Instant::now).elapsed() > BLIND_MOST {
+                    break Err(DriverError::unknown("not-seen", format!("what became of it cannot be seen: {}", error.detail)));
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        blind = None;
+        let settled = settling.is_some_and(|since| since.elapsed() > SETTLE);
+        let next = match decide(&plan.order, &plan.spec.identity, there.as_ref(), here.as_ref(), settled) {
+            Ok(next) => next,
+            Err(error) => break Err(error),
+        };
+        settling = if next == Next::Settle { settling.or_else(|| Some(Instant::now())) } else { None };
+        acted |= !matches!(next, Next::Done | Next::Send);
+        match next {
+            Next::Done => break ends.arrived(plan.vm()).await,
+            Next::Await | Next::Settle => {
+                job.works();
+                tokio::time::sleep(PAUSE).await;
+            }
+            Next::Send => match failed.take() {
+                Some(error) => break Err(stayed(error, &job)),
+                None if job.is_stopped() => break Err(stopped()),
+                None => {
+                    failed = Some(ends.send(&job, &plan).await);
+                    acted = true;
+                }
+            },
+            Next::ClearHere | Next::ClearThere | Next::ResumeHere | Next::ResumeThere => {
+                job.works();
+                if let Err(error) = ends.tidy(next, &plan.order).await {
+                    // It may run there: no error that says otherwise.
+                    break Err(DriverError::unknown(error.code, error.detail));
+                }
+            }
+        }
+    };
+    drop(held);
+    result
+}
+
+fn stopped() -> DriverError {
+    DriverError::new(ErrorKind::Cancelled, "aborted", "told to stop: the domain runs where it ran")
+}
+
+/// It was sent and is seen running where it was: nothing is in doubt any more.
+fn stayed(error: DriverError, job: &Job) -> DriverError {
+    match error.kind {
+        _ if job.is_stopped() => stopped(),
+        ErrorKind::Unknown => DriverError::retry("interrupted", error.detail),
+        _ => error,
+    }
+}
+
+impl Ends {
+    async fn lock(&self, vm: VmUuid) -> Result<Held, DriverError> {
+        let waiting = tokio::time::timeout_at(self.until.into(), self.here.locks.of(vm).lock_owned());
+        waiting.await.map_err(|_| DriverError::retry("busy", "another call is still at work on this domain"))
+    }
+
+    /// Both sides, the destination first: see [`decide`].
+    async fn look(&self, vm: VmUuid) -> Result<(Option<Standing>, Option<Standing>), DriverError> {
+        let there = self.there.ask(self.patience, move |live| standing(live, vm)).await?;
+        let here = self.here.ask(self.patience, move |live| standing(live, vm)).await?;
+        Ok((there, here))
+    }
+
+    async fn arrived(&self, vm: VmUuid) -> CallResult {
+        let seen = self.there.ask(self.patience, move |live| look::observe(live, vm)).await;
+        seen.map(|seen| Outcome { seen: Some(seen), state: None })
+    }
+
+    /// Sends it, and waits until that is over. The answer is what to say if it is found to have stayed.
+    async fn send(&self, job: &Arc<Job>, plan: &Arc<Plan>) -> DriverError {
+        let (job, plan) = (Arc::clone(job), Arc::clone(plan));
+        let sent =
+            self.here.lasting.run(Instant::now() + MOST, None, ErrorKind::Unknown, move |live| send(live, &plan, &job)).await;
+        sent.err().unwrap_or_else(|| DriverError::unknown("not-moved", "libvirt says that it has moved, and it is still here"))
+    }
+
+    async fn tidy(&self, next: Next, order: &Order) -> Result<(), DriverError> {
+        let link = match next {
+            Next::ClearThere | Next::ResumeThere => &self.there,
+            _ => &self.here,
+        };
+        let order = order.clone();
+        let deed = move |live: &Live| tidy(live, next, &order);
+        link.work.run(Instant::now() + self.patience, None, ErrorKind::Unknown, deed).await
+    }
+}
+
+fn tidy(live: &Live, next: Next, order: &Order) -> Result<(), DriverError> {
+    let Some(sight) = look(live, order.vm())? else { return Ok(()) };
+    order.may_touch(&sight)?;
+    let acting = |error| live.error(&error, During::Acting);
+    let done = if matches!(next, Next::ResumeHere | Next::ResumeThere) {
+        sight.domain.resume().map(drop)
+    } else {
+        if sight.is_active() {
+            stop(live, &sight.domain)?;
+        }
+        sight.domain.undefine_flags(UNDEFINE_MOVED)
+    };
+    match done {
+        Err(error) if !changed_meanwhile(&error) => Err(acting(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
+    let sight = look(live, plan.vm())?.ok_or_else(not_here)?;
+    let stamp = plan.order.may_touch(&sight)?;
+    let snapshots = DomainSnapshot::num(&sight.domain, 0).map_err(|error| live.error(&error, During::Asking))?;
+    if snapshots > 0 {
+        let detail = format!("the domain has {snapshots} snapshots, and libvirt moves none that has: delete them first");
+        return Err(DriverError::refused("has-snapshots", detail));
+    }
+    let texts = plan.texts(live, &sight.domain)?;
+    write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
+    if job.is_stopped() {
+        return Err(stopped());
+    }
+    job.works();
+    raw_jobs::migrate(&sight.domain, &plan.uri, &texts, plan.flags()).map_err(|error| live.error(&error, During::Placing))
+}
+
+/// Bytes sent, and bytes in all.
+pub(crate) fn progress(live: &Live, vm: VmUuid) -> Result<Option<(u64, u64)>, DriverError> {
+    let Some(sight) = look(live, vm)? else { return Ok(None) };
+    let job = raw_jobs::job(&sight.domain).map_err(|error| live.error(&error, During::Asking))?;
+    Ok(job.map(|job| (job.total.saturating_sub(job.remaining), job.total)))
+}
+
+/// Stops the migration that this identity began, if it is at work. True once nothing is.
+pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
+    let in_doubt = |why: &str| Err(DriverError::unknown("in-doubt", why.to_owned()));
+    let Some(standing) = standing(live, order.vm())? else { return in_doubt("the domain is not here: it may have moved") };
+    let stamp = order.may_touch_stamped(standing.stamp.as_ref())?;
+    if stamp.job.as_ref() != Some(&order.key) {
+        return Ok(true); // it was never sent
+    }
+    match (standing.work, standing.power) {
+        (Work::Migration, _) => crate::deeds::abort_job(live, order.vm()).map(|()| false),
+        (Work::Nothing | Work::Other, Power::Running) => Ok(true),
+        (Work::Nothing | Work::Other, _) => in_doubt("the domain stands still here: it may run at its destination"),
+    }
+}
+
+#[cfg(test)]
+#[path = "migrate_tests.rs"]
+mod tests;

@@ -1,0 +1,277 @@
+//! A running guest moves to another host: it goes on counting there, and nothing of it is left here.
+
+use crate::rig::{BOOT, Other, Rig, SOON, Vm, refusal, seen};
+use ostler_driver::{DomainSpec, Hypervisor, HypervisorJob, JobStatus};
+use ostler_model::{DriverError, ErrorKind, Generation, Observation, Outcome, Power, Progress};
+use ostler_tests::lab::{self, SerialLog};
+use ostler_tests::wait::wait_until;
+use std::process::Command;
+
+const MOVE: HypervisorJob = HypervisorJob::Migrate;
+
+/// The placement at the destination: another generation, and a console of its own.
+fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
+    DomainSpec { console_log: rig.file(&format!("{}.there", vm.name)), ..rig.spec(vm, generation) }
+}
+
+fn begin(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Result<JobStatus, DriverError> {
+    let call = rig.call(vm, step, spec.identity.generation.0);
+    rig.run(rig.kvm.begin_migrate(&rig.site, &call, spec, &other.site, &[]))
+}
+
+fn poll(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<JobStatus, DriverError> {
+    rig.run(rig.kvm.poll_job(&rig.site, &rig.call(vm, step, generation), MOVE))
+}
+
+fn abort(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<(), DriverError> {
+    rig.run(rig.kvm.abort_job(&rig.site, &rig.call(vm, step, generation), MOVE))
+}
+
+/// Polls until the job has ended.
+#[track_caller]
+fn end_of(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<Outcome, DriverError> {
+    wait_until("the migration to end", SOON, || match poll(rig, vm, step, generation) {
+        Ok(JobStatus::Pending(progress)) => Err(format!("{progress:?}")),
+        Ok(JobStatus::Done(outcome)) => Ok(Ok(outcome)),
+        Err(error) => Ok(Err(error)),
+    })
+}
+
+fn there(rig: &Rig, vm: &Vm, other: &Other) -> Observation {
+    rig.run(rig.kvm.observe(&other.site, vm.uuid)).expect("asked")
+}
+
+fn here(rig: &Rig, vm: &Vm) -> Observation {
+    rig.observe(vm).expect("asked")
+}
+
+/// A guest that counts, and of whose memory so little is sent a second that a migration takes a while.
+fn slow_guest(rig: &Rig) -> Vm {
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+    rig.host.virsh(&["migrate-setspeed", &vm.name, "1"]).expect("slowed down");
+    vm
+}
+
+fn speed_up(rig: &Rig, vm: &Vm) {
+    rig.host.virsh(&["migrate-setspeed", &vm.name, "1000"]).expect("at full speed again");
+}
+
+/// Begins what takes a while, and waits until memory is under way.
+#[track_caller]
+fn begin_slowly(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Progress {
+    let begun = begin(rig, vm, step, spec, other).expect("begins");
+    assert!(matches!(begun, JobStatus::Pending(_)), "{begun:?}");
+    wait_until("memory to be on its way", SOON, || match poll(rig, vm, step, spec.identity.generation.0) {
+        Ok(JobStatus::Pending(progress)) if progress.done > 0 => Ok(progress),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+#[track_caller]
+fn count(line: &str) -> u32 {
+    line.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no count: {line}"))
+}
+
+/// It runs there under `generation`, went on counting, and is here no more.
+#[track_caller]
+fn has_moved(rig: &Rig, vm: &Vm, other: &Other, generation: u64) {
+    let Observation::Present(seen) = there(rig, vm, other) else { panic!("it is not there") };
+    assert_eq!((seen.power, seen.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(generation))));
+    assert_eq!(here(rig, vm), Observation::Absent);
+    let mut console = SerialLog::new(rig.file(&format!("{}.there", vm.name)).absolute);
+    assert!(count(&console.wait_for("TICK", SOON)) > 3, "its memory came along");
+    assert!(!console.contents().contains("GUEST-READY"), "it did not boot there");
+    let defined = other.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("it is defined there");
+    assert!(defined.contains(&format!("generation=\"{generation}\"")) && defined.contains(".there"), "{defined}");
+}
+
+#[track_caller]
+fn has_stayed(rig: &Rig, vm: &mut Vm, other: &Other) {
+    assert_eq!(there(rig, vm, other), Observation::Absent);
+    rig.wait_for(vm, Power::Running, ostler_model::PowerReason::None);
+    vm.console.skip_to_end();
+    vm.console.wait_for("TICK", SOON);
+}
+
+#[test]
+fn a_running_guest_moves_with_its_memory_and_is_stamped_before_it_runs_there() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (rig, other) = Rig::pair("move");
+    let vm = slow_guest(&rig);
+    let spec = placed(&rig, &vm, 2);
+    let progress = begin_slowly(&rig, &vm, 2, &spec, &other);
+    assert!(progress.total > 90 << 20 && progress.done < progress.total, "{progress:?}");
+    let again = begin(&rig, &vm, 2, &spec, &other).expect("the same again");
+    assert!(matches!(again, JobStatus::Pending(_)), "it is attached to: {again:?}");
+    // It exists there already, stands still, and carries the new generation; here it runs under the old one.
+    let Observation::Present(coming) = there(&rig, &vm, &other) else { panic!("it is not there") };
+    assert_eq!((coming.power, coming.identity), (Power::Paused, Some(spec.identity)));
+    let Observation::Present(going) = here(&rig, &vm) else { panic!("it is not here") };
+    assert_eq!((going.power, going.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(1))));
+    // Nobody else's call gets in between.
+    assert_eq!(refusal(begin(&rig, &vm, 3, &spec, &other)), (ErrorKind::Retry, "busy".to_owned()));
+
+    speed_up(&rig, &vm);
+    let arrived = seen(end_of(&rig, &vm, 2, 2));
+    assert_eq!((arrived.power, arrived.identity), (Power::Running, Some(spec.identity)));
+    has_moved(&rig, &vm, &other, 2);
+    for _ in 0..2 {
+        assert_eq!(seen(end_of(&rig, &vm, 2, 2)), arrived, "asked again");
+        let done = begin(&rig, &vm, 2, &spec, &other).expect("the same again");
+        assert!(matches!(&done, JobStatus::Done(_)), "{done:?}");
+    }
+    assert_eq!(refusal(abort(&rig, &vm, 2, 2)).0, ErrorKind::Unknown, "too late");
+    has_moved(&rig, &vm, &other, 2);
+    // A call of an older placement finds nothing that it may touch.
+    let old = begin(&rig, &vm, 1, &placed(&rig, &vm, 1), &other);
+    assert_eq!(refusal(old), (ErrorKind::Stale, "stale".to_owned()));
+}
+
+#[test]
+fn a_migration_that_is_stopped_leaves_the_guest_running_and_can_be_begun_again() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (mut rig, other) = Rig::pair("stop");
+    let mut vm = slow_guest(&rig);
+    let spec = placed(&rig, &vm, 2);
+    begin_slowly(&rig, &vm, 2, &spec, &other);
+    abort(&rig, &vm, 2, 2).expect("stops");
+    abort(&rig, &vm, 2, 2).expect("nothing is at work");
+    assert_eq!(refusal(poll(&rig, &vm, 2, 2)), (ErrorKind::Cancelled, "aborted".to_owned()));
+    has_stayed(&rig, &mut vm, &other);
+
+    // By a daemon that was started anew.
+    begin_slowly(&rig, &vm, 3, &spec, &other);
+    rig.forget();
+    assert_eq!(refusal(poll(&rig, &vm, 3, 2)).0, ErrorKind::Gone);
+    abort(&rig, &vm, 4, 2).expect("another identity has nothing at work");
+    let Observation::Present(_) = there(&rig, &vm, &other) else { panic!("another identity stopped it") };
+    abort(&rig, &vm, 3, 2).expect("stops");
+    has_stayed(&rig, &mut vm, &other);
+
+    speed_up(&rig, &vm);
+    begin(&rig, &vm, 5, &spec, &other).expect("begins");
+    end_of(&rig, &vm, 5, 2).expect("moves");
+    has_moved(&rig, &vm, &other, 2);
+}
+
+#[test]
+fn a_migration_outlives_whoever_asked_for_it() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (mut rig, other) = Rig::pair("outlive");
+    let vm = slow_guest(&rig);
+    let spec = placed(&rig, &vm, 2);
+    begin_slowly(&rig, &vm, 2, &spec, &other);
+    rig.forget();
+    assert_eq!(refusal(poll(&rig, &vm, 2, 2)), (ErrorKind::Gone, "no-job".to_owned()));
+    let attached = begin_slowly(&rig, &vm, 2, &spec, &other);
+    assert!(attached.total > 0);
+    speed_up(&rig, &vm);
+    end_of(&rig, &vm, 2, 2).expect("moves");
+    has_moved(&rig, &vm, &other, 2);
+    // And one that ended while nobody looked.
+    rig.forget();
+    let done = begin(&rig, &vm, 2, &spec, &other).expect("finds it");
+    assert!(matches!(&done, JobStatus::Done(_)), "{done:?}");
+}
+
+#[test]
+fn a_daemon_that_dies_on_either_side_leaves_the_guest_running_here() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (rig, other) = Rig::pair("dies");
+    let mut vm = slow_guest(&rig);
+    let spec = placed(&rig, &vm, 2);
+    for (step, host) in [(2, &rig.host), (3, &other.host)] {
+        begin_slowly(&rig, &vm, step, &spec, &other);
+        host.kill_daemon();
+        let error = end_of(&rig, &vm, step, 2).expect_err("it was interrupted");
+        assert_ne!(error.kind, ErrorKind::Gone, "{error}");
+        let settled = wait_until("a decision", SOON * 3, || match begin(&rig, &vm, step + 10, &spec, &other) {
+            Ok(JobStatus::Pending(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        let () = settled;
+        abort(&rig, &vm, step + 10, 2).expect("stops");
+        has_stayed(&rig, &mut vm, &other);
+        rig.host.virsh(&["migrate-setspeed", &vm.name, "1"]).expect("slowed down");
+    }
+    speed_up(&rig, &vm);
+    begin(&rig, &vm, 20, &spec, &other).expect("begins");
+    end_of(&rig, &vm, 20, 2).expect("moves");
+    has_moved(&rig, &vm, &other, 2);
+}
+
+#[test]
+fn what_cannot_move_says_why_and_runs_on() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (rig, mut other) = Rig::pair("cannot");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let spec = placed(&rig, &vm, 2);
+    assert_eq!(refusal(begin(&rig, &vm, 2, &spec, &other)), (ErrorKind::Gone, "no-domain".to_owned()));
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+
+    let call = rig.call(&vm, 2, 2);
+    let home = rig.run(rig.kvm.begin_migrate(&rig.site, &call, &spec, &rig.site, &[]));
+    assert_eq!(refusal(home), (ErrorKind::Refused, "same-host".to_owned()));
+    let uri = other.site.config.remove("migrate-uri").expect("set");
+    assert_eq!(refusal(begin(&rig, &vm, 2, &spec, &other)), (ErrorKind::Refused, "no-migrate-uri".to_owned()));
+    other.site.config.insert("migrate-uri".to_owned(), "qemu+tcp://10.77.0.199/system".to_owned());
+    let nobody = begin(&rig, &vm, 2, &spec, &other).and_then(|_| end_of(&rig, &vm, 2, 2).map(JobStatus::Done));
+    assert!(matches!(refusal(nobody).0, ErrorKind::NotHere | ErrorKind::Retry), "nobody answers there");
+    other.site.config.insert("migrate-uri".to_owned(), uri);
+
+    rig.host.virsh(&["suspend", &vm.name]).expect("suspended");
+    assert_eq!(refusal(begin(&rig, &vm, 3, &spec, &other)), (ErrorKind::Refused, "paused".to_owned()));
+    rig.host.virsh(&["resume", &vm.name]).expect("resumed");
+    rig.host.virsh(&["snapshot-create-as", &vm.name, "one"]).expect("a snapshot");
+    assert_eq!(refusal(begin(&rig, &vm, 2, &spec, &other)), (ErrorKind::Refused, "has-snapshots".to_owned()));
+    rig.host.virsh(&["snapshot-delete", &vm.name, "one"]).expect("deleted");
+    // A file that the destination does not have.
+    let mut elsewhere = spec.clone();
+    elsewhere.disks[0].file.absolute.push_str(".not-there");
+    let failed = begin(&rig, &vm, 2, &elsewhere, &other).and_then(|_| end_of(&rig, &vm, 2, 2).map(JobStatus::Done));
+    assert_eq!(refusal(failed).0, ErrorKind::NotHere);
+    has_stayed(&rig, &mut vm, &other);
+    assert_eq!(refusal(begin(&rig, &vm, 2, &placed(&rig, &vm, 0), &other)), (ErrorKind::Stale, "stale".to_owned()));
+    begin(&rig, &vm, 2, &spec, &other).expect("begins");
+    end_of(&rig, &vm, 2, 2).expect("moves after all");
+    has_moved(&rig, &vm, &other, 2);
+}
+
+#[test]
+fn a_disk_that_is_not_shared_moves_along() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (rig, other) = Rig::pair("disks");
+    let mut vm = rig.vm(&["vt.tick=0.1", "vt.mark=moved"]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+    let mut spec = placed(&rig, &vm, 2);
+    let target = other.host.dir().join("vda.qcow2").to_string_lossy().into_owned();
+    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", &target, "64M"]).status().expect("qemu-img runs");
+    assert!(made.success());
+    spec.disks[0].file.absolute.clone_from(&target);
+    let disks = ["vda".parse().expect("valid")];
+    let call = rig.call(&vm, 2, 2);
+    rig.run(rig.kvm.begin_migrate(&rig.site, &call, &spec, &other.site, &disks)).expect("begins");
+    end_of(&rig, &vm, 2, 2).expect("moves");
+    has_moved(&rig, &vm, &other, 2);
+    std::fs::remove_file(&vm.disk).expect("the old disk is not needed");
+    // It boots from what was moved.
+    rig.run(rig.kvm.reset(&other.site, &rig.call(&vm, 3, 2))).expect("reset");
+    let mut console = SerialLog::new(rig.file(&format!("{}.there", vm.name)).absolute);
+    console.wait_for("DISK-MARK moved", BOOT);
+}
