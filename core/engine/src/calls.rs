@@ -2,10 +2,13 @@
 
 use crate::directory::Directory;
 use crate::shared::Shared;
-use ostler_driver::{CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, JobStatus, Site, Transfer, TransferJob};
+use ostler_driver::{
+    CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site, Transfer,
+    TransferJob,
+};
 use ostler_model::{
-    Call, CallResult, Datastore, DiskState, DriverError, Effect, ErrorKind, Generation, HostId, Identity, Item, Lane, Observation,
-    Outcome, VmRecord,
+    Call, CallResult, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, ErrorKind, Generation, HostId,
+    Identity, ImageId, Item, MacAddress, Observation, Outcome, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +34,23 @@ pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>
     })
 }
 
-/// Looks at a placed VM.
+/// Looks at a VM where it has its place.
 pub(crate) async fn observe(shared: &Shared, record: &VmRecord) -> Result<Observation, DriverError> {
-    let Some(place) = &record.placement else { return Ok(Observation::Absent) };
-    let driver = shared.drivers.hypervisor(&place.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let site = shared.directory().site(place.host).ok_or_else(|| no_host(place.host))?;
+    match &record.placement {
+        Some(place) => observe_at(shared, place.host, &place.driver, record).await,
+        None => Ok(Observation::Absent),
+    }
+}
+
+/// Looks at a VM on a host.
+pub(crate) async fn observe_at(
+    shared: &Shared,
+    host: HostId,
+    driver: &DriverName,
+    record: &VmRecord,
+) -> Result<Observation, DriverError> {
+    let driver = shared.drivers.hypervisor(driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
+    let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
     caught(driver.observe(&site, record.uuid)).await
 }
 
@@ -44,23 +59,21 @@ pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecor
     let directory = shared.directory();
     let site = directory.site(effect.host).ok_or_else(|| no_host(effect.host))?;
     let args = Arguments { shared, directory: &directory, record, effect };
-    match effect.call.lane() {
-        Lane::Hypervisor => hypervisor(&args, &site, control).await,
-        Lane::Transfer => {
-            let driver =
-                shared.drivers.transfer(&effect.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-            let job = args.job()?;
-            transfer(driver.as_ref(), &site, control, &job).await
-        }
+    if effect.call.is_job() {
+        let job = args.job()?;
+        return run_job(&job, &site, control).await;
     }
+    hypervisor(&args, &site, control).await
 }
 
 async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) -> CallResult {
-    let name = &args.effect.driver;
-    let driver = args.shared.drivers.hypervisor(name).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
+    let driver = args.hypervisor()?;
     match args.effect.call {
-        Call::Deploy => driver.deploy(site, control, &args.domain()?).await,
-        Call::Restore => driver.restore(site, control, &args.domain()?, &args.recovery()?).await,
+        Call::Deploy => driver.deploy(site, control, &args.domain(args.effect.host, args.effect.generation)?).await,
+        Call::Restore => {
+            let domain = args.domain(args.effect.host, args.effect.generation)?;
+            driver.restore(site, control, &domain, &args.recovery()?).await
+        }
         Call::Unpause => driver.unpause(site, control).await,
         Call::PressPower => driver.press_power(site, control).await,
         Call::Destroy => driver.destroy(site, control).await,
@@ -68,19 +81,66 @@ async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) ->
         Call::Remove => driver.remove(site, control).await,
         Call::Reboot => driver.reboot(site, control).await,
         Call::Reset => driver.reset(site, control).await,
+        Call::AttachDisk => driver.attach_disk(site, control, &args.domain_disk(args.disk()?, args.effect.host)?).await,
+        Call::DetachDisk => driver.detach_disk(site, control, &args.disk()?.name).await,
+        Call::AttachNic => driver.attach_nic(site, control, &args.nic()?).await,
+        Call::DetachNic => driver.detach_nic(site, control, args.mac()?).await,
+        Call::Resize => driver.resize(site, control, args.record.spec.vcpus, args.record.spec.memory_mib).await,
+        Call::CreateSnapshot => driver.create_snapshot(site, control, args.snapshot()?).await,
+        Call::RevertSnapshot => driver.revert_snapshot(site, control, args.snapshot()?).await,
+        Call::DeleteSnapshot => driver.delete_snapshot(site, control, args.snapshot()?).await,
+        Call::Stamp => driver.stamp(site, control, &args.identity(args.effect.generation)).await,
         Call::Observe => {
             let seen = driver.observe(site, args.record.uuid).await?;
             Ok(Outcome { seen: Some(seen), state: None })
         }
-        Call::Prepare | Call::CopyIn | Call::DropHome | Call::DropRecovery | Call::CopyOut | Call::DropHost => {
-            Err(DriverError::refused("wrong-lane", "a transfer call was sent to a hypervisor driver"))
+        Call::Migrate | Call::CopyDisk | Call::Prepare | Call::CopyIn | Call::DropHome | Call::DropRecovery => wrong_lane(),
+        Call::CopyOut | Call::DropHost | Call::CopyAcross | Call::DropDisk | Call::SaveBack => wrong_lane(),
+    }
+}
+
+fn wrong_lane() -> CallResult {
+    Err(DriverError::refused("wrong-lane", "a job was sent as a call"))
+}
+
+/// Something that takes long: begun, asked how far it is, told to stop.
+enum Job {
+    Transfer(Arc<dyn Transfer>, TransferJob),
+    Migrate { driver: Arc<dyn Hypervisor>, domain: Box<DomainSpec>, to: Arc<Site>, move_disks: Vec<DiskName> },
+    CopyDisk { driver: Arc<dyn Hypervisor>, disk: DiskName, target: FileRef, format: DiskFormat },
+}
+
+impl Job {
+    async fn begin(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
+        match self {
+            Self::Transfer(driver, job) => driver.begin(site, control, job).await,
+            Self::Migrate { driver, domain, to, move_disks } => {
+                driver.begin_migrate(site, control, domain, to, move_disks).await
+            }
+            Self::CopyDisk { driver, disk, target, format } => driver.begin_copy_disk(site, control, disk, target, *format).await,
+        }
+    }
+
+    async fn poll(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
+        match self {
+            Self::Transfer(driver, _) => driver.poll(site, control).await,
+            Self::Migrate { driver, .. } => driver.poll_job(site, control, HypervisorJob::Migrate).await,
+            Self::CopyDisk { driver, .. } => driver.poll_job(site, control, HypervisorJob::CopyDisk).await,
+        }
+    }
+
+    async fn abort(&self, site: &Site, control: &CallControl) -> Result<(), DriverError> {
+        match self {
+            Self::Transfer(driver, _) => driver.abort(site, control).await,
+            Self::Migrate { driver, .. } => driver.abort_job(site, control, HypervisorJob::Migrate).await,
+            Self::CopyDisk { driver, .. } => driver.abort_job(site, control, HypervisorJob::CopyDisk).await,
         }
     }
 }
 
 /// Begins the job and asks until it is done. A job that is dropped with this future is begun again by whoever resends it.
-async fn transfer(driver: &dyn Transfer, site: &Site, control: &CallControl, job: &TransferJob) -> CallResult {
-    let mut status = driver.begin(site, control, job).await?;
+async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
+    let mut status = job.begin(site, control).await?;
     let mut wait = POLL_FIRST;
     loop {
         match status {
@@ -90,20 +150,15 @@ async fn transfer(driver: &dyn Transfer, site: &Site, control: &CallControl, job
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
-                        driver.abort(site, control).await?;
+                        job.abort(site, control).await?;
                         return Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
                     }
                 }
                 wait = (wait * 2).min(POLL_MOST);
-                status = driver.poll(site, control).await.map_err(|error| match error.kind {
+                status = job.poll(site, control).await.map_err(|error| match error.kind {
                     // The job is not known any more: it is begun again.
                     ErrorKind::Gone => DriverError::retry("job-lost", error.detail),
-                    ErrorKind::Retry
-                    | ErrorKind::Refused
-                    | ErrorKind::NotHere
-                    | ErrorKind::Stale
-                    | ErrorKind::Cancelled
-                    | ErrorKind::Unknown => error,
+                    _ => error,
                 })?;
             }
         }
@@ -144,8 +199,23 @@ struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
+    /// The host whose view of the files the call is about.
     fn host(&self) -> HostId {
-        self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host)
+        match self.effect.call {
+            // Sent to the front end, and about what is where the VM has its place.
+            Call::CopyOut | Call::DropHome => self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host),
+            _ => self.effect.host,
+        }
+    }
+
+    fn hypervisor(&self) -> Result<Arc<dyn Hypervisor>, DriverError> {
+        let found = self.shared.drivers.hypervisor(&self.effect.driver);
+        found.map_err(|error| DriverError::retry("not-loaded", error.to_string()))
+    }
+
+    fn transfer(&self) -> Result<Arc<dyn Transfer>, DriverError> {
+        let found = self.shared.drivers.transfer(&self.effect.driver);
+        found.map_err(|error| DriverError::retry("not-loaded", error.to_string()))
     }
 
     fn datastore(&self) -> Result<&Datastore, DriverError> {
@@ -155,12 +225,15 @@ impl Arguments<'_> {
 
     /// The VM's folder, or a file in it. On shared storage there is one folder, seen from everywhere.
     fn file(&self, place: Place, name: Option<&str>) -> Result<FileRef, DriverError> {
-        let shared = self.record.storage.as_ref().is_some_and(|storage| storage.shared);
         let (top, host) = match place {
             Place::Host => ("vms", self.host()),
-            Place::Home if shared => ("vms", HostId::FRONT_END),
+            Place::Home if self.record.storage_is_shared() => ("vms", HostId::FRONT_END),
             Place::Home => ("home", HostId::FRONT_END),
         };
+        self.file_on(top, host, name)
+    }
+
+    fn file_on(&self, top: &str, host: HostId, name: Option<&str>) -> Result<FileRef, DriverError> {
         let folder = self.record.folder();
         let path = name.map_or_else(|| format!("{top}/{folder}"), |name| format!("{top}/{folder}/{name}"));
         self.directory.file(host, self.datastore()?, &path).ok_or_else(|| missing("a path for the VM's files"))
@@ -174,13 +247,51 @@ impl Arguments<'_> {
     fn disk(&self) -> Result<&DiskState, DriverError> {
         match &self.effect.key.item {
             Item::Disk(name) => self.record.disks.iter().find(|disk| disk.name == *name).ok_or_else(|| missing("the disk")),
-            Item::Domain | Item::Recovery | Item::Files | Item::Look => Err(missing("a disk to act on")),
+            _ => Err(missing("a disk to act on")),
         }
     }
 
+    fn mac(&self) -> Result<&MacAddress, DriverError> {
+        match &self.effect.key.item {
+            Item::Nic(mac) => Ok(mac),
+            _ => Err(missing("a network card to act on")),
+        }
+    }
+
+    fn snapshot(&self) -> Result<&SnapshotName, DriverError> {
+        match &self.effect.key.item {
+            Item::Snapshot(name) => Ok(name),
+            _ => Err(missing("a snapshot to act on")),
+        }
+    }
+
+    fn nic(&self) -> Result<DomainNic, DriverError> {
+        let mac = self.mac()?;
+        nics(self.record).into_iter().find(|nic| nic.mac == *mac).ok_or_else(|| missing("the network card"))
+    }
+
+    /// A disk's file where the VM has its files on `host`.
+    fn disk_file(&self, disk: &DiskState, host: HostId) -> Result<FileRef, DriverError> {
+        match &disk.adopted {
+            Some(path) => {
+                self.directory.file(host, self.datastore()?, path.as_str()).ok_or_else(|| missing("a path for the adopted disk"))
+            }
+            None => self.file_on("vms", host, Some(disk.file.as_str())),
+        }
+    }
+
+    fn domain_disk(&self, disk: &DiskState, host: HostId) -> Result<DomainDisk, DriverError> {
+        let read_only = self.record.spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only);
+        let file = self.disk_file(disk, host)?;
+        Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only })
+    }
+
     /// The image below a disk, as a host sees it.
-    fn base(&self, disk: &DiskState, host: HostId) -> Result<Option<(FileRef, ostler_model::DiskFormat)>, DriverError> {
-        let Some(id) = disk.image else { return Ok(None) };
+    fn base(&self, disk: &DiskState, host: HostId) -> Result<Option<(FileRef, DiskFormat)>, DriverError> {
+        disk.image.map(|id| self.image(id, host)).transpose()
+    }
+
+    fn image(&self, id: ImageId, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
         let reader = self.shared.store.read().map_err(|error| DriverError::retry("store", error.to_string()))?;
         let image = reader
             .image(id)
@@ -188,28 +299,71 @@ impl Arguments<'_> {
             .ok_or_else(|| missing("the image"))?;
         let store = self.directory.datastores.get(&image.datastore).ok_or_else(|| missing("the image's datastore"))?;
         let file = self.directory.file(host, store, image.path.as_str()).ok_or_else(|| missing("the image's path"))?;
-        Ok(Some((file, image.format)))
+        Ok((file, image.format))
     }
 
-    fn job(&self) -> Result<TransferJob, DriverError> {
-        match self.effect.call {
-            Call::Prepare => self.prepare(),
-            Call::CopyIn => self.copy(Place::Home, Place::Host),
-            Call::CopyOut => self.copy(Place::Host, Place::Home),
-            Call::DropHome => Ok(TransferJob::Delete { target: self.file(Place::Home, None)? }),
-            Call::DropHost => Ok(TransferJob::Delete { target: self.file(Place::Host, None)? }),
-            Call::DropRecovery => Ok(TransferJob::Delete { target: self.recovery()? }),
-            Call::Deploy
-            | Call::Restore
-            | Call::Unpause
-            | Call::PressPower
-            | Call::Destroy
-            | Call::Save
-            | Call::Remove
-            | Call::Reboot
-            | Call::Reset
-            | Call::Observe => Err(DriverError::refused("wrong-lane", "a hypervisor call was sent to a transfer driver")),
-        }
+    /// The image that a disk becomes, as a host sees it.
+    fn new_image(&self, disk: &DiskState, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
+        let of_subject = match self.record.operation.as_ref().map(|active| &active.subject) {
+            Some(Subject::DiskImage { name, becomes }) if *name == disk.name => Some(becomes),
+            _ => disk.save_as.as_ref(),
+        };
+        self.image(of_subject.ok_or_else(|| missing("the image to be"))?.image, host)
+    }
+
+    fn job(&self) -> Result<Job, DriverError> {
+        let transfer = match self.effect.call {
+            Call::Prepare => self.prepare()?,
+            Call::CopyIn => self.copy(self.home_to(self.effect.host))?,
+            Call::CopyOut => self.copy((("vms", self.host()), self.home()))?,
+            Call::CopyAcross => self.copy((("vms", self.placed()?), ("vms", self.effect.host)))?,
+            Call::DropHome => TransferJob::Delete { target: self.file(Place::Home, None)? },
+            Call::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
+            Call::DropDisk => TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? },
+            Call::DropRecovery => TransferJob::Delete { target: self.recovery()? },
+            Call::SaveBack => self.save_back()?,
+            Call::Migrate => return self.migrate(),
+            Call::CopyDisk => {
+                let disk = self.disk()?;
+                let (target, format) = self.new_image(disk, self.effect.host)?;
+                return Ok(Job::CopyDisk { driver: self.hypervisor()?, disk: disk.name.clone(), target, format });
+            }
+            _ => return Err(DriverError::refused("wrong-lane", "a call was sent as a job")),
+        };
+        Ok(Job::Transfer(self.transfer()?, transfer))
+    }
+
+    fn placed(&self) -> Result<HostId, DriverError> {
+        self.record.placement.as_ref().map(|place| place.host).ok_or_else(|| missing("the VM's place"))
+    }
+
+    fn home(&self) -> (&'static str, HostId) {
+        (if self.record.storage_is_shared() { "vms" } else { "home" }, HostId::FRONT_END)
+    }
+
+    fn home_to(&self, host: HostId) -> FromTo {
+        (self.home(), ("vms", host))
+    }
+
+    fn migrate(&self) -> Result<Job, DriverError> {
+        let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
+        let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
+        let domain = Box::new(self.domain(other.host, other.generation)?);
+        let disks = self.record.disks.iter().map(|disk| disk.name.clone());
+        let move_disks = if self.record.storage_is_shared() { Vec::new() } else { disks.collect() };
+        Ok(Job::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
+    }
+
+    fn save_back(&self) -> Result<TransferJob, DriverError> {
+        let disk = self.disk()?;
+        let from = if self.record.files.host {
+            self.disk_file(disk, self.effect.host)?
+        } else {
+            let (top, host) = self.home();
+            self.file_on(top, host, Some(disk.file.as_str()))?
+        };
+        let (image, format) = self.new_image(disk, self.effect.host)?;
+        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format })
     }
 
     fn prepare(&self) -> Result<TransferJob, DriverError> {
@@ -221,46 +375,50 @@ impl Arguments<'_> {
             (ostler_model::DiskSource::Image { .. }, None) => return Err(missing("the image")),
             (ostler_model::DiskSource::Blank { size_mib }, _) => DiskSource::Blank { size_mib: *size_mib },
             (ostler_model::DiskSource::Swap { size_mib }, _) => DiskSource::Swap { size_mib: *size_mib },
+            (ostler_model::DiskSource::File { path }, _) => {
+                return Err(DriverError::refused("adopted", format!("{path} was adopted: it is not made anew")));
+            }
         };
         Ok(TransferJob::Prepare { target, format: disk.format, source })
     }
 
-    fn copy(&self, from: Place, to: Place) -> Result<TransferJob, DriverError> {
+    fn copy(&self, ((from_top, from), (to_top, to)): FromTo) -> Result<TransferJob, DriverError> {
+        let pair = |name: &str| -> Result<(FileRef, FileRef), DriverError> {
+            Ok((self.file_on(from_top, from, Some(name))?, self.file_on(to_top, to, Some(name))?))
+        };
         if self.effect.key.item == Item::Recovery {
             let name = self.record.recovery.as_ref().ok_or_else(|| missing("the recovery file"))?.name.as_str();
-            return Ok(TransferJob::Copy {
-                from: self.file(from, Some(name))?,
-                to: self.file(to, Some(name))?,
-                format: None,
-                base: None,
-            });
+            let (from, to) = pair(name)?;
+            return Ok(TransferJob::Copy { from, to, format: None, base: None });
         }
         let disk = self.disk()?;
-        let (from, to) = (self.file(from, Some(disk.file.as_str()))?, self.file(to, Some(disk.file.as_str()))?);
+        let (from, to) = pair(disk.file.as_str())?;
         let base = self.base(disk, to.host)?.map(|(file, _)| file);
         Ok(TransferJob::Copy { from, to, format: Some(disk.format), base })
     }
 
-    fn domain(&self) -> Result<DomainSpec, DriverError> {
-        let (record, host) = (self.record, self.host());
+    fn identity(&self, generation: Generation) -> Identity {
+        Identity { store: self.shared.store.id(), vm: self.record.uuid, generation }
+    }
+
+    /// The domain as it is to be on `host`.
+    fn domain(&self, host: HostId, generation: Generation) -> Result<DomainSpec, DriverError> {
+        let record = self.record;
         let spec = &record.spec;
         let named = |file: &Option<ostler_model::FilePath>, what: &str| match file {
             Some(file) => self.directory.named(host, file).map(Some).ok_or_else(|| missing(&format!("{what} {file}"))),
             None => Ok(None),
         };
-        let disks = record.disks.iter().map(|disk| {
-            let read_only = spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only);
-            let file = self.file(Place::Host, Some(disk.file.as_str()))?;
-            Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only })
-        });
-        let generation = record.placement.as_ref().map_or(Generation(0), |place| place.generation);
+        let disks = record.disks.iter().map(|disk| self.domain_disk(disk, host));
         Ok(DomainSpec {
-            identity: Identity { store: self.shared.store.id(), vm: record.uuid, generation },
+            identity: self.identity(generation),
             name: record.domain_name(),
             title: spec.name.to_string(),
             vcpus: spec.vcpus,
+            vcpus_most: spec.vcpus_most(),
             cpu_milli: spec.cpu_milli,
             memory_mib: spec.memory_mib,
+            memory_most_mib: spec.memory_most_mib(),
             firmware: spec.boot.firmware,
             kernel: named(&spec.boot.kernel, "kernel")?,
             initrd: named(&spec.boot.initrd, "initrd")?,
@@ -268,21 +426,16 @@ impl Arguments<'_> {
             disks: disks.collect::<Result<_, DriverError>>()?,
             nics: nics(record),
             graphics: spec.graphics,
-            console_log: self.file(Place::Host, Some(CONSOLE_LOG))?,
+            console_log: self.file_on("vms", host, Some(CONSOLE_LOG))?,
         })
     }
 }
 
-/// The NICs, each with the address it was given or one made from the VM's UUID and its place, which is the same for ever.
+/// Folders at two places: below which top, on which host.
+type FromTo = ((&'static str, HostId), (&'static str, HostId));
+
+/// The NICs, each with the address it was given or one made from the VM's UUID and its place.
 fn nics(record: &VmRecord) -> Vec<DomainNic> {
-    let uuid = record.uuid.0.as_bytes();
-    let nic = |(at, nic): (usize, &ostler_model::NicSpec)| {
-        let made = || {
-            // 52:54:00 is the prefix that QEMU and libvirt use for addresses made up locally.
-            let last = uuid[15].wrapping_add(u8::try_from(at).unwrap_or(u8::MAX));
-            format!("52:54:00:{:02x}:{:02x}:{last:02x}", uuid[13], uuid[14])
-        };
-        DomainNic { mac: nic.mac.clone().unwrap_or_else(made), bridge: nic.bridge.clone() }
-    };
-    record.spec.nics.iter().enumerate().map(nic).collect()
+    let nics = record.spec.nics.iter().enumerate();
+    nics.map(|(at, nic)| DomainNic { mac: record.mac_of(at), bridge: nic.bridge.clone() }).collect()
 }

@@ -22,6 +22,8 @@ pub struct EngineConfig {
     pub cancel_grace: Duration,
     /// A runner with nothing to do ends after this long.
     pub runner_idle: Duration,
+    /// VMs that have been done for this long are forgotten, with their operations.
+    pub keep_done: Millis,
     /// Snapshot rules for each hypervisor driver that has no binding in the store.
     pub rules: BTreeMap<DriverName, DriverName>,
     /// For tests.
@@ -39,6 +41,7 @@ impl Default for EngineConfig {
             lane_wait: Millis::secs(600),
             cancel_grace: Duration::from_secs(5),
             runner_idle: Duration::from_secs(2),
+            keep_done: Millis::secs(90 * 24 * 3600),
             rules: BTreeMap::new(),
             hooks: Hooks::default(),
         }

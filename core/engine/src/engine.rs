@@ -2,28 +2,24 @@
 
 use crate::calls;
 use crate::clock;
-use crate::directory::Directory;
 use crate::handle::{
-    ActionRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
     WAIT_MAX, Waited,
 };
 use crate::mailbox::Message;
-use crate::runner;
+use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, monitor, scheduler, timers};
-use ostler_driver::{Registry, RulesQuestion, Site, Verdict};
-use ostler_lifecycle::{NewVm, create, why};
+use crate::{EngineConfig, birth, monitor, retention, scheduler, timers};
+use ostler_driver::{Registry, Site};
+use ostler_lifecycle::why;
 use ostler_model::{
-    Ability, DatastoreKind, DiskSource, DiskState, DriverName, Ended, EventKind, HostId, HostName, ImageState, OperationId,
-    OperationRecord, Refusal, RefusalKind, State, Verb, VmId, VmSpec, VmUuid,
+    DriverName, Ended, EventKind, HostId, HostName, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId,
 };
-use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, Store, VmChange};
+use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
-/// How long the rules may think about one question.
-const RULES_TIMEOUT: Duration = Duration::from_millis(100);
 /// VMs that look at once for what a start has to go on with: each reads its record and commits; more only makes a heap of them.
 const WAKES_AT_ONCE: usize = 256;
 /// How long an end waits for what is in hand.
@@ -52,6 +48,7 @@ impl Engine {
         shared.supervise("timers", timers::run);
         shared.supervise("monitor", monitor::run);
         shared.supervise("scheduler", scheduler::run);
+        shared.supervise("retention", retention::run);
         let waker = Arc::clone(&shared);
         shared.spawn(async move {
             let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
@@ -69,85 +66,15 @@ impl Engine {
     /// # Errors
     /// Refusals change nothing.
     pub async fn create(&self, request: CreateRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
-        if let Some(key) = &idempotency
-            && let Some(replied) = runner::replay(&self.shared, key)?
-        {
-            return Ok(replied);
-        }
-        request.spec.check()?;
-        let new = self.new_vm(request)?;
-        let now = clock::now();
-        let decision = create(new, now);
-        let (vm, version) = (decision.record.id, decision.record.version);
-        let answer = decision.answer.clone().ok_or_else(runner::no_answer)?;
-        let events =
-            decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind }).collect();
-        let wakes = decision.record.state == State::Pending;
-        let committed = self
-            .shared
-            .store
-            .commit(Commit {
-                vm: Some(VmChange { record: Arc::new(decision.record), expect: None }),
-                claims: decision.claims,
-                events,
-                idempotency: idempotency.as_ref().and_then(|key| runner::keep_answer(key, &answer)),
-                ..Commit::default()
-            })
-            .await?;
-        match committed {
-            Committed::Applied { .. } => {}
-            Committed::Replayed(row) => return runner::replied(&row),
-            Committed::IdempotencyConflict => {
-                return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
-            }
-            Committed::ClaimRefused(refused) => {
-                return Err(EngineError::Unusable { what: "the image".to_owned(), why: refused.detail });
-            }
-            Committed::Refused(refused) => return Err(EngineError::Resource(refused)),
-            Committed::Stale { .. } => return Err(EngineError::NoSuchVm(vm)),
-        }
-        if wakes {
-            self.shared.wishes.wake();
-        }
-        Ok(Replied { answer, replayed: false })
+        birth::create_vm(&self.shared, request, idempotency).await
     }
 
-    fn new_vm(&self, request: CreateRequest) -> Result<NewVm, EngineError> {
-        let reader = self.shared.store.read()?;
-        let directory = self.shared.directory();
-        check_names(&request.spec, &directory)?;
-        let disks = request.spec.disks.iter().map(|disk| self.disk_state(&reader, disk)).collect::<Result<Vec<_>, _>>()?;
-        Ok(NewVm {
-            id: self.shared.store.next_vm_id(),
-            uuid: VmUuid(uuid::Uuid::new_v4()),
-            operation: OperationId(0),
-            by: request.by,
-            spec: request.spec,
-            disks,
-            hold: request.hold,
-        })
-    }
-
-    fn disk_state(&self, reader: &Reader, disk: &ostler_model::DiskSpec) -> Result<DiskState, EngineError> {
-        let image = match &disk.source {
-            DiskSource::Image { image } => {
-                let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
-                let found = reader
-                    .image_by_name(image)?
-                    .ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
-                if found.state != ImageState::Ready {
-                    return Err(unusable("it is not ready"));
-                }
-                Some(found.id)
-            }
-            DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
-        };
-        let file = format!("{}.{}", disk.name, disk.format);
-        let file = file.parse().map_err(|error: ostler_model::InvalidName| EngineError::Unusable {
-            what: format!("disk {}", disk.name),
-            why: error.to_string(),
-        })?;
-        Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image })
+    /// Makes a domain that somebody else made a VM. The answer is given after the commit; the domain is stamped after that.
+    ///
+    /// # Errors
+    /// Refusals change nothing, and the domain stays as it is.
+    pub async fn adopt(&self, request: AdoptRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+        birth::adopt_domain(&self.shared, request, idempotency).await
     }
 
     /// Asks something of a VM. The answer is given after the commit.
@@ -155,7 +82,7 @@ impl Engine {
     /// # Errors
     /// Refusals change nothing.
     pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
-        if let (Verb::Deploy, Some(host)) = (request.verb, request.host) {
+        if let (true, Some(host)) = (request.verb == Verb::Deploy || request.verb.is_migration(), request.host) {
             self.check_host(host)?;
         }
         let (reply, answer) = oneshot::channel();
@@ -251,39 +178,21 @@ impl Engine {
     pub async fn snapshot_advice(&self, vm: VmId) -> Result<SnapshotAdvice, EngineError> {
         let reader = self.shared.store.read()?;
         let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
-        let Some(place) = &record.placement else {
+        drop(reader);
+        if record.placement.is_none() {
             return Err(no_rules(vm, "it has no host, and so no driver whose rules could be asked"));
+        }
+        let Some(rules) = rules::bound(&self.shared, &record) else {
+            return Err(no_rules(vm, "no snapshot rules are bound to its driver"));
         };
-        let bound = reader.rules_of(&place.driver)?.or_else(|| self.shared.config.rules.get(&place.driver).cloned());
-        let Some(rules) = bound else { return Err(no_rules(vm, "no snapshot rules are bound to its driver")) };
-        let driver = self.shared.drivers.rules(&rules).map_err(|error| no_rules(vm, &error.to_string()))?;
-        let question = RulesQuestion {
-            verb: "snapshot-create".to_owned(),
-            state: record.state,
-            disks: record
-                .disks
-                .iter()
-                .map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&record.spec, disk)))
-                .collect(),
-            snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
-            subject: None,
-            abilities: self.abilities(place.host),
-            now_ms: clock::now().0,
-        };
-        let refused = match tokio::time::timeout(RULES_TIMEOUT, calls::caught(driver.judge(&question))).await {
-            Ok(Ok(verdict)) => match verdict.verdict {
-                Verdict::Allowed => None,
-                Verdict::Refused { reason } => Some(reason),
-            },
+        let advice = rules::advise(&self.shared, &record, "snapshot-create", record.state, None).await;
+        let refused = match advice {
+            Some(Ok(advice)) => advice.refused,
             // No answer and a trap are answers: no.
-            Ok(Err(error)) => Some(format!("the rules {rules} failed: {error}")),
-            Err(_) => Some(format!("the rules {rules} did not answer in time")),
+            Some(Err(error)) => Some(format!("the rules {rules} gave no answer: {error}")),
+            None => Some(format!("the rules {rules} are not bound any more")),
         };
         Ok(SnapshotAdvice { rules: rules.to_string(), refused })
-    }
-
-    fn abilities(&self, host: HostId) -> Vec<Ability> {
-        locked(&self.shared.host_health).get(&host).map(|health| health.abilities.clone()).unwrap_or_default()
     }
 
     /// A host as the monitor sees it; none before it was first asked.
@@ -352,28 +261,6 @@ impl Engine {
     }
 }
 
-/// Refuses names that lead nowhere before anything is kept.
-fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> {
-    for file in [&spec.boot.kernel, &spec.boot.initrd].into_iter().flatten() {
-        let known = directory.datastores.values().any(|store| store.name == file.datastore && store.kind == DatastoreKind::Image);
-        if !known {
-            let why = "there is no image datastore of that name; `ostler datastore list` shows them".to_owned();
-            return Err(EngineError::Unusable { what: format!("datastore {}", file.datastore), why });
-        }
-    }
-    if let Some(host) = &spec.host
-        && !directory.hosts.values().any(|known| known.name == *host)
-    {
-        let why = "there is none of that name; `ostler host list` shows them".to_owned();
-        return Err(EngineError::Unusable { what: format!("host {host}"), why });
-    }
-    Ok(())
-}
-
-fn read_only(spec: &VmSpec, disk: &DiskState) -> bool {
-    spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only)
-}
-
 /// What went wrong in an operation that is over, in words: a VM at rest does not remember it.
 fn failed(operation: &OperationRecord) -> Option<String> {
     let Some(Ended::Failed { error }) = &operation.outcome else { return None };
@@ -385,8 +272,7 @@ fn failed(operation: &OperationRecord) -> Option<String> {
 fn no_rules(vm: VmId, why: &str) -> EngineError {
     EngineError::Refused(Refusal {
         kind: RefusalKind::Rules,
-        // Snapshot verbs arrive later; until then the advice has no verb of its own to name.
-        verb: Verb::Suspend,
+        verb: Verb::SnapshotCreate,
         detail: format!("VM {vm}: {why}"),
         hint: "deploy it, and bind rules to the driver of its host".to_owned(),
     })
@@ -402,7 +288,8 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::DatastorePut(store) => ("datastore", store.name.to_string(), "changed"),
         ResourceChange::DatastoreRemove(id) => ("datastore", id.to_string(), "removed"),
         ResourceChange::ImagePut(image) => ("image", image.name.to_string(), "changed"),
-        ResourceChange::ImageRemove(id) => ("image", id.to_string(), "removed"),
+        ResourceChange::ImageSetState { id, .. } => ("image", id.to_string(), "changed"),
+        ResourceChange::ImageRemove(id) | ResourceChange::ImageDiscard(id) => ("image", id.to_string(), "removed"),
         ResourceChange::TokenPut(token) => ("token", token.name.clone(), "changed"),
         ResourceChange::TokenRemove(name) => ("token", name.clone(), "removed"),
         ResourceChange::DriverPut(driver) => ("driver", driver.name.to_string(), "changed"),

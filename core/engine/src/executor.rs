@@ -152,20 +152,7 @@ impl Executor {
 fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
     match call {
         Call::Destroy | Call::Observe => lanes.control,
-        Call::Prepare
-        | Call::CopyIn
-        | Call::DropHome
-        | Call::DropRecovery
-        | Call::CopyOut
-        | Call::DropHost
-        | Call::Deploy
-        | Call::Restore
-        | Call::Unpause
-        | Call::PressPower
-        | Call::Save
-        | Call::Remove
-        | Call::Reboot
-        | Call::Reset => lanes.work,
+        _ => lanes.work,
     }
 }
 
@@ -212,7 +199,12 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
     if beside || !locked(&shared.executor.haunted).contains(&effect.vm) {
         return Ok(());
     }
-    match tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await {
+    // A migration is at work at the host that the domain leaves, whatever the next call is sent to.
+    let both = async {
+        calls::observe(shared, record).await?;
+        calls::observe_at(shared, effect.host, &effect.driver, record).await
+    };
+    match tokio::time::timeout(LOOK_TIMEOUT, both).await {
         Ok(Ok(_)) => {
             locked(&shared.executor.haunted).remove(&effect.vm);
             Ok(())

@@ -1,9 +1,14 @@
 //! Fetches what a decision may know beside the record.
 
 use crate::calls;
+use crate::clock;
+use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Facts, Input, Target, wants_look};
-use ostler_model::{Ability, DriverError, HostId, Verb, VmRecord};
+use ostler_lifecycle::{Facts, Input, Target, wants_advice, wants_look};
+use ostler_model::{
+    Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image, ImageId,
+    ImageName, ImageState, Request, State, Verb, VmRecord,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,22 +19,40 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input) -> Facts {
     let mut facts = Facts::bare(shared.store.id());
     let Input::Request(asked) = input else { return facts };
-    facts.abilities = abilities(shared, record);
-    if asked.verb == Verb::Deploy {
+    let place = record.placement.as_ref();
+    facts.abilities = place.and_then(|place| abilities(shared, place.host, &place.driver));
+    if asked.verb == Verb::Deploy || asked.verb.is_migration() {
         facts.target = asked.host.and_then(|host| target(shared, record, host));
+        facts.target_abilities = facts.target.as_ref().and_then(|target| abilities(shared, target.host, &target.driver));
     }
     if wants_look(record, asked.verb) {
         let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
         facts.look = Some(look.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time"))));
     }
+    if wants_advice(record, asked.verb) {
+        facts.advice = rules::advise(shared, record, &asked.verb.to_string(), record.state, subject(asked)).await;
+    }
+    images(shared, record, asked, &mut facts);
     facts
 }
 
-fn abilities(shared: &Shared, record: &VmRecord) -> Option<Vec<Ability>> {
-    let place = record.placement.as_ref()?;
-    let probed =
-        locked(&shared.host_health).get(&place.host).filter(|health| health.reachable).map(|health| health.abilities.clone());
-    probed.or_else(|| shared.drivers.hypervisor(&place.driver).ok().map(|driver| driver.abilities().to_vec()))
+/// What was seen has changed the VM's state: what becomes of its snapshots is for the rules to say.
+pub(crate) async fn after_seeing(shared: &Arc<Shared>, record: &VmRecord, state: State) -> Facts {
+    let mut facts = Facts::bare(shared.store.id());
+    facts.advice = rules::advise(shared, record, "observed", state, None).await;
+    facts
+}
+
+fn subject(asked: &Request) -> Option<&str> {
+    match &asked.args {
+        Args::Snapshot { name } => Some(name),
+        _ => None,
+    }
+}
+
+fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
+    let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
+    probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
 }
 
 fn target(shared: &Shared, record: &VmRecord, host: HostId) -> Option<Target> {
@@ -37,4 +60,45 @@ fn target(shared: &Shared, record: &VmRecord, host: HostId) -> Option<Target> {
     let driver = directory.hosts.get(&host)?.hypervisor.as_ref()?.driver.clone();
     let storage = record.storage.clone().or_else(|| directory.system_storage())?;
     Some(Target { host, driver, storage })
+}
+
+/// The image that a new disk stands on, and the image that a disk is to become.
+fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts) {
+    let found = |name: &ImageName| shared.store.read().ok()?.image_by_name(name).ok()?;
+    match &asked.args {
+        Args::NewDisk { source: DiskSource::Image { image }, .. } => facts.image = found(image),
+        Args::NewImage { disk, image, datastore } => facts.new_image = new_image(shared, record, disk, image, datastore.as_ref()),
+        _ => {}
+    }
+}
+
+/// The image to be: in the datastore that was named, or where the image below the disk is, or in the only one there is.
+fn new_image(
+    shared: &Shared,
+    record: &VmRecord,
+    disk: &DiskName,
+    name: &ImageName,
+    asked: Option<&DatastoreName>,
+) -> Option<(Image, DriverName)> {
+    let directory = shared.directory();
+    let known = record.disks.iter().find(|known| known.name == *disk)?;
+    let below = |image: ImageId| -> Option<DatastoreId> { Some(shared.store.read().ok()?.image(image).ok()??.datastore) };
+    let mut of_images = directory.datastores.values().filter(|store| store.kind == DatastoreKind::Image);
+    let store = match (asked, known.image.and_then(below)) {
+        (Some(asked), _) => of_images.find(|store| store.name == *asked)?,
+        (None, Some(below)) => of_images.find(|store| store.id == below)?,
+        (None, None) => of_images.next().filter(|_| of_images.next().is_none())?,
+    };
+    let id = shared.store.next_image_id();
+    let path = format!("{name}-{id}.{}", known.format).parse().ok()?;
+    let image = Image {
+        id,
+        name: name.clone(),
+        datastore: store.id,
+        path,
+        format: known.format,
+        state: ImageState::Locked,
+        added: clock::now(),
+    };
+    Some((image, store.driver.clone()))
 }

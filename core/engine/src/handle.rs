@@ -1,7 +1,9 @@
 //! What the outside may ask of the engine. Everything else is private.
 
 use ostler_lifecycle::Why;
-use ostler_model::{Answer, HostId, OperationId, OperationRecord, Refusal, Request, Timestamp, Verb, Version, VmId, VmSpec};
+use ostler_model::{
+    Answer, Args, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId, VmName, VmSpec,
+};
 use std::time::Duration;
 
 /// A new VM.
@@ -22,27 +24,50 @@ pub struct ActionRequest {
     pub verb: Verb,
     /// Who asks.
     pub by: String,
-    /// For deploy: where.
+    /// With what.
+    pub args: Args,
+    /// For deploy and migrate: where.
     pub host: Option<HostId>,
-    /// For deploy: refuse if the host's capacity is exceeded.
+    /// Refuse if the host's capacity is exceeded.
     pub enforce: bool,
-    /// For recover: even where it looks like a lie.
+    /// For recover and forget: even where it looks like a lie.
     pub force: bool,
     /// Only if the record still has this version.
     pub if_version: Option<Version>,
 }
 
+/// A domain that is to become a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptRequest {
+    /// Where it is.
+    pub host: HostId,
+    /// Its name or UUID at the hypervisor.
+    pub domain: String,
+    /// What it is to be called; its name at the hypervisor if none is given.
+    pub name: Option<VmName>,
+    /// Who asks; becomes the owner.
+    pub by: String,
+}
+
 impl ActionRequest {
+    /// `verb` without arguments.
+    #[must_use]
+    pub fn of(verb: Verb, by: impl Into<String>) -> Self {
+        Self { verb, by: by.into(), args: Args::None, host: None, enforce: false, force: false, if_version: None }
+    }
+
     /// As the lifecycle is asked.
-    pub(crate) fn to_request(&self, operation: OperationId) -> Request {
+    pub(crate) fn to_request(&self, operation: OperationId, schedule: Option<ScheduleId>) -> Request {
         Request {
             operation,
             verb: self.verb,
             by: self.by.clone(),
+            args: self.args.clone(),
             host: self.host,
             enforce: self.enforce,
             force: self.force,
             if_version: self.if_version,
+            schedule,
         }
     }
 }
@@ -70,7 +95,7 @@ pub struct Replied {
 }
 
 /// What would happen, and why not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Preview {
     /// The refusal, if it would be refused.
     pub refused: Option<Refusal>,
@@ -80,6 +105,10 @@ pub struct Preview {
     pub steps: Vec<String>,
     /// What would be overtaken.
     pub overtakes: Option<OperationId>,
+    /// Snapshots that would be removed, by name.
+    pub loses: Vec<String>,
+    /// Snapshots that would no longer be offered, by name.
+    pub hides: Vec<String>,
 }
 
 /// What the snapshot rules bound to a VM say now.

@@ -5,12 +5,11 @@ use crate::handle::HostHealth;
 use crate::mailbox::Message;
 use crate::monitor::tell;
 use crate::shared::{Shared, locked};
-use crate::zombie;
 use ostler_driver::Listed;
-use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, sight};
-use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, State, Timestamp, VmId};
+use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, doomed, sight};
+use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId};
 use ostler_store::{Commit, ReadError, Reader, ResourceChange};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Most strays of a kind told of by name for each host.
@@ -35,8 +34,10 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     for (domain, what) in news {
         tell(shared, EventKind::Stray { host, domain, what: what.to_owned() }).await;
     }
-    for vm in strays.map(|strays| strays.doomed).unwrap_or_default() {
-        shared.mailboxes.deliver(shared, vm, Message::Zombie(host)).await;
+    let mut to_sweep = left_on(shared, host).unwrap_or_default();
+    to_sweep.extend(strays.map(|strays| strays.doomed).unwrap_or_default());
+    for vm in to_sweep {
+        shared.mailboxes.deliver(shared, vm, Message::Sweep(host)).await;
     }
     if let Some(facts) = facts {
         keep_total(shared, host, &facts).await;
@@ -121,6 +122,18 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
     Ok(strays)
 }
 
+/// VMs that left this host without its being seen empty.
+fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
+    let reader = shared.store.read()?;
+    let mut found = BTreeSet::new();
+    for vm in reader.vms_on_host(host)? {
+        if reader.vm_summary(vm)?.is_some_and(|summary| !summary.active && summary.also_on.contains(&host)) {
+            found.insert(vm);
+        }
+    }
+    Ok(found)
+}
+
 /// Whether a domain of ours should not be there; and if so, whose it is if it may be destroyed.
 fn misplaced(shared: &Shared, reader: &Reader, host: HostId, domain: &DomainSeen) -> Result<Option<Option<VmId>>, ReadError> {
     let store = shared.store.id();
@@ -135,11 +148,15 @@ fn misplaced(shared: &Shared, reader: &Reader, host: HostId, domain: &DomainSeen
         return Ok(None);
     }
     let seen = Observation::Present(domain.clone());
-    let here = record.placement.as_ref().is_some_and(|place| place.host == host);
+    let at = |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == host);
+    if at(&record.other) {
+        return Ok(None);
+    }
+    let here = at(&record.placement);
     if here && !matches!(sight(&record, store, &seen), Sight::OlderAlive) {
         return Ok(None);
     }
-    Ok(Some(zombie::doomed(&record, store, host, &seen).map(|_| record.id)))
+    Ok(Some(doomed(&record, store, host, &seen).map(|_| record.id)))
 }
 
 /// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.
@@ -174,7 +191,7 @@ fn running_on(shared: &Shared, host: HostId) -> Result<Vec<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut running = Vec::new();
     for vm in reader.vms_on_host(host)? {
-        if reader.vm_summary(vm)?.is_some_and(|summary| summary.state == State::Running && !summary.active) {
+        if reader.vm_summary(vm)?.is_some_and(|summary| summary.host == Some(host) && summary.state == State::Running && !summary.active) {
             running.push(vm);
         }
     }

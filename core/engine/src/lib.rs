@@ -17,6 +17,7 @@ mod config;
 mod handle;
 mod hooks;
 
+mod birth;
 mod directory;
 mod engine;
 mod shared;
@@ -24,8 +25,9 @@ mod shared;
 mod facts;
 mod mailbox;
 mod preview;
+mod rules;
 mod runner;
-mod zombie;
+mod sweep;
 
 mod calls;
 mod counters;
@@ -33,13 +35,14 @@ mod executor;
 
 mod health;
 mod monitor;
+mod retention;
 mod scheduler;
 mod timers;
 
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use handle::{
-    ActionRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
     WAIT_MAX, Waited,
 };
 #[doc(hidden)]

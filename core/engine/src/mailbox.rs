@@ -31,8 +31,8 @@ pub(crate) enum Message {
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
     /// Look whether there is something to go on with: after a start. The permit bounds how many do at once.
     Wake(OwnedSemaphorePermit),
-    /// A domain of this VM is on a host where it should not be.
-    Zombie(HostId),
+    /// Something of this VM is, or may be, on a host where it should not be, and the host answers.
+    Sweep(HostId),
 }
 
 /// Boxed, because a channel reserves its places in blocks of 32 and most mailboxes hold one message.

@@ -171,7 +171,10 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
     let mut found = HashMap::new();
     for vm in reader.vms_on_host(host)? {
         if let Some(summary) = reader.vm_summary(vm)? {
-            found.insert(summary.uuid, Expected { state: summary.state, reason: summary.reason });
+            // Those that have only left something here are swept, not watched.
+            if summary.host == Some(host) {
+                found.insert(summary.uuid, Expected { state: summary.state, reason: summary.reason });
+            }
         }
     }
     Ok(found)
@@ -230,8 +233,16 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         return;
     }
     // The step counter was read before the look: a decision made meanwhile makes it void.
-    if let Ok(seen) = within(ASK_TIMEOUT, calls::observe(shared, &record)).await {
-        let input = Input::Observed { step: record.step, seen };
+    let both = async {
+        let seen = calls::observe(shared, &record).await?;
+        let there = match &record.other {
+            Some(other) => Some(calls::observe_at(shared, other.host, &other.driver, &record).await?),
+            None => None,
+        };
+        Ok((seen, there))
+    };
+    if let Ok((seen, there)) = within(ASK_TIMEOUT, both).await {
+        let input = Input::Observed { step: record.step, seen, there };
         shared.mailboxes.deliver(shared, record.id, Message::Input(input)).await;
     }
 }

@@ -5,7 +5,7 @@ use crate::facts::facts;
 use crate::handle::{ActionRequest, EngineError, Preview};
 use crate::shared::Shared;
 use ostler_lifecycle::{Decision, Input, decide, recipe};
-use ostler_model::{OperationId, Verb, VmRecord};
+use ostler_model::{EventKind, OperationId, Verb, VmRecord};
 use std::sync::Arc;
 
 /// The operation that does not come to be.
@@ -13,21 +13,30 @@ const NO_OPERATION: OperationId = OperationId(u64::MAX);
 
 /// What `asked` would do. Changes nothing.
 pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
-    let input = Input::Request(asked.to_request(NO_OPERATION));
+    let input = Input::Request(asked.to_request(NO_OPERATION, None));
     let facts = facts(shared, record, &input).await;
     Ok(match decide(record, &facts, &input, clock::now()) {
-        Err(refused) => Preview { refused: Some(refused), states: Vec::new(), steps: Vec::new(), overtakes: None },
-        Ok(decision) => describe(&decision, asked.verb),
+        Err(refused) => Preview { refused: Some(refused), ..Preview::default() },
+        Ok(decision) => describe(record, &decision, asked.verb),
     })
 }
 
-fn describe(decision: &Decision, verb: Verb) -> Preview {
+fn describe(before: &VmRecord, decision: &Decision, verb: Verb) -> Preview {
     let overtakes = decision.answer.as_ref().and_then(|answer| answer.overtook);
-    let Some(active) = &decision.record.operation else {
-        return Preview { refused: None, states: vec![decision.record.state.to_string()], steps: Vec::new(), overtakes };
+    let (mut loses, mut hides) = (Vec::new(), Vec::new());
+    for event in &decision.events {
+        if let EventKind::Snapshots { lost, hidden, .. } = event {
+            loses.extend(lost.iter().cloned());
+            hides.extend(hidden.iter().cloned());
+        }
+    }
+    // An operation that goes beside one leaves that one in the slot; it is not what was asked for.
+    let begun = decision.record.operation.as_ref().filter(|active| active.id == NO_OPERATION);
+    let Some(active) = begun else {
+        return Preview { states: vec![decision.record.state.to_string()], overtakes, loses, hides, ..Preview::default() };
     };
-    let mut states: Vec<String> = active.plan.iter().map(|kind| kind.state().to_string()).collect();
-    states.push(recipe::ends(verb).to_string());
+    let mut states: Vec<String> = active.plan.iter().map(|kind| recipe::shown(verb, *kind).to_string()).collect();
+    states.push(recipe::ends_in(verb, before.state).to_string());
     states.dedup();
-    Preview { refused: None, states, steps: active.plan.iter().map(ToString::to_string).collect(), overtakes }
+    Preview { refused: None, states, steps: active.plan.iter().map(ToString::to_string).collect(), overtakes, loses, hides }
 }

@@ -2,19 +2,19 @@
 //! then does what was decided.
 
 use crate::clock;
-use crate::facts::facts;
+use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
 use crate::mailbox::Message;
 use crate::preview::preview;
 use crate::shared::Shared;
-use crate::zombie;
-use ostler_lifecycle::{Decision, Input, decide};
+use crate::sweep;
+use ostler_lifecycle::{Decision, Input, decide, due};
 use ostler_model::{
-    Answer, Claim, ClaimRefused, Effect, EffectKey, Journal, OperationId, OperationRecord, Refusal, RefusalKind, State, Verb, VmId,
-    VmRecord,
+    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, Journal, OperationId, OperationRecord, Refusal, RefusalKind,
+    SCHEDULES_MAX, State, Verb, VmId, VmRecord,
 };
-use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, VmChange};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, ResourceChange, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,10 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             let _ = reply.send(preview(shared, &state.record, &asked).await);
             return;
         }
-        Message::Zombie(host) => return zombie::end(shared, &state.record, host).await,
+        Message::Sweep(host) => match sweep::sweep(shared, &state.record, host).await {
+            Some(generation) => take_in(shared, state, &Input::Swept { host, generation }).await,
+            None => Ok(()),
+        },
         Message::Wake(_place) => return,
     };
     if let Err(error) = outcome {
@@ -102,6 +105,9 @@ async fn ready(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>) -> R
 
 async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Result<(), EngineError> {
     settle(shared, state, input, None).await?;
+    if *input == Input::Tick {
+        fire(shared, state).await?;
+    }
     if *input == Input::Tick
         && let Some(due) = state.record.next_due()
     {
@@ -111,11 +117,45 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
     Ok(())
 }
 
+/// Asks for the scheduled actions that are due. What comes of each is committed with it.
+async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
+    for _ in 0..SCHEDULES_MAX {
+        let Some(planned) = due(&state.record, clock::now()).cloned() else { return Ok(()) };
+        let id = planned.id();
+        let late = matches!(planned.schedule.due(clock::now()), Some(Due::Missed { .. }));
+        let asked = ActionRequest {
+            args: planned.args,
+            host: planned.host,
+            enforce: planned.host.is_some(),
+            ..ActionRequest::of(planned.schedule.verb, format!("schedule {id} of {}", planned.schedule.by))
+        };
+        let outcome = if late {
+            Err(EngineError::Refused(too_late(asked.verb)))
+        } else {
+            let input = Input::Request(asked.to_request(shared.store.next_operation_id(), Some(id)));
+            settle(shared, state, &input, None).await
+        };
+        match outcome {
+            Ok(_) => {}
+            Err(EngineError::Refused(refusal)) => {
+                settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn too_late(verb: Verb) -> Refusal {
+    let (detail, hint) = ("it was too late to begin".to_owned(), "its misfire policy says how late it may be".to_owned());
+    Refusal { kind: RefusalKind::WrongState, verb, detail, hint }
+}
+
 fn fail(message: Message, error: EngineError) {
     match message {
         Message::Request(_, _, reply) => drop(reply.send(Err(error))),
         Message::Preview(_, reply) => drop(reply.send(Err(error))),
-        Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Zombie(_) => {
+        Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Sweep(_) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM");
         }
     }
@@ -155,7 +195,7 @@ async fn request(
     {
         return Ok(replied);
     }
-    let input = Input::Request(asked.to_request(shared.store.next_operation_id()));
+    let input = Input::Request(asked.to_request(shared.store.next_operation_id(), None));
     settle(shared, state, &input, idempotency).await?.ok_or_else(no_answer)
 }
 
@@ -202,7 +242,12 @@ async fn settle(
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
     let facts = facts(shared, &state.record, input).await;
-    let decision = decide(&state.record, &facts, input, clock::now())?;
+    let mut decision = decide(&state.record, &facts, input, clock::now())?;
+    let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
+    if seen && !state.record.snapshots.is_empty() {
+        let facts = after_seeing(shared, &state.record, decision.record.state).await;
+        decision = decide(&state.record, &facts, input, clock::now())?;
+    }
     let answer = decision.answer.clone();
     if !decision.changed && idempotency.is_none() {
         return Ok(answer.map(|answer| Replied { answer, replayed: false }));
@@ -224,7 +269,7 @@ async fn commit(
 ) -> Result<Option<Replied>, EngineError> {
     let touched = note(state, &decision);
     let operations: Vec<OperationRecord> = touched.iter().filter_map(|id| state.operations.get(id).cloned()).collect();
-    let Decision { record, changed, effects, settled, cancels, claims, events, answer: _, journal: _ } = decision;
+    let Decision { record, changed, effects, settled, cancels, claims, events, images, answer: _, journal: _ } = decision;
     let (at, vm, version) = (clock::now(), record.id, record.version);
     let next = Arc::new(record);
     let sabotage = shared.config.hooks.sabotage;
@@ -242,7 +287,7 @@ async fn commit(
         outbox_del: settled,
         events: events.into_iter().map(|kind| EventDraft { at, vm: Some(vm), version: Some(version), kind }).collect(),
         idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer)),
-        resources: Vec::new(),
+        resources: resources(shared, images)?,
     };
     if sabotage == Sabotage::NoOutbox {
         forget_open(&mut commit);
@@ -261,6 +306,26 @@ async fn commit(
     Ok(None)
 }
 
+/// What becomes of images, one change each. One that an operator has removed meanwhile has nothing to become any more.
+fn resources(shared: &Shared, images: Vec<ImageChange>) -> Result<Vec<ResourceChange>, EngineError> {
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reader = shared.store.read()?;
+    let mut changes = BTreeMap::new();
+    for change in images {
+        match change {
+            ImageChange::Add(image) => drop(changes.insert(image.id, ResourceChange::ImagePut(image))),
+            ImageChange::Set { image, state } if reader.image(image)?.is_some() => {
+                changes.insert(image, ResourceChange::ImageSetState { id: image, state });
+            }
+            ImageChange::Set { .. } => {}
+            ImageChange::Discard { image } => drop(changes.insert(image, ResourceChange::ImageDiscard(image))),
+        }
+    }
+    Ok(changes.into_values().collect())
+}
+
 /// What comes of a commit that changed nothing.
 fn not_applied(
     committed: Result<Committed, CommitError>,
@@ -277,7 +342,8 @@ fn not_applied(
         // Forgotten meanwhile.
         Committed::Stale { found: None } => Err(EngineError::NoSuchVm(vm)),
         // Nobody but this runner writes the record: whatever this is, reading it again is right.
-        Committed::Stale { found: Some(_) } | Committed::Refused(_) | Committed::Applied { .. } => {
+        Committed::Refused(refused) => Err(EngineError::Resource(refused)),
+        Committed::Stale { found: Some(_) } | Committed::Applied { .. } => {
             Err(CommitError::Malformed { why: format!("VM {vm} was changed by another writer") }.into())
         }
     }
@@ -304,7 +370,9 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
     for key in cancels {
         shared.executor.cancel(key);
     }
-    if next.state == State::Pending || (before.placement.is_some() && next.placement.is_none()) {
+    let left = |vm: &VmRecord| (vm.held(), vm.held_too());
+    let freed = left(before) != left(next);
+    if next.state == State::Pending || freed || (next.resched && !before.resched) {
         shared.wishes.wake();
     }
     for id in touched {
@@ -313,6 +381,13 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
             shared.ended(*id);
         }
     }
+}
+
+/// The operations of a VM's first decision.
+pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
+    let mut state = Loaded { record: Arc::new(decision.record.clone()), operations: BTreeMap::new() };
+    note(&mut state, decision);
+    state.operations.into_values().collect()
 }
 
 /// Writes the decision's journal into the operations' records; answers which were touched.

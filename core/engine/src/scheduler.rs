@@ -3,7 +3,7 @@
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
-use ostler_model::{Capacity, Host, HostId, HostName, State, Verb, VmId, VmRecord};
+use ostler_model::{Ability, Capacity, DriverName, Host, HostId, HostName, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -59,6 +59,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 struct Offer {
     id: HostId,
     name: HostName,
+    driver: DriverName,
+    /// Whether a running VM can leave it and come to it.
+    live: bool,
     free: Capacity,
     unreachable: Option<String>,
 }
@@ -87,7 +90,39 @@ async fn cycle(shared: &Arc<Shared>) -> Result<(), ReadError> {
         drop(reader);
         tokio::task::yield_now().await;
     }
+    let reader = shared.store.read()?;
+    for vm in reader.vms_to_resched()?.into_iter().take(PAGE) {
+        seen.insert(vm);
+        if offers.is_none() {
+            offers = Some(look_for_offers(shared, &reader)?);
+        }
+        if let Some(offers) = &mut offers {
+            move_away(shared, &reader, offers, vm)?;
+        }
+    }
     locked(&shared.wishes.said).retain(|vm, _| seen.contains(vm));
+    Ok(())
+}
+
+/// Has a VM moved whose operator asked for another host: live where both hosts can.
+fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
+    if locked(&shared.wishes.proposed).contains_key(&vm) {
+        return Ok(());
+    }
+    let Some(record) = reader.vm(vm)?.filter(|record| record.operation.is_none()) else { return Ok(()) };
+    let Some(place) = &record.placement else { return Ok(()) };
+    let here = offers.iter().any(|offer| offer.id == place.host && offer.live);
+    let elsewhere = |offer: &Offer| offer.id != place.host && offer.driver == place.driver;
+    match choose(offers, &record, elsewhere) {
+        Some((host, there)) => {
+            let verb = match record.state {
+                State::Running if here && there => Verb::MigrateLive,
+                _ => Verb::Migrate,
+            };
+            propose(shared, vm, host, record.spec.capacity(), verb);
+        }
+        None => drop(locked(&shared.wishes.said).insert(vm, why_not(offers, &record))),
+    }
     Ok(())
 }
 
@@ -96,8 +131,8 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
         return Ok(());
     }
     let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { return Ok(()) };
-    match choose(offers, &record) {
-        Some(host) => propose(shared, vm, host, record.spec.capacity()),
+    match choose(offers, &record, |_| true) {
+        Some((host, _)) => propose(shared, vm, host, record.spec.capacity(), Verb::Deploy),
         None => drop(locked(&shared.wishes.said).insert(vm, why_not(offers, &record))),
     }
     Ok(())
@@ -117,28 +152,33 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     let health = locked(&shared.host_health);
     let offer = |host: &Host| {
         let seen = health.get(&host.id);
-        Offer {
+        let driver = host.hypervisor.as_ref()?.driver.clone();
+        Some(Offer {
             id: host.id,
             name: host.name.clone(),
+            driver,
+            live: seen.is_some_and(|seen| seen.abilities.contains(&Ability::Migrate)),
             free: host.total.minus(held.get(&host.id).copied().unwrap_or_default()).unwrap_or_default(),
             unreachable: match seen {
                 Some(seen) if seen.reachable => None,
                 Some(seen) => Some(seen.error.clone().unwrap_or_else(|| "it does not answer".to_owned())),
                 None => Some("it was not probed yet".to_owned()),
             },
-        }
+        })
     };
-    Ok(directory.hosts_on().map(offer).collect())
+    Ok(directory.hosts_on().filter_map(offer).collect())
 }
 
-/// The first host that fits.
-fn choose(offers: &mut [Offer], record: &VmRecord) -> Option<HostId> {
+/// The first host that fits, and whether a running VM can come to it.
+fn choose(offers: &mut [Offer], record: &VmRecord, may: impl Fn(&Offer) -> bool) -> Option<(HostId, bool)> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
-    let mut open = offers.iter_mut().filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name));
+    let mut open = offers
+        .iter_mut()
+        .filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name) && may(offer));
     open.find_map(|offer| {
         offer.free = offer.free.minus(wanted)?;
-        Some(offer.id)
+        Some((offer.id, offer.live))
     })
 }
 
@@ -171,16 +211,9 @@ fn line(offer: &Offer, wanted: Capacity) -> String {
     }
 }
 
-/// Asks for the deployment like anybody else. A refusal leaves it pending, and the next cycle sees why.
-fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity) {
-    let asked = ActionRequest {
-        verb: Verb::Deploy,
-        by: SCHEDULER.to_owned(),
-        host: Some(host),
-        enforce: true,
-        force: false,
-        if_version: None,
-    };
+/// Asks for the deployment or the move like anybody else. A refusal leaves it pending, and the next cycle sees why.
+fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
+    let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
     locked(&shared.wishes.proposed).insert(vm, (host, capacity));
     if let Err(error) = shared.mailboxes.ask(shared, vm, Message::Request(asked, None, reply)) {

@@ -58,6 +58,9 @@ fn attach_disk(
             None => return Err(draft.refuse(asked.verb, RefusalKind::ImageNotReady, format!("there is no image {image}"), "register it")),
         },
         DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
+        DiskSource::File { .. } => {
+            return Err(bad(draft, asked, "cannot be given a file that is somebody else's".to_owned(), "register it as an image"));
+        }
     };
     let Some(file) = disk_file(&name, asked.operation, format) else {
         return Err(bad(draft, asked, format!("cannot have a file for disk {name}"), "choose another name"));

@@ -1,6 +1,6 @@
 //! What an operator asks a VM to be.
 
-use crate::{Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, VmName};
+use crate::{Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, RelPath, VmName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -119,6 +119,11 @@ pub enum DiskSource {
     Swap {
         /// Size in MiB.
         size_mib: u64,
+    },
+    /// A file that was there before the VM was: adopted, never made and never removed.
+    File {
+        /// Below the root of the VM's system datastore.
+        path: RelPath,
     },
 }
 
@@ -258,7 +263,7 @@ impl VmSpec {
                 DiskSource::Blank { size_mib } | DiskSource::Swap { size_mib } => {
                     in_range(&format!("disks[{at}].size"), *size_mib, 1, DISK_MIB_MAX)?;
                 }
-                DiskSource::Image { .. } => {}
+                DiskSource::Image { .. } | DiskSource::File { .. } => {}
             }
         }
         Ok(())

@@ -1,0 +1,251 @@
+//! How VMs come to be: made from a specification, or of a domain that somebody else made.
+
+use crate::calls;
+use crate::clock;
+use crate::directory::Directory;
+use crate::handle::{AdoptRequest, CreateRequest, EngineError, Idempotency, Replied};
+use crate::monitor::driver_of;
+use crate::runner;
+use crate::shared::Shared;
+use ostler_driver::{Site, WildDomain};
+use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
+use ostler_model::{
+    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, Generation, Graphics, Headroom, ImageState,
+    NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmSpec, VmUuid,
+};
+use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A new VM.
+pub(crate) async fn create_vm(
+    shared: &Arc<Shared>,
+    request: CreateRequest,
+    idempotency: Option<Idempotency>,
+) -> Result<Replied, EngineError> {
+    if let Some(key) = &idempotency
+        && let Some(replied) = runner::replay(shared, key)?
+    {
+        return Ok(replied);
+    }
+    request.spec.check()?;
+    let decision = create(new_vm(shared, request)?, clock::now());
+    commit(shared, decision, idempotency).await
+}
+
+/// Commits the first decision about a VM, and does what it says.
+async fn commit(shared: &Arc<Shared>, decision: Decision, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+    let (vm, version, now) = (decision.record.id, decision.record.version, clock::now());
+    let answer = decision.answer.clone().ok_or_else(runner::no_answer)?;
+    let operations = runner::born(&decision);
+    let events = decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind });
+    let record = Arc::new(decision.record);
+    let committed = shared
+        .store
+        .commit(Commit {
+            vm: Some(VmChange { record: Arc::clone(&record), expect: None }),
+            claims: decision.claims,
+            operations,
+            outbox_put: decision.effects.clone(),
+            events: events.collect(),
+            idempotency: idempotency.as_ref().and_then(|key| runner::keep_answer(key, &answer)),
+            ..Commit::default()
+        })
+        .await?;
+    match committed {
+        Committed::Applied { .. } => {}
+        Committed::Replayed(row) => return runner::replied(&row),
+        Committed::IdempotencyConflict => {
+            return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
+        }
+        Committed::ClaimRefused(refused) => {
+            return Err(EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.detail });
+        }
+        Committed::Refused(refused) => return Err(EngineError::Resource(refused)),
+        Committed::Stale { .. } => return Err(EngineError::NoSuchVm(vm)),
+    }
+    for effect in decision.effects {
+        shared.executor.send(shared, effect, Arc::clone(&record));
+    }
+    if record.state == State::Pending {
+        shared.wishes.wake();
+    }
+    Ok(Replied { answer, replayed: false })
+}
+
+fn new_vm(shared: &Shared, request: CreateRequest) -> Result<NewVm, EngineError> {
+    let reader = shared.store.read()?;
+    let directory = shared.directory();
+    check_names(&request.spec, &directory)?;
+    let disks = request.spec.disks.iter().map(|disk| disk_state(&reader, disk)).collect::<Result<Vec<_>, _>>()?;
+    Ok(NewVm {
+        id: shared.store.next_vm_id(),
+        uuid: VmUuid(uuid::Uuid::new_v4()),
+        operation: OperationId(0),
+        by: request.by,
+        spec: request.spec,
+        disks,
+        hold: request.hold,
+    })
+}
+
+fn disk_state(reader: &Reader, disk: &DiskSpec) -> Result<DiskState, EngineError> {
+    let image = match &disk.source {
+        DiskSource::Image { image } => {
+            let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
+            let found =
+                reader.image_by_name(image)?.ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
+            if found.state != ImageState::Ready {
+                return Err(unusable("it is not ready"));
+            }
+            Some(found.id)
+        }
+        DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
+        DiskSource::File { path } => {
+            let why = "a file that is somebody else's is only adopted with its domain; register it as an image".to_owned();
+            return Err(EngineError::Unusable { what: format!("file {path}"), why });
+        }
+    };
+    let file = format!("{}.{}", disk.name, disk.format);
+    let file = file.parse().map_err(|error: ostler_model::InvalidName| EngineError::Unusable {
+        what: format!("disk {}", disk.name),
+        why: error.to_string(),
+    })?;
+    Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image, save_as: None, adopted: None })
+}
+
+/// Refuses names that lead nowhere before anything is kept.
+fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> {
+    for file in [&spec.boot.kernel, &spec.boot.initrd].into_iter().flatten() {
+        let known = directory.datastores.values().any(|store| store.name == file.datastore && store.kind == DatastoreKind::Image);
+        if !known {
+            let why = "there is no image datastore of that name; `ostler datastore list` shows them".to_owned();
+            return Err(EngineError::Unusable { what: format!("datastore {}", file.datastore), why });
+        }
+    }
+    if let Some(host) = &spec.host
+        && !directory.hosts.values().any(|known| known.name == *host)
+    {
+        let why = "there is none of that name; `ostler host list` shows them".to_owned();
+        return Err(EngineError::Unusable { what: format!("host {host}"), why });
+    }
+    Ok(())
+}
+
+
+/// A VM made of a domain that this store did not make.
+pub(crate) async fn adopt_domain(
+    shared: &Arc<Shared>,
+    request: AdoptRequest,
+    idempotency: Option<Idempotency>,
+) -> Result<Replied, EngineError> {
+    if let Some(key) = &idempotency
+        && let Some(replied) = runner::replay(shared, key)?
+    {
+        return Ok(replied);
+    }
+    let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
+    let asked = |error: DriverError| refused(error.to_string());
+    let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
+    let listed = calls::caught(driver.list(&site)).await.map_err(asked)?;
+    let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
+    let Some(seen) = listed.domains.iter().find(is_it) else {
+        return Err(refused("there is none of that name or UUID; `ostler host show` lists wild domains".to_owned()));
+    };
+    if let Some(identity) = seen.identity {
+        let whose = if identity.store == shared.store.id() { "this store's already" } else { "another Ostler's" };
+        return Err(refused(format!("it is {whose}")));
+    }
+    let running = match seen.power {
+        Power::Running => true,
+        Power::Off => false,
+        Power::Paused | Power::Crashed => return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power))),
+    };
+    let wild = calls::caught(driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
+    forget_former(shared, seen.uuid).await?;
+    let directory = shared.directory();
+    let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
+    let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
+    let (storage, disks) = adopted_disks(&directory, &site, &wild).map_err(&refused)?;
+    let spec = adopted_spec(&request, &wild, &disks).map_err(&refused)?;
+    spec.check()?;
+    let vm = NewVm {
+        id: shared.store.next_vm_id(),
+        uuid: seen.uuid,
+        operation: shared.store.next_operation_id(),
+        by: request.by.clone(),
+        spec,
+        disks,
+        hold: true,
+    };
+    let now = clock::now();
+    // Above all that may ever have been stamped there; this store has issued none for it.
+    let place = Placement { host: request.host, driver: name, generation: Generation(1), since: now };
+    let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running };
+    commit(shared, adopt(adopted, &Facts::bare(shared.store.id()), now), idempotency).await
+}
+
+/// A domain may be adopted again: what was known of a VM of that UUID that is done is forgotten.
+async fn forget_former(shared: &Arc<Shared>, uuid: VmUuid) -> Result<(), EngineError> {
+    let reader = shared.store.read()?;
+    let former = match reader.vm_by_uuid(uuid)? {
+        Some(id) => reader.vm_summary(id)?.filter(|summary| summary.state == State::Done),
+        None => None,
+    };
+    drop(reader);
+    if let Some(former) = former {
+        let forget = ResourceChange::VmForget(former.id);
+        if let Committed::Refused(refused) = shared.store.commit(Commit { resources: vec![forget], ..Commit::default() }).await? {
+            return Err(refused.into());
+        }
+    }
+    Ok(())
+}
+
+/// The system datastore that the domain's files lie in, and its disks. Files that lie elsewhere could neither be named nor moved.
+fn adopted_disks(directory: &Directory, site: &Site, wild: &WildDomain) -> Result<(Storage, Vec<DiskState>), String> {
+    let systems = || directory.datastores.values().filter(|store| store.kind == DatastoreKind::System);
+    let below = |root: &str, file: &str| -> Option<RelPath> { file.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?.parse().ok() };
+    let holds_all = |root: &str| wild.disks.iter().all(|(_, file, _, _)| below(root, file).is_some());
+    let Some(store) = systems().find(|store| holds_all(&store.root)) else {
+        let roots: Vec<String> = systems().map(|store| store.root.clone()).collect();
+        return Err(format!(
+            "its disks must all lie in one system datastore on host {}; there is: {}",
+            site.name,
+            if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
+        ));
+    };
+    let storage = Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared };
+    let disks = wild.disks.iter().map(|(name, file, format, _)| {
+        let adopted = below(&store.root, file);
+        let file = format!("{name}.{format}").parse().map_err(|error: ostler_model::InvalidName| error.to_string())?;
+        Ok(DiskState { name: name.clone(), file, format: *format, image: None, save_as: None, adopted })
+    });
+    Ok((storage, disks.collect::<Result<_, String>>()?))
+}
+
+fn adopted_spec(request: &AdoptRequest, wild: &WildDomain, disks: &[DiskState]) -> Result<VmSpec, String> {
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => wild.name.parse().map_err(|error: ostler_model::InvalidName| format!("{error}; give it another with --name"))?,
+    };
+    let disk = |(known, (name, _, format, read_only)): (&DiskState, &(ostler_model::DiskName, String, ostler_model::DiskFormat, bool))| {
+        let path = known.adopted.clone().ok_or_else(|| format!("disk {name} has no path"))?;
+        Ok(DiskSpec { name: name.clone(), source: DiskSource::File { path }, format: *format, read_only: *read_only })
+    };
+    Ok(VmSpec {
+        name,
+        cpu_milli: wild.vcpus.saturating_mul(1000),
+        vcpus: wild.vcpus,
+        memory_mib: wild.memory_mib,
+        boot: BootSpec::default(),
+        disks: disks.iter().zip(&wild.disks).map(disk).collect::<Result<_, String>>()?,
+        nics: wild.nics.iter().map(|(mac, bridge)| NicSpec { bridge: bridge.clone(), mac: Some(mac.clone()) }).collect(),
+        graphics: Graphics::None,
+        host: None,
+        labels: BTreeMap::new(),
+        user_data: String::new(),
+        patience: Patience::default(),
+        headroom: Headroom::default(),
+    })
+}

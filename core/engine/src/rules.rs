@@ -1,0 +1,73 @@
+//! Asks the snapshot rules that are bound to a VM's driver.
+
+use crate::calls;
+use crate::clock;
+use crate::shared::{Shared, locked};
+use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, Verdict};
+use ostler_lifecycle::{Advice, Fate};
+use ostler_model::{DriverError, DriverName, State, VmRecord};
+use std::time::Duration;
+
+/// How long the rules may think about one question.
+const RULES_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The rules bound to the VM's driver; none if it has no place, or its driver no rules.
+pub(crate) fn bound(shared: &Shared, record: &VmRecord) -> Option<DriverName> {
+    let place = record.placement.as_ref()?;
+    let said = shared.store.read().ok()?.rules_of(&place.driver).ok()?;
+    said.or_else(|| shared.config.rules.get(&place.driver).cloned())
+}
+
+/// What the rules say of `verb`, asked in `state`. None: no rules are bound. An error is no answer: the lifecycle knows what to do then.
+pub(crate) async fn advise(
+    shared: &Shared,
+    record: &VmRecord,
+    verb: &str,
+    state: State,
+    subject: Option<&str>,
+) -> Option<Result<Advice, DriverError>> {
+    let rules = bound(shared, record)?;
+    let driver = match shared.drivers.rules(&rules) {
+        Ok(driver) => driver,
+        Err(error) => return Some(Err(DriverError::retry("not-loaded", error.to_string()))),
+    };
+    let question = question(shared, record, verb, state, subject);
+    let answer = match tokio::time::timeout(RULES_TIMEOUT, calls::caught(driver.judge(&question))).await {
+        Ok(answer) => answer,
+        Err(_) => Err(DriverError::retry("timeout", "the rules did not answer in time")),
+    };
+    Some(answer.map(|verdict| advice(&rules, &verdict)))
+}
+
+fn question(shared: &Shared, record: &VmRecord, verb: &str, state: State, subject: Option<&str>) -> RulesQuestion {
+    let read_only = |name: &ostler_model::DiskName| record.spec.disks.iter().any(|wanted| wanted.name == *name && wanted.read_only);
+    let host = record.placement.as_ref().map(|place| place.host);
+    let known = host.and_then(|host| locked(&shared.host_health).get(&host).map(|health| health.abilities.clone()));
+    RulesQuestion {
+        verb: verb.to_owned(),
+        state,
+        disks: record
+            .disks
+            .iter()
+            .map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&disk.name)))
+            .collect(),
+        // Hidden ones too: they are still at the hypervisor.
+        snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.to_string()).collect(),
+        subject: subject.map(|asked| record.snapshot(asked).map_or_else(|| asked.to_owned(), |found| found.name.to_string())),
+        abilities: known.unwrap_or_default(),
+        now_ms: clock::now().0,
+    }
+}
+
+fn advice(rules: &DriverName, verdict: &RulesVerdict) -> Advice {
+    let fate = |fate: &SnapshotFate| match fate {
+        SnapshotFate::Keep => Fate::Keep,
+        SnapshotFate::Lose => Fate::Lose,
+        SnapshotFate::Hide => Fate::Hide,
+    };
+    let refused = match &verdict.verdict {
+        Verdict::Allowed => None,
+        Verdict::Refused { reason } => Some(reason.clone()),
+    };
+    Advice { rules: rules.to_string(), refused, fates: verdict.fates.iter().map(fate).collect() }
+}
