@@ -111,7 +111,7 @@ fn stray(world: &World, uuid: VmUuid, generation: Option<u64>) -> FakeDomain {
         reason: PowerReason::None,
         last_edge: None,
     };
-    FakeDomain { seen, run: 1, edges: Default::default() }
+    FakeDomain { seen, run: 1, edges: Default::default(), machine: Default::default() }
 }
 
 fn listed(world: &World, host: HostId) -> (Vec<String>, Vec<String>) {

@@ -35,7 +35,7 @@ fn ends(verb: Verb, before: State) -> State {
     match (verb, before) {
         // By way of the scheduler.
         (Verb::Resume, State::Stopped | State::Undeployed) => State::Running,
-        (_, _) => ostler_lifecycle::recipe::ends(verb),
+        (_, _) => ostler_lifecycle::recipe::ends_in(verb, before),
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn spec(name: &str) -> VmSpec {
         labels: BTreeMap::new(),
         user_data: String::new(),
         patience: Patience { boot_grace: Millis(0), ..Patience::default() },
+        headroom: Headroom::default(),
     }
 }
 
@@ -209,7 +210,13 @@ impl World {
 
     /// Asks, and waits for the end.
     pub(crate) async fn does(&self, vm: VmId, verb: Verb) -> Waited {
-        let replied = self.act(vm, verb).await.expect("accepted");
+        self.ends(vm, ask(verb)).await
+    }
+
+    /// Asks with arguments, and waits for the end.
+    pub(crate) async fn ends(&self, vm: VmId, request: ActionRequest) -> Waited {
+        let verb = request.verb;
+        let replied = self.engine.act(vm, request, None).await.unwrap_or_else(|error| panic!("{verb}: {error}"));
         let operation = replied.answer.operation.expect("an operation");
         let waited = self.engine.wait(operation, PATIENCE).await.expect("waits");
         assert!(!waited.timed_out, "{verb} of VM {vm} did not end: {:?}", self.engine.why(vm));
@@ -219,6 +226,12 @@ impl World {
     pub(crate) async fn succeeds(&self, vm: VmId, verb: Verb) {
         let waited = self.does(vm, verb).await;
         assert_eq!(waited.operation.outcome, Some(Ended::Succeeded), "{verb}: {:#?}", waited.operation);
+    }
+
+    /// Asks with arguments, and it ends as asked.
+    pub(crate) async fn done(&self, vm: VmId, request: ActionRequest) {
+        let waited = self.ends(vm, request).await;
+        assert_eq!(waited.operation.outcome, Some(Ended::Succeeded), "{:#?}", waited.operation);
     }
 
     pub(crate) fn record(&self, vm: VmId) -> VmRecord {
@@ -322,7 +335,7 @@ async fn start(dir: &std::path::Path, fake: &Fake, config: EngineConfig) -> Engi
 /// Of a test; deploys go to alpha.
 pub(crate) fn ask(verb: Verb) -> ActionRequest {
     let host = (verb == Verb::Deploy).then_some(ALPHA);
-    ActionRequest { verb, by: "test".to_owned(), host, enforce: true, force: false, if_version: None }
+    ActionRequest { host, enforce: true, ..ActionRequest::of(verb, "test") }
 }
 
 pub(crate) fn refusal(result: Result<Replied, EngineError>) -> RefusalKind {
