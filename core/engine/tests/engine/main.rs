@@ -1,8 +1,10 @@
 //! The engine against real stores and the fake.
 
+mod changes;
 mod faults;
 mod life;
 mod monitor;
+mod moves;
 mod requests;
 mod restart;
 mod scheduler;

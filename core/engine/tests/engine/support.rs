@@ -327,6 +327,23 @@ fn fits(vm: &VmRecord, host: HostId, power: Power) -> bool {
     }
 }
 
+/// A world whose driver has snapshot rules.
+impl World {
+    pub(crate) async fn ruled(rules: Arc<dyn ostler_driver::SnapshotRules>) -> Self {
+        let bound = [("fake".parse().expect("a name"), "rules".parse().expect("a name"))];
+        let world = Self::with(EngineConfig { rules: bound.into(), ..config() }).await;
+        let info = DriverInfo {
+            name: "rules".parse().expect("a name"),
+            version: "0".to_owned(),
+            description: "rules of a test".to_owned(),
+            origin: DriverOrigin::BuiltIn,
+            abilities: Vec::new(),
+        };
+        world.engine.drivers().insert(info, vec![DriverKind::Rules(rules)]);
+        world
+    }
+}
+
 async fn start(dir: &std::path::Path, fake: &Fake, config: EngineConfig) -> Engine {
     let store = Store::open(&dir.join("store.redb"), Options { cache_bytes: 1 << 20, ..Options::default() }).expect("opens");
     Engine::start(config, store, registry(fake)).await.expect("starts")
