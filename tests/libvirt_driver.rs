@@ -1,9 +1,15 @@
 //! The KVM driver against real libvirt, QEMU and guests that confirm.
 
+#[path = "libvirt_driver_copy.rs"]
+mod copying;
 #[path = "libvirt_driver_move.rs"]
 mod moving;
+#[path = "libvirt_driver_plug.rs"]
+mod plugging;
 #[path = "libvirt_driver_rig.rs"]
 mod rig;
+#[path = "libvirt_driver_snapshots.rs"]
+mod snapshots;
 
 use ostler_driver::Hypervisor;
 use ostler_model::{Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid};
@@ -385,8 +391,10 @@ fn the_host_is_probed() {
     let rig = Rig::up("probe");
     let facts = rig.run(rig.kvm.probe(&rig.site)).expect("probed");
     assert!(facts.total.cpu_milli >= 1000 && facts.total.memory_mib > 256, "{facts:?}");
-    let all = [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics, Ability::Migrate];
-    assert_eq!(facts.abilities, all);
+    assert_eq!(facts.abilities, rig.kvm.abilities());
+    for ability in [Ability::Suspend, Ability::Migrate, Ability::Hotplug, Ability::Snapshots, Ability::Adopt] {
+        assert!(facts.abilities.contains(&ability), "{facts:?}");
+    }
     assert!(facts.hypervisor.starts_with("QEMU ") && facts.hypervisor.contains("libvirt "), "{facts:?}");
     assert_eq!(rig.host.domain_type() == "qemu", !facts.notes.is_empty(), "emulation is said and explained: {facts:?}");
 

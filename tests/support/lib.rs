@@ -4,5 +4,6 @@
 //! paths of their own, and leaves the machine as it found it, also when it fails.
 
 pub mod daemon;
+pub mod kvm;
 pub mod lab;
 pub mod wait;

@@ -1,0 +1,179 @@
+//! Guests that are changed while they run: plugged, resized, snapshotted, saved as images, adopted. Real libvirt and QEMU; the guest says
+//! on its serial console what it got.
+
+use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
+use ostler_tests::lab::Lab;
+use ostler_tests::wait::wait_until;
+use serde_json::Value;
+use std::path::Path;
+
+fn names(shown: &Value, what: &str) -> Vec<String> {
+    let list = shown[what].as_array().cloned().unwrap_or_default();
+    list.iter().filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_guest_sees_disks_and_cards_come_and_go() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("plugged", &["vt.tick=0.5"], "");
+    let mut console = kvm.console(&vm);
+    console.skip_to_end();
+    kvm.vm(&["disk-attach", &vm, "--blank", "16MiB"]);
+    console.wait_for("DISK+ vdb", SOON);
+    assert_eq!(names(&kvm.show(&vm), "disks"), ["vda", "vdb"]);
+    kvm.vm(&["disk-attach", &vm, "--image", "base", "--name", "vdc"]);
+    console.wait_for("DISK+ vdc", SOON);
+    kvm.vm(&["disk-detach", &vm, "vdb"]);
+    console.wait_for("DISK- vdb", SOON);
+    assert_eq!(names(&kvm.show(&vm), "disks"), ["vda", "vdc"]);
+    kvm.vm(&["nic-attach", &vm, "--bridge", "br0"]);
+    let nic = console.wait_for("NIC+ eth", SOON);
+    let mac = kvm.show(&vm)["nics"][0]["mac"].as_str().expect("an address").to_owned();
+    assert!(nic.contains(&mac), "{nic} is not {mac}");
+    // All of it is there after a stop and a start, too.
+    kvm.vm(&["poweroff", &vm]);
+    kvm.vm(&["disk-attach", &vm, "--blank", "8MiB", "--name", "vdd"]);
+    assert_eq!(kvm.state(&vm), "poweroff");
+    kvm.vm(&["resume", &vm]);
+    let ready = kvm.console(&vm).wait_for("vdd", BOOT);
+    assert!(ready.contains("vdc") && !ready.contains("vdb") && ready.contains("eth0"), "{ready}");
+    let mut console = kvm.console(&vm);
+    console.skip_to_end();
+    kvm.vm(&["nic-detach", &vm, &mac]);
+    console.wait_for("NIC- eth", SOON);
+    let refused = kvm.refused(&["vm", "nic-detach", &vm, &mac]);
+    assert!(refused.contains(&mac), "{refused}");
+    kvm.ends_without_a_trace(&vm);
+}
+
+#[test]
+fn a_guest_grows_while_it_runs() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("grower", &[], "headroom = { vcpus = 3, memory = \"160MiB\" }\n");
+    let mut console = kvm.console(&vm);
+    console.skip_to_end();
+    kvm.vm(&["resize", &vm, "--vcpus", "2"]);
+    console.wait_for("CPUS 2", SOON);
+    kvm.vm(&["resize", &vm, "--memory", "140MiB"]);
+    console.wait_for("MEMORY kb=1", SOON);
+    let refused = kvm.refused(&["vm", "resize", &vm, "--memory", "1GiB"]);
+    assert!(refused.contains("160 MiB"), "{refused}");
+    kvm.vm(&["poweroff", &vm, "--hard"]);
+    kvm.vm(&["resize", &vm, "--vcpus", "1", "--memory", "112MiB"]);
+    kvm.vm(&["resume", &vm]);
+    let ready = kvm.console(&vm).wait_for("GUEST-READY", BOOT);
+    drop(ready);
+    wait_until("the guest to have one CPU", SOON, || kvm.console(&vm).contents().matches("cpus=1 ").count() >= 2);
+    kvm.ends_without_a_trace(&vm);
+}
+
+#[test]
+fn a_guest_goes_back_to_a_snapshot() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("traveller", &["vt.tick=0.2"], "");
+    let mut console = kvm.console(&vm);
+    console.wait_for("TICK 5 ", SOON);
+    kvm.vm(&["snapshot-create", &vm, "before"]);
+    let then = ticks(&console);
+    console.wait_for(&format!("TICK {} ", then + 15), SOON);
+    kvm.vm(&["snapshot-revert", &vm, "before"]);
+    console.skip_to_end();
+    // Soon it counts what it has counted before.
+    let again = console.wait_for("TICK ", SOON);
+    let number: u64 = again.split("TICK ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok()).expect("a number");
+    assert!(number < then + 12, "it went on from {number}, and the snapshot was of about {then}");
+    assert_eq!(kvm.state(&vm), "running");
+    // The generation that may run is stamped into what came back.
+    kvm.vm(&["snapshot-create", &vm, "second"]);
+    assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len), Some(2));
+    kvm.vm(&["snapshot-delete", &vm, "second"]);
+    let told = kvm.vm(&["poweroff", &vm, "--hard", "--dry-run"]);
+    assert!(told.contains("snap"), "what becomes of the snapshot is told before: {told}");
+    assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len), Some(1));
+    kvm.vm(&["poweroff", &vm, "--hard"]);
+    assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len).unwrap_or_default(), 0, "as the rules say");
+    kvm.vm(&["resume", &vm]);
+    kvm.console(&vm).wait_for("GUEST-READY", BOOT);
+    // Rules are obeyed: a raw disk cannot hold a snapshot.
+    kvm.vm(&["disk-attach", &vm, "--blank", "8MiB", "--format", "raw"]);
+    let refused = kvm.refused(&["vm", "snapshot-create", &vm]);
+    assert!(refused.contains("qcow2"), "{refused}");
+    kvm.ends_without_a_trace(&vm);
+}
+
+#[test]
+fn disks_become_images_that_can_be_deployed() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("maker", &["vt.mark=mine"], "");
+    kvm.console(&vm).wait_for("DISK-MARKED mine", SOON);
+    kvm.vm(&["disk-snapshot", &vm, "vda", "made-live", "--live"]);
+    assert_eq!(kvm.state(&vm), "running");
+    kvm.vm(&["disk-snapshot", &vm, "vda", "never"]);
+    kvm.vm(&["disk-snapshot-cancel", &vm, "vda"]);
+    kvm.vm(&["disk-snapshot", &vm, "vda", "made-later"]);
+    let refused = kvm.refused(&["vm", "create", "early", "--image", "made-later"]);
+    assert!(!refused.is_empty());
+    kvm.vm(&["shutdown", &vm]);
+    assert_eq!(kvm.state(&vm), "done");
+    for image in ["made-live", "made-later"] {
+        let guest = Lab::guest();
+        let spec = format!(
+            "name = \"from-{image}\"\nmemory = \"96MiB\"\n[boot]\nkernel = \"images:vmlinux\"\ninitrd = \"images:initrd.img\"\ncmdline = \"{}\"\n\
+             [[disks]]\nname = \"vda\"\nimage = \"{image}\"\n",
+            guest.command_line(&[])
+        );
+        let made = kvm.run(ostler_tests::daemon::create(kvm.daemon.client(), &spec, false));
+        kvm.rests(&made, "running", BOOT);
+        kvm.console(&made).wait_for("DISK-MARK mine", BOOT);
+        kvm.ends_without_a_trace(&made);
+    }
+}
+
+/// A domain as somebody might have made it by hand.
+fn domain(name: &str, kind: &str, disk: &Path, console: &Path) -> String {
+    let guest = Lab::guest();
+    let command_line = guest.command_line(&["vt.tick=0.2"]);
+    let (kernel, initrd, disk, console) = (guest.kernel.display(), guest.initrd.display(), disk.display(), console.display());
+    format!(
+        "<domain type='{kind}'><name>{name}</name><memory unit='MiB'>96</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>\
+         <cmdline>{command_line}</cmdline></os><features><acpi/></features>\
+         <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>\
+         <target dev='vda' bus='virtio'/></disk>\
+         <serial type='file'><source path='{console}'/><target port='0'/></serial></devices></domain>"
+    )
+}
+
+#[test]
+fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let guest = Lab::guest();
+    let disk = kvm.hosts.store().join("legacy.qcow2");
+    std::fs::copy(&guest.base_disk, &disk).expect("a copy");
+    let console = kvm.hosts.store().join("legacy.log");
+    // The lab's own words for a domain, as virsh takes it.
+    let file = kvm.dir().join("legacy.xml");
+    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &disk, &console)).expect("a file");
+    kvm.hosts[0].virsh(&["define", &file.display().to_string()]).expect("defined");
+    kvm.hosts[0].virsh(&["start", "legacy"]).expect("started");
+    let mut log = ostler_tests::lab::SerialLog::new(&console);
+    log.wait_for("TICK 3 ", BOOT);
+    let counted = ticks(&log);
+    kvm.ostler(&["host", "adopt", "kvm1", "legacy"]);
+    kvm.rests("legacy", "running", SOON);
+    log.wait_for(&format!("TICK {} ", counted + 3), SOON);
+    assert_eq!(log.contents().matches("TICK 0 ").count(), 1, "it was not restarted");
+    kvm.vm(&["suspend", "legacy"]);
+    let counted = ticks(&log);
+    kvm.vm(&["resume", "legacy"]);
+    let shown = kvm.show("legacy");
+    let id = shown["id"].to_string();
+    let log_now = ostler_tests::lab::SerialLog::new(&console);
+    wait_until("it to count on", SOON, || {
+        let texts = [log_now.contents(), kvm.console(&id).contents()];
+        texts.iter().any(|text| text.contains(&format!("TICK {} ", counted + 2)))
+    });
+    kvm.vm(&["delete", "legacy"]);
+    assert!(kvm.all_domains().is_empty());
+    assert!(disk.exists(), "its disk was somebody else's, and still is");
+}
