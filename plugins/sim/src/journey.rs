@@ -77,7 +77,7 @@ pub(crate) fn set_out(here: Option<Domain>, there: Option<Domain>, store: &Strin
     ours(here.as_ref(), store)?;
     match there {
         Some(domain) if domain.generation > journey.generation => return Err(Error::stale(domain.generation, journey.generation)),
-        Some(domain) if here.is_none() && domain.generation == journey.generation && domain.runs() => {
+        Some(domain) if here.is_none() && domain.generation == journey.generation && !domain.is(Power::Off) => {
             return Ok(Way::Arrived(domain));
         }
         Some(domain) if !domain.is(Power::Off) => {

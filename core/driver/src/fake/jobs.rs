@@ -3,9 +3,9 @@
 use super::hypervisor::done;
 use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
 use super::{Fake, FakeMachine, Op, State};
-use crate::{CallControl, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
+use crate::{CallControl, DomainDisk, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
 use ostler_model::{
-    CallContext, DiskFormat, DiskName, DriverError, EffectKey, ErrorKind, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
+    CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
 };
 
 /// Where a domain goes, and what it is to be there.
@@ -83,10 +83,9 @@ impl State {
         if self.polls == 0 || self.world.has_moved(host, &job) {
             return self.finish(host, vm, job);
         }
-        if let HyperJob::Migrate(journey) = &job {
-            self.world.may_move(host, journey)?;
-        } else {
-            self.world.at_work(host, vm)?;
+        match &job {
+            HyperJob::Migrate(journey) => self.world.may_move(host, journey)?,
+            HyperJob::CopyDisk { disk, .. } => drop(self.world.disk_at_work(host, vm, disk)?),
         }
         let begun = Begun { job, host, polls_left: self.polls, polls: self.polls };
         let status = begun.pending();
@@ -192,13 +191,13 @@ impl Fake {
 }
 
 impl World {
-    /// Whether the journey has ended: it runs there as it was to be, and is not here.
+    /// Whether the journey has ended: it is there as it was to be, and is not here.
     fn has_moved(&self, from: HostId, job: &HyperJob) -> bool {
         let HyperJob::Migrate(journey) = job else { return false };
         let (identity, to) = (journey.domain.identity, journey.to.id);
         let there = self.domains.get(&(to, identity.vm));
-        let runs = there.is_some_and(|there| there.seen.identity == Some(identity) && there.seen.power == Power::Running);
-        runs && !self.domains.contains_key(&(from, identity.vm))
+        let arrived = there.is_some_and(|there| there.seen.identity == Some(identity) && there.seen.power != Power::Off);
+        arrived && !self.domains.contains_key(&(from, identity.vm))
     }
 
     /// Whether it runs here, and nothing there is in its way.
@@ -260,12 +259,15 @@ impl World {
         target: &FileRef,
         format: DiskFormat,
     ) -> Result<Outcome, DriverError> {
-        let domain = self.at_work(host, vm)?;
-        let outcome = seen(domain);
-        let disk = domain.machine.disks.iter().find(|disk| disk.name == *name).cloned();
-        let disk = disk.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-disk", format!("the domain has no disk {name}")))?;
+        let disk = self.disk_at_work(host, vm, name)?;
         let content = format!("{format} of {}", self.content_of(&disk.file));
         self.files.insert(place(target), FakeFile { content, complete: true });
-        Ok(outcome)
+        Ok(self.domains.get(&(host, vm)).map(seen).unwrap_or_default())
+    }
+
+    fn disk_at_work(&mut self, host: HostId, vm: VmUuid, name: &DiskName) -> Result<DomainDisk, DriverError> {
+        let disks = &self.at_work(host, vm)?.machine.disks;
+        let disk = disks.iter().find(|disk| disk.name == *name).cloned();
+        disk.ok_or_else(|| gone("no-disk", &format!("the domain has no disk {name}")))
     }
 }
