@@ -52,6 +52,12 @@ pub struct TestArgs {
     /// A setting that differs on a host that cannot be asked
     #[arg(long = "blind", value_name = "KEY=VALUE", value_parser = pair)]
     blind: Vec<(String, String)>,
+    /// A setting that differs on a second host, which domains are migrated to
+    #[arg(long = "second", value_name = "KEY=VALUE", value_parser = pair)]
+    second: Vec<(String, String)>,
+    /// The bridge that network cards are plugged into
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<String>,
     /// The longest a call may take
     #[arg(long, default_value = "10s", value_name = "TIME")]
     patience: Span,
@@ -170,6 +176,8 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         only: args.grant.map(|grants| grants.into_iter().collect()),
         config: map(&args.config),
         blind: map(&args.blind),
+        second: map(&args.second),
+        bridge: args.bridge,
         patience: args.patience.duration(),
         ..TestOptions::default()
     };

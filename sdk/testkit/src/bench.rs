@@ -3,7 +3,7 @@
 use crate::{TestOptions, TestkitError};
 use async_trait::async_trait;
 use ostler_driver::conformance::{Bench, TransferBench};
-use ostler_driver::{DomainSpec, FileRef, Site};
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity, RelPath, VmUuid};
 use ostler_wasm::{Manifest, SiteDirectory};
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const HERE: HostId = HostId(1);
+const SECOND: HostId = HostId(2);
 const SYSTEM: &str = "system";
 const IMAGES: &str = "images";
 const IMAGE: &str = "base.raw";
@@ -22,25 +23,30 @@ const IMAGE_SIZE: u64 = 1024 * 1024;
 const PARTIAL: &[u8] = b"half a disk";
 /// A setting of this name is filled in by the bench.
 const DATASTORE: &str = "datastore";
+/// A setting of this name keeps two hosts of one datastore apart.
+const FOLDER: &str = "folder";
+/// The network card to plug in.
+const SPARE_NIC: &str = "52:54:00:00:00:01";
 
-/// This machine as a host, with the datastores `system` and `images` in a temporary folder.
+/// This machine as a host, and as a second one, with the datastores `system` and `images` in a temporary folder.
 pub struct LocalBench {
     folder: TempDir,
     site: Site,
     blind: Option<Site>,
+    second: Option<Site>,
     options: TestOptions,
 }
 
-/// Finds the bench's own host by its name.
-struct OneSite(Site);
+/// Finds the bench's own hosts by their names.
+struct OwnSites(Vec<Site>);
 
-impl SiteDirectory for OneSite {
+impl SiteDirectory for OwnSites {
     fn site(&self, name: &HostName) -> Option<Site> {
-        (*name == self.0.name).then(|| self.0.clone())
+        self.0.iter().find(|site| site.name == *name).cloned()
     }
 
     fn host_name(&self, id: HostId) -> Option<HostName> {
-        (id == self.0.id).then(|| self.0.name.clone())
+        self.0.iter().find(|site| site.id == id).map(|site| site.name.clone())
     }
 }
 
@@ -49,6 +55,17 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| std::io::Error::other(format!("{text}: {error}")))
+}
+
+/// The host with other settings, if there are any: those given, else the one that is known.
+fn variant(site: &Site, given: &BTreeMap<String, String>, known: Option<(&str, &str)>) -> Option<Site> {
+    let known = known.filter(|_| given.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let differs: BTreeMap<_, _> = given.clone().into_iter().chain(known).collect();
+    (!differs.is_empty()).then(|| {
+        let mut other = site.clone();
+        other.config.extend(differs);
+        other
+    })
 }
 
 impl LocalBench {
@@ -73,22 +90,18 @@ impl LocalBench {
         }
         let name = parse("bench")?;
         let site = Site { id: HERE, name, config, transport: ExecTransport::Local, roots };
-        let mut differs = options.blind.clone();
-        if differs.is_empty() && keeps_files {
-            differs.insert(DATASTORE.to_owned(), "nowhere".to_owned());
-        }
-        let blind = (!differs.is_empty()).then(|| {
-            let mut blind = site.clone();
-            blind.config.extend(differs);
-            blind
-        });
-        Ok(Self { folder, site, blind, options: options.clone() })
+        let blind = variant(&site, &options.blind, keeps_files.then_some((DATASTORE, "nowhere")));
+        let apart = keeps_files && manifest.config.contains_key(FOLDER);
+        let name = parse("second")?;
+        let second =
+            variant(&site, &options.second, apart.then_some((FOLDER, "second"))).map(|site| Site { id: SECOND, name, ..site });
+        Ok(Self { folder, site, blind, second, options: options.clone() })
     }
 
     /// For the host's `files.fetch`.
     #[must_use]
     pub fn directory(&self) -> Arc<dyn SiteDirectory> {
-        Arc::new(OneSite(self.site.clone()))
+        Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
     }
 
     /// Makes the image that disks are made from: raw bytes, because that needs no tool.
@@ -147,6 +160,36 @@ impl Bench for LocalBench {
 
     fn recovery(&self, vm: VmUuid) -> FileRef {
         self.file(SYSTEM, &format!("{vm}/memory"))
+    }
+
+    fn second_site(&self) -> Option<Site> {
+        self.second.clone()
+    }
+
+    /// Raw, because that needs no tool.
+    async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
+        let file = self.file(SYSTEM, &format!("{vm}/spare.raw"));
+        let path = Path::new(&file.absolute);
+        tokio::fs::create_dir_all(path.parent()?).await.ok()?;
+        tokio::fs::File::create(path).await.ok()?.set_len(IMAGE_SIZE).await.ok()?;
+        Some(DomainDisk { name: "vdy".parse().ok()?, file, format: DiskFormat::Raw, read_only: false })
+    }
+
+    fn spare_nic(&self) -> Option<DomainNic> {
+        let bridge = self.options.bridge.clone()?;
+        Some(DomainNic { mac: SPARE_NIC.parse().ok()?, bridge })
+    }
+
+    fn copy_place(&self, vm: VmUuid) -> Option<FileRef> {
+        Some(self.file(IMAGES, &format!("{vm}/copy")))
+    }
+
+    async fn is_there(&self, file: &FileRef) -> Option<bool> {
+        tokio::fs::try_exists(&file.absolute).await.ok()
+    }
+
+    async fn make_wild(&self, vm: VmUuid) -> bool {
+        self.options.wild.as_ref().is_some_and(|make| make(&self.root(SYSTEM), vm).is_ok())
     }
 
     async fn edges(&self, vm: VmUuid) -> Option<u32> {

@@ -12,7 +12,7 @@ mod plant;
 mod report;
 
 pub use bench::LocalBench;
-pub use options::{EdgeProbe, TestOptions};
+pub use options::{EdgeProbe, TestOptions, WildMaker};
 pub use plant::{PlantError, PluginKind, new_plugin, new_plugin_with};
 pub use report::TestReport;
 

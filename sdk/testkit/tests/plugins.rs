@@ -40,13 +40,27 @@ fn sim_edges(system: &Path, vm: VmUuid) -> Option<u32> {
     let text = std::fs::read(system.join(format!("sim/{vm}.json"))).ok()?;
     let domain: serde_json::Value = serde_json::from_slice(&text).ok()?;
     let count = |key: &str| domain.get(key).and_then(serde_json::Value::as_u64);
-    u32::try_from(count("presses")? + count("reboots")? + count("resets")?).ok()
+    u32::try_from(count("presses")? + count("reboots")? + count("resets")? + count("reverts")?).ok()
+}
+
+/// A domain as somebody would make it who stamps nothing.
+fn sim_wild(system: &Path, vm: VmUuid) -> std::io::Result<()> {
+    let folder = system.join("sim");
+    std::fs::create_dir_all(&folder)?;
+    let domain = serde_json::json!({
+        "uuid": vm, "name": "wild", "power": "running", "vcpus": 2, "memory-mib": 64,
+        "disks": [{"name": "vda", "file": "/srv/wild.raw", "format": "raw"}],
+        "nics": [{"mac": "52:54:00:00:00:02", "bridge": "br0"}],
+    });
+    std::fs::write(folder.join(format!("{vm}.json")), domain.to_string())
 }
 
 fn sim_options(knobs: &str) -> TestOptions {
     TestOptions {
         config: [("knobs".to_owned(), knobs.to_owned())].into(),
         edges: Some(Arc::new(sim_edges)),
+        wild: Some(Arc::new(sim_wild)),
+        bridge: Some("br0".to_owned()),
         ..TestOptions::default()
     }
 }
@@ -55,9 +69,11 @@ fn sim_options(knobs: &str) -> TestOptions {
 async fn sim_is_conformant() {
     let Some(file) = component("sim") else { return };
     // A guest that obeyed would be off at the second press, and could not be pressed twice.
-    let report = tried(&file, &sim_options(r#"{"ignore-acpi":true}"#)).await;
-    assert!(report.passed(), "{report}");
-    assert_eq!(report.skipped(), ["changes-wake"]);
+    for knobs in [r#"{"ignore-acpi":true}"#, r#"{"ignore-acpi":true,"migrate-ms":100}"#] {
+        let report = tried(&file, &sim_options(knobs)).await;
+        assert!(report.passed(), "{report}");
+        assert_eq!(report.skipped(), ["changes-wake"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,18 @@
 //! The suite's benches for the fake.
 
 use super::{Bench, TransferBench};
-use crate::fake::{Fake, FakeFile};
-use crate::{DomainSpec, FileRef, Site};
+use crate::fake::{EdgeCount, Fake, FakeDomain, FakeFile, FakeMachine};
+use crate::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use async_trait::async_trait;
-use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, Identity, VmUuid};
+use ostler_model::{
+    DatastoreName, DiskFormat, DomainSeen, ExecTransport, Firmware, Graphics, HostId, Identity, Power, PowerReason, VmUuid,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HERE: HostId = HostId(1);
 const AWAY: HostId = HostId(2);
+const THERE: HostId = HostId(3);
 
 pub(super) struct FakeBench(pub(super) Fake);
 
@@ -31,9 +34,33 @@ fn datastore() -> DatastoreName {
     "store".parse().expect("a name")
 }
 
+fn spec(identity: Identity, host: HostId) -> DomainSpec {
+    DomainSpec {
+        identity,
+        name: "it".to_owned(),
+        title: "it".to_owned(),
+        vcpus: 1,
+        cpu_milli: 1000,
+        vcpus_most: 2,
+        memory_mib: 64,
+        memory_most_mib: 128,
+        firmware: Firmware::Bios,
+        kernel: None,
+        initrd: None,
+        cmdline: String::new(),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        graphics: Graphics::None,
+        console_log: FileRef { host, ..file("console.log") },
+    }
+}
+
 impl FakeBench {
     pub(super) fn new() -> Self {
-        let fake = Fake::new();
+        Self::with(Fake::new())
+    }
+
+    pub(super) fn with(fake: Fake) -> Self {
         fake.cut_off(AWAY, true);
         // A guest that obeyed would be off at the second press, and could not be pressed twice.
         fake.ignore_acpi(true);
@@ -52,24 +79,40 @@ impl Bench for FakeBench {
         Some(site(AWAY))
     }
     async fn domain(&self, identity: Identity) -> DomainSpec {
-        DomainSpec {
-            identity,
-            name: "it".to_owned(),
-            title: "it".to_owned(),
-            vcpus: 1,
-            cpu_milli: 1000,
-            vcpus_most: 2,
-            memory_mib: 64,
-            memory_most_mib: 128,
-            firmware: Firmware::Bios,
-            kernel: None,
-            initrd: None,
-            cmdline: String::new(),
-            disks: Vec::new(),
-            nics: Vec::new(),
-            graphics: Graphics::None,
-            console_log: file("console.log"),
-        }
+        spec(identity, HERE)
+    }
+    fn second_site(&self) -> Option<Site> {
+        Some(site(THERE))
+    }
+    async fn domain_there(&self, identity: Identity) -> DomainSpec {
+        spec(identity, THERE)
+    }
+    async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
+        let file = file(&format!("{vm}/vdb"));
+        let content = FakeFile { content: "data".to_owned(), complete: true };
+        self.0.put_file(HERE, file.datastore.clone(), file.path.clone(), content);
+        Some(DomainDisk { name: "vdb".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false })
+    }
+    fn spare_nic(&self) -> Option<DomainNic> {
+        Some(DomainNic { mac: "52:54:00:00:00:01".parse().expect("an address"), bridge: "br0".to_owned() })
+    }
+    fn copy_place(&self, vm: VmUuid) -> Option<FileRef> {
+        Some(file(&format!("{vm}/copy")))
+    }
+    async fn is_there(&self, file: &FileRef) -> Option<bool> {
+        Some(self.0.file(HERE, &file.datastore, &file.path).is_some())
+    }
+    async fn make_wild(&self, vm: VmUuid) -> bool {
+        let seen = DomainSeen {
+            uuid: vm,
+            name: "wild".to_owned(),
+            identity: None,
+            power: Power::Running,
+            reason: PowerReason::None,
+            last_edge: None,
+        };
+        self.0.put(HERE, FakeDomain { seen, run: 1, edges: EdgeCount::default(), machine: FakeMachine::default() });
+        true
     }
     fn recovery(&self, vm: VmUuid) -> FileRef {
         file(&format!("{vm}/memory"))

@@ -9,8 +9,11 @@
 //! ```
 
 mod abilities;
+mod hardware;
 mod hypervisor;
+mod jobs;
 mod rules;
+mod snapshots;
 mod stage;
 mod transfer;
 mod transfer_stage;
@@ -20,7 +23,7 @@ mod bench;
 #[cfg(test)]
 mod controls;
 
-use crate::{DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer};
+use crate::{DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer};
 use async_trait::async_trait;
 use ostler_model::{DiskFormat, Identity, VmUuid};
 use std::fmt;
@@ -40,7 +43,35 @@ pub trait Bench: Send + Sync {
     async fn domain(&self, identity: Identity) -> DomainSpec;
     /// Where the recovery file of a VM goes.
     fn recovery(&self, vm: VmUuid) -> FileRef;
-    /// How many edges (press, reboot, reset together) reached the guest, if that can be seen from outside.
+    /// A second host of the same driver, which the first one can reach, if there is such.
+    fn second_site(&self) -> Option<Site> {
+        None
+    }
+    /// As [`Bench::domain`], with its files as the second host sees them.
+    async fn domain_there(&self, identity: Identity) -> DomainSpec {
+        self.domain(identity).await
+    }
+    /// A disk, in place, that a domain of that VM can be given beside those of [`Bench::domain`].
+    async fn spare_disk(&self, _vm: VmUuid) -> Option<DomainDisk> {
+        None
+    }
+    /// A network card that a domain can be given beside those of [`Bench::domain`].
+    fn spare_nic(&self) -> Option<DomainNic> {
+        None
+    }
+    /// Where the copy of a disk of that VM goes.
+    fn copy_place(&self, _vm: VmUuid) -> Option<FileRef> {
+        None
+    }
+    /// Whether a file is there, seen from outside of the driver.
+    async fn is_there(&self, _file: &FileRef) -> Option<bool> {
+        None
+    }
+    /// Has a domain of that UUID made by somebody who stamps nothing, and running. False if the bench has no such power.
+    async fn make_wild(&self, _vm: VmUuid) -> bool {
+        false
+    }
+    /// How many edges (press, reboot, reset, revert together) reached the guest, if that can be seen from outside.
     async fn edges(&self, vm: VmUuid) -> Option<u32>;
     /// Waits until a guest that was just started hears the power button.
     async fn guest_ready(&self, _vm: VmUuid) {}
@@ -188,11 +219,16 @@ async fn run_all<S>(checks: &[Check<S>], stage: &S, mut tidy: impl AsyncFnMut(&S
     report
 }
 
+/// The checks of what a hypervisor driver need not be able to do.
+fn ability_checks() -> Vec<Check<stage::Stage>> {
+    [abilities::checks(), hardware::checks(), snapshots::checks(), jobs::checks()].into_iter().flatten().collect()
+}
+
 /// Tries a hypervisor driver. Domains it makes are gone afterwards, unless the driver does not remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
     let stage = stage::Stage::new(driver, bench);
     let mut checks = hypervisor::checks();
-    checks.extend(abilities::checks());
+    checks.extend(ability_checks());
     run_all(&checks, &stage, async |stage: &stage::Stage| stage.tidy().await).await
 }
 

@@ -7,7 +7,7 @@ use ostler_model::{
     OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
 };
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -25,6 +25,8 @@ pub(super) struct Stage {
     store: StoreId,
     steps: AtomicU64,
     made: Mutex<Vec<VmUuid>>,
+    /// Whether the check has used the second host.
+    abroad: AtomicBool,
 }
 
 /// Says what a driver broke.
@@ -56,7 +58,14 @@ impl Stage {
     pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Self {
         let site = bench.site();
         let store = StoreId(Uuid::new_v4());
-        Self { driver, bench, site, store, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()) }
+        Self { driver, bench, site, store, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()), abroad: AtomicBool::new(false) }
+    }
+
+    /// The second host, which a check tidies up after it has asked for it.
+    pub(super) fn there(&self) -> Result<Site, Trouble> {
+        let Some(there) = self.bench.second_site() else { return skip("the bench has no second host") };
+        self.abroad.store(true, Ordering::Relaxed);
+        Ok(there)
     }
 
     /// A VM that was never there.
@@ -93,6 +102,13 @@ impl Stage {
         again
     }
 
+    /// A call, the same call sent again, and one of another step.
+    pub(super) fn thrice(&self, vm: VmUuid, generation: u64) -> [CallControl; 3] {
+        let call = self.call(vm, generation);
+        let again = self.again(&call);
+        [call, again, self.call(vm, generation)]
+    }
+
     pub(super) fn patience(&self) -> Duration {
         self.bench.patience()
     }
@@ -102,17 +118,11 @@ impl Stage {
     }
 
     /// Waits for a call's answer, and asks again while it says `retry`: an earlier call may still be at work.
-    pub(super) async fn outcome<F>(&self, what: &str, mut call: impl FnMut() -> F) -> Result<CallResult, Trouble>
+    pub(super) async fn outcome<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<CallResult, Trouble>
     where
         F: Future<Output = CallResult> + Send,
     {
-        let end = Instant::now() + self.patience();
-        loop {
-            match answered(what, self.patience(), call()).await? {
-                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
-                result => return Ok(result),
-            }
-        }
+        self.asked(what, call).await
     }
 
     /// As [`Stage::outcome`], and it must be success.
@@ -145,12 +155,26 @@ impl Stage {
 
     /// What is there, once no dropped call is at work any more.
     pub(super) async fn look(&self, vm: VmUuid) -> Result<Observation, Trouble> {
+        self.look_at(&self.site, vm).await
+    }
+
+    /// As [`Stage::look`], on any host.
+    pub(super) async fn look_at(&self, site: &Site, vm: VmUuid) -> Result<Observation, Trouble> {
+        self.asked("observe", || self.driver.observe(site, vm))
+            .await?
+            .or_else(|error| broken(format!("observe still answers: {error}")))
+    }
+
+    /// A question, asked again while it says `retry`.
+    pub(super) async fn asked<T, F>(&self, what: &str, mut question: impl FnMut() -> F) -> Result<Result<T, DriverError>, Trouble>
+    where
+        F: Future<Output = Result<T, DriverError>> + Send,
+    {
         let end = Instant::now() + self.patience();
         loop {
-            match answered("observe", self.patience(), self.driver.observe(&self.site, vm)).await? {
-                Ok(seen) => return Ok(seen),
-                Err(error) if Instant::now() >= end => return broken(format!("observe still answers: {error}")),
-                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            match answered(what, self.patience(), question()).await? {
+                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+                answer => return Ok(answer),
             }
         }
     }
@@ -197,20 +221,24 @@ impl Stage {
     }
 
     /// Begins a call and drops it as soon as it has really begun: the answer is lost.
-    pub(super) async fn drop_early(&self, call: impl Future<Output = CallResult> + Send) {
+    pub(super) async fn drop_early<T>(&self, call: impl Future<Output = Result<T, DriverError>> + Send) {
         /// Long enough that the driver has been reached, short enough that a real hypervisor is not done.
         const BEGUN: Duration = Duration::from_millis(2);
-        let _: Result<CallResult, _> = tokio::time::timeout(BEGUN, call).await;
+        let _: Result<Result<T, _>, _> = tokio::time::timeout(BEGUN, call).await;
     }
 
     /// Takes away what the check made, by the highest generation there can be. A driver that fails here fails a check of its own.
     pub(super) async fn tidy(&self) {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
-        for vm in made {
-            let call = self.call(vm, u64::MAX);
-            let removed = self.done("remove", || self.driver.remove(&self.site, &call)).await;
-            if let Err(trouble) = removed {
-                tracing::debug!(%vm, ?trouble, "a domain of the conformance suite could not be removed");
+        let abroad = self.abroad.swap(false, Ordering::Relaxed);
+        let second = if abroad { self.bench.second_site() } else { None };
+        for site in second.iter().chain([&self.site]) {
+            for vm in &made {
+                let call = self.call(*vm, u64::MAX);
+                let removed = self.done("remove", || self.driver.remove(site, &call)).await;
+                if let Err(trouble) = removed {
+                    tracing::debug!(%vm, ?trouble, "a domain of the conformance suite could not be removed");
+                }
             }
         }
     }

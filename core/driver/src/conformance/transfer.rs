@@ -1,9 +1,9 @@
 //! The checks of a transfer driver.
 
-use super::stage::{answered, broken};
+use super::stage::{answered, broken, skip};
 use super::transfer_stage::Stage;
-use super::{Check, Verdict, check};
-use crate::{DiskSource, FileRef, TransferJob};
+use super::{Check, Trouble, Verdict, check};
+use crate::{CallControl, DiskSource, FileRef, TransferJob};
 use ostler_model::{DiskFormat, ErrorKind};
 use std::time::Duration;
 
@@ -31,6 +31,15 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
             delete_twice
         ),
         check!("abort-stops", "after abort nothing works at the job, and it can be begun again", abort_stops),
+        check!(
+            "save-back-twice",
+            "an image is made of a disk, which is untouched; sent again, it answers success",
+            save_back_twice
+        ),
+        check!("save-back-stands-alone", "an image can be used when the disk and what that stood on are gone", save_back_alone),
+        check!("save-back-disk-gone", "a disk that is absent beside a complete image is success", save_back_gone),
+        check!("save-back-replaces-partial", "a partial image is replaced, never taken for an image", save_back_partial),
+        check!("save-back-nothing", "an image of what is not there fails, and leaves no file", save_back_nothing),
     ]
 }
 
@@ -109,7 +118,7 @@ async fn prepare_no_image(stage: &Stage) -> Verdict {
     stage.there("after it failed", &target, false).await
 }
 
-async fn made(stage: &Stage) -> Result<FileRef, super::Trouble> {
+async fn made(stage: &Stage) -> Result<FileRef, Trouble> {
     let file = stage.place("disk");
     stage.done("prepare", &stage.call(), &stage.blank(&file)).await?;
     Ok(file)
@@ -174,9 +183,9 @@ async fn delete_twice(stage: &Stage) -> Verdict {
     }
     let file = made(stage).await?;
     let (Some((folder, _)), Some((absolute, _))) = (file.path.as_str().rsplit_once('/'), file.absolute.rsplit_once('/')) else {
-        return super::stage::skip("the bench's files are in no folder");
+        return skip("the bench's files are in no folder");
     };
-    let Ok(path) = folder.parse() else { return super::stage::skip("the bench's folder has no name") };
+    let Ok(path) = folder.parse() else { return skip("the bench's folder has no name") };
     let target = FileRef { path, absolute: absolute.to_owned(), ..file.clone() };
     stage.done("delete of a folder", &stage.call(), &TransferJob::Delete { target }).await?;
     stage.there("after delete of its folder", &file, false).await
@@ -192,4 +201,74 @@ async fn abort_stops(stage: &Stage) -> Verdict {
     }
     stage.done("begin, after abort", &stage.again(&call), &job).await?;
     stage.only("after it was begun again", &target, &["disk"]).await
+}
+
+fn save_back(disk: &FileRef, image: &FileRef) -> TransferJob {
+    let (disk, image) = (disk.clone(), image.clone());
+    TransferJob::SaveBack { disk, from_format: DiskFormat::Qcow2, image, format: DiskFormat::Qcow2 }
+}
+
+/// An image of a fresh disk. Skipped if the driver makes no images.
+async fn image_of(stage: &Stage, disk: &FileRef) -> Result<(FileRef, CallControl), Trouble> {
+    let (image, call) = (stage.place("image"), stage.call());
+    match stage.job(&call, &save_back(disk, &image)).await? {
+        Ok(_) => Ok((image, call)),
+        Err(error) if error.code == "not-able" => skip("the driver makes no images"),
+        Err(error) => broken(format!("save-back answered: {error}")),
+    }
+}
+
+async fn save_back_twice(stage: &Stage) -> Verdict {
+    let disk = made(stage).await?;
+    let (image, call) = image_of(stage, &disk).await?;
+    stage.done("save-back, sent again", &stage.again(&call), &save_back(&disk, &image)).await?;
+    stage.done("save-back by another step", &stage.call(), &save_back(&disk, &image)).await?;
+    stage.only("after save-back", &image, &["image"]).await?;
+    stage.only("after save-back", &disk, &["disk"]).await
+}
+
+async fn save_back_alone(stage: &Stage) -> Verdict {
+    let (base, format) = stage.bench.image();
+    let (below, disk, fresh) = (stage.place("below"), stage.place("disk"), stage.place("fresh"));
+    stage.done("copy of the image", &stage.call(), &copy(&base, &below, Some(format), None)).await?;
+    let source = DiskSource::Image { base: below.clone(), format };
+    stage.done("prepare", &stage.call(), &prepare(&disk, DiskFormat::Qcow2, source)).await?;
+    let (image, _) = image_of(stage, &disk).await?;
+    for target in [disk, below] {
+        stage.done("delete", &stage.call(), &TransferJob::Delete { target }).await?;
+    }
+    // To make a raw disk of it, all of it is read.
+    let source = DiskSource::Image { base: image, format: DiskFormat::Qcow2 };
+    stage.done("prepare on the image", &stage.call(), &prepare(&fresh, DiskFormat::Raw, source)).await?;
+    stage.there("after that", &fresh, true).await
+}
+
+async fn save_back_gone(stage: &Stage) -> Verdict {
+    let disk = made(stage).await?;
+    let (image, call) = image_of(stage, &disk).await?;
+    stage.done("delete", &stage.call(), &TransferJob::Delete { target: disk.clone() }).await?;
+    let what = "save-back, sent again after its disk was removed";
+    stage.done(what, &stage.again(&call), &save_back(&disk, &image)).await?;
+    stage.there("after that", &image, true).await
+}
+
+async fn save_back_partial(stage: &Stage) -> Verdict {
+    let (disk, image) = (made(stage).await?, stage.place("image"));
+    image_of(stage, &disk).await?;
+    stage.bench.leave_partial(&image).await;
+    stage.done("save-back over a partial file", &stage.call(), &save_back(&disk, &image)).await?;
+    if stage.bench.is_partial(&image).await {
+        return broken("the partial file is still there");
+    }
+    stage.only("after save-back over a partial file", &image, &["image"]).await
+}
+
+async fn save_back_nothing(stage: &Stage) -> Verdict {
+    image_of(stage, &made(stage).await?).await?;
+    let (disk, image) = (stage.place("disk"), stage.place("image"));
+    match stage.job(&stage.call(), &save_back(&disk, &image)).await? {
+        Err(error) if error.kind == ErrorKind::Gone => stage.there("after it failed", &image, false).await,
+        Err(error) => broken(format!("save-back of what is not there answered {error}; gone was to be expected")),
+        Ok(_) => broken("save-back of what is not there answered success"),
+    }
 }

@@ -278,7 +278,7 @@ impl World {
             TransferJob::Prepare { target, format, source } => {
                 let content = match source {
                     DiskSource::Image { base, .. } => {
-                        if !self.files.contains_key(&place(base)) {
+                        if !self.files.get(&place(base)).is_some_and(|base| base.complete) {
                             return Err(gone("no-image", &format!("the image {} is not there", base.absolute)));
                         }
                         format!("{format} on {}:{}", base.datastore, base.path)
@@ -303,6 +303,7 @@ impl World {
                     self.files.insert(place(image), FakeFile { content, complete: true });
                     Ok(())
                 }
+                None if self.files.get(&place(image)).is_some_and(|file| file.complete) => Ok(()),
                 None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
             },
             TransferJob::Delete { target } => {

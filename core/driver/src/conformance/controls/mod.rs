@@ -1,0 +1,388 @@
+//! Negative controls: the suite must be green over the fake, and each deliberate fault must turn exactly the named checks red.
+
+mod life;
+mod rules;
+mod transfer;
+
+use super::bench::FakeBench;
+use crate::fake::Fake;
+use crate::{
+    CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
+    Listed, Site, WildDomain,
+};
+use async_trait::async_trait;
+use ostler_model::{
+    Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Generation, HostFacts, Identity, MacAddress, Observation,
+    Outcome, Power, SnapshotName, StepNo, VmUuid,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    ForgetsGeneration,
+    PressesTwice,
+    DoesNotStampEdges,
+    SaysAbsentWhenBlind,
+    DeployFailsIfThere,
+    DeployReplacesForeign,
+    RemoveFailsIfGone,
+    ForgetsIdentityInList,
+    TellsOfBefore,
+    RestoresRunning,
+    RestoreStartsAnew,
+    UnpauseSucceedsIfOff,
+    SaveFailsIfOff,
+    ClaimsAbility,
+    HangsWhenCancelled,
+    TellsOfNoChange,
+    ForgetsMetrics,
+    MigrateStaysHereToo,
+    MigrateFailsIfMoved,
+    MigrateForgetsStamp,
+    MigrateRunsOverForeign,
+    MigrateRunsOverHigher,
+    MigrateBelievesTheBlind,
+    AbortGoesOn,
+    AttachFailsIfThere,
+    AttachDoesNothing,
+    AttachMakesDomains,
+    DetachFailsIfGone,
+    ResizeDoesNothing,
+    SnapshotFailsIfThere,
+    RevertForgetsStamp,
+    RevertLeavesOff,
+    RevertStartsAnew,
+    DeleteSnapshotFailsIfGone,
+    CopyMakesNothing,
+    CopyTakesAnyDisk,
+    CopyAbortFails,
+    InspectForgetsDisks,
+    StampFailsIfStamped,
+    StampTakesForeign,
+}
+
+/// The fake with one fault.
+struct Faulty {
+    inner: Fake,
+    fault: Fault,
+    count: AtomicU64,
+}
+
+impl Faulty {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// The call as the faulty driver understands it.
+    fn twist(&self, call: &CallControl, edge: bool) -> CallControl {
+        let mut call = call.clone();
+        if self.is(Fault::ForgetsGeneration) {
+            call.context.generation = Generation(u64::MAX);
+        }
+        if self.is(Fault::PressesTwice) && edge && call.context.attempt > 1 {
+            call.context.key.step = StepNo(1_000_000 + self.count.fetch_add(1, Ordering::Relaxed));
+        }
+        call
+    }
+
+    fn tell(&self, result: CallResult) -> CallResult {
+        let mut outcome = result?;
+        if self.is(Fault::TellsOfBefore) {
+            outcome.seen = Some(Observation::Absent);
+        }
+        Ok(outcome)
+    }
+
+    fn edge_seen(&self, observation: Observation) -> Observation {
+        match observation {
+            Observation::Present(mut domain) if self.is(Fault::DoesNotStampEdges) => {
+                domain.last_edge = None;
+                Observation::Present(domain)
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Faulty {
+    fn abilities(&self) -> &[Ability] {
+        self.inner.abilities()
+    }
+    async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
+        let mut facts = self.inner.probe(site).await?;
+        if self.is(Fault::ClaimsAbility) {
+            facts.abilities.push(Ability::Fence);
+        }
+        Ok(facts)
+    }
+    async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
+        let call = self.twist(call, false);
+        let there = self.inner.observe(site, domain.identity.vm).await;
+        if self.is(Fault::HangsWhenCancelled) && call.cancel.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        match there {
+            Ok(Observation::Present(found)) if self.is(Fault::DeployFailsIfThere) && found.power == Power::Running => {
+                let own = found.identity.is_some_and(|identity| identity == domain.identity);
+                if own {
+                    return Err(DriverError::refused("exists", "it is there already"));
+                }
+            }
+            Ok(Observation::Present(found)) if self.is(Fault::DeployReplacesForeign) => {
+                if found.identity.is_some_and(|identity| identity.store != domain.identity.store) {
+                    self.inner.remove(site, &call).await?;
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self.tell(self.inner.deploy(site, &call, domain).await)
+    }
+    async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
+        self.inner.press_power(site, &self.twist(call, true)).await
+    }
+    async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
+        self.tell(self.inner.destroy(site, &self.twist(call, false)).await)
+    }
+    async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
+        let there = self.inner.observe(site, call.context.key.vm).await;
+        if self.is(Fault::RemoveFailsIfGone) && there == Ok(Observation::Absent) {
+            return Err(DriverError::new(ErrorKind::Gone, "gone", "there is no such domain"));
+        }
+        self.tell(self.inner.remove(site, &self.twist(call, false)).await)
+    }
+    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
+        self.inner.reboot(site, &self.twist(call, true)).await
+    }
+    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
+        self.inner.reset(site, &self.twist(call, true)).await
+    }
+    async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
+        let there = self.inner.observe(site, call.context.key.vm).await;
+        if self.is(Fault::SaveFailsIfOff) && matches!(&there, Ok(Observation::Present(domain)) if domain.power == Power::Off) {
+            return Err(DriverError::new(ErrorKind::Gone, "off", "it is off"));
+        }
+        self.inner.save(site, &self.twist(call, false), file).await
+    }
+    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
+        let call = self.twist(call, false);
+        let result = self.inner.restore(site, &call, domain, file).await;
+        match result {
+            Ok(_) if self.is(Fault::RestoresRunning) => self.inner.unpause(site, &call).await,
+            Err(error) if self.is(Fault::RestoreStartsAnew) && error.kind == ErrorKind::Gone => {
+                self.inner.deploy(site, &call, domain).await
+            }
+            other => other,
+        }
+    }
+    async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
+        let result = self.inner.unpause(site, &self.twist(call, false)).await;
+        match result {
+            Err(error) if self.is(Fault::UnpauseSucceedsIfOff) && error.kind == ErrorKind::Gone => Ok(Outcome::default()),
+            other => other,
+        }
+    }
+    async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
+        match self.inner.observe(site, vm).await {
+            Err(error) if self.is(Fault::SaysAbsentWhenBlind) && error.code == "unreachable" => Ok(Observation::Absent),
+            result => result.map(|seen| self.edge_seen(seen)),
+        }
+    }
+    async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
+        let mut listed = self.inner.list(site).await?;
+        if self.is(Fault::ForgetsIdentityInList) {
+            listed.domains.iter_mut().for_each(|domain| domain.identity = None);
+        }
+        Ok(listed)
+    }
+    async fn begin_migrate(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        to: &Site,
+        move_disks: &[DiskName],
+    ) -> Result<JobStatus, DriverError> {
+        assert!(move_disks.is_empty(), "the suite moves no disks");
+        self.faulty_migrate(site, call, domain, to).await
+    }
+    async fn begin_copy_disk(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        disk: &DiskName,
+        target: &FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, DriverError> {
+        self.faulty_copy(site, call, disk, target, format).await
+    }
+    async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
+        self.inner.poll_job(site, call, job).await
+    }
+    async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
+        self.faulty_abort(site, call, job).await
+    }
+    async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
+        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| *name == disk.name)).await;
+        self.faulty_attach(site, call, there, self.inner.attach_disk(site, &self.twist(call, false), disk)).await
+    }
+    async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
+        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await;
+        self.faulty_detach(there, self.inner.detach_disk(site, &self.twist(call, false), disk)).await
+    }
+    async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
+        let there = self.has(site, call, |wild| wild.nics.iter().any(|(mac, _)| *mac == nic.mac)).await;
+        self.faulty_attach(site, call, there, self.inner.attach_nic(site, &self.twist(call, false), nic)).await
+    }
+    async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
+        let there = self.has(site, call, |wild| wild.nics.iter().any(|(found, _)| found == mac)).await;
+        self.faulty_detach(there, self.inner.detach_nic(site, &self.twist(call, false), mac)).await
+    }
+    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+        if self.is(Fault::ResizeDoesNothing) {
+            return self.nothing(site, call).await;
+        }
+        self.inner.resize(site, &self.twist(call, false), vcpus, memory_mib).await
+    }
+    async fn create_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        let there = self.inner.list_snapshots(site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
+        if self.is(Fault::SnapshotFailsIfThere) && there {
+            return Err(DriverError::refused("exists", "it is there already"));
+        }
+        self.inner.create_snapshot(site, &self.twist(call, false), name).await
+    }
+    async fn revert_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        self.faulty_revert(site, call, name).await
+    }
+    async fn delete_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        let there = self.inner.list_snapshots(site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
+        if self.is(Fault::DeleteSnapshotFailsIfGone) && !there {
+            return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", "there is no such snapshot"));
+        }
+        self.inner.delete_snapshot(site, &self.twist(call, false), name).await
+    }
+    async fn list_snapshots(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
+        self.inner.list_snapshots(site, vm).await
+    }
+    async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
+        let mut wild = self.inner.inspect(site, vm).await?;
+        if self.is(Fault::InspectForgetsDisks) {
+            wild.disks.clear();
+        }
+        Ok(wild)
+    }
+    async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
+        self.faulty_stamp(site, call, identity).await
+    }
+    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+        let mut batch = self.inner.changes(site, cursor, wait).await?;
+        if self.is(Fault::TellsOfNoChange) {
+            batch.vms.clear();
+        }
+        Ok(batch)
+    }
+    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
+        let samples = self.inner.metrics(site).await?;
+        Ok(if self.is(Fault::ForgetsMetrics) { Vec::new() } else { samples })
+    }
+}
+
+#[tokio::test]
+async fn the_fake_is_conformant_with_short_jobs_and_with_long() {
+    for polls in [0, 3] {
+        let bench = FakeBench::new();
+        bench.0.long_jobs(polls);
+        let report = super::hypervisor(Arc::new(bench.0.clone()), Arc::new(bench)).await;
+        assert!(report.passed() && report.skipped().is_empty(), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_driver_without_abilities_is_conformant() {
+    let bench = FakeBench::with(Fake::with_abilities(&[]));
+    let report = super::hypervisor(Arc::new(bench.0.clone()), Arc::new(bench)).await;
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.skipped().len(), super::ability_checks().len());
+}
+
+/// Each fault, and the checks it turns red, in the order they run.
+const FAULTS: &[(Fault, &[&str])] = &[
+    (
+        Fault::ForgetsGeneration,
+        &[
+            "deploy-fences",
+            "destroy-fences",
+            "remove-fences",
+            "press-fences",
+            "reboot-fences",
+            "save-fences",
+            "restore-fences",
+            "hotplug-fences",
+            "resize-fences",
+            "stamp-fences",
+            "snapshot-fences",
+            "migrate-fences",
+            "copy-disk-fences",
+        ],
+    ),
+    (Fault::PressesTwice, &["press-once", "reboot-once", "reset-once", "revert-once"]),
+    (Fault::DoesNotStampEdges, &["press-once", "reboot-once", "reset-once", "revert-once"]),
+    (Fault::SaysAbsentWhenBlind, &["blind-never-absent"]),
+    (Fault::DeployFailsIfThere, &["deploy-twice", "deploy-lost-answer", "cancelled-ends"]),
+    (Fault::DeployReplacesForeign, &["deploy-leaves-foreign"]),
+    (Fault::RemoveFailsIfGone, &["remove-twice", "remove-lost-answer"]),
+    (Fault::ForgetsIdentityInList, &["list-has-ours"]),
+    (Fault::TellsOfBefore, &["answer-is-a-look", "cancelled-ends"]),
+    (Fault::RestoresRunning, &["save-lost-answer", "restore-paused", "restore-fences", "unpause-twice"]),
+    (Fault::RestoreStartsAnew, &["restore-needs-memory"]),
+    (Fault::UnpauseSucceedsIfOff, &["unpause-off-is-gone"]),
+    (Fault::SaveFailsIfOff, &["save-twice", "save-lost-answer"]),
+    (Fault::ClaimsAbility, &["probe-answers"]),
+    (Fault::HangsWhenCancelled, &["cancelled-ends"]),
+    (Fault::TellsOfNoChange, &["changes-wake"]),
+    (Fault::ForgetsMetrics, &["metrics-tell-of-running"]),
+    (Fault::MigrateStaysHereToo, &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"]),
+    (Fault::MigrateFailsIfMoved, &["migrate-twice", "migrate-lost-answer", "migrate-abort"]),
+    (Fault::MigrateForgetsStamp, &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"]),
+    (Fault::MigrateRunsOverForeign, &["migrate-leaves-foreign"]),
+    (Fault::MigrateRunsOverHigher, &["migrate-fences-there"]),
+    (Fault::MigrateBelievesTheBlind, &["migrate-needs-the-other"]),
+    (Fault::AbortGoesOn, &["migrate-abort"]),
+    (Fault::AttachFailsIfThere, &["attach-disk-twice", "attach-nic-twice"]),
+    (Fault::AttachDoesNothing, &["attach-disk-twice", "attach-nic-twice"]),
+    (Fault::AttachMakesDomains, &["hotplug-needs-domain"]),
+    (Fault::DetachFailsIfGone, &["detach-disk-twice", "detach-nic-twice"]),
+    (Fault::ResizeDoesNothing, &["resize-twice", "revert-once", "revert-brings-back"]),
+    (Fault::SnapshotFailsIfThere, &["snapshot-twice", "snapshot-lost-answer"]),
+    (Fault::RevertForgetsStamp, &["revert-restamps"]),
+    (Fault::RevertLeavesOff, &["revert-brings-back"]),
+    (Fault::RevertStartsAnew, &["revert-needs-snapshot"]),
+    (Fault::DeleteSnapshotFailsIfGone, &["delete-snapshot-twice"]),
+    (Fault::CopyMakesNothing, &["copy-disk-twice", "copy-disk-abort"]),
+    (Fault::CopyTakesAnyDisk, &["copy-disk-nothing"]),
+    (Fault::CopyAbortFails, &["copy-disk-abort"]),
+    (Fault::InspectForgetsDisks, &["attach-disk-twice", "inspect-tells"]),
+    (Fault::StampFailsIfStamped, &["stamp-twice"]),
+    (Fault::StampTakesForeign, &["stamp-leaves-foreign"]),
+];
+
+#[tokio::test]
+async fn each_fault_turns_its_checks_red_and_no_others() {
+    for (fault, expected) in FAULTS {
+        let bench = FakeBench::new();
+        bench.0.long_jobs(u32::from(*fault == Fault::AbortGoesOn));
+        let driver = Faulty { inner: bench.0.clone(), fault: *fault, count: AtomicU64::new(0) };
+        let report = super::hypervisor(Arc::new(driver), Arc::new(bench)).await;
+        assert_eq!(report.broken(), *expected, "{fault:?}\n{report}");
+    }
+}
+
+/// A check that no fault turns red might be green whatever a driver does.
+#[test]
+fn no_check_of_an_ability_is_without_its_fault() {
+    let red: Vec<&str> = FAULTS.iter().flat_map(|(_, checks)| checks.iter().copied()).collect();
+    let without: Vec<&str> = super::ability_checks().iter().map(|check| check.name).filter(|name| !red.contains(name)).collect();
+    assert!(without.is_empty(), "{without:?}");
+}
