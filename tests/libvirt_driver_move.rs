@@ -195,11 +195,10 @@ fn a_daemon_that_dies_on_either_side_leaves_the_guest_running_here() {
         host.kill_daemon();
         let error = end_of(&rig, &vm, step, 2).expect_err("it was interrupted");
         assert_ne!(error.kind, ErrorKind::Gone, "{error}");
-        let settled = wait_until("a decision", SOON * 3, || match begin(&rig, &vm, step + 10, &spec, &other) {
+        wait_until("a decision", SOON * 3, || match begin(&rig, &vm, step + 10, &spec, &other) {
             Ok(JobStatus::Pending(_)) => Ok(()),
             other => Err(format!("{other:?}")),
         });
-        let () = settled;
         abort(&rig, &vm, step + 10, 2).expect("stops");
         has_stayed(&rig, &mut vm, &other);
         rig.host.virsh(&["migrate-setspeed", &vm.name, "1"]).expect("slowed down");

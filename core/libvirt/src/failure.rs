@@ -49,6 +49,11 @@ pub(crate) fn is_no_domain(error: &Error) -> bool {
     error.code() == ErrorNumber::NoDomain
 }
 
+/// Whether libvirt says that it would not, before it tried.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    matches!(meaning(error.code(), error.domain()), Meaning::Bad | Meaning::Unable)
+}
+
 fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
     use ErrorKind::{Cancelled, Gone, NotHere, Refused, Retry, Unknown};
     match (meaning, during) {

@@ -22,8 +22,18 @@ const HARDWARE_FEATURES: [&str; 2] = ["vmx", "svm"];
 const ARCH: &str = "x86_64";
 
 /// What the driver can do.
-pub(crate) const ABILITIES: [Ability; 5] =
-    [Ability::Suspend, Ability::Reboot, Ability::Changes, Ability::Metrics, Ability::Migrate];
+pub(crate) const ABILITIES: [Ability; 10] = [
+    Ability::Suspend,
+    Ability::Reboot,
+    Ability::Changes,
+    Ability::Metrics,
+    Ability::Migrate,
+    Ability::Hotplug,
+    Ability::LiveResize,
+    Ability::Snapshots,
+    Ability::DiskCopy,
+    Ability::Adopt,
+];
 
 /// What libvirt says about its host, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,20 +1,28 @@
 //! The driver as the engine sees it.
 
+use crate::adopt;
+use crate::calls;
+use crate::copy;
 use crate::deeds::{self, Edge, Order};
 use crate::host;
+use crate::hotplug::{self, Device, Wanted};
 use crate::jobs::{self, Job};
 use crate::link::{Link, Live};
 use crate::look;
 use crate::migrate;
 use crate::options::{HostConfig, KvmOptions};
 use crate::raw;
+use crate::resize::{self, Size};
+use crate::snapshots;
 use crate::stats;
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, ChangeBatch, DomainMetrics, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Listed, Site,
+    CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
+    Listed, Site, WildDomain,
 };
 use ostler_model::{
-    Ability, CallResult, DiskName, DriverError, ErrorKind, ExecTransport, HostFacts, Observation, Progress, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, ExecTransport, HostFacts, Identity, MacAddress, Observation,
+    Progress, SnapshotName, VmUuid,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,33 +62,46 @@ impl Kvm {
 
     /// As [`Self::order`], and the specification must be the call's own.
     fn order_for(&self, call: &CallControl, domain: &DomainSpec) -> Result<Order, DriverError> {
-        let order = self.order(call);
-        let same = domain.identity.vm == order.key.vm && domain.identity.generation == order.generation;
-        if !same || order.store.is_some_and(|store| store != domain.identity.store) {
-            return Err(DriverError::refused("bad-identity", "the specification's identity is not the call's"));
-        }
-        Ok(Order { store: Some(domain.identity.store), ..order })
+        self.order_of(call, &domain.identity)
     }
 
-    /// A call that changes a domain: one at a time, on the work road.
-    async fn change(link: &Link, call: &CallControl, deed: impl FnOnce(&Live) -> CallResult + Send + 'static) -> CallResult {
-        let vm = call.context.key.vm;
-        let waiting = tokio::time::timeout_at(call.until.into(), link.locks.of(vm).lock_owned());
-        let held = tokio::select! {
-            biased;
-            () = call.cancel.cancelled() => return Err(cancelled()),
-            held = waiting => held.map_err(|_| DriverError::retry("busy", "another call is still at work on this domain"))?,
-        };
-        let claim = link.locks.begin(vm, Some(held));
-        let cancel = call.cancel.clone();
-        let deed = move |live: &Live| if cancel.is_cancelled() { Err(cancelled()) } else { deed(live) };
-        link.work.run(call.until, Some(claim), ErrorKind::Unknown, deed).await
+    /// As [`Self::order`], and the identity must be the call's own.
+    fn order_of(&self, call: &CallControl, identity: &Identity) -> Result<Order, DriverError> {
+        let order = self.order(call);
+        let same = identity.vm == order.key.vm && identity.generation == order.generation;
+        if !same || order.store.is_some_and(|store| store != identity.store) {
+            return Err(DriverError::refused("bad-identity", "the specification's identity is not the call's"));
+        }
+        Ok(Order { store: Some(identity.store), ..order })
+    }
+
+    async fn attach(&self, site: &Site, call: &CallControl, wanted: Wanted) -> CallResult {
+        let (link, _) = self.link(site)?;
+        let order = self.order(call);
+        calls::change(&link, call, move |live| hotplug::attach(live, &order, &wanted)).await
+    }
+
+    async fn detach(&self, site: &Site, call: &CallControl, device: Device) -> CallResult {
+        let (link, _) = self.link(site)?;
+        hotplug::detach(&link, call, &self.order(call), &device, self.options.ask_timeout).await
+    }
+
+    async fn snapshot(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        name: &SnapshotName,
+        deed: fn(&Live, &Order, &SnapshotName) -> CallResult,
+    ) -> CallResult {
+        let (link, _) = self.link(site)?;
+        let (order, name) = (self.order(call), name.clone());
+        calls::change(&link, call, move |live| deed(live, &order, &name)).await
     }
 
     async fn press(&self, site: &Site, call: &CallControl, edge: Edge) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        Self::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
+        calls::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
     }
 
     /// A question, on the express road.
@@ -92,26 +113,15 @@ impl Kvm {
         link.ask(self.options.ask_timeout, question).await
     }
 
-    /// What whoever began a job is told: soon, whether it may begin; if that takes longer, that it is under way.
-    async fn begun(call: &CallControl, job: &Job) -> Result<JobStatus, DriverError> {
-        let until = call.until.min(Instant::now() + BEGIN_WAIT);
-        tokio::select! {
-            biased;
-            () = job.decided(until) => {}
-            () = call.cancel.cancelled() => {
-                job.stop();
-                job.decided(until).await;
-            }
-        }
-        job.status("looking")
-    }
-
     /// How far a job that is at work is, if that can be told now.
     async fn progress(&self, link: &Link, call: &CallControl, job: HypervisorJob) -> Option<Progress> {
         let vm = call.context.key.vm;
         let (phase, asked) = match job {
             HypervisorJob::Migrate => ("copying memory", self.ask(link, move |live| migrate::progress(live, vm)).await),
-            HypervisorJob::CopyDisk => return None,
+            HypervisorJob::CopyDisk => {
+                let order = self.order(call);
+                ("copying the disk", self.ask(link, move |live| copy::progress(live, &order)).await)
+            }
         };
         let (done, total) = asked.ok()??;
         Some(Progress { done, total, phase: phase.to_owned() })
@@ -122,7 +132,7 @@ impl Kvm {
         let order = self.order(call);
         match job {
             HypervisorJob::Migrate => self.ask(link, move |live| migrate::abort(live, &order)).await,
-            HypervisorJob::CopyDisk => Ok(true),
+            HypervisorJob::CopyDisk => self.ask(link, move |live| copy::abort(live, &order, None)).await,
         }
     }
 
@@ -147,14 +157,8 @@ impl Kvm {
     }
 }
 
-/// How long whoever begins a job waits for the looks before it. They take milliseconds; a connection over ssh a second.
-const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// Between two attempts to stop a job.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
-
-fn cancelled() -> DriverError {
-    DriverError::new(ErrorKind::Cancelled, "cancelled", "told to stop before anything was sent")
-}
 
 fn orphaned(vm: VmUuid) -> DriverError {
     DriverError::retry("busy", format!("an earlier call may still be at work on {vm}"))
@@ -175,7 +179,7 @@ impl Hypervisor for Kvm {
         let (link, config) = self.link(site)?;
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         make_console_folder(site, &domain)?;
-        Self::change(&link, call, move |live| deeds::deploy(live, &order, &config, &domain)).await
+        calls::change(&link, call, move |live| deeds::deploy(live, &order, &config, &domain)).await
     }
 
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -193,7 +197,7 @@ impl Hypervisor for Kvm {
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        Self::change(&link, call, move |live| deeds::remove(live, &order)).await
+        calls::change(&link, call, move |live| deeds::remove(live, &order)).await
     }
 
     async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -207,7 +211,7 @@ impl Hypervisor for Kvm {
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
         let (order, file) = (self.order(call), file.clone());
-        let saving = Self::change(&link, call, move |live| deeds::save(live, &order, &file));
+        let saving = calls::change(&link, call, move |live| deeds::save(live, &order, &file));
         tokio::pin!(saving);
         tokio::select! {
             done = &mut saving => return done,
@@ -224,13 +228,13 @@ impl Hypervisor for Kvm {
     async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
         let (order, domain, file) = (self.order_for(call, domain)?, domain.clone(), file.clone());
-        Self::change(&link, call, move |live| deeds::restore(live, &order, &domain, &file)).await
+        calls::change(&link, call, move |live| deeds::restore(live, &order, &domain, &file)).await
     }
 
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        Self::change(&link, call, move |live| deeds::unpause(live, &order)).await
+        calls::change(&link, call, move |live| deeds::unpause(live, &order)).await
     }
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
@@ -263,7 +267,23 @@ impl Hypervisor for Kvm {
         let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
         let work = |job| migrate::run(job, ends, Arc::new(plan));
         let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
-        Self::begun(call, &job).await
+        calls::begun(call, &job).await
+    }
+
+    async fn begin_copy_disk(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        disk: &DiskName,
+        target: &FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, DriverError> {
+        let (link, _) = self.link(site)?;
+        let plan = copy::Plan::new(self.order(call), disk, target, format)?;
+        let (whose, patience, until) = (Arc::clone(&link), self.options.ask_timeout, call.until);
+        let work = |job| copy::run(job, whose, plan, patience, until);
+        let job = link.jobs.begin(&call.context.key, HypervisorJob::CopyDisk, work)?;
+        calls::begun(call, &job).await
     }
 
     async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
@@ -291,6 +311,57 @@ impl Hypervisor for Kvm {
             tokio::time::sleep(STOP_PAUSE).await;
         }
         Ok(())
+    }
+
+    async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
+        let (_, config) = self.link(site)?;
+        self.attach(site, call, Wanted::disk(disk, config.cache)?).await
+    }
+
+    async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
+        self.detach(site, call, Device::Disk(disk.clone())).await
+    }
+
+    async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
+        self.attach(site, call, Wanted::nic(nic)?).await
+    }
+
+    async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
+        self.detach(site, call, Device::Nic(mac.clone())).await
+    }
+
+    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+        let (link, _) = self.link(site)?;
+        let size = Size { vcpus, kib: memory_mib.saturating_mul(1024) };
+        resize::resize(&link, call, &self.order(call), size, self.options.ask_timeout).await
+    }
+
+    async fn create_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        self.snapshot(site, call, name, snapshots::create).await
+    }
+
+    async fn revert_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        self.snapshot(site, call, name, snapshots::revert).await
+    }
+
+    async fn delete_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+        self.snapshot(site, call, name, snapshots::delete).await
+    }
+
+    async fn list_snapshots(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
+        let (link, _) = self.link(site)?;
+        self.ask(&link, move |live| snapshots::list(live, vm)).await
+    }
+
+    async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
+        let (link, _) = self.link(site)?;
+        self.ask(&link, move |live| adopt::inspect(live, vm)).await
+    }
+
+    async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
+        let (link, _) = self.link(site)?;
+        let (order, identity) = (self.order_of(call, identity)?, *identity);
+        calls::change(&link, call, move |live| adopt::stamp(live, &order, &identity)).await
     }
 
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {

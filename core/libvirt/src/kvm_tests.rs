@@ -27,7 +27,7 @@ fn soon() -> Instant {
 }
 
 #[tokio::test]
-async fn a_domain_that_nobody_stamped_is_seen_and_left_alone() {
+async fn a_domain_that_nobody_stamped_is_seen_and_left_alone_until_it_is_adopted() {
     let (kvm, site) = (Kvm::new(KvmOptions::default()), site("test:///default"));
     let listed = kvm.list(&site).await.expect("lists");
     let [wild] = listed.domains.as_slice() else { panic!("the test driver has one domain: {listed:?}") };
@@ -38,6 +38,7 @@ async fn a_domain_that_nobody_stamped_is_seen_and_left_alone() {
     }
     assert_eq!(kvm.observe(&site, wild.uuid).await.expect("asked"), Observation::Present(wild.clone()));
     assert_eq!(kvm.observe(&site, VmUuid(Uuid::from_u128(5))).await.expect("asked"), Observation::Absent);
+    is_adopted_and_given_cpus(&kvm, &site, wild.uuid).await;
 }
 
 #[tokio::test]
@@ -79,4 +80,21 @@ async fn a_specification_of_another_identity_is_not_sent() {
         let error = kvm.deploy(&site("test:///default"), &call(vm, soon()), &spec).await.expect_err("another's");
         assert_eq!(error.code, "bad-identity");
     }
+}
+
+/// It is the test driver's only domain, and that is one for the whole process.
+async fn is_adopted_and_given_cpus(kvm: &Kvm, site: &Site, vm: VmUuid) {
+    let call = call(vm, soon());
+    let connect = virt::connect::Connect::open(Some("test:///default")).expect("opens");
+    let domain = virt::domain::Domain::lookup_by_uuid(&connect, vm.0).expect("there");
+    let stamped = Identity { store: StoreId(Uuid::from_u128(1)), vm, generation: Generation(1) };
+    kvm.stamp(site, &call, &stamped).await.expect("stamped");
+    domain.set_vcpus_flags(1, virt_sys::VIR_DOMAIN_VCPU_LIVE).expect("one");
+    let mib = domain.get_max_memory().expect("told") / 1024;
+    for _ in 0..2 {
+        kvm.resize(site, &call, 2, mib).await.expect("resized");
+        assert_eq!(domain.get_vcpus_flags(virt_sys::VIR_DOMAIN_VCPU_LIVE).expect("told"), 2);
+    }
+    assert_eq!(kvm.resize(site, &call, 1, mib).await.expect_err("no way back").code, "fewer-cpus");
+    assert_eq!(kvm.resize(site, &call, 3, mib).await.expect_err("no room").code, "beyond-most");
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kvm        the trait: picks the link of a site, the lock of a domain, and the deed
+//! calls      how a call reaches a lane
 //! link       one libvirt daemon: three connections, their lanes of threads, reconnecting, the feed of changes
 //! lanes      bounded threads; a daemon that hangs fills its own lanes only
 //! locks      one mutating call a domain at a time; remembers calls whose caller has gone
@@ -28,10 +29,14 @@
 //! affected. No call exists that only takes it back. What remains is a guest that ignores a reboot and later switches itself
 //! off: it comes up again, and the next time it stays off.
 
+mod adopt;
+mod calls;
+mod copy;
 mod deeds;
 mod failure;
 mod feed;
 mod host;
+mod hotplug;
 mod image;
 mod jobs;
 mod kvm;
@@ -43,6 +48,8 @@ mod migrate;
 mod options;
 mod raw;
 mod raw_jobs;
+mod resize;
+mod snapshots;
 mod stamp;
 mod stats;
 mod tree;

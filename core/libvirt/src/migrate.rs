@@ -17,12 +17,12 @@
 //! `move_disks` is sent along, everything else is shared. A file that is not there lets the destination fail before anything
 //! has moved.
 
+use crate::calls;
 use crate::deeds::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
 use crate::failure::During;
 use crate::image::Image;
 use crate::jobs::Job;
 use crate::link::{Link, Live};
-use crate::locks::Held;
 use crate::look::{self, look};
 use crate::options::HostConfig;
 use crate::raw;
@@ -270,7 +270,7 @@ fn not_here() -> DriverError {
 
 /// The job: looks, decides and acts until it has moved or stayed.
 pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResult {
-    let held = ends.lock(plan.vm()).await?;
+    let held = calls::lock(&ends.here, plan.vm(), ends.until).await?;
     let mut failed: Option<DriverError> = None;
     let (mut settling, mut blind): (Option<Instant>, Option<Instant>) = (None, None);
     let mut acted = false;
@@ -337,11 +337,6 @@ fn stayed(error: DriverError, job: &Job) -> DriverError {
 }
 
 impl Ends {
-    async fn lock(&self, vm: VmUuid) -> Result<Held, DriverError> {
-        let waiting = tokio::time::timeout_at(self.until.into(), self.here.locks.of(vm).lock_owned());
-        waiting.await.map_err(|_| DriverError::retry("busy", "another call is still at work on this domain"))
-    }
-
     /// Both sides, the destination first: see [`decide`].
     async fn look(&self, vm: VmUuid) -> Result<(Option<Standing>, Option<Standing>), DriverError> {
         let there = self.there.ask(self.patience, move |live| standing(live, vm)).await?;

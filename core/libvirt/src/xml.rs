@@ -99,6 +99,28 @@ pub(crate) fn nic(nic: &DomainNic) -> Result<String, DriverError> {
     device(&Nic::new(nic))
 }
 
+/// A file that a disk is copied to.
+///
+/// # Errors
+/// As [`domain`].
+pub(crate) fn copy_of_disk(path: &str, format: DiskFormat) -> Result<String, DriverError> {
+    #[derive(Serialize)]
+    #[serde(rename = "disk")]
+    struct Copy<'a> {
+        #[serde(rename = "@type")]
+        kind: &'static str,
+        source: Source<'a>,
+        driver: Format,
+    }
+    #[derive(Serialize)]
+    struct Format {
+        #[serde(rename = "@type")]
+        kind: &'static str,
+    }
+    check_text("path", path)?;
+    device(&Copy { kind: "file", source: Source { file: path }, driver: Format { kind: format_word(format) } })
+}
+
 fn device(device: &impl Serialize) -> Result<String, DriverError> {
     quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
 }

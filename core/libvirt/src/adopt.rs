@@ -1,0 +1,128 @@
+//! Domains that somebody else made: what they are, and our stamp in them.
+//!
+//! A domain that is adopted is left as it is until it is started the next time, and is then made from our specification. So
+//! whatever the specification cannot say would be lost without a word: such a domain is refused, with what it is.
+
+use crate::deeds::{Order, look_after, look_before, write_stamp};
+use crate::failure::During;
+use crate::hotplug::description;
+use crate::link::Live;
+use crate::look::look;
+use crate::stamp::Stamp;
+use crate::tree::Node;
+use ostler_driver::WildDomain;
+use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Identity, MacAddress, VmUuid};
+
+/// Devices that give a guest something of the host, or hold something of the guest, and have no word in a specification.
+const BEYOND_WORDS: [(&str, &str); 6] = [
+    ("hostdev", "a device of the host that is passed through"),
+    ("filesystem", "a folder of the host"),
+    ("tpm", "a TPM"),
+    ("shmem", "memory shared with others"),
+    ("memory", "memory modules"),
+    ("redirdev", "a redirected device"),
+];
+
+/// What the domain is.
+pub(crate) fn inspect(live: &Live, vm: VmUuid) -> Result<WildDomain, DriverError> {
+    let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
+    let sight = look(live, vm)?.ok_or_else(gone)?;
+    let domain = description(live, &sight, 0)?;
+    let name = sight.domain.get_name().map_err(|error| live.error(&error, During::Asking))?;
+    read(name, &domain)
+}
+
+fn cannot(what: impl std::fmt::Display) -> DriverError {
+    DriverError::refused("beyond-words", format!("the domain has {what}, which a VM's specification cannot say"))
+}
+
+fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
+    let number = |child: &str| domain.child(child).and_then(|node| node.text().trim().parse::<u64>().ok());
+    let unread = |what: &str| DriverError::refused("unreadable", format!("libvirt's XML tells no {what}"));
+    let vcpu = domain.child("vcpu").ok_or_else(|| unread("number of CPUs"))?;
+    // What runs now, of what it could have.
+    let vcpus = vcpu.attr("current").map_or_else(|| vcpu.text(), str::to_owned);
+    let vcpus = vcpus.trim().parse().map_err(|_| unread("number of CPUs"))?;
+    // libvirt itself always writes KiB.
+    let kib = number("currentMemory").or_else(|| number("memory")).ok_or_else(|| unread("memory"))?;
+    let os = domain.child("os");
+    let is_uefi =
+        os.is_some_and(|os| os.attr("firmware") == Some("efi") || os.child("loader").is_some() || os.child("nvram").is_some());
+    if is_uefi {
+        return Err(cannot("UEFI with variables of its own"));
+    }
+    let mut wild = WildDomain { name, vcpus, memory_mib: kib.div_ceil(1024), disks: Vec::new(), nics: Vec::new() };
+    for device in domain.child("devices").into_iter().flat_map(Node::children) {
+        if let Some((_, what)) = BEYOND_WORDS.iter().find(|(word, _)| *word == device.name) {
+            return Err(cannot(what));
+        }
+        match device.name.as_str() {
+            "disk" => wild.disks.extend(disk(device)?),
+            "interface" => wild.nics.push(nic(device)?),
+            _ => {}
+        }
+    }
+    Ok(wild)
+}
+
+/// A disk. None for a drive without a medium: nothing is lost with it.
+fn disk(node: &Node) -> Result<Option<(DiskName, String, DiskFormat, bool)>, DriverError> {
+    let attr = |child: &str, key: &str| node.child(child).and_then(|child| child.attr(key));
+    let target = attr("target", "dev").unwrap_or("?");
+    let kind = node.attr("device").unwrap_or("disk");
+    let Some(source) = node.child("source").filter(|source| !source.attrs.is_empty()) else {
+        return if kind == "disk" { Err(cannot(format!("the disk {target} without a file"))) } else { Ok(None) };
+    };
+    if kind != "disk" {
+        return Err(cannot(format!("a medium in the {kind} drive {target} (eject it first)")));
+    }
+    let (Some("file"), Some(file)) = (node.attr("type"), source.attr("file")) else {
+        return Err(cannot(format!("the disk {target} that is no file but of the type {}", node.attr("type").unwrap_or("?"))));
+    };
+    let bus = attr("target", "bus").unwrap_or("?");
+    let of_its_bus = matches!((target.get(..2), bus), (Some("vd"), "virtio") | (Some("sd"), "sata"));
+    let (true, Ok(name)) = (of_its_bus, target.parse()) else {
+        return Err(cannot(format!("the disk {target} on the bus {bus} (disks are vda.. on virtio, or sda.. on SATA)")));
+    };
+    let format = match attr("driver", "type") {
+        Some("qcow2") => DiskFormat::Qcow2,
+        Some("raw") => DiskFormat::Raw,
+        other => return Err(cannot(format!("the disk {target} of the format {}", other.unwrap_or("?")))),
+    };
+    if node.child("encryption").is_some() || source.child("encryption").is_some() {
+        return Err(cannot(format!("the encrypted disk {target}")));
+    }
+    Ok(Some((name, file.to_owned(), format, node.child("readonly").is_some())))
+}
+
+/// A network card. One on a network of libvirt's counts by the bridge that the network has now.
+fn nic(node: &Node) -> Result<(MacAddress, String), DriverError> {
+    let mac = node.child("mac").and_then(|mac| mac.attr("address")).unwrap_or("?");
+    let kind = node.attr("type").unwrap_or("?");
+    let bridge = node.child("source").and_then(|source| source.attr("bridge"));
+    let (true, Some(bridge)) = (matches!(kind, "bridge" | "network"), bridge) else {
+        return Err(cannot(format!("the network card {mac} that is on no bridge but of the type {kind}")));
+    };
+    let address = mac.parse().map_err(|_| cannot(format!("a network card with the address {mac}")))?;
+    Ok((address, bridge.to_owned()))
+}
+
+/// Have the identity in it.
+pub(crate) fn stamp(live: &Live, order: &Order, identity: &Identity) -> CallResult {
+    let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
+    let sight = look(live, order.vm())?.ok_or_else(gone)?;
+    // What carries no stamp is anybody's; what carries one must be ours already.
+    let before = match &sight.stamp {
+        Some(_) => order.may_touch(&sight)?,
+        None => Stamp::new(*identity),
+    };
+    if sight.stamp.is_some() && before.identity == *identity {
+        return look_before(live, &sight);
+    }
+    write_stamp(live, &sight.domain, &Stamp { identity: *identity, ..before })?;
+    look_after(live, order.vm())
+}
+
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! Snapshots of memory and disks, inside the disks' own files.
+//!
+//! A snapshot holds the domain's description as it was, our stamp in it too: after a revert the domain carries an old
+//! generation. So it is reverted standing still, stamped anew, and only then set going. A revert that was cut off before its
+//! stamp is found standing still: doing it again changes nothing, for nothing has run.
+
+use crate::deeds::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
+use crate::failure::During;
+use crate::link::Live;
+use crate::look::{Sight, look};
+use crate::stamp::Stamp;
+use crate::tree::Node;
+use ostler_model::{CallResult, DriverError, ErrorKind, Identity, Observation, Power, SnapshotName, VmUuid};
+use serde::Serialize;
+use virt::domain_snapshot::DomainSnapshot;
+use virt::error::{Error, ErrorNumber};
+use virt_sys as sys;
+
+#[derive(Serialize)]
+#[serde(rename = "domainsnapshot")]
+struct SnapshotXml<'a> {
+    name: &'a str,
+}
+
+fn find(live: &Live, sight: &Sight, name: &SnapshotName) -> Result<Option<DomainSnapshot>, DriverError> {
+    match DomainSnapshot::lookup_by_name(&sight.domain, name.as_str(), 0) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error) if error.code() == ErrorNumber::NoDomainSnapshot => Ok(None),
+        Err(error) => Err(live.error(&error, During::Asking)),
+    }
+}
+
+fn no_domain() -> DriverError {
+    DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain")
+}
+
+/// Have a snapshot of that name.
+pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
+    let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
+    order.is_meant(&sight)?;
+    if find(live, &sight, name)?.is_some() {
+        return look_before(live, &sight);
+    }
+    match sight.power {
+        Power::Running | Power::Paused => {}
+        Power::Off => return Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off: it has no memory to keep")),
+        Power::Crashed => return Err(DriverError::refused("crashed", "the guest has crashed: there is nothing worth keeping")),
+    }
+    let xml = quick_xml::se::to_string(&SnapshotXml { name: name.as_str() })
+        .map_err(|error| DriverError::refused("bad-spec", error.to_string()))?;
+    DomainSnapshot::create_xml(&sight.domain, &xml, 0).map_err(|error| live.error(&error, During::Acting))?;
+    look_after(live, order.vm())
+}
+
+/// Be as the snapshot says.
+pub(crate) fn revert(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
+    let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
+    // After a revert that was cut off it carries the generation of the snapshot: any that is not later.
+    let stamp = order.may_touch(&sight)?;
+    if stamp.edge.as_ref() == Some(&order.key) {
+        return run_on(live, order, &sight);
+    }
+    let Some(snapshot) = find(live, &sight, name)? else {
+        return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", format!("the domain has no snapshot {name}")));
+    };
+    snapshot.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED).map_err(|error| live.error(&error, During::Acting))?;
+    let reverted = look(live, order.vm())?.ok_or_else(no_domain)?;
+    let identity = Identity { generation: order.generation, ..stamp.identity };
+    restamp(live, &reverted, identity, order)?;
+    run_on(live, order, &reverted)
+}
+
+/// What was true of the snapshot's jobs and saves is not of what goes on from it.
+fn restamp(live: &Live, sight: &Sight, identity: Identity, order: &Order) -> Result<(), DriverError> {
+    write_stamp(live, &sight.domain, &Stamp { edge: Some(order.key.clone()), ..Stamp::new(identity) })
+}
+
+fn run_on(live: &Live, order: &Order, sight: &Sight) -> CallResult {
+    if sight.power == Power::Paused {
+        match sight.domain.resume() {
+            Err(error) if !changed_meanwhile(&error) => return Err(live.error(&error, During::Acting)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    look_after(live, order.vm())
+}
+
+/// Have no snapshot of that name.
+pub(crate) fn delete(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
+    let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
+    order.may_touch(&sight)?;
+    let Some(snapshot) = find(live, &sight, name)? else { return look_before(live, &sight) };
+    match snapshot.delete(0) {
+        Err(error) if error.code() != ErrorNumber::NoDomainSnapshot => Err(live.error(&error, During::Acting)),
+        Ok(()) | Err(_) => look_after(live, order.vm()),
+    }
+}
+
+/// The names there are, oldest first. A domain that is not there has none.
+pub(crate) fn list(live: &Live, vm: VmUuid) -> Result<Vec<String>, DriverError> {
+    let Some(sight) = look(live, vm)? else { return Ok(Vec::new()) };
+    let asking = |error: Error| live.error(&error, During::Asking);
+    // Parents before children, so that the order holds within a second, too.
+    let all = sight.domain.list_all_snapshots(sys::VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL).map_err(asking)?;
+    let mut named = Vec::with_capacity(all.len());
+    for snapshot in all {
+        match (snapshot.get_xml_desc(0), snapshot.get_name()) {
+            (Ok(xml), Ok(name)) => named.push((created(&xml), name)),
+            // Deleted while we looked.
+            (Err(error), _) | (_, Err(error)) if error.code() == ErrorNumber::NoDomainSnapshot => {}
+            (Err(error), _) | (_, Err(error)) => return Err(asking(error)),
+        }
+    }
+    named.sort_by_key(|(created, _)| *created);
+    Ok(named.into_iter().map(|(_, name)| name).collect())
+}
+
+/// Seconds since the epoch; 0 if that is not told.
+fn created(xml: &str) -> u64 {
+    let snapshot = Node::parse(xml).ok();
+    snapshot.and_then(|snapshot| snapshot.child("creationTime").and_then(|time| time.text().trim().parse().ok())).unwrap_or(0)
+}
