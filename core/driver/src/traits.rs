@@ -215,7 +215,7 @@ impl HypervisorJob {
 }
 
 /// A domain that somebody else made, as far as a VM's specification can say it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WildDomain {
     /// Its name at the hypervisor.
     pub name: String,
@@ -227,6 +227,12 @@ pub struct WildDomain {
     pub disks: Vec<(DiskName, String, DiskFormat, bool)>,
     /// Network cards: address and bridge.
     pub nics: Vec<(MacAddress, String)>,
+    /// Absolute path of the kernel that it boots directly, if it does.
+    pub kernel: Option<String>,
+    /// Absolute path of that kernel's initial RAM disk.
+    pub initrd: Option<String>,
+    /// That kernel's command line.
+    pub cmdline: String,
 }
 
 /// The domains of a host.

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
-    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, Generation, Graphics, Headroom, ImageState,
+    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, Generation, Graphics, FilePath, Headroom, ImageState,
     NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmSpec, VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
@@ -167,7 +167,8 @@ pub(crate) async fn adopt_domain(
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
     let (storage, disks) = adopted_disks(&directory, &site, &wild).map_err(&refused)?;
-    let spec = adopted_spec(&request, &wild, &disks).map_err(&refused)?;
+    let boot = adopted_boot(&directory, &wild).map_err(&refused)?;
+    let spec = VmSpec { boot, ..adopted_spec(&request, &wild, &disks).map_err(&refused)? };
     spec.check()?;
     let vm = NewVm {
         id: shared.store.next_vm_id(),
@@ -205,7 +206,6 @@ async fn forget_former(shared: &Arc<Shared>, uuid: VmUuid) -> Result<(), EngineE
 /// The system datastore that the domain's files lie in, and its disks. Files that lie elsewhere could neither be named nor moved.
 fn adopted_disks(directory: &Directory, site: &Site, wild: &WildDomain) -> Result<(Storage, Vec<DiskState>), String> {
     let systems = || directory.datastores.values().filter(|store| store.kind == DatastoreKind::System);
-    let below = |root: &str, file: &str| -> Option<RelPath> { file.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?.parse().ok() };
     let holds_all = |root: &str| wild.disks.iter().all(|(_, file, _, _)| below(root, file).is_some());
     let Some(store) = systems().find(|store| holds_all(&store.root)) else {
         let roots: Vec<String> = systems().map(|store| store.root.clone()).collect();
@@ -222,6 +222,27 @@ fn adopted_disks(directory: &Directory, site: &Site, wild: &WildDomain) -> Resul
         Ok(DiskState { name: name.clone(), file, format: *format, image: None, save_as: None, adopted })
     });
     Ok((storage, disks.collect::<Result<_, String>>()?))
+}
+
+/// What it boots. A kernel must lie in an image datastore, or it could not be named when the VM is started again.
+fn adopted_boot(directory: &Directory, wild: &WildDomain) -> Result<BootSpec, String> {
+    let named = |file: &Option<String>, what: &str| -> Result<Option<FilePath>, String> {
+        let Some(file) = file else { return Ok(None) };
+        let mut images = directory.datastores.values().filter(|store| store.kind == DatastoreKind::Image);
+        let found = images.find_map(|store| Some(FilePath { datastore: store.name.clone(), path: below(&store.root, file)? }));
+        found.map(Some).ok_or_else(|| format!("its {what} {file} must lie in an image datastore"))
+    };
+    Ok(BootSpec {
+        kernel: named(&wild.kernel, "kernel")?,
+        initrd: named(&wild.initrd, "initial RAM disk")?,
+        cmdline: wild.cmdline.clone(),
+        ..BootSpec::default()
+    })
+}
+
+/// The path of `file` below `root`, if it lies there.
+fn below(root: &str, file: &str) -> Option<RelPath> {
+    file.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?.parse().ok()
 }
 
 fn adopted_spec(request: &AdoptRequest, wild: &WildDomain, disks: &[DiskState]) -> Result<VmSpec, String> {

@@ -47,6 +47,13 @@ impl Directory {
         self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())
     }
 
+    /// Whether two hosts are reached in the same way: then a path is the same file on both, whatever their datastores are said to be, and
+    /// what is copied from one to the other and removed from the first is gone.
+    pub(crate) fn same_files(&self, one: HostId, other: HostId) -> bool {
+        let transport = |host| self.sites.get(&host).map(|site| &site.transport);
+        one != other && transport(one) == transport(other)
+    }
+
     /// A file of a datastore as a host sees it.
     pub(crate) fn file(&self, host: HostId, store: &Datastore, path: &str) -> Option<FileRef> {
         let path: RelPath = path.parse().ok()?;

@@ -84,6 +84,7 @@ impl Engine {
     pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
         if let (true, Some(host)) = (request.verb == Verb::Deploy || request.verb.is_migration(), request.host) {
             self.check_host(host)?;
+            self.check_files(vm, host)?;
         }
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
@@ -98,6 +99,23 @@ impl Engine {
             Some(known) if known.hypervisor.is_none() => unusable("it has no hypervisor"),
             Some(_) if directory.system_storage().is_none() => unusable("there is no system datastore; add one first"),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// Refuses to move files onto themselves.
+    fn check_files(&self, vm: VmId, host: HostId) -> Result<(), EngineError> {
+        let Some(record) = self.shared.store.read()?.vm(vm)? else { return Ok(()) };
+        let directory = self.shared.directory();
+        match &record.placement {
+            Some(place) if !record.storage_is_shared() && directory.same_files(place.host, host) => {
+                let why = format!(
+                    "it is reached as host {} is, so both see the same files in the VM's datastore, which is not marked as shared: \
+                     add it with --shared, or give the hosts transports of their own",
+                    place.host
+                );
+                Err(EngineError::Unusable { what: format!("host {host}"), why })
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -333,7 +333,19 @@ pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, Dri
         Ok((parse("disk name", &disk.name)?, disk.file, parse("disk format", &disk.format)?, disk.read_only))
     };
     let nic = |nic: exported::adopt::WildNic| Ok((parse("hardware address", &nic.mac)?, name("bridge", nic.bridge)?));
+    let extra = |key: &str| given.extra.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    let path = |key: &str| match extra(key) {
+        Some(file) if !file.starts_with('/') || file.len() > TEXT_MAX || file.chars().any(char::is_control) => {
+            Err(lied(format!("a {key} {:?}", cut(&file, NAME_MAX))))
+        }
+        file => Ok(file),
+    };
+    let (kernel, initrd) = (path("kernel")?, path("initrd")?);
+    let cmdline = cut(&extra("cmdline").unwrap_or_default(), TEXT_MAX).to_owned();
     Ok(WildDomain {
+        kernel,
+        initrd,
+        cmdline,
         name: name("domain name", given.name)?,
         vcpus: given.vcpus,
         memory_mib: given.memory_mib,

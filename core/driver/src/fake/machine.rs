@@ -194,6 +194,7 @@ impl World {
             memory_mib: machine.memory_mib,
             disks: machine.disks.iter().map(disk).collect(),
             nics: machine.nics.iter().map(|nic| (nic.mac.clone(), nic.bridge.clone())).collect(),
+            ..WildDomain::default()
         })
     }
 

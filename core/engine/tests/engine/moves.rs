@@ -124,6 +124,17 @@ async fn where_a_vm_cannot_go_is_said_before_anything_happens() {
     assert_eq!(world.record(vm), before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_not_copied_onto_themselves() {
+    let world = World::new().await;
+    let vm = world.running("a").await;
+    let same = Host { transport: crate::support::host(ALPHA, "alpha").transport, ..crate::support::host(BETA, "beta") };
+    world.engine.change(ostler_store::ResourceChange::HostPut(same), "test").await.expect("changes");
+    let refused = world.engine.act(vm, to(Verb::Migrate, BETA), None).await.expect_err("refused");
+    assert!(refused.to_string().contains("--shared"), "{refused}");
+    world.healthy();
+}
+
 /// A host falls silent for longer than the grace, at once.
 fn impatient() -> EngineConfig {
     EngineConfig { hooks: Hooks { head_start: Millis::secs(3600), ..Hooks::default() }, ..config() }

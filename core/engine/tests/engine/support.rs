@@ -38,7 +38,8 @@ pub(crate) fn host(id: HostId, name: &str) -> Host {
         id,
         name: name.parse().expect("a name"),
         hypervisor: Some(DriverRef { driver: "fake".parse().expect("a name"), config: BTreeMap::new() }),
-        transport: ExecTransport::Local,
+        // Each its own, so that each has files of its own.
+        transport: ExecTransport::Ssh { destination: format!("root@{name}"), port: 22, identity_file: None, known_hosts: None },
         labels: BTreeMap::new(),
         state: HostState::On,
         total: Capacity::default(),
