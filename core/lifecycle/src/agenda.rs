@@ -77,19 +77,23 @@ fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
     bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm show` lists them")
 }
 
-/// The request was accepted. If a scheduled action asked, it has begun.
+/// The request was accepted, or it was so already. If a scheduled action asked, that was one firing of it.
 pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
-    let Some(id) = asked.schedule else { return };
-    let (now, operation) = (draft.now, asked.operation);
-    let over = draft.record.operation.as_ref().is_none_or(|active| active.id != operation);
+    let (Some(id), Some(answer)) = (asked.schedule, draft.answer.clone()) else { return };
+    let now = draft.now;
+    let under_way = draft.record.operation.as_ref().map(|active| active.id).filter(|id| answer.operation == Some(*id));
+    let operation = answer.operation.unwrap_or(asked.operation);
     let Some(planned) = find(draft, id) else { return };
     planned.retry_at = None;
     planned.schedule.began(now, operation);
-    if over {
+    if under_way.is_none() {
         planned.schedule.ended(now, operation, Ok(()));
     }
-    let detail = format!("{} began as operation {operation}", asked.verb);
-    tell(draft, id, if over { "done" } else { "begun" }, detail);
+    let detail = match answer.operation {
+        Some(operation) => format!("{} is operation {operation}", asked.verb),
+        None => format!("{}: it was so already", asked.verb),
+    };
+    tell(draft, id, if under_way.is_some() { "begun" } else { "done" }, detail);
 }
 
 /// An operation has ended, perhaps one that a scheduled action began.
@@ -132,6 +136,14 @@ pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) 
             tell(draft, id, "missed", "it was too late to begin".to_owned());
         }
         None => {}
+    }
+}
+
+/// The VM is done: nothing will be due any more. What was planned stays to be read.
+pub(crate) fn over(draft: &mut Draft<'_>) {
+    for planned in &mut draft.record.schedules {
+        planned.schedule.next = None;
+        planned.retry_at = None;
     }
 }
 

@@ -4,7 +4,7 @@ use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
     Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange, ImageState, Item,
-    Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Reason, Refusal, RefusalKind, Side, Sighting, State, Subject,
+    Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind, Request, Side, Sighting, State, Subject,
     Timestamp, Verb, VmRecord,
 };
 
@@ -96,6 +96,14 @@ impl<'a> Draft<'a> {
         self.record.operation = Some(active);
     }
 
+    /// An operation that begins and ends in this decision, beside the one that holds the slot if there is one.
+    pub(crate) fn note_instant(&mut self, asked: &Request) {
+        let (operation, verb, by) = (asked.operation, asked.verb, asked.by.clone());
+        self.journal.push(Journal::Began { operation, verb, by: by.clone(), at: self.now });
+        self.events.push(EventKind::OperationBegan { operation, verb, by });
+        self.end_operation(operation, Ended::Succeeded);
+    }
+
     /// Writes the end of an operation down and frees the slot if it holds it.
     pub(crate) fn end_operation(&mut self, operation: OperationId, outcome: Ended) {
         let (word, error) = match &outcome {
@@ -130,6 +138,10 @@ impl<'a> Draft<'a> {
                 record.spec.disks.retain(|disk| disk.name != name);
             }
             (Verb::NicAttach, Subject::Nic { mac }) => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac)),
+            // It was to be removed again, and may still be there: known, and not offered.
+            (Verb::SnapshotCreate, Subject::Snapshot { name }) if active.undoing => {
+                record.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.hidden = true);
+            }
             (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
             (Verb::Resize, Subject::Size { before }) => record.spec.set_size(before),
             (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
@@ -210,7 +222,16 @@ impl<'a> Draft<'a> {
         let Some(place) = record.other.take() else { return };
         let files = std::mem::take(&mut record.files.other);
         if std::mem::take(&mut record.other_domain) || files {
-            record.leftovers.push(Leftover { place, files });
+            self.leave_behind(place, files);
+        }
+    }
+
+    /// Something of the VM may still be at `place`. A host is swept once, however often it was left.
+    pub(crate) fn leave_behind(&mut self, place: Placement, files: bool) {
+        let leftovers = &mut self.record.leftovers;
+        match leftovers.iter_mut().find(|left| left.place.host == place.host) {
+            Some(left) => *left = Leftover { place, files: files || left.files },
+            None => leftovers.push(Leftover { place, files }),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::agenda;
 use crate::draft::Draft;
 use crate::hardware::{bad, new_image, resize};
 use ostler_model::{
-    Args, Ended, EventKind, ImageChange, Journal, Leftover, Refusal, RefusalKind, Request, Verb,
+    Args, ImageChange, Refusal, RefusalKind, Request, Verb,
 };
 
 /// Whether `verb` needs no slot.
@@ -22,6 +22,7 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         (Verb::Update, Args::UserData { text }) => draft.record.spec.user_data.clone_from(text),
         (Verb::Rename, Args::Name { name }) => draft.record.spec.name = name.clone(),
         (Verb::DiskSnapshot, Args::NewImage { disk, .. }) => {
+            not_while_busy(draft, asked)?;
             let becomes = new_image(draft, asked, disk)?;
             if let Some(known) = draft.record.disks.iter_mut().find(|known| known.name == *disk) {
                 known.save_as = Some(becomes);
@@ -32,7 +33,7 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         (Verb::Unschedule, Args::Schedule { id }) => agenda::remove(draft, asked, *id)?,
         (Verb::Reschedule, Args::Reschedule { id, planned }) => agenda::replace(draft, asked, *id, planned)?,
         (verb, _) => {
-            return Err(bad(draft, asked, format!("{verb} was asked without what it needs"), "see the API page for its arguments"));
+            return Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"));
         }
     }
     if let Err(error) = draft.record.spec.check() {
@@ -42,25 +43,20 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         draft.already(None);
         return Ok(());
     }
-    note(draft, asked);
-    agenda::begun(draft, asked);
+    draft.note_instant(asked);
     draft.accept(Some(asked.operation), None);
     Ok(())
 }
 
-/// An operation that began and ended in this decision, beside the one that holds the slot.
-fn note(draft: &mut Draft<'_>, asked: &Request) {
-    let (operation, verb, at) = (asked.operation, asked.verb, draft.now);
-    draft.journal.push(Journal::Began { operation, verb, by: asked.by.clone(), at });
-    draft.events.push(EventKind::OperationBegan { operation, verb, by: asked.by.clone() });
-    draft.end_operation(operation, Ended::Succeeded);
+/// What becomes of a disk is not changed while an operation may be saving it, unplugging it, or ending the VM.
+fn not_while_busy(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let Some(active) = &draft.record.operation else { return Ok(()) };
+    let detail = format!("VM {} is busy: what becomes of its disks is not changed during operation {} ({})", draft.record.id, active.id, active.verb);
+    Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "wait for its operation"))
 }
 
 fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::DiskName) -> Result<(), Refusal> {
-    if draft.record.operation.is_some() {
-        let detail = format!("VM {} is busy, and may be saving the disk right now", draft.record.id);
-        return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "wait for its operation"));
-    }
+    not_while_busy(draft, asked)?;
     let found = draft.record.disks.iter_mut().find(|disk| disk.name == *name).and_then(|disk| disk.save_as.take());
     match found {
         Some(becomes) => {
@@ -85,13 +81,11 @@ pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refus
 /// The VM leaves its hosts without their being asked. Whatever may be there is written down, and swept when they are seen.
 pub(crate) fn forget(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
+    // Whether it had begun to arrive is not known.
+    record.other_domain |= record.other.is_some();
     if let Some(place) = record.placement.clone() {
         let files = std::mem::take(&mut record.files.host);
-        record.leftovers.push(Leftover { place, files });
-    }
-    if record.other.is_some() {
-        // Whether it had begun to arrive is not known.
-        record.other_domain = true;
+        draft.leave_behind(place, files);
     }
     draft.leave_host(Some(Verb::Forget));
 }

@@ -78,13 +78,14 @@ impl Facts {
 
 /// Whether the runner must look at the host before `verb` is decided.
 #[must_use]
-pub const fn wants_look(record: &VmRecord, verb: Verb) -> bool {
+pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
     match verb {
         Verb::Resume | Verb::Boot => matches!(record.state, State::Unknown),
         // Not to move or forget what can be seen.
-        Verb::Migrate => matches!(record.state, State::Unknown),
+        Verb::Migrate if matches!(record.state, State::Unknown) => true,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
-        _ => false,
+        Verb::RecoverFailure => matches!(record.state, State::Unknown) && record.other.is_some(),
+        _ => crate::request::needs_off(record, verb),
     }
 }
 

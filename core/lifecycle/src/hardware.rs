@@ -32,7 +32,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
             Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
             None => Err(bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them")),
         },
-        (verb, _) => Err(bad(draft, asked, format!("{verb} was asked without what it needs"), "see the API page for its arguments")),
+        (verb, _) => Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments")),
     }
 }
 

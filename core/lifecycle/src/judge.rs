@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
 use crate::sight::{Sight, sight_at};
-use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
+use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 use crate::{Look, settle, step};
 use ostler_model::{
     Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Outcome, Phase,
@@ -193,7 +193,7 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
 }
 
 /// Whether the driver said what came of the call: not that it may have happened, nor that it may yet.
-fn is_definite(error: &DriverError) -> bool {
+pub(crate) fn is_definite(error: &DriverError) -> bool {
     !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
 }
 
@@ -227,6 +227,14 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
         ErrorKind::Gone if matches!(kind.goal(), Goal::Off | Goal::Absent) && kind.proven_by_look() => {
             step::look(draft, Phase::Confirming);
         }
+        ErrorKind::Gone if kind == StepKind::DeleteSnapshot => step::item_done(draft, kind),
+        // No such disk or card, or no such domain: if it runs, what was to be unplugged is.
+        ErrorKind::Gone if matches!(kind, StepKind::DetachDisk | StepKind::DetachNic) => {
+            if !active.undoing {
+                active.error = None;
+            }
+            step::look(draft, Phase::Confirming);
+        }
         ErrorKind::Stale => settle::unknown(draft, Reason::StoreIsStale, error),
         ErrorKind::Gone | ErrorKind::Refused | ErrorKind::NotHere | ErrorKind::Cancelled => settle::fail(draft, error),
     }
@@ -236,8 +244,12 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
 pub(crate) fn send_later(draft: &mut Draft<'_>, error: &DriverError) {
     let now = draft.now;
     let insists = policy(draft) == OnFailure::Insist;
+    let may_be_skipped = may_be_skipped(draft);
     let Some(active) = &mut draft.record.operation else { return };
     let until = now.plus(retry_after(active.attempt));
+    if may_be_skipped && active.attempt >= SKIP_TRIES {
+        return settle::fail(draft, error);
+    }
     if active.deadline.is_some_and(|deadline| until >= deadline) {
         if !insists {
             return settle::fail(draft, error);
@@ -258,6 +270,14 @@ pub(crate) fn policy(draft: &Draft<'_>) -> OnFailure {
         Some(kind) => recipe::on_failure(active.verb, kind),
         None => OnFailure::Settle,
     }
+}
+
+/// Whether the operation goes on if the step in hand comes to nothing. Then it does so soon: what is left is swept when its host is
+/// seen, and until the operation ends nothing else can be asked of the VM.
+fn may_be_skipped(draft: &Draft<'_>) -> bool {
+    let active = draft.record.operation.as_ref();
+    let holds = active.is_some_and(|active| active.undoing && active.kind() == Some(StepKind::RemoveOther));
+    policy(draft) == OnFailure::Skip && !holds
 }
 
 /// A look returned.
@@ -294,10 +314,15 @@ fn looked(draft: &mut Draft<'_>, look: &Look) {
 /// A look could not be had: nothing is concluded. After some tries the VM rests in unknown, unless the verb insists.
 fn blind(draft: &mut Draft<'_>, settling: bool) {
     let insists = policy(draft) == OnFailure::Insist;
+    let may_be_skipped = may_be_skipped(draft);
     let late = late(draft);
     let now = draft.now;
     let Some(active) = &mut draft.record.operation else { return };
     active.blind = active.blind.saturating_add(1);
+    if may_be_skipped && active.blind >= BLIND_TRIES {
+        let error = active.error.clone().unwrap_or_else(|| DriverError::retry("cannot-ask", "the host could not be asked"));
+        return settle::fail(draft, &error);
+    }
     if !insists && active.blind >= BLIND_TRIES && (settling || late) {
         let error = active.error.clone().unwrap_or_else(|| DriverError::retry("cannot-ask", "the host could not be asked"));
         return settle::unknown(draft, Reason::CannotAsk, &error);

@@ -44,7 +44,7 @@ pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
 pub use monitor::UNREACHABLE_GRACE;
 pub use recipe::{OnFailure, Plan};
 pub use sight::{Sight, sight, sight_at};
-pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, retry_after};
+pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
 pub use why::{Why, why};
 pub use zombie::{doomed, to_sweep};

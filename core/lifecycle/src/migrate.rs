@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::sight::sight;
-use ostler_model::{Ability, Args, Claim, Placement, Refusal, RefusalKind, Request, State, Verb};
+use ostler_model::{Ability, Args, Claim, HostId, Placement, Refusal, RefusalKind, Request, State, Verb};
 
 /// Checks that the VM can be moved to the target, and gives it a place there. Its capacity is held at both hosts from now on.
 pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -22,6 +22,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
         let detail = format!("VM {id}: host {} runs {}, and the VM is made for {}", target.host, target.driver, here.driver);
         return Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "name a host with the same driver"));
     }
+    empty_there(draft, asked.verb, target.host)?;
     target_is_able(draft, asked)?;
     match draft.record.state {
         State::Unknown => fenced(draft, asked)?,
@@ -40,6 +41,16 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     Ok(())
 }
 
+/// A VM does not come to a host where something of an earlier stay may be: that domain may even run. It is put away as soon as the host
+/// is seen, but not where the VM has its place.
+pub(crate) fn empty_there(draft: &Draft<'_>, verb: Verb, host: HostId) -> Result<(), Refusal> {
+    if draft.record.leftovers.iter().all(|left| left.place.host != host) {
+        return Ok(());
+    }
+    let detail = format!("VM {}: what it left on host {host} is not put away yet", draft.record.id);
+    Err(draft.refuse(verb, RefusalKind::NoHost, detail, "that is done as soon as the host is seen; wait for it, or name another host"))
+}
+
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let needed = match asked.verb {
         Verb::MigrateLive => Ability::Migrate,
@@ -48,7 +59,7 @@ fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     };
     match &draft.facts.target_abilities {
         Some(able) if !able.contains(&needed) => {
-            let detail = format!("VM {}: the driver of the host it would go to cannot {needed} there", draft.record.id);
+            let detail = format!("VM {}: the driver of the host it would go to does not offer {needed} there", draft.record.id);
             Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "see `ostler host show`; --poweroff needs less"))
         }
         Some(_) | None => Ok(()),

@@ -4,7 +4,7 @@ use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
 use crate::{advice, judge, settle};
 use ostler_model::{
-    Generation, HostId, Millis, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb,
+    Generation, HostId, Millis, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord,
 };
 
 /// How long a host may be silent before its running VMs are unknown: longer than a daemon's restart or a switch's reboot of
@@ -25,7 +25,9 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
         return;
     }
-    if draft.record.other.is_some() && !part(draft, seen, there) {
+    // What failed half-way waits for a person, who may carry it on: nothing is parted before that.
+    let apart = draft.record.other.is_some() && draft.record.state == State::Unknown;
+    if apart && !part(draft, seen, there) {
         return;
     }
     match draft.record.state {
@@ -55,27 +57,38 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
 fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool {
     let Some(there) = there else { return false };
     let there = sight_at(&draft.record, Side::Other, draft.facts.store, there);
-    if matches!(there, Sight::Paused(PowerReason::Starting)) {
-        return false;
-    }
-    match (seen.lives(), there.lives()) {
-        (false, true) if there == Sight::Running => {
-            draft.note_sight(there);
-            draft.switch(Verb::MigrateLive, true, false);
-            // Off or absent, but perhaps still defined there.
-            draft.record.other_domain = true;
-            draft.part_from_other();
-            draft.record.failure = None;
-            settle::rest_at(draft, State::Running, Reason::SeenAgain);
-            false
-        }
-        (_, false) if there == Sight::Absent => {
-            draft.record.other_domain = false;
+    match whereabouts(&draft.record, seen, there) {
+        Some(Side::Here) => {
+            draft.record.other_domain = there != Sight::Absent;
             draft.part_from_other();
             true
         }
-        // Alive on both, or something that is neither alive nor gone: a person, or the next look, decides.
-        (_, _) => false,
+        Some(Side::Other) => {
+            draft.switch(Verb::MigrateLive, there.lives(), false);
+            draft.record.other_domain = seen != Sight::Absent;
+            draft.part_from_other();
+            settled(draft, there, there.lives());
+            false
+        }
+        None => false,
+    }
+}
+
+/// At which of a migration's hosts the guest is, or was last: the one whose disks are the newest. None while that cannot be said, or
+/// may still change.
+fn whereabouts(record: &VmRecord, here: Sight, there: Sight) -> Option<Side> {
+    // Without shared storage each host has disks of its own, and those of the wrong one are old.
+    let one_set_of_disks = record.storage_is_shared() || !record.files.other;
+    let moved_away = matches!(here, Sight::Absent | Sight::Off(PowerReason::Migrated));
+    match (here, there) {
+        (_, Sight::Paused(PowerReason::Starting)) => None,
+        (Sight::Running, Sight::Absent) => Some(Side::Here),
+        // It stands still there, and runs here: the hypervisor had let go of it.
+        (Sight::Paused(_) | Sight::Off(_) | Sight::Absent, Sight::Running) => Some(Side::Other),
+        (Sight::Paused(_) | Sight::Crashed, Sight::Absent) => Some(Side::Here),
+        (_, Sight::Paused(_) | Sight::Crashed | Sight::Off(_)) if moved_away => Some(Side::Other),
+        (Sight::Off(_) | Sight::Absent, Sight::Absent) if one_set_of_disks || !moved_away => Some(Side::Here),
+        (_, _) => None,
     }
 }
 

@@ -62,6 +62,7 @@ pub const fn shown(verb: Verb, step: StepKind) -> State {
         // The same steps, for one disk and not for all there is.
         StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk if verb.is_hotplug() => State::Hotplug,
         StepKind::Remove | StepKind::DropHost if verb.is_migration() => State::Migrate,
+        StepKind::RemoveOther | StepKind::DropOther if !verb.is_migration() => State::Epilog,
         step => step.state(),
     }
 }
@@ -99,9 +100,12 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
         },
         Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => epilog(step),
         Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Forget => epilog(step),
-        Verb::NicDetach | Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => {
-            OnFailure::Settle
-        }
+        // Whether it was made is not known: it is removed, or it is kept and not offered.
+        Verb::SnapshotCreate => match step {
+            StepKind::CreateSnapshot => OnFailure::Undo,
+            _ => OnFailure::Settle,
+        },
+        Verb::NicDetach | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => OnFailure::Settle,
         Verb::Hold | Verb::Release | Verb::Adopt => OnFailure::Settle,
         Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => OnFailure::Settle,
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => OnFailure::Settle,
@@ -129,6 +133,7 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
         StepKind::AttachDisk => Some(StepKind::DetachDisk),
         StepKind::AttachNic => Some(StepKind::DetachNic),
         StepKind::Resize => Some(StepKind::Resize),
+        StepKind::CreateSnapshot => Some(StepKind::DeleteSnapshot),
         StepKind::CopyAcross | StepKind::PrepareOther => Some(StepKind::DropOther),
         StepKind::Migrate => Some(StepKind::RemoveOther),
         StepKind::Switch => Some(StepKind::Switch),
@@ -144,7 +149,7 @@ pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
     if active.verb.is_migration() {
         return migrate_back(record, active, begun);
     }
-    if active.verb.is_hotplug() {
+    if active.verb.is_hotplug() || active.verb.is_snapshot() {
         return Some(plug_back(begun));
     }
     let copied = |to_leave: StepKind, copy: StepKind| {
@@ -162,7 +167,7 @@ pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
     Some(back)
 }
 
-/// Only what concerns the one disk or card is taken back; the guest runs on.
+/// Only what concerns the one disk, card or snapshot is taken back; the guest runs on.
 fn plug_back(begun: &[StepKind]) -> Plan {
     let back = begun.iter().rev().filter_map(|step| match step {
         StepKind::PrepareDisks => Some(StepKind::DropDisk),
@@ -182,12 +187,13 @@ fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Optio
         return None;
     }
     let mut back = if switched { vec![StepKind::Remove, StepKind::Switch] } else { vec![] };
-    if record.files.other || switched {
-        back.push(StepKind::DropOther);
-    }
     let was_off = begun.iter().any(|step| matches!(step, StepKind::Save | StepKind::PressPower | StepKind::PowerOff));
     if active.origin == State::Running && was_off {
         back.extend(start(record));
+    }
+    // Last of all: the guest does not wait for a host that it is not at.
+    if begun.iter().any(|step| matches!(step, StepKind::CopyAcross | StepKind::PrepareOther)) {
+        back.push(StepKind::DropOther);
     }
     Some(back)
 }

@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
-use crate::sight::sight;
+use crate::sight::{Sight, sight};
 use crate::request::fresh;
 use crate::step;
 use ostler_model::{Active, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
@@ -24,11 +24,50 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     }
     match (draft.record.state, draft.record.failure.clone()) {
         (State::Failed, Some(failure)) => after_failure(draft, asked, stated, &failure),
+        (State::Unknown, _) if draft.record.other.is_some() => apart(draft, asked, stated),
         (_, _) => {
             let detail = format!("VM {} is {}: no step is in hand and none has failed", draft.record.id, draft.record.state);
             Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, detail, "`ostler vm why` says what can be done"))
         }
     }
+}
+
+/// A live migration ended without a word, and one of its hosts may never be seen again. Whoever knows states whether the guest has
+/// arrived; the place that it is not at is swept, and the other is the one that monitoring goes by.
+fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
+    let id = draft.record.id;
+    let arrived = match stated {
+        Stated::Success | Stated::SuccessForced => true,
+        Stated::Failure => false,
+        Stated::Retry | Stated::Undo => {
+            let detail = format!("VM {id}: no step is in hand; it is not known at which of a migration's two hosts the guest is");
+            let hint = "it is settled once both are seen; recover --success states that it has arrived, --failure that it has not";
+            return Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, detail, hint));
+        }
+    };
+    let seen = match &draft.facts.look {
+        Some(Ok(seen)) => Some(sight(&draft.record, draft.facts.store, seen)),
+        Some(Err(_)) | None => None,
+    };
+    let plain = match seen {
+        Some(seen) if arrived => matches!(seen, Sight::Absent | Sight::Off(_)),
+        Some(seen) => seen.lives(),
+        None => false,
+    };
+    if !plain && !asked.force {
+        let words = seen.map_or("cannot be asked".to_owned(), |seen| format!("is {}", seen.words()));
+        let detail = format!("VM {id}: whether that is so does not follow from what is seen: where it came from it {words}");
+        let hint = "make sure of it at the other host, then --force takes your word: a VM that runs twice destroys its disks";
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
+    }
+    if arrived {
+        draft.switch(Verb::MigrateLive, true, false);
+    }
+    draft.record.other_domain = true;
+    draft.part_from_other();
+    draft.note_instant(asked);
+    draft.accept(Some(asked.operation), None);
+    Ok(())
 }
 
 fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Active) -> Result<(), Refusal> {
@@ -115,9 +154,10 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Ok(());
     }
     let id = draft.record.id;
-    if let Some(copy @ (StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross)) = step {
-        let detail = format!("VM {id}: that {copy} succeeded cannot be checked, and what it copied from is removed next");
-        let hint = "recover --retry copies again and verifies; --force takes your word for it";
+    let unseen = [StepKind::CopyIn, StepKind::CopyOut, StepKind::CopyAcross, StepKind::SaveBack, StepKind::CopyDisk, StepKind::DetachDisk];
+    if let Some(step) = step.filter(|step| unseen.contains(step)) {
+        let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, what comes next loses data");
+        let hint = "recover --retry does it again and verifies; --force takes your word for it";
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
     }
     let goal = step.map_or(Goal::Nothing, StepKind::goal);

@@ -5,7 +5,7 @@ use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
 use crate::{advice, agenda, edit, hardware, migrate, recover, step};
 use ostler_model::{
-    Ability, Active, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind, Strength,
+    Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind, Strength,
     Subject, Verb,
 };
 
@@ -102,6 +102,12 @@ pub(crate) fn admission(state: State, verb: Verb) -> Admission {
 
 /// The three answers to a request: accepted, already so, refused with a reason.
 pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    answer(draft, asked)?;
+    agenda::begun(draft, asked);
+    Ok(())
+}
+
+fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &draft.record;
     if let Some(wanted) = asked.if_version
         && wanted != record.version
@@ -154,7 +160,7 @@ fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = draft.record.operation.clone() else { return Ok(()) };
     let verb = asked.verb;
-    if active.verb == verb {
+    if active.verb == verb && !active.undoing && is_the_same(draft, asked, &active) {
         draft.already(Some(active.id));
         return Ok(());
     }
@@ -191,6 +197,23 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Err(draft.refuse(verb, RefusalKind::Busy, detail, hint))
 }
 
+/// Whether an operation of the same verb is at what is asked: with the same disk, to the same host.
+fn is_the_same(draft: &Draft<'_>, asked: &Request, active: &Active) -> bool {
+    let record = &draft.record;
+    let place = if asked.verb.is_migration() { record.other.as_ref() } else { record.placement.as_ref() };
+    let to_host = || asked.host.is_none() || place.map(|place| place.host) == asked.host;
+    match (&asked.args, &active.subject) {
+        (Args::None | Args::Migrate { .. }, Subject::Vm) => !(asked.verb.is_migration() || asked.verb == Verb::Deploy) || to_host(),
+        (Args::Disk { name }, Subject::Disk { name: at_it }) => name == at_it,
+        (Args::Nic { mac }, Subject::Nic { mac: at_it }) => mac == at_it,
+        (Args::Snapshot { name }, Subject::Snapshot { name: at_it }) => {
+            record.snapshot(name).is_some_and(|snapshot| snapshot.name == *at_it)
+        }
+        // What is made is another one each time.
+        (_, _) => false,
+    }
+}
+
 /// Whether the operation still waits for the guest to do something.
 fn asks_guest(active: &Active) -> bool {
     matches!(active.kind(), Some(StepKind::PressPower | StepKind::Reboot))
@@ -211,14 +234,14 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
     if asked.verb == Verb::Forget {
         edit::may_forget(draft, asked)?;
     }
-    if asked.verb.is_migration() && draft.record.other.is_none() {
+    if asked.verb.strength() == Strength::Hard {
+        // Of a migration that still asked the guest nothing has been at the other host yet.
+        draft.part_from_other();
+    }
+    if asked.verb.is_migration() {
         migrate::prepare(draft, asked)?;
     }
     draft.cancel_open();
-    if asked.verb.strength() == Strength::Hard && !asked.verb.is_migration() {
-        // A migration that still asked the guest: nothing has been at the other host yet.
-        draft.part_from_other();
-    }
     let mut plan = plan(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
         // A destroy may run beside what is in flight; once that has returned, a second one, or the removal of the domain,
@@ -237,6 +260,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
     advice::allowed(draft, asked)?;
+    still_off(draft, asked.verb)?;
     let subject = match asked.verb {
         Verb::Deploy => return deploy(draft, asked),
         verb if edit::goes_beside(verb) => return edit::apply(draft, asked),
@@ -255,6 +279,43 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let plan = plan(draft, asked.verb)?;
     start(draft, asked, plan, subject, None);
     Ok(())
+}
+
+/// What the record has as off, and a look shows alive, was started by somebody and not seen yet: its disks are in use, and saved memory
+/// is too old for them. Who asked for something else than its end does not know that.
+fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
+    let record = &draft.record;
+    if !needs_off(record, verb) {
+        return Ok(());
+    }
+    match &draft.facts.look {
+        Some(Ok(seen)) => {
+            let seen = sight(record, draft.facts.store, seen);
+            if matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff) {
+                return Ok(());
+            }
+            let detail = format!("VM {} is {} at its host; {verb} needs it off", record.id, seen.words());
+            Err(draft.refuse(verb, RefusalKind::NotAbsent, detail, "wait until that is seen, and ask again"))
+        }
+        // Its files are touched without another look.
+        Some(Err(error)) if verb.is_hotplug() => {
+            let detail = format!("VM {}: its host could not be asked ({error}); {verb} needs to see that it is off", record.id);
+            Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "bring the host back"))
+        }
+        Some(Err(_)) | None => Ok(()),
+    }
+}
+
+/// Whether `verb` acts on the files of a VM that rests on its host, and would be wrong if it were not off.
+pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
+    let paused_outside = record.usable_recovery().is_none();
+    match record.state {
+        State::Suspended if paused_outside => verb == Verb::DiskSnapshotLive,
+        State::Suspended | State::Poweroff => {
+            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::DiskSnapshotLive) || verb.is_migration()
+        }
+        _ => false,
+    }
 }
 
 /// The steps of every verb but deploy, from a state that admits it.
@@ -355,6 +416,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         let detail = format!("VM {}: no host to deploy it to", draft.record.id);
         return Err(draft.refuse(asked.verb, RefusalKind::NoHost, detail, "name a host that is on, or leave it to the scheduler"));
     };
+    migrate::empty_there(draft, asked.verb, target.host)?;
     let record = &mut draft.record;
     record.issued = record.issued.next();
     let storage = record.storage.get_or_insert(target.storage).clone();
@@ -402,7 +464,7 @@ fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let needed = needs(verb, draft.record.state, draft.record.usable_recovery().is_some());
     match (needed, &draft.facts.abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
-            let detail = format!("VM {}: its driver cannot {needed} on its host", draft.record.id);
+            let detail = format!("VM {}: its driver does not offer {needed} on its host", draft.record.id);
             Err(draft.refuse(verb, RefusalKind::NotAble, detail, "see `ostler host show` for what the driver can do there"))
         }
         (Some(_), Some(_) | None) | (None, _) => Ok(()),
@@ -424,7 +486,6 @@ pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject:
     } else {
         step::begin(draft);
     }
-    agenda::begun(draft, asked);
     draft.accept(Some(asked.operation), overtook);
 }
 

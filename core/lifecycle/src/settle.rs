@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
-use crate::{judge, step};
+use crate::{agenda, judge, step};
 use ostler_model::{
     Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind, Subject, Verb,
 };
@@ -18,6 +18,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
+            agenda::over(draft);
         }
         Verb::DeleteRecreate => {
             draft.leave_host(Some(active.verb));
@@ -68,9 +69,6 @@ fn forget_made(draft: &mut Draft<'_>) {
         if let Some(lost) = disk.save_as.take() {
             draft.images.push(ImageChange::Set { image: lost.image, state: ImageState::Error });
         }
-    }
-    if let Some(Subject::DiskImage { becomes, .. }) = draft.before.operation.as_ref().map(|active| &active.subject) {
-        draft.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
     }
     draft.record.recovery = None;
     draft.record.snapshots.clear();
@@ -146,7 +144,9 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
         // The guest may run there; until that is known, nothing is started or resumed here.
         OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => unknown(draft, Reason::CannotAsk, error),
         OnFailure::Skip => step::pass(draft),
-        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && verb.is_hotplug() => settle_by_look(draft),
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && (verb.is_hotplug() || verb.is_snapshot()) => {
+            settle_by_look(draft);
+        }
         OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing => rest_failed(draft, error),
         OnFailure::Fail => rest_failed(draft, error),
         OnFailure::Settle => settle_by_look(draft),
@@ -213,16 +213,38 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         draft.consume_recovery();
     }
     let (rest, reason) = at_rest(draft, seen, Reason::StepFailed);
+    if seen.lives() {
+        keep_what_may_be_plugged(draft);
+    }
     draft.part_from_other();
     draft.end_operation(active.id, outcome(&active, error));
     rest_at(draft, rest, reason);
+}
+
+/// Taking something back has failed, and the guest runs: what it may have is kept in the books, and an operator can unplug it. A disk
+/// that is in use must not lose its image.
+fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
+    let record = &mut draft.record;
+    let Some(active) = &mut record.operation else { return };
+    let kind = active.kind();
+    if !active.undoing {
+        return;
+    }
+    match (&active.subject, kind) {
+        (Subject::Disk { .. }, Some(StepKind::DetachDisk)) | (Subject::Nic { .. }, Some(StepKind::DetachNic)) => {
+            active.subject = Subject::Vm;
+        }
+        (_, _) => {}
+    }
 }
 
 /// A live migration has failed, and this is what is where it began. A guest that is still there stays there. One that is not may be
 /// at the other host, or nowhere: the monitor looks at both, and until then nothing is started.
 fn migration_failed(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     match seen {
-        Sight::Running | Sight::Paused(_) => roll_back(draft, error),
+        Sight::Running => roll_back(draft, error),
+        // It stands still, and the driver said that it did not get through: it goes on here once nothing is left of it there.
+        Sight::Paused(_) if judge::is_definite(error) => roll_back(draft, error),
         _ => unknown(draft, Reason::CannotAsk, error),
     }
 }
@@ -346,6 +368,7 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     if !draft.record.other_domain {
         draft.part_from_other();
     }
+    keep_what_may_be_plugged(draft);
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
     rest_at(draft, State::Unknown, reason);
 }

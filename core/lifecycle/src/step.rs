@@ -27,6 +27,8 @@ use ostler_model::{
 pub const LOOK_EVERY: Millis = Millis(2_000);
 /// After so many looks in a row that could not be had, a VM whose step failed rests in unknown.
 pub const BLIND_TRIES: u32 = 5;
+/// After so many tries, within half a minute, an operation goes on without a step that it can do without.
+pub const SKIP_TRIES: u32 = 8;
 /// After so many driver crashes over one item the step has failed: the same inputs will crash it again.
 pub const CRASHES_MAX: u32 = 3;
 /// First wait before something is sent again.
@@ -49,7 +51,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>) {
     // Steps that have nothing to act on are passed over; a plan is short, so this ends.
     loop {
         let Some(active) = &draft.record.operation else { return };
-        let Some(kind) = active.kind() else { return settle::succeeded(draft) };
+        let Some(kind) = active.kind() else { return end(draft) };
         let pending = items(draft, kind);
         if pending.is_empty() {
             if kind == StepKind::Switch {
@@ -62,6 +64,15 @@ pub(crate) fn begin(draft: &mut Draft<'_>) {
     }
 }
 
+/// The plan is through. Nothing rests while an earlier call may still do something: forgetting asks no host, so it gets here at once.
+fn end(draft: &mut Draft<'_>) {
+    if draft.record.open.is_empty() {
+        return settle::succeeded(draft);
+    }
+    draft.set_state(State::Epilog, Reason::Asked);
+    set_phase(draft, Phase::Draining);
+}
+
 /// A step of the record: the two hosts of a migration change their parts.
 fn switch(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
@@ -71,6 +82,10 @@ fn switch(draft: &mut Draft<'_>) {
     draft.switch(verb, live, undoing);
     // The operator has stated that nothing of the old host runs. When it is back, its domain is still to be put away.
     draft.record.other_domain |= lost && !undoing;
+    if lost && undoing {
+        // What is at the host that it was to start on was brought there by the operator, and stays.
+        draft.record.files.other = false;
+    }
 }
 
 fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
@@ -148,7 +163,7 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
             _ => vec![],
         },
         StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => match (kind, subject) {
-            (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete => {
+            (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete && !active.undoing => {
                 // Never of the subject itself: these are the ones that do not survive.
                 losing(record).filter(|item| *item != Item::Snapshot(name.clone())).collect()
             }
@@ -276,7 +291,7 @@ pub(crate) fn drained(draft: &mut Draft<'_>) {
             active.stated = Some(Stated::Success);
             look(draft, Phase::Confirming);
         }
-        Some(Stated::Success | Stated::SuccessForced) => step_done(draft, kind),
+        Some(Stated::Success | Stated::SuccessForced) => all_done(draft, kind),
         Some(Stated::Failure) => settle::fail(draft, &DriverError::refused("operator", "the operator stated that it failed")),
         Some(Stated::Undo) => {
             let asked = DriverError::new(ErrorKind::Cancelled, "undone", "the operator had it rolled back");
@@ -338,6 +353,15 @@ fn one_done(draft: &mut Draft<'_>, kind: StepKind, item: &Item) {
         }
         (_, _) => {}
     }
+}
+
+/// Somebody's word that the whole step is done.
+fn all_done(draft: &mut Draft<'_>, kind: StepKind) {
+    let pending = draft.record.operation.as_mut().map(|active| std::mem::take(&mut active.pending)).unwrap_or_default();
+    for item in &pending {
+        one_done(draft, kind, item);
+    }
+    step_done(draft, kind);
 }
 
 fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
@@ -429,7 +453,11 @@ pub(crate) fn stated_done(draft: &mut Draft<'_>) {
     match draft.record.operation.as_ref().and_then(Active::kind) {
         Some(kind) => {
             write_ahead(draft, kind);
-            step_done(draft, kind);
+            let pending = items(draft, kind);
+            if let Some(active) = &mut draft.record.operation {
+                active.pending = pending;
+            }
+            all_done(draft, kind);
         }
         None => begin(draft),
     }

@@ -13,9 +13,12 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
     if record.operation.is_some() || !record.open.is_empty() || record.other.is_some() {
         return None;
     }
+    let left = |left: &Leftover| left.place.host == host && identity.generation <= left.place.generation;
     let below = match &record.placement {
         // What is where the VM has its place is for the VM's own operations.
         Some(place) if place.host == host => false,
+        // It was decided already that the VM is not there.
+        Some(_) if record.leftovers.iter().any(left) => true,
         // Only once the later one was seen running.
         Some(place) => identity.generation < place.generation && record.placed == place.generation,
         // It came to rest without a place only after its domain was seen absent: this is a late start, or what was forgotten.
@@ -25,9 +28,12 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
 }
 
 /// What is to be swept on `host`, now that it is seen: nothing while an operation holds the VM, or where the VM has its place again.
+/// Files that several hosts see are removed last of all, where nothing can run any more that uses them.
 #[must_use]
 pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
     let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some();
     let here = record.placement.as_ref().is_some_and(|place| place.host == host);
-    record.leftovers.iter().find(|left| left.place.host == host).filter(|_| !busy && !here)
+    let left = record.leftovers.iter().find(|left| left.place.host == host).filter(|_| !busy && !here)?;
+    let used_elsewhere = left.files && record.storage_is_shared() && record.leftovers.len() > 1;
+    (!used_elsewhere).then_some(left)
 }

@@ -24,6 +24,15 @@ pub(crate) fn decide(
 fn perturb(rig: &Rig, input: &Input, made: &mut Decision) {
     match rig.fault {
         Fault::None | Fault::RestWithoutLook => {}
+        Fault::SameGeneration
+        | Fault::UndoWithoutRemoveOther
+        | Fault::SwitchWithoutRemove
+        | Fault::ForgetLeftover
+        | Fault::KeepLostSnapshot
+        | Fault::KeepImageLocked
+        | Fault::DecideByOneHost
+        | Fault::KeepAttached
+        | Fault::StayDue => {}
         Fault::DropEffect => {
             if made.effects.iter().any(|effect| effect.attempt > 1) {
                 made.effects.clear();

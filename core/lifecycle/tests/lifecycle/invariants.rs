@@ -2,7 +2,9 @@
 
 use crate::rig::{Rig, Violation};
 use ostler_lifecycle::{Decision, Input};
-use ostler_model::{Call, EffectClass, EffectKey, HostId, Power, PowerReason, State, StateKind, Verb, VmRecord};
+use ostler_model::{
+    Call, EffectClass, EffectKey, HostId, ImageId, ImageState, Power, PowerReason, State, StateKind, Subject, Verb, VmRecord,
+};
 use std::collections::BTreeSet;
 
 macro_rules! must {
@@ -27,9 +29,9 @@ pub(crate) fn decision(rig: &Rig, before: &VmRecord, input: &Input, made: &Decis
     for key in &made.cancels {
         must!(after.open.iter().any(|open| open.key == *key && open.cancelled), "cancels what is not open: {key}");
     }
-    if let (Input::Request(_), Some(answer)) = (input, &made.answer) {
+    if let (Input::Request(asked), Some(answer)) = (input, &made.answer) {
         must!(answer.version == after.version && answer.state == after.state, "the answer is not the truth");
-        must!(!answer.already || !made.changed, "already so, but changed");
+        must!(!answer.already || !made.changed || asked.schedule.is_some(), "already so, but changed");
     }
     must!(after.issued >= before.issued && after.placed >= before.placed, "generations went back");
     must!(after.placed <= after.issued, "placed above issued");
@@ -58,6 +60,7 @@ pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
     }
     slot(record)?;
     places(rig)?;
+    images(rig)?;
     match record.state {
         State::Done => done(rig),
         State::Pending | State::Hold | State::Stopped | State::Undeployed => at_home(rig),
@@ -82,32 +85,59 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Files and domains are only where the record says that they may be.
+/// Files and domains are only where the record says that they may be: at its place, at the other one, or where they are to be swept.
 fn places(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
+    let other = |host: HostId| record.other.as_ref().is_some_and(|place| place.host == host);
+    let left = |host: HostId| record.leftovers.iter().find(|left| left.place.host == host);
     for host in rig.world.domains.keys() {
-        must!(rig.host() == Some(*host), "leak: a domain on host {host}, which is not the place");
+        let known = rig.host() == Some(*host) || (other(*host) && record.other_domain) || left(*host).is_some();
+        must!(known, "leak: a domain on host {host}, which is not the place");
     }
-    must!(
-        rig.world.domains.values().filter(|domain| domain.power != Power::Off).count() <= 1,
-        "twice: more than one domain is not off"
-    );
+    let running = rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
+    must!(running <= 1, "twice: more than one domain runs");
     for (at, place) in rig.world.places.iter().filter(|(_, place)| !place.is_empty()) {
+        let swept = left(*at).is_some_and(|left| left.files);
         let known = match (*at == HostId::FRONT_END, rig.world.shared) {
-            (true, true) => record.files.home || record.files.host,
+            (true, true) => record.files.home || record.files.host || record.leftovers.iter().any(|left| left.files),
             (true, false) => record.files.home,
-            (false, _) => record.files.host && rig.host() == Some(*at),
+            (false, _) => (record.files.host && rig.host() == Some(*at)) || (record.files.other && other(*at)) || swept,
         };
-        must!(known, "leak: files at {at} that the record does not know of: {place:?}");
+        must!(known || rig.world.brought.contains(at), "leak: files at {at} that the record does not know of: {place:?}");
+    }
+    Ok(())
+}
+
+/// An image is locked while somebody is going to write it, and no longer.
+fn images(rig: &Rig) -> Result<(), Violation> {
+    let record = &rig.record;
+    let now = match record.operation.as_ref().map(|active| &active.subject) {
+        Some(Subject::DiskImage { becomes, .. }) => Some(becomes.image),
+        _ => None,
+    };
+    let failed = match record.failure.as_ref().map(|failure| &failure.subject) {
+        Some(Subject::DiskImage { becomes, .. }) => Some(becomes.image),
+        _ => None,
+    };
+    let to_write: BTreeSet<ImageId> =
+        record.disks.iter().filter_map(|disk| disk.save_as.as_ref()).map(|becomes| becomes.image).chain(now).chain(failed).collect();
+    for (image, state) in &rig.images {
+        let locked = *state == ImageState::Locked;
+        must!(!locked || to_write.contains(image), "image: {image} is {state:?}, and nobody is going to write it");
+        must!(locked || !to_write.contains(image), "image: {image} is {state:?}, and is going to be written");
     }
     Ok(())
 }
 
 fn done(rig: &Rig) -> Result<(), Violation> {
-    must!(rig.world.domains.is_empty(), "done, and there is a domain");
-    must!(rig.world.places.values().all(|place| place.is_empty()), "done, and there are files");
-    must!(rig.record.placement.is_none(), "capacity: done, and it has a place");
-    must!(rig.record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
+    let record = &rig.record;
+    let left = |host: &HostId| record.leftovers.iter().any(|left| left.place.host == *host);
+    must!(rig.world.domains.keys().all(left), "done, and there is a domain");
+    let files = rig.world.places.values().any(|place| !place.is_empty());
+    must!(!files || record.leftovers.iter().any(|left| left.files), "done, and there are files");
+    must!(record.placement.is_none() && record.other.is_none(), "capacity: done, and it has a place");
+    must!(record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
+    must!(record.next_due().is_none(), "done, and something is due");
     Ok(())
 }
 
@@ -127,17 +157,29 @@ fn on_host(rig: &Rig) -> Result<(), Violation> {
     let Some(host) = rig.host() else { return Err(format!("capacity: {} without a place", record.state)) };
     must!(record.state != State::Running || record.recovery.is_none(), "running with saved memory");
     must!(record.state != State::Poweroff || record.recovery.is_none(), "poweroff with saved memory");
-    complete(rig, host)
+    let Some(other) = &record.other else { return complete(rig, host) };
+    must!(record.state == State::Unknown, "capacity: {} with a place too many", record.state);
+    // It is at one of them.
+    complete(rig, host).or_else(|_| complete(rig, other.host))
 }
 
-/// All disks, and the memory to restore, are at `host`, as new as they can be.
+/// All disks, and the memory to restore, are at `host`, as new as they can be; and so are the snapshots that are offered.
 fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
     let at = if rig.world.shared { HostId::FRONT_END } else { host };
     let place = rig.world.places.get(&at).cloned().unwrap_or_default();
-    must!(place.disks.len() == rig.disks, "lost: {} of {} disks at {at} in {}", place.disks.len(), rig.disks, rig.record.state);
-    must!(place.disks.values().all(|new| *new == rig.world.newest), "lost: old disks at {at} in {}", rig.record.state);
+    let state = rig.record.state;
+    for disk in rig.record.disks.iter().filter(|disk| disk.adopted.is_none()) {
+        let found = place.disks.get(disk.file.as_str());
+        must!(found.is_some(), "lost: {} is not at {at} in {state}", disk.name);
+        must!(found == Some(&rig.world.newest), "lost: an old {} at {at} in {state}", disk.name);
+    }
+    must!(rig.record.spec.disks.len() == rig.record.disks.len(), "disks: what was asked for is not what there is");
     if let Some(file) = rig.record.usable_recovery() {
-        must!(place.memory.contains_key(&file.name.to_string()), "lost: no memory at {at} in {}", rig.record.state);
+        must!(place.memory.contains_key(&file.name.to_string()), "lost: no memory at {at} in {state}");
+    }
+    for snapshot in rig.record.snapshots.iter().filter(|snapshot| !snapshot.hidden) {
+        must!(place.snapshots.contains(snapshot.name.as_str()), "snapshot: {} is offered in {state} and lost", snapshot.name);
+        must!(!snapshot.losing, "snapshot: {} is being lost in {state}", snapshot.name);
     }
     Ok(())
 }
@@ -145,6 +187,9 @@ fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
 /// A state of rest on a host says what a look shows.
 pub(crate) fn agrees(rig: &Rig, when: &str) -> Result<(), Violation> {
     let Some(host) = rig.host() else { return Ok(()) };
+    if rig.record.other.is_some() {
+        return Ok(());
+    }
     let domain = rig.world.domains.get(&host);
     let power = domain.map_or(Power::Off, |domain| domain.power);
     let usable = rig.record.usable_recovery().is_some();

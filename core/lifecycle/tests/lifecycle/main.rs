@@ -5,6 +5,7 @@
 
 mod controls;
 mod docs;
+mod facts;
 mod faults;
 mod invariants;
 mod model;
@@ -13,6 +14,12 @@ mod script;
 mod world;
 
 mod deadlines;
+mod fencing;
+mod hotplug;
+mod images;
+mod migrations;
+mod migrations_cold;
+mod migrations_live;
 mod deletes;
 mod failures;
 mod failures_to_end;
@@ -20,4 +27,5 @@ mod monitoring;
 mod preemption;
 mod recovery;
 mod restarts;
+mod snapshots;
 mod walks;

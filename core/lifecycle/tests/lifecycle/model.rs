@@ -190,7 +190,7 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
         (Happening::StandsStill, Power::Running) => rig.world.power(host, Power::Paused, PowerReason::IoError),
         // In the middle of an operation, or unseen, nobody could know that memory is older than disks now.
         (Happening::IsStarted, Power::Off | Power::Paused)
-            if rig.record.operation.is_none() && rig.world.reachable && rig.state() != State::Failed =>
+            if rig.record.operation.is_none() && rig.world.answers(host) && rig.state() != State::Failed =>
         {
             rig.world.power(host, Power::Running, PowerReason::None);
             rig.world.runs(host);
@@ -227,9 +227,9 @@ fn ask(rig: &mut Rig, verb: Verb, host: u32) -> Result<(), Violation> {
 
 fn end_look(rig: &mut Rig) -> Result<(), Violation> {
     match rig.late_looks.pop() {
-        Some((step, seen, ended)) if step != rig.record.step || ended != rig.ended => {
+        Some((step, seen, there, ended)) if step != rig.record.step || ended != rig.ended => {
             let before = rig.record.clone();
-            rig.tell(&Input::Observed { step, seen, there: None })?;
+            rig.tell(&Input::Observed { step, seen, there })?;
             if before == rig.record { Ok(()) } else { Err("a look from before this step or an operation's end counted".to_owned()) }
         }
         Some(_) | None => Ok(()),
@@ -272,8 +272,8 @@ fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
         Act::Tick => rig.tick().map(|_| ()),
         Act::Observe => rig.observe(),
         Act::BeginLook => {
-            if let (Some(host), true) = (rig.host(), rig.world.reachable) {
-                rig.late_looks.push((rig.record.step, rig.world.see(host), rig.ended));
+            if let Some((seen, there)) = rig.seen() {
+                rig.late_looks.push((rig.record.step, seen, there, rig.ended));
             }
             Ok(())
         }
@@ -283,7 +283,7 @@ fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
             rig.tell(&Input::CouldNotAsk { since })
         }
         Act::Reach(there) => {
-            rig.world.reachable = *there;
+            rig.world.reach(*there);
             Ok(())
         }
         Act::Looks(looks) => {
@@ -305,7 +305,7 @@ pub(crate) fn run(disks: usize, shared: bool, acts: &[Act], fault: Fault) -> Res
         happen(&mut rig, act)?;
         let _ = ostler_lifecycle::why(&rig.record);
     }
-    rig.world.reachable = true;
+    rig.world.reach(true);
     rig.settle()?;
     rig.observe()?;
     if rig.state() == State::Done {

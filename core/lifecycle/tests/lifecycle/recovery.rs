@@ -141,11 +141,11 @@ fn success_of_a_copy_that_nobody_verified_is_not_believed() {
             ok             epilog (remove: calling) > remove
             ok             epilog (copy-out: calling) > copy-out disk:vda
             refused        failed [step-failed] | operation 3 failed: refused
-            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and if it did not, what comes next loses data
             place          Some(1) host=true home=true placed=1
             recover-retry  epilog (remove: calling) > remove
             ok             epilog (copy-out: calling) > copy-out disk:vda
-            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and what it copied from is removed next
+            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and if it did not, what comes next loses data
             recover-success! epilog (copy-out: draining) > cancel disk:vda
             ok             epilog (drop-host: calling) > drop-host files
         "#]],

@@ -3,11 +3,11 @@
 
 use crate::invariants;
 use crate::world::World;
-use ostler_lifecycle::{Decision, Facts, Input, NewVm, Target, create, decide, wants_look};
+use ostler_lifecycle::{Decision, Facts, Input, NewVm, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
-    Ability, Call, CallResult, DiskFormat, DiskState, DriverError, Effect, EffectKey, Graphics, HostId, Item, Journal, Millis,
-    Observation, OperationId, Patience, Refusal, Request, State, StepNo, Storage, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec,
-    VmUuid,
+    Ability, Args, Call, CallResult, DiskFormat, DiskSource, DiskSpec, DiskState, DriverError, Effect, EffectKey, Graphics, Headroom,
+    HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, Patience, Refusal, RefusalKind, Request, ScheduleId,
+    State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +51,24 @@ pub(crate) enum Fault {
     ForgetUndoing,
     /// A commit does not raise the version.
     SameVersion,
+    /// A VM that moves goes under the generation it had.
+    SameGeneration,
+    /// A rollback does not make sure that nothing runs at the other host.
+    UndoWithoutRemoveOther,
+    /// The guest is started at the other host though its domain is still where it came from.
+    SwitchWithoutRemove,
+    /// What a VM left behind is not written down.
+    ForgetLeftover,
+    /// A snapshot that does not survive is still offered.
+    KeepLostSnapshot,
+    /// An image that was not written stays locked.
+    KeepImageLocked,
+    /// Whoever cannot see both hosts decides by one.
+    DecideByOneHost,
+    /// A disk that could not be plugged in stays in the record.
+    KeepAttached,
+    /// A scheduled action that is refused stays due.
+    StayDue,
 }
 
 pub(crate) struct Rig {
@@ -65,14 +83,39 @@ pub(crate) struct Rig {
     /// The last answer, for those who deliver it twice.
     pub(crate) last_answer: Option<Input>,
     /// Looks that were begun, and are delivered late.
-    pub(crate) late_looks: Vec<(StepNo, Observation, usize)>,
+    pub(crate) late_looks: Vec<LateLook>,
     /// How many operations have ended.
     pub(crate) ended: usize,
     pub(crate) last: Option<Decision>,
     /// What the driver is able to do.
     pub(crate) abilities: Option<Vec<Ability>>,
-    next_operation: u64,
-    pub(crate) disks: usize,
+    /// What the driver is able to do where the VM would go.
+    pub(crate) target_abilities: Option<Vec<Ability>>,
+    /// What the snapshot rules say.
+    pub(crate) rules: Rules,
+    /// Rows of images, by what the decisions said.
+    pub(crate) images: BTreeMap<ImageId, ImageState>,
+    pub(crate) next_operation: u64,
+}
+
+/// A look that was begun: the step then, what was seen, what was seen at the other host, and how many operations had ended.
+pub(crate) type LateLook = (StepNo, Observation, Option<Observation>, usize);
+
+/// What the snapshot rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// What is so in this world: a snapshot lives in the disks, and goes where they go away.
+    True,
+    /// None survives anything.
+    Lose,
+    /// Nobody knows.
+    Hide,
+    /// They say no.
+    Refuse,
+    /// They give no answer.
+    Silent,
+    /// None are bound.
+    None,
 }
 
 pub(crate) const STORE: StoreId = StoreId(uuid::Uuid::from_u128(0x5705e));
@@ -93,7 +136,7 @@ pub(crate) fn spec() -> VmSpec {
         labels: BTreeMap::new(),
         user_data: String::new(),
         patience: Patience::default(),
-        headroom: ostler_model::Headroom::default(),
+        headroom: Headroom { vcpus: Some(4), memory_mib: None },
     }
 }
 
@@ -106,14 +149,36 @@ pub(crate) fn new_vm(disks: usize, hold: bool) -> NewVm {
         save_as: None,
         adopted: None,
     };
+    let disks: Vec<DiskState> = (0..disks).map(disk).collect();
+    let asked = |disk: &DiskState| DiskSpec {
+        name: disk.name.clone(),
+        source: DiskSource::Blank { size_mib: 1 },
+        format: disk.format,
+        read_only: false,
+    };
     NewVm {
         id: VmId(1),
         uuid: UUID,
         operation: OperationId(1),
         by: "operator".to_owned(),
-        spec: spec(),
-        disks: (0..disks).map(disk).collect(),
+        spec: VmSpec { disks: disks.iter().map(asked).collect(), ..spec() },
+        disks,
         hold,
+    }
+}
+
+/// A request of the operator's.
+pub(crate) fn asked(operation: u64, verb: Verb, args: Args, host: HostId, force: bool) -> Request {
+    Request {
+        operation: OperationId(operation),
+        verb,
+        by: "operator".to_owned(),
+        host: Some(host),
+        enforce: false,
+        force,
+        if_version: None,
+        args,
+        schedule: None,
     }
 }
 
@@ -133,42 +198,26 @@ impl Rig {
             ended: 0,
             last: None,
             abilities: None,
+            target_abilities: None,
+            rules: Rules::True,
+            images: BTreeMap::new(),
             next_operation: 1,
-            disks,
-        }
-    }
-
-    pub(crate) fn facts(&self, verb: Option<Verb>, host: Option<HostId>) -> Facts {
-        let look = verb.filter(|verb| wants_look(&self.record, *verb)).and(self.record.placement.as_ref());
-        let storage =
-            Storage { datastore: ostler_model::DatastoreId(1), driver: "files".parse().unwrap(), shared: self.world.shared };
-        Facts {
-            store: STORE,
-            target: host.map(|host| Target { host, driver: "hyper".parse().unwrap(), storage }),
-            abilities: self.abilities.clone(),
-            look: look.map(|place| self.world.look(place.host)),
-            ..Facts::bare(STORE)
         }
     }
 
     pub(crate) fn request(&mut self, verb: Verb, force: bool, host: HostId) -> Result<Result<(), Refusal>, Violation> {
+        self.ask(verb, Args::None, force, host)
+    }
+
+    pub(crate) fn ask(&mut self, verb: Verb, args: Args, force: bool, host: HostId) -> Result<Result<(), Refusal>, Violation> {
         self.next_operation += 1;
-        let asked = Request {
-            operation: OperationId(self.next_operation),
-            verb,
-            by: "operator".to_owned(),
-            host: Some(host),
-            enforce: false,
-            force,
-            if_version: None,
-            args: ostler_model::Args::None,
-            schedule: None,
-        };
-        self.feed(&Input::Request(asked), &self.facts(Some(verb), Some(host)))
+        let asked = asked(self.next_operation, verb, args, host, force);
+        let facts = self.facts(Some(&asked));
+        self.feed(&Input::Request(asked), &facts)
     }
 
     pub(crate) fn tell(&mut self, input: &Input) -> Result<(), Violation> {
-        let facts = self.facts(None, None);
+        let facts = self.facts(None);
         self.feed(input, &facts).map(|_| ())
     }
 
@@ -199,6 +248,9 @@ impl Rig {
             if effect.call.class() == ostler_model::EffectClass::Edge {
                 self.edges.entry(effect.key.operation).or_default().insert(effect.key.clone());
             }
+        }
+        for change in &decision.images {
+            crate::facts::book(self, change)?;
         }
         invariants::decision(self, &before, input, &decision)?;
         invariants::standing(self)?;
@@ -288,15 +340,79 @@ impl Rig {
         self.record.placement.as_ref().map(|place| place.host)
     }
 
+    /// What the monitor sees: at the VM's place, and at the other host of a migration; nothing unless all of them answer.
+    pub(crate) fn seen(&self) -> Option<(Observation, Option<Observation>)> {
+        let here = self.world.look(self.host()?).ok()?;
+        let there = self.record.other.as_ref().map(|place| self.world.look(place.host));
+        there.transpose().ok().map(|there| (here, there))
+    }
+
     /// The monitor looks.
     pub(crate) fn observe(&mut self) -> Result<(), Violation> {
-        let Some(host) = self.host() else { return Ok(()) };
-        if !self.world.reachable {
-            return Ok(());
-        }
+        let Some((seen, there)) = self.seen() else { return Ok(()) };
         let idle = self.record.operation.is_none() && self.record.open.is_empty();
-        self.tell(&Input::Observed { step: self.record.step, seen: self.world.see(host), there: None })?;
+        self.tell(&Input::Observed { step: self.record.step, seen, there })?;
         if idle { invariants::agrees(self, "the monitor has looked") } else { Ok(()) }
+    }
+
+    /// What is due by schedule is asked for, as the VM's runner does it.
+    pub(crate) fn fire(&mut self) -> Result<bool, Violation> {
+        let Some(planned) = due(&self.record, self.now).cloned() else { return Ok(false) };
+        let (id, host) = (planned.id(), planned.host.unwrap_or(HostId(1)));
+        let refusal = if matches!(planned.schedule.due(self.now), Some(ostler_model::Due::Fire { .. })) {
+            self.next_operation += 1;
+            let mut asked = asked(self.next_operation, planned.schedule.verb, planned.args.clone(), host, false);
+            asked.schedule = Some(id);
+            let facts = self.facts(Some(&asked));
+            self.feed(&Input::Request(asked), &facts)?.err()
+        } else {
+            let (verb, detail) = (planned.schedule.verb, "it is too late".to_owned());
+            Some(Refusal { kind: RefusalKind::WrongState, verb, detail, hint: String::new() })
+        };
+        if let Some(refusal) = refusal {
+            self.tell(&Input::ScheduleRefused { schedule: id, refusal })?;
+        }
+        let still = |planned: &ostler_model::Planned| planned.try_at().is_some_and(|at| at <= self.now);
+        if self.schedule(id).is_some_and(still) { Err("schedule: it is still due".to_owned()) } else { Ok(true) }
+    }
+
+    pub(crate) fn schedule(&self, id: ScheduleId) -> Option<&ostler_model::Planned> {
+        self.record.schedules.iter().find(|planned| planned.id() == id)
+    }
+
+    /// What a host that answers does about what the VM left there, as whoever watches hosts does it.
+    pub(crate) fn sweep(&mut self, host: HostId) -> Result<bool, Violation> {
+        let Some(left) = to_sweep(&self.record, host).cloned() else { return Ok(false) };
+        let Ok(seen) = self.world.look(host) else { return Ok(false) };
+        let ours = matches!(&seen, Observation::Present(domain) if domain.identity.is_some_and(|found| found.store == STORE));
+        if ours {
+            if doomed(&self.record, STORE, host, &seen).is_none() {
+                return Ok(false);
+            }
+            self.world.domains.remove(&host);
+        }
+        if left.files {
+            if self.world.shared && (self.record.files.host || self.record.files.home) {
+                self.world.wrong("files that are in use are swept");
+            }
+            *self.world.place(host) = crate::world::Place::default();
+        }
+        self.tell(&Input::Swept { host, generation: left.place.generation })?;
+        Ok(true)
+    }
+
+    /// A domain that somebody else made is there, and becomes this VM.
+    pub(crate) fn adopt(&mut self, running: bool) -> Result<(), Violation> {
+        let (new, place, storage) = crate::facts::wild(self);
+        let vm = ostler_lifecycle::Adopted { vm: new, place, storage, name: "theirs".to_owned(), running };
+        let made = adopt(vm, &self.facts(None), self.now);
+        self.record = made.record.clone();
+        for effect in &made.effects {
+            self.outbox.insert(effect.key.clone(), effect.clone());
+            self.flying.push(Flight { effect: effect.clone(), record: self.record.clone(), sent: self.now, done: None });
+        }
+        self.last = Some(made);
+        invariants::standing(self)
     }
 
     /// Lets everything take its course, with a world that answers, until the VM rests.
@@ -307,7 +423,7 @@ impl Rig {
                 self.answer(0)?;
             } else if self.record.operation.is_some() {
                 self.world.obey();
-                if !self.tick()? {
+                if self.record.step_due().is_none() || !self.tick()? {
                     return Err("it waits for nothing".to_owned());
                 }
             } else {

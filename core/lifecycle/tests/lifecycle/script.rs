@@ -2,7 +2,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | a verb, `!` after it for force | is asked |
+//! | a verb, `!` after it for force, `@2` for the host, `:what` for what it is about | is asked |
 //! | `ok`, `ok2` | the first (second) open call is carried out and answers |
 //! | `do`, `do2` | it is carried out, its answer is still on its way |
 //! | `retry` `refused` `not-here` `gone` `stale` `cancelled` `trap` | it fails, nothing happened |
@@ -12,13 +12,21 @@
 //! | `look`, `blind` | the monitor looks, or has not been able to for a minute |
 //! | `run` | all calls answer as they should until it rests or waits for the guest |
 //! | `drive` | as `run`, but no line a step |
-//! | `host-gone` `host-back` `obeys` `ignores` `mute` (answers carry no look) | the world |
-//! | `guest-off` `crash` `destroyed` `paused` `io-error` `preserved` `started` `foreign` `above` `older` `undefined` | the guest |
+//! | `go:STEPS` | as many answers, or things that are due, and one line |
+//! | `host-gone` `host-back` `obeys` `ignores` `mute` (answers carry no look) | the world; `@2` for one host |
+//! | `guest-off` `crash` `destroyed` `paused` `io-error` `preserved` `started` `foreign` `above` `older` `undefined` | the guest; `@2` |
+//! | `half-moved`, `moved`, `unmoved` | the hypervisors stop half-way through a migration, and end it one way or the other |
+//! | `plug-pulled@1`, `sweep@1`, `fire` | a host loses power; what was left there is swept; what is due by schedule is asked |
+//! | `bring@2` | the operator brings the VM's files to a host |
+//! | `where`, `hardware`, `images`, `snapshots` | what the record, and the world, say |
 
-use crate::rig::{ALIEN, Fault, Rig, STORE, UUID};
+use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
 use ostler_lifecycle::Input;
-use ostler_model::{DriverError, ErrorKind, Generation, HostId, Identity, Millis, Power, PowerReason, Timestamp, Verb};
+use ostler_model::{
+    Args, DiskFormat, DiskSource, DriverError, ErrorKind, Generation, HostId, Identity, Millis, Moment, NicSpec, Planned, Power,
+    PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
+};
 
 pub(crate) struct Stage {
     pub(crate) disks: usize,
@@ -48,23 +56,95 @@ fn tell(rig: &mut Rig, word: &str, out: &mut String) {
     *out += &format!("{word:<14} {said}\n");
 }
 
+/// `migrate!@2:fenced` is a verb, force, a host and what it is about.
+fn request(rig: &mut Rig, word: &str) -> Option<Result<String, String>> {
+    let (head, about) = word.split_once(':').unwrap_or((word, ""));
+    let (head, host) = head.split_once('@').map_or((head, 1), |(head, host)| (head, host.parse().unwrap()));
+    let verb = head.trim_end_matches('!').parse::<Verb>().ok()?;
+    let args = args(rig, verb, about);
+    let answer = rig.ask(verb, args, head.ends_with('!'), HostId(host));
+    Some(answer.map(|answer| match answer {
+        Ok(()) => rig.line(),
+        Err(refusal) => format!("refused {}: {}", refusal.kind, refusal.detail),
+    }))
+}
+
+/// What `verb` is asked with; what is not told is what fits.
+pub(crate) fn args(rig: &Rig, verb: Verb, about: &str) -> Args {
+    let spec = &rig.record.spec;
+    let disk = |at: usize| about.parse().ok().or_else(|| spec.disks.get(at).map(|disk| disk.name.clone()));
+    match verb {
+        Verb::Migrate => Args::Migrate { fenced: about.contains("fenced"), storage_moved: about.contains("moved") },
+        Verb::DiskAttach => Args::NewDisk {
+            name: about.parse().ok(),
+            source: DiskSource::Blank { size_mib: 1 },
+            format: DiskFormat::Qcow2,
+            read_only: false,
+        },
+        Verb::DiskDetach | Verb::DiskSnapshotCancel => disk(0).map_or(Args::None, |name| Args::Disk { name }),
+        Verb::NicAttach => Args::NewNic(NicSpec { bridge: "br0".to_owned(), mac: about.parse().ok() }),
+        Verb::NicDetach => spec.nics.first().and_then(|nic| nic.mac.clone()).map_or(Args::None, |mac| Args::Nic { mac }),
+        Verb::SnapshotCreate => Args::NewSnapshot { label: about.to_owned() },
+        Verb::SnapshotRevert | Verb::SnapshotDelete => {
+            let last = rig.record.snapshots.iter().rfind(|snapshot| !snapshot.hidden).map(|snapshot| snapshot.name.to_string());
+            Args::Snapshot { name: if about.is_empty() { last.unwrap_or_default() } else { about.to_owned() } }
+        }
+        Verb::DiskSnapshot | Verb::DiskSnapshotLive => {
+            disk(0).map_or(Args::None, |disk| Args::NewImage { disk, image: "golden".parse().unwrap(), datastore: None })
+        }
+        Verb::Resize => Args::Size { cpu_milli: None, vcpus: about.parse().ok(), memory_mib: None },
+        Verb::Update => Args::UserData { text: about.to_owned() },
+        Verb::Rename => Args::Name { name: about.parse().unwrap_or_else(|_| "other".parse().unwrap()) },
+        Verb::Schedule => Args::NewSchedule(Box::new(planned(rig, about))),
+        Verb::Reschedule => Args::Reschedule { id: ScheduleId(0), planned: Box::new(planned(rig, about)) },
+        Verb::Unschedule => Args::Schedule { id: ScheduleId(0) },
+        _ => Args::None,
+    }
+}
+
+/// `poweroff in 60`, `hold every 60`: seconds from now on.
+fn planned(rig: &Rig, about: &str) -> Planned {
+    let words: Vec<&str> = about.split(' ').collect();
+    let verb = words[0].parse().unwrap_or(Verb::Hold);
+    let secs = Millis::secs(words.get(2).and_then(|secs| secs.parse().ok()).unwrap_or(60));
+    let when = match words.get(1) {
+        Some(&"every") => format!("every {}m", secs.0 / 60_000).parse().unwrap(),
+        _ => When::Once { at: Moment::At(rig.now.plus(secs)) },
+    };
+    Planned { schedule: Schedule::new(ScheduleId(0), verb, when, "operator"), args: Args::None, host: None, retry_at: None }
+}
+
 fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, String> {
-    if let Ok(verb) = word.trim_end_matches('!').parse::<Verb>() {
-        return match rig.request(verb, word.ends_with('!'), HostId(1))? {
-            Ok(()) => Ok(Some(rig.line())),
-            Err(refusal) => Ok(Some(format!("refused {}: {}", refusal.kind, refusal.detail))),
-        };
+    if let Some(said) = request(rig, word) {
+        return said.map(Some);
     }
     if let Some(secs) = word.strip_prefix("wait:") {
         rig.pass_time(Millis::secs(secs.parse().unwrap()))?;
         return Ok(Some(rig.line()));
     }
-    let at = usize::from(word.ends_with('2'));
+    if let Some(steps) = word.strip_prefix("go:") {
+        for _ in 0..steps.parse().unwrap() {
+            if rig.flying.is_empty() {
+                rig.tick()?;
+            } else {
+                rig.answer(0)?;
+            }
+        }
+        return Ok(Some(rig.line()));
+    }
+    if let Some(host) = word.strip_prefix("sweep@") {
+        let swept = rig.sweep(HostId(host.parse().unwrap()))?;
+        return Ok(Some(if swept { rig.line() } else { "nothing is swept".to_owned() }));
+    }
+    let at = usize::from(word.ends_with('2') && !word.contains('@'));
     let answers = ["ok", "do", "lost", "trap"].contains(&word.trim_end_matches('2'))
         || word.trim_end_matches('2').parse::<ErrorKind>().is_ok();
     assert!(!answers || at < rig.flying.len(), "{word}: no such call is open\n{out}");
     assert!(word != "tick" || rig.record.next_due().is_some(), "{word}: nothing is due\n{out}");
-    match word.trim_end_matches('2') {
+    if let Some(told) = told(rig, word) {
+        return Ok(Some(told));
+    }
+    match word.trim_end_matches(if word.contains('@') { '@' } else { '2' }) {
         "ok" => rig.answer(at)?,
         "do" => {
             rig.execute(at);
@@ -81,22 +161,10 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
         "blind" => rig.tell(&Input::CouldNotAsk { since: Timestamp(rig.now.0 - 60_000) })?,
         "run" => return run(rig, Some(out)).map(|()| None),
         "drive" => return run(rig, None).map(|()| None),
-        "due" => {
-            let due = rig.record.next_due().map(|due| due.since(rig.now));
-            return Ok(Some(due.map_or_else(|| "nothing".to_owned(), |due| format!("in {due}"))));
+        "fire" => {
+            rig.fire()?;
         }
-        "why" => return Ok(Some(format!("{:?}", ostler_lifecycle::why(&rig.record).waits_for))),
-        "memory" => return Ok(Some(format!("{:?}", rig.record.recovery.as_ref().map(|file| (file.complete, file.consumed))))),
-        "place" => {
-            let files = rig.record.files;
-            let place = rig.record.placement.as_ref().map(|place| place.generation.0);
-            return Ok(Some(format!("{place:?} host={} home={} placed={}", files.host, files.home, rig.record.placed)));
-        }
-        "patience" => {
-            let last = rig.last.as_ref().and_then(|last| last.effects.last()).map(|effect| effect.patience.to_string());
-            return Ok(Some(last.unwrap_or_else(|| "nothing was sent".to_owned())));
-        }
-        "open" => return Ok(Some(format!("{:?}", rig.open_calls()))),
+        "adopted" => rig.adopt(true)?,
         kind => match kind.parse::<ErrorKind>() {
             Ok(kind) => rig.err(at, DriverError::new(kind, kind.to_string(), "as the story wants"), false)?,
             Err(_) => {
@@ -108,11 +176,75 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
     Ok(Some(rig.line()))
 }
 
+/// What is told of the record, and of the world.
+fn told(rig: &Rig, word: &str) -> Option<String> {
+    let record = &rig.record;
+    Some(match word {
+        "due" => {
+            let due = record.next_due().map(|due| due.since(rig.now));
+            due.map_or_else(|| "nothing".to_owned(), |due| format!("in {due}"))
+        }
+        "why" => format!("{:?}", ostler_lifecycle::why(record).waits_for),
+        "memory" => format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed))),
+        "place" => {
+            let files = record.files;
+            let place = record.placement.as_ref().map(|place| place.generation.0);
+            format!("{place:?} host={} home={} placed={}", files.host, files.home, record.placed)
+        }
+        "where" => r#where(rig),
+        "hardware" => {
+            let domain = rig.host().and_then(|host| rig.world.domains.get(&host));
+            let plugged = domain.map(|domain| (domain.disks.len(), domain.nics.len(), domain.vcpus));
+            let spec = &record.spec;
+            format!("record: {:?}, domain: {plugged:?}", (record.disks.len(), spec.nics.len(), spec.vcpus))
+        }
+        "images" => format!("{:?}", rig.images.values().collect::<Vec<_>>()),
+        "snapshots" => {
+            let kept: Vec<String> = record.snapshots.iter().map(|kept| format!("{}{}", kept.name, if kept.hidden { " (hidden)" } else { "" })).collect();
+            kept.join(", ")
+        }
+        "schedules" => {
+            let kept = record.schedules.iter().map(|planned| format!("{} {:?}", planned.schedule.verb, planned.schedule.state));
+            kept.collect::<Vec<_>>().join(", ")
+        }
+        "patience" => {
+            let last = rig.last.as_ref().and_then(|last| last.effects.last()).map(|effect| effect.patience.to_string());
+            last.unwrap_or_else(|| "nothing was sent".to_owned())
+        }
+        "open" => format!("{:?}", rig.open_calls()),
+        _ => return None,
+    })
+}
+
+/// Where the record says that something of the VM is, and where the world has it.
+fn r#where(rig: &Rig) -> String {
+    let record = &rig.record;
+    let at = |place: &ostler_model::Placement| format!("{}g{}", place.host, place.generation);
+    let mut out = format!("at {}", record.placement.as_ref().map_or_else(|| "-".to_owned(), at));
+    if let Some(other) = &record.other {
+        out += &format!(" other {}{}", at(other), if record.other_domain { " (domain)" } else { "" });
+    }
+    for left in &record.leftovers {
+        out += &format!(" left {}{}", at(&left.place), if left.files { " (files)" } else { "" });
+    }
+    out += " | domains:";
+    for (host, domain) in &rig.world.domains {
+        out += &format!(" {host} {}", domain.power);
+    }
+    out += " | files:";
+    for (host, _) in rig.world.places.iter().filter(|(_, place)| !place.is_empty()) {
+        out += &format!(" {host}");
+    }
+    out
+}
+
 /// As [`Rig::observe`], but the story may be one where nothing can agree.
 fn look(rig: &mut Rig) -> Result<(), String> {
-    let Some(host) = rig.host() else { return Ok(()) };
-    let seen = rig.world.see(host);
-    rig.tell(&Input::Observed { step: rig.record.step, seen, there: None })
+    let Some((seen, there)) = rig.seen() else {
+        rig.last = None;
+        return Ok(());
+    };
+    rig.tell(&Input::Observed { step: rig.record.step, seen, there })
 }
 
 fn run(rig: &mut Rig, mut out: Option<&mut String>) -> Result<(), String> {
@@ -130,49 +262,61 @@ fn run(rig: &mut Rig, mut out: Option<&mut String>) -> Result<(), String> {
 }
 
 fn world(rig: &mut Rig, word: &str) {
-    let host = HostId(1);
-    let stamp = |rig: &mut Rig, identity: Option<Identity>| {
-        let made = || crate::world::Domain {
-            power: Power::Running,
-            reason: PowerReason::None,
-            identity: None,
-            edges: Vec::new(),
-            pressed: false,
-        };
-        rig.world.domains.entry(host).or_insert_with(made).identity = identity;
+    let (word, host) = word.split_once('@').map_or((word, None), |(word, host)| (word, Some(HostId(host.parse().unwrap()))));
+    let one = host.unwrap_or(HostId(1));
+    let stamp = |rig: &mut Rig, generation| {
+        let identity = rig.world.ours(generation);
+        rig.world.stranger(one, identity);
     };
-    let ours = |generation| Some(Identity { store: STORE, vm: UUID, generation: Generation(generation) });
-    match word {
-        "host-gone" => rig.world.reachable = false,
-        "host-back" => rig.world.reachable = true,
-        "obeys" => rig.world.obeys = true,
-        "ignores" => rig.world.obeys = false,
-        "obey" => assert!(rig.world.obey(), "there is nothing to obey"),
-        "mute" => rig.world.looks = false,
-        "guest-off" => rig.world.power(host, Power::Off, PowerReason::Guest),
-        "crash" => rig.world.power(host, Power::Off, PowerReason::Crashed),
-        "destroyed" => rig.world.power(host, Power::Off, PowerReason::Destroyed),
-        "off" => rig.world.power(host, Power::Off, PowerReason::None),
-        "paused" => rig.world.power(host, Power::Paused, PowerReason::Person),
-        "io-error" => rig.world.power(host, Power::Paused, PowerReason::IoError),
-        "watchdog" => rig.world.power(host, Power::Paused, PowerReason::Watchdog),
-        "starting" => rig.world.power(host, Power::Paused, PowerReason::Starting),
-        "preserved" => rig.world.power(host, Power::Crashed, PowerReason::None),
-        "started" => {
-            if !rig.world.domains.contains_key(&host) {
-                stamp(rig, ours(1));
+    let power = |rig: &mut Rig, power, reason| rig.world.power(one, power, reason);
+    match (word, host) {
+        ("host-gone", None) => rig.world.reach(false),
+        ("host-back", None) => rig.world.reach(true),
+        ("host-gone", Some(host)) => drop(rig.world.silent.insert(host)),
+        ("host-back", Some(host)) => drop(rig.world.silent.remove(&host)),
+        ("plug-pulled", _) => rig.world.pull_the_plug(one),
+        ("bring", _) => {
+            let brought = rig.world.place(rig.record.placement.as_ref().unwrap().host).clone();
+            *rig.world.place(one) = brought;
+            rig.world.brought.insert(one);
+        }
+        ("half-moved", _) => rig.world.half_moved(&rig.record),
+        ("moved", _) => rig.world.half_ends(true),
+        ("unmoved", _) => rig.world.half_ends(false),
+        ("leaves-source", _) => rig.world.leaves_source = true,
+        ("obeys", _) => rig.world.obeys = true,
+        ("ignores", _) => rig.world.obeys = false,
+        ("obey", _) => assert!(rig.world.obey(), "there is nothing to obey"),
+        ("mute", _) => rig.world.looks = false,
+        ("guest-off", _) => power(rig, Power::Off, PowerReason::Guest),
+        ("crash", _) => power(rig, Power::Off, PowerReason::Crashed),
+        ("destroyed", _) => power(rig, Power::Off, PowerReason::Destroyed),
+        ("off", _) => power(rig, Power::Off, PowerReason::None),
+        ("paused", _) => power(rig, Power::Paused, PowerReason::Person),
+        ("io-error", _) => power(rig, Power::Paused, PowerReason::IoError),
+        ("watchdog", _) => power(rig, Power::Paused, PowerReason::Watchdog),
+        ("starting", _) => power(rig, Power::Paused, PowerReason::Starting),
+        ("preserved", _) => power(rig, Power::Crashed, PowerReason::None),
+        ("started", _) => {
+            if !rig.world.domains.contains_key(&one) {
+                stamp(rig, 1);
             }
-            rig.world.power(host, Power::Running, PowerReason::None);
-            rig.world.runs(host);
+            rig.world.power(one, Power::Running, PowerReason::None);
+            rig.world.runs(one);
         }
-        "undefined" => {
-            rig.world.domains.remove(&host);
-        }
-        "foreign" => stamp(rig, Some(Identity { store: ALIEN, vm: UUID, generation: Generation(1) })),
-        "unstamped" => stamp(rig, None),
-        "above" => stamp(rig, ours(99)),
-        "older" => stamp(rig, ours(0)),
-        "unable" => rig.abilities = Some(vec![]),
-        other => panic!("{other:?} is no word of a story"),
+        ("undefined", _) => drop(rig.world.domains.remove(&one)),
+        ("foreign", _) => rig.world.stranger(one, Some(Identity { store: ALIEN, vm: UUID, generation: Generation(1) })),
+        ("unstamped", _) => rig.world.stranger(one, None),
+        ("above", _) => stamp(rig, 99),
+        ("older", _) => stamp(rig, 0),
+        ("unable", _) => rig.abilities = Some(vec![]),
+        ("unable-there", _) => rig.target_abilities = Some(vec![]),
+        ("rules-lose", _) => rig.rules = Rules::Lose,
+        ("rules-hide", _) => rig.rules = Rules::Hide,
+        ("rules-refuse", _) => rig.rules = Rules::Refuse,
+        ("rules-silent", _) => rig.rules = Rules::Silent,
+        ("rules-none", _) => rig.rules = Rules::None,
+        ("rules-true", _) => rig.rules = Rules::True,
+        (other, _) => panic!("{other:?} is no word of a story"),
     }
 }

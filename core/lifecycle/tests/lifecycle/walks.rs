@@ -483,13 +483,13 @@ fn what_a_driver_cannot_do_is_refused() {
     check(
         "deploy; drive; unable; suspend; stop; reboot; wait:9; poweroff",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        suspend        refused not-able: VM 1: its driver cannot suspend on its host
-        stop           refused not-able: VM 1: its driver cannot suspend on its host
-        reboot         refused not-able: VM 1: its driver cannot reboot on its host
-        wait:9         running [asked]
-        poweroff       shutdown (press-power: calling) > press-power
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        refused not-able: VM 1: its driver does not offer suspend on its host
+            stop           refused not-able: VM 1: its driver does not offer suspend on its host
+            reboot         refused not-able: VM 1: its driver does not offer reboot on its host
+            wait:9         running [asked]
+            poweroff       shutdown (press-power: calling) > press-power
+        "#]],
     );
 }
 

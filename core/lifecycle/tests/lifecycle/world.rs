@@ -1,13 +1,20 @@
-//! A small world: hosts, domains, files. What drivers would do to real ones, calls do to these.
+//! A small world: hosts, domains, files, images. What drivers would do to real ones, calls do to these.
 //!
 //! Every write of a guest makes the disks *newer* by one; saved memory remembers how new the disks were. So the world itself
-//! sees the two wrongs that no record shows: old disks booted, and old memory restored over newer disks.
+//! sees the wrongs that no record shows: a guest that runs twice, old disks booted, old memory restored over newer disks, a disk
+//! touched under a live domain.
 
 use ostler_model::{
-    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId, Identity, Item, Observation,
+    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId, Identity, ImageId, Item, Observation,
     Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+mod files;
+mod guest;
+
+/// Hosts that a VM can be at; the front end is none of them.
+pub(crate) const HOSTS: [HostId; 3] = [HostId(1), HostId(2), HostId(3)];
 
 /// A domain at a hypervisor.
 #[derive(Debug, Clone)]
@@ -22,6 +29,12 @@ pub(crate) struct Domain {
     pub(crate) edges: Vec<EffectKey>,
     /// Whether the guest has a press of the power button to obey.
     pub(crate) pressed: bool,
+    /// Files of the disks that are plugged in.
+    pub(crate) disks: BTreeSet<String>,
+    /// Addresses of the network cards that are plugged in.
+    pub(crate) nics: BTreeSet<String>,
+    /// Its virtual CPUs.
+    pub(crate) vcpus: u32,
 }
 
 /// The files of the VM at one place, each with how new it is.
@@ -29,6 +42,8 @@ pub(crate) struct Domain {
 pub(crate) struct Place {
     pub(crate) disks: BTreeMap<String, u64>,
     pub(crate) memory: BTreeMap<String, u64>,
+    /// System snapshots live in the disks.
+    pub(crate) snapshots: BTreeSet<String>,
 }
 
 impl Place {
@@ -44,16 +59,22 @@ pub(crate) struct World {
     pub(crate) uuid: VmUuid,
     pub(crate) domains: BTreeMap<HostId, Domain>,
     pub(crate) places: BTreeMap<HostId, Place>,
+    /// Images that were written.
+    pub(crate) images: BTreeMap<ImageId, u64>,
     /// Whether all places are one.
     pub(crate) shared: bool,
     /// How new the newest disks are.
     pub(crate) newest: u64,
-    /// Whether hypervisors answer.
-    pub(crate) reachable: bool,
+    /// Hosts that the operator brought the VM's files to.
+    pub(crate) brought: BTreeSet<HostId>,
+    /// Hosts that do not answer.
+    pub(crate) silent: BTreeSet<HostId>,
     /// Whether answers carry a look.
     pub(crate) looks: bool,
     /// Whether the guest obeys the power button.
     pub(crate) obeys: bool,
+    /// Whether a migration leaves the domain defined where it came from.
+    pub(crate) leaves_source: bool,
     /// Counts changes of domains.
     pub(crate) stamp: u64,
     /// Presses, reboots and resets that reached a guest.
@@ -63,7 +84,7 @@ pub(crate) struct World {
 }
 
 /// What came of one thing that a driver does.
-type Did = Result<(), DriverError>;
+pub(crate) type Did = Result<(), DriverError>;
 
 fn gone() -> Did {
     Err(DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain, or it is off"))
@@ -76,20 +97,36 @@ impl World {
             uuid,
             domains: BTreeMap::new(),
             places: BTreeMap::new(),
+            images: BTreeMap::new(),
             shared,
             newest: 1,
-            reachable: true,
+            brought: BTreeSet::new(),
+            silent: BTreeSet::new(),
             looks: true,
             obeys: true,
+            leaves_source: false,
             stamp: 0,
             edges: Vec::new(),
             wrongs: Vec::new(),
         }
     }
 
+    pub(crate) fn answers(&self, host: HostId) -> bool {
+        !self.silent.contains(&host)
+    }
+
+    /// All hosts go, or come back.
+    pub(crate) fn reach(&mut self, there: bool) {
+        self.silent = if there { BTreeSet::new() } else { HOSTS.into() };
+    }
+
     pub(crate) fn place(&mut self, host: HostId) -> &mut Place {
         let at = if self.shared { HostId::FRONT_END } else { host };
         self.places.entry(at).or_default()
+    }
+
+    pub(crate) fn wrong(&mut self, what: impl Into<String>) {
+        self.wrongs.push(what.into());
     }
 
     pub(crate) fn see(&self, host: HostId) -> Observation {
@@ -107,53 +144,73 @@ impl World {
     }
 
     pub(crate) fn look(&self, host: HostId) -> Result<Observation, DriverError> {
-        if self.reachable { Ok(self.see(host)) } else { Err(DriverError::unknown("unreachable", "no answer")) }
+        if self.answers(host) { Ok(self.see(host)) } else { Err(DriverError::unknown("unreachable", "no answer")) }
     }
 
     /// Does what a driver would do, and answers as it would.
     pub(crate) fn execute(&mut self, effect: &Effect, record: &VmRecord) -> CallResult {
-        if !self.reachable && effect.host != HostId::FRONT_END {
+        if !self.answers(effect.host) {
             return Err(DriverError::unknown("unreachable", "no answer"));
         }
         let host = effect.host;
         let there = self.domains.get(&host).map(|domain| domain.identity.filter(|identity| identity.store == self.store));
         match (there, effect.call) {
-            (Some(Some(identity)), call) if identity.generation > effect.generation && call != Call::Observe => {
+            (_, Call::Observe) => return Ok(Outcome { seen: Some(self.see(host)), state: None }),
+            (Some(Some(identity)), _) if identity.generation > effect.generation => {
                 return Err(DriverError::new(ErrorKind::Stale, "stale", "a higher generation is there"));
             }
-            (Some(None), call) if call != Call::Observe => {
+            (Some(None), call) if call != Call::Stamp => {
                 return Err(DriverError::refused("not-ours", "a domain of that UUID is there that is not ours"));
             }
             (_, _) => {}
         }
+        if effect.call.lane() == ostler_model::Lane::Transfer {
+            self.transfer(effect, record)?;
+            return Ok(Outcome::default());
+        }
+        self.act(effect, record)?;
+        Ok(Outcome { seen: self.looks.then(|| self.see(host)), state: None })
+    }
+
+    fn act(&mut self, effect: &Effect, record: &VmRecord) -> Did {
+        let host = effect.host;
         match effect.call {
-            Call::Prepare | Call::CopyIn | Call::CopyOut | Call::DropHost | Call::DropHome | Call::DropRecovery => {
-                self.transfer(effect, record)?;
-                return Ok(Outcome::default());
+            Call::Deploy => self.deploy(effect, record),
+            Call::Restore => self.restore(effect, record),
+            Call::Unpause => self.unpause(effect, record),
+            Call::PressPower | Call::Reboot | Call::Reset | Call::RevertSnapshot => self.edge(effect),
+            Call::Destroy => {
+                self.power(host, Power::Off, PowerReason::Destroyed);
+                Ok(())
             }
-            Call::Deploy => self.deploy(effect, record)?,
-            Call::Restore => self.restore(effect, record)?,
-            Call::Unpause => self.unpause(effect, record)?,
-            Call::PressPower | Call::Reboot | Call::Reset => self.edge(effect)?,
-            Call::Destroy => self.power(host, Power::Off, PowerReason::Destroyed),
-            Call::Save => self.save(effect, record)?,
+            Call::Save => self.save(effect, record),
             Call::Remove => {
                 self.stamp += 1;
                 self.domains.remove(&host);
+                Ok(())
             }
-            Call::Observe => return Ok(Outcome { seen: Some(self.see(host)), state: None }),
-            call => {
-                self.wrongs.push(format!("{call} is not of this world yet"));
-                return Ok(Outcome::default());
-            }
+            Call::Migrate => self.migrate(effect, record),
+            Call::AttachDisk | Call::DetachDisk | Call::AttachNic | Call::DetachNic | Call::Resize => self.plug(effect, record),
+            Call::CopyDisk => self.copy_disk(effect, record),
+            Call::CreateSnapshot | Call::DeleteSnapshot => self.snapshot(effect),
+            Call::Stamp => self.stamp(effect),
+            Call::Observe
+            | Call::Prepare
+            | Call::CopyIn
+            | Call::DropHome
+            | Call::DropRecovery
+            | Call::CopyOut
+            | Call::DropHost
+            | Call::CopyAcross
+            | Call::DropDisk
+            | Call::SaveBack => Ok(()),
         }
-        Ok(Outcome { seen: self.looks.then(|| self.see(host)), state: None })
     }
 
     fn deploy(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         self.may_use_disks(effect.host, record)?;
         if self.domains.get(&effect.host).is_none_or(|domain| domain.power == Power::Off) {
-            self.define(effect.host, effect.generation, Power::Running);
+            self.define(effect.host, effect.generation, Power::Running, record);
             self.runs(effect.host);
         }
         Ok(())
@@ -164,7 +221,7 @@ impl World {
             return Ok(());
         }
         let Some(file) = record.usable_recovery() else {
-            self.wrongs.push("memory is restored that the record does not offer".to_owned());
+            self.wrong("memory is restored that the record does not offer");
             return gone();
         };
         let name = file.name.to_string();
@@ -173,19 +230,20 @@ impl World {
             return Err(DriverError::refused("no-file", "there is no such recovery file"));
         };
         if saved != newest {
-            self.wrongs.push(format!("memory as of {saved} is restored over disks as of {newest}"));
+            self.wrong(format!("memory as of {saved} is restored over disks as of {newest}"));
         }
         self.may_use_disks(effect.host, record)?;
-        self.define(effect.host, effect.generation, Power::Paused);
+        self.define(effect.host, effect.generation, Power::Paused, record);
         Ok(())
     }
 
     fn unpause(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         if record.recovery.as_ref().is_some_and(|file| !file.consumed) {
-            self.wrongs.push("restored memory runs before it counts as used".to_owned());
+            self.wrong("restored memory runs before it counts as used");
         }
         match self.domains.get(&effect.host).map(|domain| domain.power) {
             Some(Power::Paused) => {
+                self.may_use_disks(effect.host, record)?;
                 self.power(effect.host, Power::Running, PowerReason::None);
                 self.runs(effect.host);
                 Ok(())
@@ -200,17 +258,25 @@ impl World {
         if domain.power == Power::Off {
             return if effect.call == Call::PressPower { Ok(()) } else { gone() };
         }
-        if !domain.edges.contains(&effect.key) {
-            domain.edges.push(effect.key.clone());
-            domain.pressed |= effect.call == Call::PressPower;
-            self.edges.push(effect.key.clone());
+        if domain.edges.contains(&effect.key) {
+            return Ok(());
+        }
+        domain.edges.push(effect.key.clone());
+        domain.pressed |= effect.call == Call::PressPower;
+        self.edges.push(effect.key.clone());
+        if let (Call::RevertSnapshot, Item::Snapshot(name)) = (effect.call, &effect.key.item) {
+            if !self.place(effect.host).snapshots.contains(name.as_str()) {
+                return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", "there is no such snapshot"));
+            }
+            self.power(effect.host, Power::Running, PowerReason::None);
+            self.runs(effect.host);
         }
         Ok(())
     }
 
     fn save(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let Some(name) = record.recovery.as_ref().map(|file| file.name.to_string()) else {
-            self.wrongs.push("memory is saved that the record does not know".to_owned());
+            self.wrong("memory is saved that the record does not know");
             return gone();
         };
         let alive = self.domains.get(&effect.host).is_some_and(|domain| domain.power != Power::Off);
@@ -223,99 +289,63 @@ impl World {
         if self.place(effect.host).memory.contains_key(&name) { Ok(()) } else { gone() }
     }
 
-    fn transfer(&mut self, effect: &Effect, record: &VmRecord) -> Did {
-        if effect.call != Call::DropRecovery && !self.domains.is_empty() {
-            self.wrongs.push(format!("{} touches disks while there is a domain", effect.call));
+    /// What a driver that moves a running domain does: the source is gone, or off, and the destination runs.
+    fn migrate(&mut self, effect: &Effect, record: &VmRecord) -> Did {
+        let Some(to) = record.other.clone() else {
+            self.wrong("a domain is moved to nowhere");
+            return gone();
+        };
+        if !self.answers(to.host) {
+            return Err(DriverError::refused("no-way", "the other host does not answer"));
         }
-        let there = record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host);
-        let newest = self.newest;
-        let missing = || Err(DriverError::refused("no-source", "there is no such file"));
-        match (effect.call, &effect.key.item) {
-            (Call::Prepare, Item::Disk(disk)) => {
-                if !self.place(HostId::FRONT_END).disks.is_empty() && !self.shared {
-                    self.wrongs.push("a disk is made anew though there is one at the front end".to_owned());
-                }
-                self.place(there).disks.entry(disk.to_string()).or_insert(newest);
-            }
-            (Call::CopyIn | Call::CopyOut, item) => {
-                let (from, to) = match effect.call {
-                    Call::CopyIn => (HostId::FRONT_END, there),
-                    _ => (there, HostId::FRONT_END),
-                };
-                match item {
-                    Item::Disk(disk) => {
-                        let Some(new) = self.place(from).disks.get(disk.as_str()).copied() else { return missing() };
-                        self.place(to).disks.insert(disk.to_string(), new);
-                    }
-                    _ => {
-                        let Some(name) = record.recovery.as_ref().map(|file| file.name.to_string()) else { return missing() };
-                        let Some(new) = self.place(from).memory.get(&name).copied() else { return missing() };
-                        self.place(to).memory.insert(name, new);
-                    }
-                }
-            }
-            (Call::DropHost, _) => *self.place(there) = Place::default(),
-            (Call::DropHome, _) => *self.place(HostId::FRONT_END) = Place::default(),
-            (Call::DropRecovery, _) => {
-                if let Some(file) = &record.recovery {
-                    self.place(there).memory.remove(&file.name.to_string());
-                }
-            }
-            (call, item) => self.wrongs.push(format!("{call} does not act on {item}")),
+        let arrived = self.domains.get(&to.host).and_then(|domain| domain.identity).map(|identity| identity.generation);
+        if arrived == Some(to.generation) && self.domains[&to.host].power == Power::Running {
+            return Ok(());
         }
+        if self.domains.get(&to.host).is_some_and(|domain| domain.power != Power::Off) {
+            return Err(DriverError::refused("in-the-way", "a domain of that UUID is at the other host"));
+        }
+        if self.domains.get(&effect.host).is_none_or(|domain| domain.power != Power::Running) {
+            return gone();
+        }
+        let missing = record.disks.iter().any(|disk| !self.place(to.host).disks.contains_key(disk.file.as_str()));
+        if missing {
+            return Err(DriverError::refused("no-disk", "a disk is not there"));
+        }
+        self.leave(effect.host);
+        self.define(to.host, to.generation, Power::Running, record);
+        self.runs(to.host);
         Ok(())
     }
 
     fn may_use_disks(&mut self, host: HostId, record: &VmRecord) -> Did {
         if self.domains.iter().any(|(other, domain)| *other != host && domain.power != Power::Off) {
-            self.wrongs.push("it runs twice".to_owned());
+            self.wrong("it runs twice");
         }
         let newest = self.newest;
         for disk in &record.disks {
-            match self.place(host).disks.get(disk.name.as_str()).copied() {
+            match self.place(host).disks.get(disk.file.as_str()).copied() {
                 None => return Err(DriverError::refused("no-disk", format!("{} is not there", disk.name))),
-                Some(new) if new != newest => self.wrongs.push(format!("disks as of {new} are used, the newest are of {newest}")),
+                Some(new) if new != newest => self.wrong(format!("disks as of {new} are used, the newest are of {newest}")),
                 Some(_) => {}
             }
         }
         Ok(())
     }
 
-    fn define(&mut self, host: HostId, generation: Generation, power: Power) {
+    pub(crate) fn define(&mut self, host: HostId, generation: Generation, power: Power, record: &VmRecord) {
         self.stamp += 1;
         let identity = Some(Identity { store: self.store, vm: self.uuid, generation });
-        let domain = Domain { power, reason: PowerReason::None, identity, edges: Vec::new(), pressed: false };
+        let domain = Domain {
+            power,
+            reason: PowerReason::None,
+            identity,
+            edges: Vec::new(),
+            pressed: false,
+            disks: record.disks.iter().map(|disk| disk.file.to_string()).collect(),
+            nics: record.spec.nics.iter().filter_map(|nic| nic.mac.as_ref()).map(ToString::to_string).collect(),
+            vcpus: record.spec.vcpus,
+        };
         self.domains.insert(host, domain);
-    }
-
-    /// Changes what the domain does, if there is one.
-    pub(crate) fn power(&mut self, host: HostId, power: Power, reason: PowerReason) {
-        if let Some(domain) = self.domains.get_mut(&host) {
-            self.stamp += 1;
-            domain.power = power;
-            domain.reason = reason;
-            domain.pressed = false;
-        }
-    }
-
-    /// The guest runs, and writes.
-    pub(crate) fn runs(&mut self, host: HostId) {
-        self.newest += 1;
-        let newest = self.newest;
-        for disk in self.place(host).disks.values_mut() {
-            *disk = newest;
-        }
-    }
-
-    /// The guest does what its power button says.
-    pub(crate) fn obey(&mut self) -> bool {
-        let pressed = self.domains.iter().find(|(_, domain)| domain.pressed && domain.power == Power::Running);
-        match pressed.map(|(host, _)| *host) {
-            Some(host) if self.obeys => {
-                self.power(host, Power::Off, PowerReason::Guest);
-                true
-            }
-            Some(_) | None => false,
-        }
     }
 }

@@ -1,0 +1,535 @@
+//! System snapshots: made, gone back to, removed; and what the rules say becomes of them.
+
+use crate::script::check;
+use expect_test::expect;
+
+
+#[test]
+fn create_and_delete() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshots; snapshot-create:one; snapshot-create; run; snapshots; snapshot-delete:one; run; snapshots; snapshot-delete:nine",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshots      snap-3
+            snapshot-create:one refused bad-request: VM 1 has a snapshot called "one" already
+            snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-5
+              create-snapshot running [asked] | operation 5 succeeded
+            snapshots      snap-3, snap-5
+            snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot running [asked] | operation 6 succeeded
+            snapshots      snap-5
+            snapshot-delete:nine refused bad-request: VM 1 has no snapshot "nine" that is offered
+        "#]],
+    );
+}
+
+#[test]
+fn revert() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-revert:one; run; snapshots; memory",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+              revert-snapshot running [asked] | operation 4 succeeded
+            snapshots      snap-3
+            memory         None
+        "#]],
+    );
+}
+
+#[test]
+fn revert_is_lost_and_sent_under_the_same_identity() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-revert:one; lost; tick; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+            lost           snapshot (revert-snapshot: backoff)
+            tick           snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+              revert-snapshot running [asked] | operation 4 succeeded
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn revert_is_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-revert:one; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+            refused        snapshot (revert-snapshot: settling) > observe
+              observe      running [step-failed] | operation 4 failed: refused
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn revert_and_the_guest_is_gone() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-revert:one; crash; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+            refused        snapshot (revert-snapshot: settling) > observe
+              observe      poweroff [crashed] | operation 4 failed: refused
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn create_is_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            refused        snapshot (undo delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot snapshot (undo end: settling) > observe
+              observe      running [step-failed] | operation 3 failed: refused
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn create_is_lost() {
+    check(
+        "deploy; drive; snapshot-create:one; lost; go:1; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            lost           snapshot (create-snapshot: backoff)
+            go:1           snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn create_is_lost_for_good() {
+    check(
+        "deploy; drive; snapshot-create:one; do; unknown; tick; wait:9999; unknown; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            unknown        snapshot (create-snapshot: backoff)
+            tick           snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            wait:9999      snapshot (create-snapshot: calling)
+            unknown        snapshot (undo delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot snapshot (undo end: settling) > observe
+              observe      running [step-failed] | operation 3 failed: unknown
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn create_and_its_way_back_are_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; do; refused; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            refused        snapshot (undo delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            refused        snapshot (undo delete-snapshot: settling) > observe
+              observe      running [step-failed] | operation 3 failed: refused
+            snapshots      snap-3 (hidden)
+        "#]],
+    );
+}
+
+#[test]
+fn delete_is_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-delete:one; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            refused        snapshot (delete-snapshot: settling) > observe
+              observe      running [step-failed] | operation 4 failed: refused
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn delete_of_what_is_gone_already() {
+    check(
+        "deploy; drive; snapshot-create:one; run; snapshot-delete:one; gone; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            gone           running [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn from_the_wrong_state() {
+    check(
+        "snapshot-create; deploy; drive; snapshot-create:one; drive; poweroff-hard; drive; snapshot-revert:one; snapshot-create:two; run; snapshot-delete:two; run",
+        expect![[r#"
+            snapshot-create refused wrong-state: VM 1 is pending; snapshot-create is not possible from there
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-4
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            snapshot-revert:one refused wrong-state: VM 1 is poweroff; snapshot-revert is not possible from there
+            snapshot-create:two snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-7
+              create-snapshot poweroff [asked] | operation 7 succeeded
+            snapshot-delete:two snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-7
+              delete-snapshot poweroff [asked] | operation 8 succeeded
+        "#]],
+    );
+}
+
+#[test]
+fn the_rules_say_no() {
+    check(
+        "deploy; drive; rules-refuse; snapshot-create; rules-silent; snapshot-create; rules-none; snapshot-create; rules-true; snapshot-create; run",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create refused rules: VM 1: the snapshot rules rules say no: they do not like it
+            snapshot-create refused rules: VM 1: the snapshot rules gave no answer (unknown (trap): the rules crashed), so no snapshot verb is done
+            snapshot-create refused rules: VM 1: no snapshot rules are bound to its driver, so no snapshot verb is done
+            snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-6
+              create-snapshot running [asked] | operation 6 succeeded
+        "#]],
+    );
+}
+
+#[test]
+fn a_driver_that_cannot() {
+    check(
+        "deploy; drive; snapshot-create:one; run; unable; snapshot-revert:one; snapshot-delete:one",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one refused not-able: VM 1: its driver does not offer snapshots on its host
+            snapshot-delete:one refused not-able: VM 1: its driver does not offer snapshots on its host
+        "#]],
+    );
+}
+
+#[test]
+fn lost_when_it_moves() {
+    check(
+        "deploy; drive; snapshot-create:one; run; migrate@2; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            migrate@2      save (save: calling) > save
+              save         snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot migrate (remove: calling) > remove
+              remove       migrate (copy-across: calling) > copy-across disk:vda
+              copy-across  migrate (copy-across: calling) > copy-across recovery
+              copy-across  boot (restore: calling) > restore
+              restore      boot (unpause: calling) > unpause
+              unpause      boot (drop-recovery: calling) > drop-recovery recovery
+              drop-recovery migrate (drop-other: calling) > drop-host files
+              drop-host    running [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn lost_when_it_moves_live() {
+    check(
+        "deploy; drive; snapshot-create:one; run; migrate-live@2; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            migrate-live@2 snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot migrate (prepare-other: calling) > prepare disk:vda
+              prepare      migrate (migrate: calling) > migrate
+              migrate      migrate (migrate: confirming) > observe
+              observe      migrate (remove-other: calling) > remove
+              remove       migrate (drop-other: calling) > drop-host files
+              drop-host    running [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn lost_when_it_stops_and_the_removal_is_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; run; stop; ok; refused; run; snapshots; memory",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            stop           save (save: calling) > save
+            ok             snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            refused        snapshot (delete-snapshot: settling) > observe
+              observe      suspended [step-failed] | operation 4 failed: refused
+            snapshots      snap-3
+            memory         Some((true, false))
+        "#]],
+    );
+}
+
+#[test]
+fn lost_when_it_moves_off_and_the_removal_is_refused() {
+    check(
+        "deploy; drive; snapshot-create:one; run; migrate-live@2; refused; run; snapshots; where",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            migrate-live@2 snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            refused        snapshot (delete-snapshot: settling) > observe
+              observe      running [step-failed] | operation 4 failed: refused
+            snapshots      snap-3
+            where          at 1g1 | domains: 1 running | files: 1
+        "#]],
+    );
+}
+
+#[test]
+fn lost_though_there_is_no_domain() {
+    check(
+        "deploy; drive; snapshot-create:one; run; suspend; drive; undefined; stop; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            suspend        save (save: calling) > save
+            stop           snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot epilog (remove: calling) > remove
+              remove       epilog (copy-out: calling) > copy-out disk:vda
+              copy-out     epilog (copy-out: calling) > copy-out recovery
+              copy-out     epilog (drop-host: calling) > drop-host files
+              drop-host    stopped [asked] | operation 5 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn lost_by_hotplug() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-lose; nic-attach; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            nic-attach     snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+              attach-nic   running [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn lost_by_hotplug_that_fails() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-lose; nic-attach; ok; refused; run; snapshots; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            nic-attach     snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            ok             hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+            refused        hotplug (undo detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+              detach-nic   hotplug (undo end: settling) > observe
+              observe      running [step-failed] | operation 4 failed: refused
+            snapshots      
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn lost_by_what_only_changes_the_record() {
+    check(
+        "deploy; drive; poweroff-hard; drive; snapshot-create:one; run; rules-lose; nic-attach; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-4
+              create-snapshot poweroff [asked] | operation 4 succeeded
+            nic-attach     poweroff [asked] | operation 5 succeeded
+            snapshots      snap-4 (hidden)
+        "#]],
+    );
+}
+
+#[test]
+fn lost_by_a_delete() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-lose; delete; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            delete         epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn lost_by_a_recreate() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-lose; delete-recreate; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            delete-recreate epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    pending [asked] | operation 4 succeeded
+            snapshots      
+        "#]],
+    );
+}
+
+#[test]
+fn hidden() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-hide; suspend; run; snapshots; rules-true; resume; run; snapshot-revert:one; snapshot-delete:one; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            suspend        save (save: calling) > save
+              save         suspended [asked] | operation 4 succeeded
+            snapshots      snap-3 (hidden)
+            resume         boot (restore: calling) > restore
+              restore      boot (unpause: calling) > unpause
+              unpause      boot (drop-recovery: calling) > drop-recovery recovery
+              drop-recovery running [asked] | operation 5 succeeded
+            snapshot-revert:one refused bad-request: VM 1 has no snapshot "one" that is offered
+            snapshot-delete:one refused bad-request: VM 1 has no snapshot "one" that is offered
+            snapshots      snap-3 (hidden)
+        "#]],
+    );
+}
+
+#[test]
+fn hidden_when_the_rules_are_silent() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-silent; suspend; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            suspend        save (save: calling) > save
+              save         suspended [asked] | operation 4 succeeded
+            snapshots      snap-3 (hidden)
+        "#]],
+    );
+}
+
+#[test]
+fn hidden_by_what_was_seen() {
+    check(
+        "deploy; drive; snapshot-create:one; run; rules-lose; crash; look; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            look           poweroff [crashed]
+            snapshots      snap-3 (hidden)
+        "#]],
+    );
+}
+
+#[test]
+fn kept_when_it_resumes_and_that_fails() {
+    check(
+        "deploy; drive; snapshot-create:one; run; poweroff-hard; drive; resume; refused; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            resume         boot (boot: calling) > deploy
+            refused        epilog (undo remove: calling) > remove
+              remove       epilog (undo end: settling) > observe
+              observe      poweroff [step-failed] | operation 5 failed: refused
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn kept_through_a_reboot() {
+    check(
+        "deploy; drive; snapshot-create:one; run; wait:99; reboot; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            wait:99        running [asked]
+            reboot         running (reboot: calling) > reboot
+              reboot       running [asked] | operation 4 succeeded
+            snapshots      snap-3
+        "#]],
+    );
+}
+
+#[test]
+fn create_overtaken_by_delete() {
+    check(
+        "deploy; drive; snapshot-create:one; delete; ok; run; snapshots; where",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            delete         shutdown (power-off: calling) > destroy > cancel snapshot:snap-3 | operation 3 superseded by 4
+            ok             shutdown (power-off: calling)
+              destroy      epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 4 succeeded
+            snapshots      
+            where          at - | domains: | files:
+        "#]],
+    );
+}
+
+#[test]
+fn restart_in_each() {
+    check(
+        "deploy; drive; snapshot-create:one; restart-after; run; snapshot-revert:one; restart-after; run; snapshot-delete:one; restart; run; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            restart-after  snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+            restart-after  snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+              revert-snapshot running [asked] | operation 4 succeeded
+            snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+            restart        snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
+              delete-snapshot running [asked] | operation 5 succeeded
+            snapshots      
+        "#]],
+    );
+}
