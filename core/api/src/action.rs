@@ -17,7 +17,7 @@ const fn verb(verb: &'static str, about: &'static str) -> VerbInfo {
     VerbInfo { verb, about }
 }
 
-/// All verbs. A test of the server compares them with the lifecycle's.
+/// All verbs. A test of the server compares them with the lifecycle's. `adopt` is none of a VM: see `POST /v1/hosts/{host}/adopt`.
 pub const VERBS: &[VerbInfo] = &[
     verb("hold", "keep the scheduler away from a pending VM"),
     verb("release", "let the scheduler have a VM on hold"),
@@ -36,6 +36,29 @@ pub const VERBS: &[VerbInfo] = &[
     verb("delete", "end it whatever it is doing"),
     verb("delete-recreate", "as delete, but end in pending with the same id"),
     verb("boot", "send the boot again"),
+    verb("migrate", "move it to another host: its memory is saved and restored there"),
+    verb("migrate-live", "move it to another host while it runs"),
+    verb("migrate-poweroff", "move it to another host, switched off gracefully and started there"),
+    verb("migrate-poweroff-hard", "move it to another host, switched off at once and started there"),
+    verb("resched", "have the scheduler move it to another host"),
+    verb("unresched", "take that back"),
+    verb("disk-attach", "plug a disk in"),
+    verb("disk-detach", "unplug a disk and remove it"),
+    verb("nic-attach", "plug a network card in"),
+    verb("nic-detach", "unplug a network card"),
+    verb("snapshot-create", "make a system snapshot"),
+    verb("snapshot-revert", "go back to a system snapshot"),
+    verb("snapshot-delete", "remove a system snapshot"),
+    verb("disk-snapshot", "have a disk become a new image when the VM is shut down"),
+    verb("disk-snapshot-live", "copy a disk into a new image now"),
+    verb("disk-snapshot-cancel", "take a pending disk snapshot back"),
+    verb("resize", "change its CPUs or memory"),
+    verb("update", "change its user data"),
+    verb("rename", "change its name"),
+    verb("schedule", "have something done later"),
+    verb("unschedule", "take a scheduled action back"),
+    verb("reschedule", "change a scheduled action"),
+    verb("forget", "end it without its host, which is lost"),
     verb("recover-success", "state that the step in hand succeeded"),
     verb("recover-failure", "state that the step in hand failed"),
     verb("recover-retry", "send the step in hand again"),
@@ -48,7 +71,7 @@ pub fn verb_info(name: &str) -> Option<&'static VerbInfo> {
     VERBS.iter().find(|info| info.verb == name)
 }
 
-/// The body of an action; may be left out.
+/// The body of an action that has none of its own; may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionBody {
@@ -110,4 +133,10 @@ pub struct PlanPreview {
     /// The operation it would overtake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overtakes: Option<u64>,
+    /// Snapshots that would be removed, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loses: Vec<String>,
+    /// Snapshots that would no longer be offered, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<String>,
 }

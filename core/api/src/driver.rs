@@ -33,6 +33,9 @@ pub struct Driver {
     pub origin: DriverOrigin,
     /// What it can do on some host; hypervisors only.
     pub abilities: Vec<String>,
+    /// Whose snapshot rules count for it; hypervisors only. None: no snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesOf>,
     /// Calls sent since the daemon started.
     pub calls: u64,
     /// Calls that ended in an error.
@@ -42,6 +45,23 @@ pub struct Driver {
     /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// Whose snapshot rules count for a hypervisor driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RulesOf {
+    /// The driver that holds the rules.
+    pub driver: String,
+    /// Whether that was bound with `PUT /v1/drivers/{driver}/rules`; else it stands in the daemon's settings.
+    pub bound: bool,
+}
+
+/// The body of `PUT /v1/drivers/{driver}/rules`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BindRules {
+    /// The driver that holds the rules.
+    pub rules: String,
 }
 
 /// Where a driver comes from.

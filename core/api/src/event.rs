@@ -19,7 +19,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// What happened, in a word: `created`, `state`, `operation-began`, `step-began`, `step-trouble`, `operation-ended`,
-    /// `resource`, `stray`, `denied`.
+    /// `snapshots`, `scheduled`, `resource`, `stray`, `denied`.
     pub kind: String,
     /// In a sentence.
     pub summary: String,

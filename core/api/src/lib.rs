@@ -14,6 +14,7 @@ mod problem;
 
 mod action;
 mod admin;
+mod ask;
 mod datastore;
 mod driver;
 mod event;
@@ -28,24 +29,29 @@ mod client;
 
 pub use action::{ActionBody, ActionReply, PlanPreview, VERBS, VerbInfo, verb_info};
 pub use admin::{BackupBody, BackupReply, CheckReply, Health, Version};
+pub use ask::{
+    AdoptBody, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody, NicAttachBody,
+    NicDetachBody, NothingBody, RenameBody, RescheduleBody, ResizeBody, ScheduleBody, SnapshotBody, SnapshotCreateBody,
+    UnscheduleBody, UpdateBody,
+};
 pub use client::{
     Client, ClientError, Endpoint, EventFilter, EventStream, InvalidEndpoint, ListFilter, SOCKET_NAME, Sent, default_data_dir,
 };
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
-pub use driver::{Driver, DriverOrigin, NewDriver};
+pub use driver::{BindRules, Driver, DriverOrigin, NewDriver, RulesOf};
 pub use event::{Event, StreamEnd};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};
 pub use image::{Image, NewImage};
 pub use operation::{DriverComplaint, Operation, OperationPage, Step};
 pub use problem::{Candidate, Problem, code};
 pub use quantity::{CpuMilli, InvalidQuantity, Size, Span};
-pub use spec::{Boot, Disk, Nic, Patience, VmSpec};
+pub use spec::{Boot, Disk, Headroom, Nic, Patience, VmSpec};
 pub use time::Time;
 pub use token::{NewToken, Token, TokenMade};
 pub use vm::{
-    ActiveOperation, ConsoleChunk, Counters, CreateVm, DiskNow, Failure, HistoryEntry, Placed, SnapshotAdvice, SnapshotEntry, Vm,
-    VmPage, VmSummary, Why,
+    ActiveOperation, ConsoleChunk, Counters, CreateVm, DiskNow, Failure, HistoryEntry, Leftover, Moving, NicNow, Placed,
+    ScheduleEntry, SnapshotAdvice, SnapshotEntry, Vm, VmPage, VmSummary, Why,
 };
 
 /// The most rows of one page: 1,000 summaries are about 300 KiB, which a client parses in a few milliseconds.

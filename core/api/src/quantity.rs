@@ -15,7 +15,7 @@ pub enum InvalidQuantity {
     #[error("{0:?} uses a decimal unit: sizes here are powers of 1024, write MiB, GiB or TiB")]
     DecimalUnit(String),
     /// No time.
-    #[error("{0:?} is not a length of time: write seconds, or a number with ms, s, m or h, for example 90s")]
+    #[error("{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for example 90s")]
     Span(String),
     /// No number of CPUs.
     #[error("{0} is not a number of CPUs: write a number from 0 to 1000000, for example 0.5")]
@@ -56,7 +56,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time in milliseconds. Written as `"90s"`, `"2m"`, `"1h"`, `"500ms"` or as a bare number of seconds.
+/// A length of time in milliseconds. Written as `"90s"`, `"2m"`, `"1h"`, `"7d"`, `"500ms"` or as a bare number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, ToSchema)]
 #[schema(value_type = String, example = "90s")]
 pub struct Span(pub u64);
@@ -80,6 +80,7 @@ impl FromStr for Span {
             "" | "s" => 1000.0,
             "m" | "min" => 60_000.0,
             "h" => 3_600_000.0,
+            "d" => 86_400_000.0,
             _ => return Err(bad()),
         };
         whole(number, scale).map(Self).ok_or_else(bad)
@@ -89,6 +90,7 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            ms if ms > 0 && ms % 86_400_000 == 0 => write!(f, "{}d", ms / 86_400_000),
             ms if ms > 0 && ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
             ms if ms > 0 && ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
             ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
@@ -223,11 +225,11 @@ mod tests {
 
     #[test]
     fn spans_are_read_and_written() {
-        for (text, ms) in [("60s", 60_000), ("60", 60_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("0.5s", 500)] {
+        for (text, ms) in [("60s", 60_000), ("60", 60_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("0.5s", 500), ("90d", 7_776_000_000)] {
             assert_eq!(text.parse(), Ok(Span(ms)), "{text}");
         }
         assert!("5 parsecs".parse::<Span>().is_err());
-        for (ms, text) in [(60_000, "1m"), (90_000, "90s"), (1, "1ms"), (0, "0s"), (7_200_000, "2h")] {
+        for (ms, text) in [(60_000, "1m"), (90_000, "90s"), (1, "1ms"), (0, "0s"), (7_200_000, "2h"), (172_800_000, "2d")] {
             assert_eq!(Span(ms).to_string(), text);
             assert_eq!(text.parse(), Ok(Span(ms)));
         }

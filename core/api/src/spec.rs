@@ -19,6 +19,9 @@ pub struct VmSpec {
     pub vcpus: Option<u32>,
     /// Memory.
     pub memory: Size,
+    /// How far it may grow while it runs.
+    #[serde(default, skip_serializing_if = "Headroom::is_default")]
+    pub headroom: Headroom,
     /// What starts first; the first disk if nothing is given.
     #[serde(default, skip_serializing_if = "Boot::is_default")]
     pub boot: Boot,
@@ -43,6 +46,24 @@ pub struct VmSpec {
     /// How long steps may take.
     #[serde(default, skip_serializing_if = "Patience::is_default")]
     pub patience: Patience,
+}
+
+/// How far a VM may grow while it runs. Hypervisors make room for it when they start the guest; it is not reserved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Headroom {
+    /// Most virtual CPUs; as many as it has if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Most memory; as much as it has if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+}
+
+impl Headroom {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What starts first.
@@ -84,6 +105,9 @@ pub struct Disk {
     /// Formatted as swap space, of this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Size>,
+    /// A file that was there before the VM was, below the datastore's root. Only VMs that were adopted have such disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// `qcow2` or `raw`; `qcow2` if not given (`raw` for swap).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,

@@ -2,6 +2,7 @@
 
 use crate::{CpuMilli, DriverComplaint, Size, Time, VmSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::borrow::Cow;
 use utoipa::ToSchema;
 
@@ -83,12 +84,24 @@ pub struct Vm {
     /// Its place, while it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placed>,
+    /// The other host of a migration, while it moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+    /// Whether the scheduler is asked to move it to another host.
+    #[serde(default)]
+    pub resched: bool,
+    /// Hosts that it has left without their being seen empty; they are swept when they are seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<Leftover>,
     /// The system datastore its files are in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<String>,
     /// Its disks as they are; empty before the first placement.
     #[serde(default)]
     pub disks: Vec<DiskNow>,
+    /// Its network cards, with the addresses they have.
+    #[serde(default)]
+    pub nics: Vec<NicNow>,
     /// What is being done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<ActiveOperation>,
@@ -104,6 +117,9 @@ pub struct Vm {
     /// Its system snapshots.
     #[serde(default)]
     pub snapshots: Vec<SnapshotEntry>,
+    /// What is to be done later, and how it went.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleEntry>,
     /// Where it has been.
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
@@ -126,6 +142,45 @@ pub struct Placed {
     pub since: Time,
 }
 
+/// The other host of a VM that moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Moving {
+    /// `to` that host, or `from` it once it has arrived.
+    pub direction: String,
+    /// The host's id.
+    pub host_id: u32,
+    /// The host's name.
+    pub host: String,
+    /// The generation it has there.
+    pub generation: u64,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A host that a VM has left without its being seen empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Leftover {
+    /// The host's id.
+    pub host_id: u32,
+    /// The host's name, or its id if it is gone.
+    pub host: String,
+    /// The hypervisor driver.
+    pub driver: String,
+    /// The generation it was there under.
+    pub generation: u64,
+    /// Whether files may be there, too.
+    pub files: bool,
+}
+
+/// A network card as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NicNow {
+    /// The host's bridge it is plugged into.
+    pub bridge: String,
+    /// Its address.
+    pub mac: String,
+}
+
 /// A disk as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiskNow {
@@ -139,6 +194,12 @@ pub struct DiskNow {
     /// The image below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<u32>,
+    /// The image it becomes when the VM is shut down, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<String>,
+    /// Whether the file was there before the VM was: it is never removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// The operation that holds a VM's one slot.
@@ -196,10 +257,68 @@ pub struct Failure {
 pub struct SnapshotEntry {
     /// Its name.
     pub name: String,
+    /// What its maker calls it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
     /// When it was made.
     pub made: Time,
     /// Whether it is no longer offered.
     pub hidden: bool,
+    /// Whether the operation in hand removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub losing: bool,
+}
+
+/// Something that is to be done later, once or again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleEntry {
+    /// Its id within the VM; never used again.
+    pub id: u32,
+    /// What is asked of the VM.
+    #[schema(value_type = String)]
+    pub verb: Cow<'static, str>,
+    /// With what: that verb's body.
+    #[schema(value_type = Object)]
+    pub args: Value,
+    /// When, as it was written.
+    pub when: String,
+    /// The time zone whose clocks that goes by.
+    pub zone: String,
+    /// What becomes of it if it is late.
+    pub misfire: String,
+    /// Not before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Time>,
+    /// Not after this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// How often at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// Who made it.
+    pub by: String,
+    /// When it is due next; none if it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Time>,
+    /// The same, as clocks of the zone show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_local: Option<String>,
+    /// The VM was busy when it was due: it is asked again then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+    /// How often it was due and begun, or refused.
+    pub fired: u32,
+    /// How it went last: `waiting` (for the first time), `running`, `done` or `failed` (or missed).
+    pub last: String,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Time>,
+    /// The operation that was, or is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<u64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// One stay on one host.
@@ -209,6 +328,13 @@ pub struct HistoryEntry {
     pub host: String,
     /// From when.
     pub from: Time,
+    /// The verb that brought it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub begun_by: Option<Cow<'static, str>>,
+    /// The generation it was there under.
+    #[serde(default)]
+    pub generation: u64,
     /// Until when; none while it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Time>,

@@ -7,7 +7,9 @@ use axum::http::StatusCode;
 use ostler_api::code;
 use ostler_driver::Registry;
 use ostler_engine::Engine;
+use ostler_model::DriverName;
 use ostler_store::{Health, Store};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +23,8 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) loader: Loader,
+    /// Whose snapshot rules count for a hypervisor driver, as the settings say.
+    pub(crate) rules: BTreeMap<DriverName, DriverName>,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -32,9 +36,15 @@ pub(crate) type Shared = Arc<App>;
 impl App {
     /// Puts the parts together.
     #[must_use]
-    pub(crate) fn new(engine: Engine, registry: Registry, loader: Loader, stopping: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        registry: Registry,
+        loader: Loader,
+        rules: BTreeMap<DriverName, DriverName>,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Arc::new(Self { engine, registry, loader, metrics: Metrics::new(), stopping, streams })
+        Arc::new(Self { engine, registry, loader, rules, metrics: Metrics::new(), stopping, streams })
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -27,6 +27,8 @@ pub struct Config {
     pub poll: Option<Span>,
     /// Mutating calls at once for each driver and host.
     pub lane_width: Option<usize>,
+    /// How long VMs that are done are remembered, with their operations; 90 days if not given.
+    pub keep_done: Option<Span>,
     /// For each driver of the plugin directory: what it may do.
     pub drivers: BTreeMap<String, DriverConfig>,
     /// For each hypervisor driver: the driver whose snapshot rules count.

@@ -95,9 +95,11 @@ pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce
     let store = Store::open(&data.join(STORE_FILE), Options::default())?;
     let registry = Registry::new();
     let loader = drivers(&config, &data, &store, &registry).await?;
-    let engine = Engine::start(engine_config(&config)?, store.clone(), registry.clone()).await?;
+    let settings = engine_config(&config)?;
+    let rules = settings.rules.clone();
+    let engine = Engine::start(settings, store.clone(), registry.clone()).await?;
     first_token(&engine, &data).await?;
-    let app = App::new(engine.clone(), registry, loader, stopping.clone());
+    let app = App::new(engine.clone(), registry, loader, rules, stopping.clone());
     let served = listen(&config, address, &app, &stopping, ready).await;
     if served.is_err() {
         stopping.cancel();
@@ -140,6 +142,9 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     }
     if let Some(width) = config.lane_width {
         engine.lane_width = width.max(1);
+    }
+    if let Some(keep) = config.keep_done {
+        engine.keep_done = ostler_model::Millis(keep.0);
     }
     for (hypervisor, rules) in &config.rules {
         engine.rules.insert(hypervisor.parse()?, rules.parse()?);

@@ -43,6 +43,12 @@ impl ApiError {
         self
     }
 
+    /// The same of a part of the input.
+    pub(crate) fn inside(mut self, part: &str) -> Self {
+        let field = self.0.field.take().filter(|field| !field.is_empty());
+        self.field(field.map_or_else(|| part.to_owned(), |field| format!("{part}.{field}")))
+    }
+
     /// No such thing.
     pub(crate) fn not_found(what: &str, which: &str) -> Self {
         let hint = format!("`ostler {what} list` shows those there are");
@@ -120,7 +126,7 @@ impl utoipa::IntoResponses for ApiError {
             ("409", "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ..."),
             ("412", "Another version: `version-mismatch`"),
             ("413", "The body is too large: `too-large`"),
-            ("422", "Understood, and not possible: `invalid`, `unusable`"),
+            ("422", "Understood, and not possible: `invalid`, `unusable`, `bad-request`"),
             ("429", "Too much at once: `overloaded`"),
             ("500", "A defect: `internal`"),
             ("503", "Not now: `shutting-down`, `store-failed`, `timeout`"),
@@ -159,6 +165,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.kind {
             RefusalKind::VersionMismatch => StatusCode::PRECONDITION_FAILED,
+            RefusalKind::BadRequest => StatusCode::UNPROCESSABLE_ENTITY,
             RefusalKind::WrongState
             | RefusalKind::Busy
             | RefusalKind::NoHost
@@ -169,6 +176,7 @@ impl From<Refusal> for ApiError {
             | RefusalKind::CannotAsk
             | RefusalKind::NotAble
             | RefusalKind::NothingToRecover
+            | RefusalKind::NotFenced
             | RefusalKind::Rules => StatusCode::CONFLICT,
         };
         let error = Self::new(status, refusal.kind.into(), refusal.detail);
@@ -274,7 +282,7 @@ mod tests {
             let problem = ApiError::from(refusal).0;
             assert_eq!(problem.code, kind.to_string());
             assert_eq!(problem.kind, format!("urn:ostler:problem:{kind}"));
-            assert!(matches!(problem.status, 409 | 412), "{kind}");
+            assert!(matches!(problem.status, 409 | 412 | 422), "{kind}");
             assert_eq!(problem.hint.as_deref(), Some("h"));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    BackupBody, BackupReply, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost, NewImage,
+    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost, NewImage,
     NewToken, Token, TokenMade, Version,
 };
 
@@ -44,6 +44,23 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn change_host(&self, host: &str, change: &ChangeHost) -> Result<Host, ClientError> {
         self.patch(&format!("/v1/hosts/{}", segment(host)), change).await
+    }
+
+    /// Has the snapshot rules of `rules` count for the hypervisor driver `driver`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn bind_rules(&self, driver: &str, rules: &str) -> Result<Driver, ClientError> {
+        let path = format!("/v1/drivers/{}/rules", segment(driver));
+        self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
+    }
+
+    /// Takes that back: what the daemon's settings say counts again.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn unbind_rules(&self, driver: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/drivers/{}/rules", segment(driver))).await
     }
 
     /// All tokens, without their secrets.

@@ -2,10 +2,11 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    ActionBody, ActionReply, ConsoleChunk, Counters, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage,
+    ActionReply, AdoptBody, ConsoleChunk, Counters, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage,
     Why,
 };
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
+use serde::Serialize;
 use std::time::Duration;
 
 /// Which VMs to list.
@@ -36,6 +37,22 @@ pub struct Sent {
     pub if_version: Option<u64>,
     /// What makes a repeat the same request.
     pub idempotency_key: Option<String>,
+}
+
+impl Sent {
+    fn on(&self, mut request: RequestBuilder) -> RequestBuilder {
+        if let Some(wait) = self.wait {
+            let query = [("wait", format!("{}ms", wait.as_millis()))];
+            request = request.query(&query).timeout(wait + super::ANSWER_TIMEOUT);
+        }
+        if let Some(version) = self.if_version {
+            request = request.header("If-Match", format!("\"{version}\""));
+        }
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        request
+    }
 }
 
 impl Client {
@@ -117,30 +134,27 @@ impl Client {
         self.answer(request.query(&query)).await
     }
 
-    /// Asks something of a VM.
+    /// Asks something of a VM, with that verb's body.
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn act(&self, vm: &str, verb: &str, body: &ActionBody, sent: &Sent) -> Result<ActionReply, ClientError> {
-        let mut request = self.request(Method::POST, &action_path(vm, verb)).json(body);
-        if let Some(wait) = sent.wait {
-            let query = [("wait", format!("{}ms", wait.as_millis()))];
-            request = request.query(&query).timeout(wait + super::ANSWER_TIMEOUT);
-        }
-        if let Some(version) = sent.if_version {
-            request = request.header("If-Match", format!("\"{version}\""));
-        }
-        if let Some(key) = &sent.idempotency_key {
-            request = request.header("Idempotency-Key", key);
-        }
-        self.answer(request).await
+    pub async fn act<B: Serialize + ?Sized>(&self, vm: &str, verb: &str, body: &B, sent: &Sent) -> Result<ActionReply, ClientError> {
+        self.answer(sent.on(self.request(Method::POST, &action_path(vm, verb)).json(body))).await
+    }
+
+    /// Makes a domain of a host a VM.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn adopt(&self, host: &str, body: &AdoptBody, sent: &Sent) -> Result<ActionReply, ClientError> {
+        self.answer(sent.on(self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host))).json(body))).await
     }
 
     /// What an action would do.
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn preview(&self, vm: &str, verb: &str, body: &ActionBody) -> Result<PlanPreview, ClientError> {
+    pub async fn preview<B: Serialize + ?Sized>(&self, vm: &str, verb: &str, body: &B) -> Result<PlanPreview, ClientError> {
         let request = self.request(Method::POST, &action_path(vm, verb));
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
     }

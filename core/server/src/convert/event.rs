@@ -47,6 +47,16 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
             error.as_ref().map_or_else(|| format!("operation {outcome}"), |error| format!("operation {outcome}: {error}")),
             json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
         ),
+        EventKind::Snapshots { lost, hidden, by } => (
+            "snapshots",
+            snapshots(lost, hidden, by),
+            json!({ "lost": lost, "hidden": hidden, "by": by }),
+        ),
+        EventKind::Scheduled { schedule, outcome, detail } => (
+            "scheduled",
+            format!("scheduled action {schedule} {outcome}: {detail}"),
+            json!({ "schedule": schedule, "outcome": outcome, "detail": detail }),
+        ),
         EventKind::Resource { resource, name, change, detail } => (
             "resource",
             format!("{resource} {name} {change}"),
@@ -63,6 +73,12 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
             json!({ "driver": driver, "capability": capability, "detail": detail }),
         ),
     }
+}
+
+fn snapshots(lost: &[String], hidden: &[String], by: &str) -> String {
+    let part = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")));
+    let parts: Vec<String> = [part("lost", lost), part("no longer offered", hidden)].into_iter().flatten().collect();
+    format!("snapshots {} ({by})", parts.join("; "))
 }
 
 fn trouble(error: Option<&DriverError>) -> Value {

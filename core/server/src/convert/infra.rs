@@ -157,7 +157,12 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
 }
 
 /// A driver as it is.
-pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], health: DriverHealth) -> wire::Driver {
+pub(crate) fn driver(
+    info: DriverInfo,
+    kinds: &[&'static str],
+    rules: Option<wire::RulesOf>,
+    health: DriverHealth,
+) -> wire::Driver {
     wire::Driver {
         name: info.name.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
@@ -170,6 +175,7 @@ pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], health: DriverHea
             }
         },
         abilities: info.abilities.iter().map(ToString::to_string).collect(),
+        rules,
         calls: health.calls,
         errors: health.errors,
         mean_us: health.busy_us.checked_div(health.calls).unwrap_or(0),

@@ -3,13 +3,15 @@
 mod event;
 mod infra;
 mod operation;
+mod schedule;
 mod spec;
 mod vm;
 
 pub(crate) use event::event;
 pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
 pub(crate) use operation::{complaint, operation};
-pub(crate) use spec::{spec_from_wire, spec_to_wire};
+pub(crate) use schedule::{reschedule, schedule_from_wire};
+pub(crate) use spec::{format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire};
 pub(crate) use vm::{Names, counters, preview, snapshot, vm, vm_summary, why};
 
 use ostler_api::Time;

@@ -2,12 +2,13 @@
 
 use super::{Unfit, parse, word};
 use ostler_api as wire;
-use ostler_model::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Millis, NicSpec, Patience, VmSpec};
+use ostler_model::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, Millis, NicSpec, Patience, VmSpec};
 
 /// From a file or request. What can be checked without looking at hosts and images is checked.
 pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
     let (cpu_milli, vcpus) = cpus(spec)?;
     let disks = spec.disks.iter().enumerate().map(|(at, disk)| disk_from_wire(at, disk));
+    let nics = spec.nics.iter().enumerate().map(|(at, nic)| nic_from_wire(&format!("nics[{at}]."), nic));
     let checked = VmSpec {
         name: parse("name", &spec.name)?,
         cpu_milli,
@@ -15,12 +16,13 @@ pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
         memory_mib: spec.memory.0,
         boot: boot_from_wire(&spec.boot)?,
         disks: disks.collect::<Result<_, _>>()?,
-        nics: spec.nics.iter().map(|nic| NicSpec { bridge: nic.bridge.clone(), mac: nic.mac.clone() }).collect(),
+        nics: nics.collect::<Result<_, _>>()?,
         graphics: spec.graphics.as_deref().map_or(Ok(Graphics::default()), graphics)?,
         host: spec.host.as_deref().map(|host| parse("host", host)).transpose()?,
         labels: spec.labels.clone(),
         user_data: spec.user_data.clone(),
         patience: patience_from_wire(&spec.patience),
+        headroom: Headroom { vcpus: spec.headroom.vcpus, memory_mib: spec.headroom.memory.map(|size| size.0) },
     };
     checked.check().map_err(|err| Unfit::new(err.field, err.problem))?;
     Ok(checked)
@@ -33,9 +35,10 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
         cpu: Some(wire::CpuMilli(spec.cpu_milli.into())),
         vcpus: Some(spec.vcpus),
         memory: wire::Size(spec.memory_mib),
+        headroom: wire::Headroom { vcpus: spec.headroom.vcpus, memory: spec.headroom.memory_mib.map(wire::Size) },
         boot: boot_to_wire(&spec.boot),
         disks: spec.disks.iter().map(disk_to_wire).collect(),
-        nics: spec.nics.iter().map(|nic| wire::Nic { bridge: nic.bridge.clone(), mac: nic.mac.clone() }).collect(),
+        nics: spec.nics.iter().map(|nic| wire::Nic { bridge: nic.bridge.clone(), mac: nic.mac.clone().map(String::from) }).collect(),
         graphics: Some(spec.graphics.to_string()),
         host: spec.host.as_ref().map(ToString::to_string),
         labels: spec.labels.clone(),
@@ -79,36 +82,54 @@ fn boot_to_wire(boot: &BootSpec) -> wire::Boot {
     }
 }
 
+/// A network card; `place` stands before the names of its fields.
+pub(crate) fn nic_from_wire(place: &str, nic: &wire::Nic) -> Result<NicSpec, Unfit> {
+    let mac = nic.mac.as_deref().map(|mac| parse(&format!("{place}mac"), mac)).transpose()?;
+    Ok(NicSpec { bridge: nic.bridge.clone(), mac })
+}
+
 fn disk_from_wire(at: usize, disk: &wire::Disk) -> Result<DiskSpec, Unfit> {
     let field = |name: &str| format!("disks[{at}].{name}");
-    let source = match (&disk.image, disk.size, disk.swap) {
-        (Some(image), None, None) => DiskSource::Image { image: parse(&field("image"), image)? },
-        (None, Some(size), None) => DiskSource::Blank { size_mib: size.0 },
-        (None, None, Some(swap)) => DiskSource::Swap { size_mib: swap.0 },
-        (None, None, None) => return Err(Unfit::new(format!("disks[{at}]"), "give one of image, size and swap")),
-        (Some(_), Some(_), None) => {
+    let whole = format!("disks[{at}]");
+    let source = match (&disk.image, disk.size, disk.swap, &disk.file) {
+        (Some(image), None, None, None) => DiskSource::Image { image: parse(&field("image"), image)? },
+        (None, Some(size), None, None) => DiskSource::Blank { size_mib: size.0 },
+        (None, None, Some(swap), None) => DiskSource::Swap { size_mib: swap.0 },
+        // Refused by the engine, which knows why.
+        (None, None, None, Some(file)) => DiskSource::File { path: parse(&field("file"), file)? },
+        (None, None, None, None) => return Err(Unfit::new(whole, "give one of image, size and swap")),
+        (Some(_), Some(_), None, None) => {
             return Err(Unfit::new(field("size"), "a disk from an image has the image's size; give image or size, not both"));
         }
-        (Some(_) | None, Some(_) | None, Some(_)) => {
-            return Err(Unfit::new(format!("disks[{at}]"), "give only one of image, size and swap"));
-        }
+        _ => return Err(Unfit::new(whole, "give only one of image, size and swap")),
     };
-    let usual = if matches!(source, DiskSource::Swap { .. }) { DiskFormat::Raw } else { DiskFormat::Qcow2 };
     Ok(DiskSpec {
         name: parse(&field("name"), &disk.name)?,
+        format: format_or_usual(&field("format"), disk.format.as_deref(), &source)?,
         source,
-        format: disk.format.as_deref().map_or(Ok(usual), |text| word(&field("format"), text))?,
         read_only: disk.read_only,
     })
 }
 
+/// The format that was asked for, or the usual one of such disks.
+pub(crate) fn format_or_usual(field: &str, asked: Option<&str>, source: &DiskSource) -> Result<DiskFormat, Unfit> {
+    let usual = if matches!(source, DiskSource::Swap { .. }) { DiskFormat::Raw } else { DiskFormat::Qcow2 };
+    asked.map_or(Ok(usual), |text| word(field, text))
+}
+
 fn disk_to_wire(disk: &DiskSpec) -> wire::Disk {
-    let (image, size, swap) = match &disk.source {
-        DiskSource::Image { image } => (Some(image.to_string()), None, None),
-        DiskSource::Blank { size_mib } => (None, Some(wire::Size(*size_mib)), None),
-        DiskSource::Swap { size_mib } => (None, None, Some(wire::Size(*size_mib))),
+    let bare = wire::Disk {
+        name: disk.name.to_string(),
+        format: Some(disk.format.to_string()),
+        read_only: disk.read_only,
+        ..wire::Disk::default()
     };
-    wire::Disk { name: disk.name.to_string(), image, size, swap, format: Some(disk.format.to_string()), read_only: disk.read_only }
+    match &disk.source {
+        DiskSource::Image { image } => wire::Disk { image: Some(image.to_string()), ..bare },
+        DiskSource::Blank { size_mib } => wire::Disk { size: Some(wire::Size(*size_mib)), ..bare },
+        DiskSource::Swap { size_mib } => wire::Disk { swap: Some(wire::Size(*size_mib)), ..bare },
+        DiskSource::File { path } => wire::Disk { file: Some(path.to_string()), ..bare },
+    }
 }
 
 fn patience_from_wire(patience: &wire::Patience) -> Patience {
@@ -146,7 +167,7 @@ mod tests {
             "boot": {"kernel": "images:vmlinux", "initrd": "images:initrd.img", "cmdline": "console=ttyS0"},
             "disks": [{"name": "vda", "image": "tiny"}, {"name": "vdb", "size": "1GiB", "format": "raw", "read_only": true},
                       {"name": "vdc", "swap": "512MiB"}],
-            "nics": [{"bridge": "br0", "mac": "52:54:00:12:34:56"}],
+            "nics": [{"bridge": "br0", "mac": "52:54:00:12:34:56"}], "headroom": {"vcpus": 4, "memory": "1GiB"},
             "labels": {"tier": "web"}, "user_data": "x", "patience": {"shutdown": "60s"}
         })
     }
@@ -157,6 +178,7 @@ mod tests {
         assert_eq!((spec.cpu_milli, spec.vcpus, spec.memory_mib), (500, 2, 96));
         assert_eq!(spec.disks[2].format, DiskFormat::Raw);
         assert_eq!(spec.patience.shutdown, Millis::secs(60));
+        assert_eq!(spec.headroom, Headroom { vcpus: Some(4), memory_mib: Some(1024) });
         assert_eq!(spec.patience.transfer, Patience::default().transfer);
         assert_eq!(spec_from_wire(&spec_to_wire(&spec)), Ok(spec));
     }
@@ -192,6 +214,8 @@ mod tests {
             (json!({"nics": [{"bridge": ""}]}), "nics[0].bridge"),
             (json!({"nics": [{"bridge": "br0", "mac": "01:00:00:00:00:00"}]}), "nics[0].mac"),
             (json!({"patience": {"shutdown": "48h"}}), "patience.shutdown (ms)"),
+            (json!({"headroom": {"vcpus": 5000}}), "headroom.vcpus"),
+            (json!({"headroom": {"memory": "100TiB"}}), "headroom.memory"),
         ];
         for (part, field) in cases {
             let mut value = json!({"name": "a", "memory": 64});

@@ -1,25 +1,30 @@
 //! VMs.
 
+use super::schedule::schedule;
 use super::{complaint, said, spec_to_wire, time};
 use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
-use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, Phase, Placement, Snapshot, VmRecord};
+use ostler_model::{
+    Active, DatastoreId, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord,
+};
 use ostler_store::VmSummary;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Names of the hosts and datastores that records speak of by id. One made for each answer, because names are few and rows small.
+/// Names of the hosts, datastores and images that records speak of by id. One made for each answer, because names are few and rows small.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Of hosts.
     pub(crate) hosts: HashMap<HostId, String>,
     /// Of datastores.
     pub(crate) datastores: HashMap<DatastoreId, String>,
+    /// Of images.
+    pub(crate) images: HashMap<ImageId, String>,
 }
 
 impl Names {
-    fn host(&self, id: HostId) -> String {
+    pub(super) fn host(&self, id: HostId) -> String {
         self.hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 }
@@ -55,13 +60,18 @@ pub(crate) fn vm(record: &VmRecord, names: &Names) -> wire::Vm {
         version: record.version.0,
         spec: spec_to_wire(&record.spec),
         placement: record.placement.as_ref().map(|place| placed(place, record, names)),
+        moving: record.other.as_ref().map(|place| moving(place, record, names)),
+        resched: record.resched,
+        leftovers: record.leftovers.iter().map(|left| leftover(left, names)).collect(),
         datastore: datastore.map(|id| names.datastores.get(&id).cloned().unwrap_or_else(|| id.to_string())),
-        disks: record.disks.iter().map(|disk| disk_now(disk, record)).collect(),
+        disks: record.disks.iter().map(|disk| disk_now(disk, record, names)).collect(),
+        nics: nics(record),
         operation: record.operation.as_ref().map(active),
         failure: record.failure.as_ref().map(failure),
         running_since: record.running_since.map(time),
         seen: record.seen.as_ref().map(|seen| seen.what.clone()),
         snapshots: record.snapshots.iter().map(snapshot).collect(),
+        schedules: record.schedules.iter().map(|planned| schedule(planned, names)).collect(),
         history: record.history.iter().map(|entry| history(entry, names)).collect(),
     }
 }
@@ -77,12 +87,43 @@ fn placed(place: &Placement, record: &VmRecord, names: &Names) -> wire::Placed {
     }
 }
 
-fn disk_now(disk: &DiskState, record: &VmRecord) -> wire::DiskNow {
+/// Before the switch the other place is where it goes to, after it where it came from: the younger generation is the goal.
+fn moving(other: &Placement, record: &VmRecord, names: &Names) -> wire::Moving {
+    let here = record.placement.as_ref().map(|place| place.generation);
+    wire::Moving {
+        direction: if here.is_some_and(|here| here > other.generation) { "from" } else { "to" }.to_owned(),
+        host_id: other.host.0,
+        host: names.host(other.host),
+        generation: other.generation.0,
+        since: time(other.since),
+    }
+}
+
+fn leftover(left: &Leftover, names: &Names) -> wire::Leftover {
+    wire::Leftover {
+        host_id: left.place.host.0,
+        host: names.host(left.place.host),
+        driver: left.place.driver.to_string(),
+        generation: left.place.generation.0,
+        files: left.files,
+    }
+}
+
+fn nics(record: &VmRecord) -> Vec<wire::NicNow> {
+    let now = |(at, nic): (usize, &ostler_model::NicSpec)| wire::NicNow { bridge: nic.bridge.clone(), mac: record.mac_of(at).into() };
+    record.spec.nics.iter().enumerate().map(now).collect()
+}
+
+fn disk_now(disk: &DiskState, record: &VmRecord, names: &Names) -> wire::DiskNow {
+    let own = || format!("vms/{}/{}", record.folder(), disk.file);
+    let becomes = disk.save_as.as_ref().map(|new| new.image);
     wire::DiskNow {
         name: disk.name.to_string(),
-        file: format!("vms/{}/{}", record.folder(), disk.file),
+        file: disk.adopted.as_ref().map_or_else(own, ToString::to_string),
         format: said(disk.format),
         image: disk.image.map(|image| image.0),
+        becomes: becomes.map(|id| names.images.get(&id).cloned().unwrap_or_else(|| id.to_string())),
+        adopted: disk.adopted.is_some(),
     }
 }
 
@@ -140,13 +181,21 @@ pub(crate) fn counters(counted: DomainMetrics) -> wire::Counters {
 
 /// A snapshot.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> wire::SnapshotEntry {
-    wire::SnapshotEntry { name: snapshot.name.clone(), made: time(snapshot.made), hidden: snapshot.hidden }
+    wire::SnapshotEntry {
+        name: snapshot.name.to_string(),
+        label: snapshot.label.clone(),
+        made: time(snapshot.made),
+        hidden: snapshot.hidden,
+        losing: snapshot.losing,
+    }
 }
 
 fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
     wire::HistoryEntry {
         host: names.host(entry.host),
         from: time(entry.from),
+        begun_by: entry.begun_by.map(said),
+        generation: entry.generation.0,
         to: entry.to.map(time),
         ended_by: entry.ended_by.map(said),
         cpu: wire::CpuMilli(entry.capacity.cpu_milli),
@@ -179,5 +228,7 @@ pub(crate) fn preview(preview: Preview) -> wire::PlanPreview {
         states: preview.states,
         steps: preview.steps,
         overtakes: preview.overtakes.map(|operation| operation.0),
+        loses: preview.loses,
+        hides: preview.hides,
     }
 }

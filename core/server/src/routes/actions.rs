@@ -1,5 +1,6 @@
 //! `POST /v1/vms/{vm}/actions/{verb}`.
 
+use super::ask::{self, AnyBody};
 use super::{find, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
@@ -10,10 +11,11 @@ use axum::Json;
 use axum::extract::{Path, State as Shares};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use ostler_api::{ActionBody, ActionReply, PlanPreview, Span, VERBS, code};
+use ostler_api::{ActionReply, PlanPreview, Span, VERBS, code};
 use ostler_engine::{ActionRequest, Replied, WAIT_MAX};
 use ostler_model::{OperationId, Verb, Version, VmId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
@@ -42,10 +44,11 @@ pub(crate) enum Settled {
 
 /// Asks something of a VM. `202` with the operation that does it; `200` if it was so already, or if `wait` saw it end.
 #[utoipa::path(
-    post, path = "/v1/vms/{vm}/actions/{verb}", tag = "vms", request_body = ActionBody,
+    post, path = "/v1/vms/{vm}/actions/{verb}", tag = "vms",
+    request_body(content = AnyBody, description = "Each verb has its own; may be left out where nothing is required"),
     params(
         ("vm" = String, Path, description = "Id or name"),
-        ("verb" = String, Path, description = "`deploy`, `shutdown`, `poweroff-hard`, ..."),
+        ("verb" = String, Path, description = "`deploy`, `shutdown`, `poweroff-hard`, `migrate-live`, `disk-attach`, ..."),
         ("If-Match" = Option<String>, Header, description = "Only if the VM still has this version"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
         ActionParams
@@ -63,10 +66,10 @@ pub(crate) async fn act(
     Params(params): Params<ActionParams>,
     IfMatch(if_version): IfMatch,
     Key(key): Key,
-    body: Body<ActionBody>,
+    body: Body<Value>,
 ) -> Answer<Response> {
     let wait = checked(params.wait)?;
-    let (id, request) = request(&app, &which, &verb, &body.value, caller.name.clone(), if_version)?;
+    let (id, request) = request(&app, &which, &verb, body.value, caller.name.clone(), if_version)?;
     if params.dry_run {
         return Ok(Json(convert::preview(app.engine.preview(id, request).await?)).into_response());
     }
@@ -80,19 +83,22 @@ fn request(
     app: &App,
     which: &str,
     verb: &str,
-    body: &ActionBody,
+    body: Value,
     by: String,
     if_version: Option<Version>,
 ) -> Answer<(VmId, ActionRequest)> {
-    let verb: Verb = verb.parse().map_err(|_| unknown_verb(verb))?;
+    let verb: Verb = verb.parse().ok().filter(|verb| *verb != Verb::Adopt).ok_or_else(|| unknown_verb(verb))?;
     let reader = app.store().read()?;
     let id = find::vm_id(&reader, which)?;
-    let host = body.host.as_deref().map(|host| find::host(&reader, host)).transpose()?.map(|host| host.id);
-    Ok((id, ActionRequest { verb, by, host, enforce: body.enforce, force: body.force, if_version }))
+    let ask::Asked { args, host, enforce, force } = ask::asked(&reader, id, verb, body, &by)?;
+    Ok((id, ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) }))
 }
 
 fn unknown_verb(given: &str) -> ApiError {
     let error = ApiError::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no action {given}"));
+    if given == "adopt" {
+        return error.hint("POST /v1/hosts/{host}/adopt makes a domain a VM");
+    }
     match ostler_api::nearest(given, VERBS.iter().map(|info| info.verb)) {
         Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint(format!("known: {}", VERBS.iter().map(|info| info.verb).collect::<Vec<_>>().join(", "))),
@@ -111,7 +117,7 @@ pub(crate) fn checked(wait: Option<Span>) -> Answer<Option<Duration>> {
 }
 
 /// The answer, after a wait for the operation's end if that was asked for.
-async fn followed(app: &App, replied: Replied, wait: Option<Duration>) -> Answer<Tagged<ActionReply>> {
+pub(crate) async fn followed(app: &App, replied: Replied, wait: Option<Duration>) -> Answer<Tagged<ActionReply>> {
     let operation = replied.answer.operation;
     let mut reply = reply(app, replied)?;
     let mut status = if reply.already { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_api_knows_every_verb() {
-        let ours: Vec<String> = Verb::iter().map(|verb| verb.to_string()).collect();
+        let ours: Vec<String> = Verb::iter().filter(|verb| *verb != Verb::Adopt).map(|verb| verb.to_string()).collect();
         let told: Vec<&str> = VERBS.iter().map(|info| info.verb).collect();
         assert_eq!(told, ours);
     }

@@ -8,26 +8,35 @@ use crate::problem::{Answer, ApiError};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ostler_api::{Driver, NewDriver};
+use ostler_api::{BindRules, Driver, NewDriver, RulesOf};
 use ostler_model::DriverName;
-use ostler_store::ResourceChange;
+use ostler_store::{ResourceChange, RulesBinding};
 
-fn all(app: &App) -> Vec<Driver> {
+fn all(app: &App) -> Answer<Vec<Driver>> {
+    let bound = app.store().read()?.rules()?;
     let told = |(info, kinds): (ostler_driver::DriverInfo, Vec<&'static str>)| {
         let health = app.engine.driver_health(&info.name);
-        convert::driver(info, &kinds, health)
+        let rules = rules_of(app, &bound, &info.name);
+        convert::driver(info, &kinds, rules, health)
     };
-    app.registry.list().into_iter().map(told).collect()
+    Ok(app.registry.list().into_iter().map(told).collect())
+}
+
+/// What was bound comes before what the settings say.
+fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<RulesOf> {
+    let told = |rules: &DriverName, bound| RulesOf { driver: rules.to_string(), bound };
+    let here = bound.iter().find(|binding| binding.hypervisor == *driver);
+    here.map(|binding| told(&binding.rules, true)).or_else(|| app.rules.get(driver).map(|rules| told(rules, false)))
 }
 
 fn one(app: &App, name: &str) -> Answer<Driver> {
-    all(app).into_iter().find(|driver| driver.name == name).ok_or_else(|| ApiError::not_found("driver", name))
+    all(app)?.into_iter().find(|driver| driver.name == name).ok_or_else(|| ApiError::not_found("driver", name))
 }
 
 /// All loaded drivers, and how they fare.
 #[utoipa::path(get, path = "/v1/drivers", tag = "drivers", responses((status = 200, body = [Driver]), ApiError))]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Driver>>> {
-    Ok(Json(all(&app)))
+    all(&app).map(Json)
 }
 
 /// One driver.
@@ -65,5 +74,43 @@ pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(name)
     let missing = || ApiError::not_found("driver", &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
     app.engine.change(ResourceChange::DriverRemove(name), &caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's settings say. At once, for all its VMs.
+#[utoipa::path(
+    put, path = "/v1/drivers/{driver}/rules", tag = "drivers", request_body = BindRules,
+    params(("driver" = String, Path, description = "Name of the hypervisor driver")), responses((status = 200, body = Driver), ApiError)
+)]
+pub(crate) async fn bind(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Body<BindRules>,
+) -> Answer<Json<Driver>> {
+    let hypervisor = loaded(&app, &name)?;
+    app.registry.hypervisor(&hypervisor).map_err(|err| ApiError::unusable("driver", &err))?;
+    let rules: DriverName = convert::parse("rules", &body.value.rules)?;
+    app.registry.rules(&rules).map_err(|err| {
+        ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules")
+    })?;
+    app.engine.change(ResourceChange::RulesBind(RulesBinding { hypervisor, rules }), &caller.name).await?;
+    one(&app, &name).map(Json)
+}
+
+fn loaded(app: &App, name: &str) -> Answer<DriverName> {
+    Ok(one(app, name)?.name.parse().map_err(|err| ApiError::unusable("driver", &err))?)
+}
+
+/// Takes a binding back: what the daemon's settings say counts again.
+#[utoipa::path(
+    delete, path = "/v1/drivers/{driver}/rules", tag = "drivers",
+    params(("driver" = String, Path, description = "Name of the hypervisor driver")),
+    responses((status = 204, description = "Nothing is bound any more"), ApiError)
+)]
+pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
+    let missing = || ApiError::not_found("driver", &name);
+    let name: DriverName = name.parse().map_err(|_| missing())?;
+    app.engine.change(ResourceChange::RulesUnbind(name), &caller.name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

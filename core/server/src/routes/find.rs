@@ -10,7 +10,8 @@ use std::str::FromStr;
 /// Most candidates told of an ambiguous name.
 const CANDIDATES_MAX: usize = 20;
 
-fn is_id(text: &str) -> bool {
+/// Whether that is an id, not a name.
+pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -88,9 +89,14 @@ pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
 /// The names that one record speaks of.
 pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
     let mut names = Names::default();
-    let hosts = record.history.iter().map(|entry| entry.host).chain(record.placement.as_ref().map(|place| place.host));
+    let here = record.placement.as_ref().map(|place| place.host);
+    let planned = record.schedules.iter().filter_map(|planned| planned.host);
+    let hosts = record.history.iter().map(|entry| entry.host).chain(here).chain(record.also_on()).chain(planned);
     for id in hosts {
         add_host(&mut names, reader, id)?;
+    }
+    for id in record.disks.iter().filter_map(|disk| disk.save_as.as_ref()).map(|new| new.image) {
+        names.images.extend(reader.image(id)?.map(|image| (id, image.name.into())));
     }
     if let Some(storage) = &record.storage
         && let Some(datastore) = reader.datastore(storage.datastore)?

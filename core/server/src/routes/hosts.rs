@@ -1,19 +1,23 @@
 //! `/v1/hosts`.
 
-use super::find;
+use super::actions::{checked, followed};
+use super::{find, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
-use crate::convert::{self, word};
-use crate::extract::{Body, Key};
+use crate::convert::{self, parse, word};
+use crate::extract::{Body, Key, Params, Tagged};
 use crate::problem::{Answer, ApiError};
 use crate::routes::once::{Added, add_once};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ostler_api::{ChangeHost, Host, NewHost};
+use ostler_api::{ActionReply, AdoptBody, ChangeHost, Host, NewHost, Span};
+use ostler_engine::AdoptRequest;
 use ostler_model::HostState;
 use ostler_store::{Reader, ResourceChange};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
     let (usage, health) = (reader.usage(host.id)?, app.engine.host_health(host.id));
@@ -104,4 +108,44 @@ pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which
     let id = find::host(&app.store().read()?, &which)?.id;
     app.engine.change(ResourceChange::HostRemove(id), &caller.name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How an adoption is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AdoptParams {
+    /// Wait so long for the operation to end: `30s`, at most 5 minutes.
+    #[param(value_type = Option<String>)]
+    wait: Option<Span>,
+}
+
+/// Makes a wild domain of a host a VM. It stays as it is, running or off; its disks are never removed.
+#[utoipa::path(
+    post, path = "/v1/hosts/{host}/adopt", tag = "hosts", request_body = AdoptBody,
+    params(
+        ("host" = String, Path, description = "Id or name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
+        AdoptParams
+    ),
+    responses((status = 201, body = ActionReply, description = "The VM is there; `operation` marks the domain as its own"), ApiError)
+)]
+pub(crate) async fn adopt(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+    Params(params): Params<AdoptParams>,
+    Key(key): Key,
+    body: Body<AdoptBody>,
+) -> Answer<Tagged<ActionReply>> {
+    let wait = checked(params.wait)?;
+    let AdoptBody { domain, name } = body.value;
+    let host = find::host(&app.store().read()?, &which)?.id;
+    let name = name.as_deref().map(|name| parse("name", name)).transpose()?;
+    let once = key.map(|key| vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash));
+    let request = AdoptRequest { host, domain, name, by: caller.name };
+    let replied = app.engine.adopt(request, once).await?;
+    let location = Some(format!("/v1/vms/{}", replied.answer.vm));
+    let followed = followed(&app, replied, wait).await?;
+    Ok(Tagged { status: StatusCode::CREATED, location, ..followed })
 }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod admin;
+mod ask;
 mod console;
 mod datastores;
 mod drivers;
@@ -45,12 +46,14 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(operations::show))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::show, hosts::change, hosts::remove))
+        .routes(routes!(hosts::adopt))
         .routes(routes!(datastores::list, datastores::add))
         .routes(routes!(datastores::show, datastores::remove))
         .routes(routes!(images::list, images::add))
         .routes(routes!(images::show, images::remove))
         .routes(routes!(drivers::list, drivers::add))
         .routes(routes!(drivers::show, drivers::remove))
+        .routes(routes!(drivers::bind, drivers::unbind))
         .routes(routes!(events::watch))
         .routes(routes!(tokens::list, tokens::add))
         .routes(routes!(tokens::remove))

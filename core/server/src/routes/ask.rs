@@ -1,0 +1,245 @@
+//! What a verb is asked with: each verb's body, read, checked, and put into the engine's words before the engine hears of it.
+
+use super::find;
+use crate::convert::{self, Unfit, parse, word};
+use crate::problem::{Answer, ApiError};
+use ostler_api as wire;
+use ostler_api::{Misfit, decode};
+use ostler_model::{Args, DatastoreKind, DatastoreName, DiskSource, HostId, ImageName, ScheduleId, Verb, VmId};
+use ostler_store::Reader;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// The bodies of all verbs, for the OpenAPI document.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // never built: each verb reads its own
+pub(crate) enum AnyBody {
+    /// Verbs that are not named below.
+    Plain(wire::ActionBody),
+    /// `migrate`, `migrate-live`, `migrate-poweroff`, `migrate-poweroff-hard`.
+    Migrate(wire::MigrateBody),
+    /// `disk-attach`.
+    DiskAttach(wire::DiskAttachBody),
+    /// `disk-detach`.
+    DiskDetach(wire::DiskDetachBody),
+    /// `nic-attach`.
+    NicAttach(wire::NicAttachBody),
+    /// `nic-detach`.
+    NicDetach(wire::NicDetachBody),
+    /// `snapshot-create`.
+    SnapshotCreate(wire::SnapshotCreateBody),
+    /// `snapshot-revert`, `snapshot-delete`.
+    Snapshot(wire::SnapshotBody),
+    /// `disk-snapshot`, `disk-snapshot-live`.
+    DiskSnapshot(wire::DiskSnapshotBody),
+    /// `disk-snapshot-cancel`.
+    DiskSnapshotCancel(wire::DiskSnapshotCancelBody),
+    /// `resize`.
+    Resize(wire::ResizeBody),
+    /// `update`.
+    Update(wire::UpdateBody),
+    /// `rename`.
+    Rename(wire::RenameBody),
+    /// `schedule`.
+    Schedule(wire::ScheduleBody),
+    /// `unschedule`.
+    Unschedule(wire::UnscheduleBody),
+    /// `reschedule`.
+    Reschedule(wire::RescheduleBody),
+    /// `forget`.
+    Forget(wire::ForgetBody),
+    /// `resched`, `unresched`.
+    Nothing(wire::NothingBody),
+}
+
+/// With what a verb is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) args: Args,
+    pub(crate) host: Option<HostId>,
+    pub(crate) enforce: bool,
+    pub(crate) force: bool,
+}
+
+impl From<Args> for Asked {
+    fn from(args: Args) -> Self {
+        Self { args, ..Self::default() }
+    }
+}
+
+/// Reads the body of `verb`.
+pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str) -> Answer<Asked> {
+    match verb {
+        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => {
+            migrate(reader, verb, &fits::<wire::MigrateBody>(body)?)
+        }
+        Verb::Resched | Verb::Unresched => fits::<wire::NothingBody>(body).map(|_| Asked::default()),
+        Verb::DiskAttach => disk_attach(reader, &fits(body)?),
+        Verb::DiskDetach => {
+            let body: wire::DiskDetachBody = fits(body)?;
+            Ok(Args::Disk { name: parse("name", &body.name)? }.into())
+        }
+        Verb::NicAttach => {
+            let body: wire::NicAttachBody = fits(body)?;
+            Ok(Args::NewNic(convert::nic_from_wire("", &wire::Nic { bridge: body.bridge, mac: body.mac })?).into())
+        }
+        Verb::NicDetach => {
+            let body: wire::NicDetachBody = fits(body)?;
+            Ok(Args::Nic { mac: parse("mac", &body.mac)? }.into())
+        }
+        Verb::SnapshotCreate => {
+            let body: wire::SnapshotCreateBody = fits(body)?;
+            Ok(Args::NewSnapshot { label: body.name.unwrap_or_default() }.into())
+        }
+        Verb::SnapshotRevert | Verb::SnapshotDelete => {
+            let body: wire::SnapshotBody = fits(body)?;
+            Ok(Args::Snapshot { name: body.name }.into())
+        }
+        Verb::DiskSnapshot | Verb::DiskSnapshotLive => disk_snapshot(reader, &fits(body)?),
+        Verb::DiskSnapshotCancel => {
+            let body: wire::DiskSnapshotCancelBody = fits(body)?;
+            Ok(Args::Disk { name: parse("disk", &body.disk)? }.into())
+        }
+        Verb::Resize => resize(&fits(body)?),
+        Verb::Update => {
+            let body: wire::UpdateBody = fits(body)?;
+            Ok(Args::UserData { text: body.user_data }.into())
+        }
+        Verb::Rename => {
+            let body: wire::RenameBody = fits(body)?;
+            Ok(Args::Name { name: parse("name", &body.name)? }.into())
+        }
+        Verb::Schedule => schedule(reader, vm, &fits(body)?, by),
+        Verb::Unschedule => {
+            let body: wire::UnscheduleBody = fits(body)?;
+            Ok(Args::Schedule { id: ScheduleId(body.id) }.into())
+        }
+        Verb::Reschedule => reschedule(reader, vm, &fits(body)?),
+        Verb::Forget => {
+            let body: wire::ForgetBody = fits(body)?;
+            Ok(Asked { force: body.force, ..Asked::default() })
+        }
+        _ => plain(reader, &fits(body)?),
+    }
+}
+
+fn fits<T: DeserializeOwned>(body: Value) -> Answer<T> {
+    if !body.is_object() {
+        let detail = "the body must be a JSON object".to_owned();
+        return Err(Misfit { path: String::new(), detail, nearest: None }.into());
+    }
+    Ok(decode(body)?)
+}
+
+fn plain(reader: &Reader, body: &wire::ActionBody) -> Answer<Asked> {
+    let host = body.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id);
+    Ok(Asked { args: Args::None, host, enforce: body.enforce, force: body.force })
+}
+
+fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Answer<Asked> {
+    let wire::MigrateBody { enforce, fenced, storage_moved, .. } = *body;
+    if (fenced || storage_moved) && verb != Verb::Migrate {
+        let field = if fenced { "fenced" } else { "storage_moved" };
+        return Err(Unfit::new(field, format!("is for migrate; {verb} needs the host that the VM is on")).into());
+    }
+    let host = Some(find::host(reader, &body.host)?.id);
+    Ok(Asked { args: Args::Migrate { fenced, storage_moved }, host, enforce, force: false })
+}
+
+fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
+    let source = match (&body.image, body.size, body.swap) {
+        (Some(image), None, None) => DiskSource::Image { image: image_name(reader, "image", image)? },
+        (None, Some(size), None) => DiskSource::Blank { size_mib: size.0 },
+        (None, None, Some(swap)) => DiskSource::Swap { size_mib: swap.0 },
+        (None, None, None) => return Err(Unfit::new("image", "give one of image, size and swap").into()),
+        (Some(_), Some(_), None) => {
+            return Err(Unfit::new("size", "a disk from an image has the image's size; give image or size, not both").into());
+        }
+        (Some(_) | None, Some(_) | None, Some(_)) => return Err(Unfit::new("swap", "give only one of image, size and swap").into()),
+    };
+    Ok(Args::NewDisk {
+        name: body.name.as_deref().map(|name| parse("name", name)).transpose()?,
+        format: convert::format_or_usual("format", body.format.as_deref(), &source)?,
+        source,
+        read_only: body.read_only,
+    }
+    .into())
+}
+
+/// An image by name or id. That there is none of that name is for the lifecycle to say: it may be there when it is needed.
+fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
+    if find::is_id(which) {
+        return Ok(find::image(reader, which)?.name);
+    }
+    Ok(parse(field, which)?)
+}
+
+fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Answer<Asked> {
+    let datastore = body.datastore.as_deref().map(|which| image_datastore(reader, which)).transpose()?;
+    Ok(Args::NewImage { disk: parse("disk", &body.disk)?, image: parse("image", &body.image)?, datastore }.into())
+}
+
+fn image_datastore(reader: &Reader, which: &str) -> Answer<DatastoreName> {
+    let found = find::datastore(reader, which)?;
+    if found.kind == DatastoreKind::Image {
+        return Ok(found.name);
+    }
+    let why = format!("{} is a system datastore; images live in image datastores", found.name);
+    Err(ApiError::unusable("datastore", &why))
+}
+
+fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
+    if body.cpu.is_none() && body.vcpus.is_none() && body.memory.is_none() {
+        return Err(Unfit::new("cpu", "give at least one of cpu, vcpus and memory").into());
+    }
+    let milli = |cpu: wire::CpuMilli| u32::try_from(cpu.0).map_err(|_| Unfit::new("cpu", "is out of range"));
+    let cpu_milli = body.cpu.map(milli).transpose()?;
+    let args = Args::Size { cpu_milli, vcpus: body.vcpus, memory_mib: body.memory.map(|size| size.0) };
+    Ok(Asked { enforce: body.enforce, ..Asked::from(args) })
+}
+
+fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Answer<Asked> {
+    let verb: Verb = word("verb", &body.verb)?;
+    let later = match verb {
+        // The lifecycle refuses to have those done later, whatever they are asked with.
+        Verb::Schedule | Verb::Unschedule | Verb::Reschedule => Asked::default(),
+        verb => {
+            let args = body.args.clone().unwrap_or_else(|| json!({}));
+            let later = asked(reader, vm, verb, args, by).map_err(|error| error.inside("args"))?;
+            stated_now(&later)?;
+            later
+        }
+    };
+    let planned = convert::schedule_from_wire(body, verb, later.args, later.host, by)?;
+    Ok(Args::NewSchedule(Box::new(planned)).into())
+}
+
+/// What only a person who looks can answer for is not said ahead.
+fn stated_now(later: &Asked) -> Answer<()> {
+    let (fenced, moved) = match later.args {
+        Args::Migrate { fenced, storage_moved } => (fenced, storage_moved),
+        _ => (false, false),
+    };
+    for (given, field) in [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")] {
+        if given {
+            return Err(Unfit::new(field, "cannot be stated ahead: ask for it when it is so").into());
+        }
+    }
+    if later.enforce && later.host.is_none() {
+        return Err(Unfit::new("args.enforce", "is not kept: only where a scheduled action names a host, that host's capacity counts").into());
+    }
+    Ok(())
+}
+
+fn reschedule(reader: &Reader, vm: VmId, body: &wire::RescheduleBody) -> Answer<Asked> {
+    let id = ScheduleId(body.id);
+    let record = reader.vm(vm)?.ok_or_else(|| ApiError::not_found("vm", &vm.to_string()))?;
+    let Some(known) = record.schedules.iter().find(|planned| planned.id() == id) else {
+        let error = ApiError::unusable("id", &format!("VM {vm} has no scheduled action {id}"));
+        return Err(error.hint("`ostler vm schedules` lists them"));
+    };
+    Ok(Args::Reschedule { id, planned: Box::new(convert::reschedule(known, body)?) }.into())
+}
