@@ -108,22 +108,47 @@ mod tests {
                 "delete-recreate" => vec!["delete", "--recreate"],
                 other => match other.strip_suffix("-hard") {
                     Some(soft) => vec![soft, "--hard"],
-                    None => match other.strip_prefix("recover-") {
-                        Some(how) => {
-                            return ["ostler", "vm", "recover", "7"]
-                                .map(str::to_owned)
-                                .into_iter()
-                                .chain([format!("--{how}")])
-                                .collect();
-                        }
-                        None => vec![other],
-                    },
+                    None => vec![other],
                 },
             };
             ["ostler", "vm"].into_iter().chain(words).chain(["7"]).map(str::to_owned).collect()
         };
+        // What a verb cannot be typed without.
+        let more = |verb: &str| -> &str {
+            match verb {
+                "recover-success" => "recover 7 --success --force",
+                "recover-failure" => "recover 7 --failure",
+                "recover-retry" => "recover 7 --retry",
+                "recover-undo" => "recover 7 --undo",
+                "migrate" => "migrate 7 h2 --fenced --storage-moved",
+                "migrate-live" => "migrate 7 8 h2 --live --enforce",
+                "migrate-poweroff" => "migrate 7 h2 --poweroff",
+                "migrate-poweroff-hard" => "migrate 7 h2 --poweroff-hard",
+                "disk-attach" => "disk-attach 7 --blank 1GiB --name vdb --format raw --read-only",
+                "disk-detach" => "disk-detach 7 vdb",
+                "nic-attach" => "nic-attach 7 --bridge br0 --mac 52:54:00:12:34:56",
+                "nic-detach" => "nic-detach 7 52:54:00:12:34:56",
+                "snapshot-create" => "snapshot-create 7 nightly",
+                "snapshot-revert" => "snapshot-revert 7 nightly",
+                "snapshot-delete" => "snapshot-delete 7 nightly",
+                "disk-snapshot" => "disk-snapshot 7 vda golden --datastore images",
+                "disk-snapshot-live" => "disk-snapshot 7 vda golden --live",
+                "disk-snapshot-cancel" => "disk-snapshot-cancel 7 vda",
+                "resize" => "resize 7 --cpu 0.5 --vcpus 2 --memory 1GiB --enforce",
+                "update" => "update 7 --user-data /nonexistent",
+                "rename" => "rename 7 web",
+                "schedule" => "schedule 7 hold --at now",
+                "unschedule" => "unschedule 7 3",
+                "reschedule" => "reschedule 7 3 --zone UTC",
+                "forget" => "forget 7 --force",
+                _ => "",
+            }
+        };
         for info in ostler_api::VERBS {
-            let words = typed(info.verb);
+            let words = match more(info.verb) {
+                "" => typed(info.verb),
+                line => ["ostler", "vm"].into_iter().chain(line.split(' ')).map(str::to_owned).collect(),
+            };
             let cli = Cli::try_parse_from(&words).unwrap_or_else(|err| panic!("{words:?}: {err}"));
             let Command::Vm(command) = cli.command else { panic!("{words:?} is about VMs") };
             assert_eq!(crate::vm::verb_of(&command).as_deref(), Some(info.verb), "{words:?}");

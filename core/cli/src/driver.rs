@@ -23,6 +23,18 @@ pub enum DriverCommand {
         /// Its name
         driver: String,
     },
+    /// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's settings say
+    BindRules {
+        /// The hypervisor driver: kvm
+        driver: String,
+        /// The driver that holds the rules: snapshots-kvm
+        rules: String,
+    },
+    /// Takes that back: what the daemon's settings say counts again
+    UnbindRules {
+        /// The hypervisor driver
+        driver: String,
+    },
     /// Removes drivers that nothing uses
     Remove {
         /// Names
@@ -52,7 +64,7 @@ fn origin(driver: &Driver) -> String {
 }
 
 impl Row for Driver {
-    const HEADINGS: &'static [&'static str] = &["NAME", "VERSION", "KINDS", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
+    const HEADINGS: &'static [&'static str] = &["NAME", "VERSION", "KINDS", "RULES", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
     const WIDER: &'static [&'static str] = &["ABILITIES", "DESCRIPTION", "LAST ERROR"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -61,6 +73,7 @@ impl Row for Driver {
             Cell::from(&self.name),
             Cell::from(&self.version),
             self.kinds.join(",").into(),
+            Cell::maybe(self.rules.as_ref().map(|rules| &rules.driver)),
             origin(self).into(),
             self.calls.into(),
             Cell::toned(self.errors, errors),
@@ -80,11 +93,22 @@ fn mean(us: u64) -> String {
     format!("{}.{:03} ms", us / 1000, us % 1000)
 }
 
+fn rules(driver: &Driver) -> Cell {
+    match &driver.rules {
+        Some(rules) if rules.bound => Cell::from(&rules.driver),
+        Some(rules) => format!("{} (from the daemon's settings)", rules.driver).into(),
+        None => Cell::toned("none: no snapshot is made; `ostler driver bind-rules`", Tone::Busy),
+    }
+}
+
 fn page(cx: &Context, driver: &Driver) -> String {
     let mut page = Page::new(cx.out.colour);
     page.section("Information").pair("Name", &driver.name).pair("Version", &driver.version);
     page.pair("Description", &driver.description).pair("Kinds", driver.kinds.join(", "));
     page.pair("Abilities", driver.abilities.join(", "));
+    if driver.kinds.iter().any(|kind| kind == "hypervisor") {
+        page.pair("Snapshot rules", rules(driver));
+    }
     page.section("Origin").pair("Kind", origin(driver));
     if let DriverOrigin::Component { digest, contract, granted, missing } = &driver.origin {
         page.pair("SHA-256", digest).pair("Contract", contract).pair("Granted", granted.join(", "));
@@ -111,6 +135,14 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
         DriverCommand::Show { driver } => {
             let driver = client.driver(&driver).await?;
             cx.out.write(&cx.out.one(&driver, &driver.name, || page(cx, &driver))?)
+        }
+        DriverCommand::BindRules { driver, rules } => {
+            let driver = client.bind_rules(&driver, &rules).await?;
+            cx.out.write(&cx.out.one(&driver, &driver.name, || format!("driver {}: the rules of {rules} count\n", driver.name))?)
+        }
+        DriverCommand::UnbindRules { driver } => {
+            client.unbind_rules(&driver).await.map_err(|err| Failure::from(err).about(&format!("driver {driver}")))?;
+            cx.out.line(&if cx.out.for_people() { format!("driver {driver}: no rules are bound any more") } else { driver })
         }
         DriverCommand::Remove { drivers } => {
             remove_each(cx, "driver", &drivers, |name| {

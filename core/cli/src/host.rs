@@ -1,15 +1,18 @@
 //! `ostler host`.
 
-use crate::Failure;
 use crate::context::{Context, remove_each};
+use crate::operation::complaint;
 use crate::out::Row;
 use crate::pairs::{line, map, pair};
+use crate::retry::{key, patiently};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{moment, now};
+use crate::vm::wait;
 use crate::watch::{self, Watch};
+use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
-use ostler_api::{ChangeHost, CpuMilli, Host, NewHost, Size, SshAddress};
+use ostler_api::{AdoptBody, ChangeHost, CpuMilli, Host, NewHost, Sent, Size, Span, SshAddress};
 
 /// Hosts.
 #[derive(Debug, Subcommand)]
@@ -54,12 +57,32 @@ pub enum HostCommand {
         #[arg(required = true)]
         hosts: Vec<String>,
     },
+    /// Makes a wild domain of a host a VM: it stays as it is, and its disks are never removed
+    Adopt(AdoptArgs),
     /// Removes hosts that hold no VM
     Remove {
         /// Names or ids
         #[arg(required = true)]
         hosts: Vec<String>,
     },
+}
+
+/// A domain to adopt.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The host: name or id
+    host: String,
+    /// The domain: its name or UUID at the hypervisor; `host show` lists wild ones
+    domain: String,
+    /// What the VM is to be called, instead of the domain's name
+    #[arg(long)]
+    name: Option<String>,
+    /// Return as soon as it is a VM, before the domain is marked as its own
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait at most
+    #[arg(long, default_value = wait::TIMEOUT, value_name = "TIME")]
+    timeout: Span,
 }
 
 /// A host to add.
@@ -99,7 +122,8 @@ pub struct AddHost {
     ssh_known_hosts: Option<String>,
 }
 
-fn cpus(text: &str) -> Result<CpuMilli, String> {
+/// A number of CPUs.
+pub(crate) fn cpus(text: &str) -> Result<CpuMilli, String> {
     let number: f64 = text.parse().map_err(|_| "write a number such as 4 or 0.5".to_owned())?;
     CpuMilli::from_cpus(number).map_err(|err| err.to_string())
 }
@@ -216,12 +240,39 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
         HostCommand::On { hosts } => turn(cx, &hosts, "on").await,
         HostCommand::Draining { hosts } => turn(cx, &hosts, "draining").await,
         HostCommand::Off { hosts } => turn(cx, &hosts, "off").await,
+        HostCommand::Adopt(args) => adopt(cx, args).await,
         HostCommand::Remove { hosts } => {
             remove_each(cx, "host", &hosts, |name| {
                 let client = client.clone();
                 async move { client.remove_host(&name).await }
             })
             .await
+        }
+    }
+}
+
+async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
+    let client = cx.client()?;
+    let deadline = wait::Deadline::after(args.timeout.duration());
+    let body = AdoptBody { domain: args.domain.clone(), name: args.name };
+    let sent = Sent { wait: (!args.no_wait).then(|| deadline.part()), idempotency_key: Some(key()), ..Sent::default() };
+    let mut reply = patiently(|| client.adopt(&args.host, &body, &sent)).await?;
+    if !args.no_wait
+        && let Some(operation) = reply.operation.take()
+    {
+        reply.operation = Some(wait::for_end(&client, operation, deadline).await?);
+    }
+    let id = reply.vm.to_string();
+    cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: adopted from {}, {}\n", args.host, reply.state))?)?;
+    let Some(operation) = reply.operation.as_ref().filter(|_| !args.no_wait) else { return Ok(()) };
+    match (operation.outcome.as_deref(), &operation.error) {
+        (Some("succeeded"), _) => Ok(()),
+        (None, _) => Err(Failure::new(Exit::TimedOut, format!("vm {id}: its domain is not marked yet; it goes on"))
+            .hint(format!("`ostler operation show {} --wait`", operation.id))),
+        (Some(outcome), error) => {
+            let why = error.as_ref().map_or_else(String::new, |error| format!(": {}", complaint(error)));
+            let failure = Failure::new(Exit::Refused, format!("vm {id}: marking its domain {outcome}{why}"));
+            Err(failure.hint(format!("`ostler vm why {id}` says what can be done")))
         }
     }
 }

@@ -25,9 +25,17 @@ impl Language {
 
 /// Reads a VM's specification from a file, or from standard input if it is `-`. `name` comes before the one in the file.
 pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<VmSpec, Failure> {
-    let shown = if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() };
-    let text = text_of(file).map_err(|why| Failure::usage(format!("{shown}: {why}")))?;
-    parse(&shown, language_of(file, &text), &text, name)
+    let text = text(file)?;
+    parse(&shown(file), language_of(file, &text), &text, name)
+}
+
+/// The text of a file, or of standard input if it is `-`.
+pub(crate) fn text(file: &Path) -> Result<String, Failure> {
+    text_of(file).map_err(|why| Failure::usage(format!("{}: {why}", shown(file))))
+}
+
+fn shown(file: &Path) -> String {
+    if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 fn is_stdin(file: &Path) -> bool {

@@ -1,5 +1,6 @@
 //! `ostler vm show`.
 
+use super::schedule;
 use crate::Failure;
 use crate::context::Context;
 use crate::operation::complaint;
@@ -9,7 +10,7 @@ use crate::table::{Cell, Tone};
 use crate::text::{moment, now};
 use crate::watch::{self, Watch};
 use clap::Args;
-use ostler_api::{Client, ClientError, Counters, Disk, SnapshotAdvice, Time, Vm};
+use ostler_api::{Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, Time, Vm};
 
 /// Which VM.
 #[derive(Debug, Args)]
@@ -55,22 +56,11 @@ fn page(colour: bool, now: Time, vm: &Vm, extras: Option<&Extras>) -> String {
     failure(&mut page, now, vm);
     monitoring(&mut page, extras.map(|extras| &extras.counters));
     disks(&mut page, vm);
-    let nic = |nic: &ostler_api::Nic| vec![Cell::from(&nic.bridge), Cell::maybe(nic.mac.as_ref())];
-    page.section("NICs").table(&["BRIDGE", "MAC"], vm.spec.nics.iter().map(nic).collect(), "none");
+    let nic = |nic: &ostler_api::NicNow| vec![Cell::from(&nic.bridge), Cell::from(&nic.mac)];
+    page.section("NICs").table(&["BRIDGE", "MAC"], vm.nics.iter().map(nic).collect(), "none");
     snapshots(&mut page, vm, extras.map(|extras| &extras.advice));
-    let entry = |entry: &ostler_api::HistoryEntry| {
-        let to = entry.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
-        vec![
-            Cell::from(&entry.host),
-            entry.from.into(),
-            to.into(),
-            Cell::maybe(entry.ended_by.as_ref()),
-            entry.cpu.into(),
-            entry.memory.into(),
-        ]
-    };
-    let headings = ["HOST", "FROM", "TO", "ENDED BY", "CPU", "MEMORY"];
-    page.section("History").table(&headings, vm.history.iter().map(entry).collect(), "it was on no host yet");
+    schedules(&mut page, vm);
+    history(&mut page, vm);
     if !vm.spec.user_data.is_empty() {
         page.section("User data").block(&vm.spec.user_data);
     }
@@ -82,6 +72,7 @@ fn information(page: &mut Page, now: Time, vm: &Vm) {
     page.pair("Since", moment(now, vm.since)).pair_if("Running since", vm.running_since.map(|since| moment(now, since)));
     page.pair_if("Last seen", vm.seen.as_ref()).pair("Owner", &vm.owner).pair("Created", moment(now, vm.created));
     page.pair_if("CPU", vm.spec.cpu).pair_if("Virtual CPUs", vm.spec.vcpus).pair("Memory", vm.spec.memory);
+    page.pair_if("Can grow to", headroom(vm));
     page.pair_if("Labels", Some(line(&vm.spec.labels)).filter(|labels| !labels.is_empty()));
     page.pair_if("Wants host", vm.spec.host.as_ref()).pair_if("Graphics", vm.spec.graphics.as_ref());
     let boot = &vm.spec.boot;
@@ -90,6 +81,13 @@ fn information(page: &mut Page, now: Time, vm: &Vm) {
         .pair_if("Initrd", boot.initrd.as_ref());
     page.pair_if("Command line", Some(&boot.cmdline).filter(|cmdline| !cmdline.is_empty()));
     page.pair("UUID", &vm.uuid).pair("Version", vm.version);
+}
+
+fn headroom(vm: &Vm) -> Option<String> {
+    let vcpus = vm.spec.headroom.vcpus.map(|vcpus| format!("{vcpus} virtual CPUs"));
+    let memory = vm.spec.headroom.memory.map(|memory| memory.to_string());
+    let parts: Vec<String> = vcpus.into_iter().chain(memory).collect();
+    (!parts.is_empty()).then(|| parts.join(", ") + " while it runs")
 }
 
 fn placement(page: &mut Page, now: Time, vm: &Vm) {
@@ -103,7 +101,16 @@ fn placement(page: &mut Page, now: Time, vm: &Vm) {
             page.pair("Domain", &place.domain).pair("Generation", place.generation).pair("Since", moment(now, place.since));
         }
     }
+    if let Some(moving) = &vm.moving {
+        let what = if moving.direction == "from" { "Moving from" } else { "Moving to" };
+        page.pair(what, format!("{} ({}), generation {}", moving.host, moving.host_id, moving.generation));
+    }
     page.pair_if("Datastore", vm.datastore.as_ref());
+    page.pair_if("Rescheduling", vm.resched.then_some("the scheduler is asked to move it to another host"));
+    for left in &vm.leftovers {
+        let what = if left.files { "domain and files" } else { "domain" };
+        page.pair("Left behind", format!("perhaps {what} on {} ({}); swept when it is seen", left.host, left.host_id));
+    }
 }
 
 fn operation(page: &mut Page, now: Time, vm: &Vm) {
@@ -130,18 +137,27 @@ fn failure(page: &mut Page, now: Time, vm: &Vm) {
 fn disks(page: &mut Page, vm: &Vm) {
     let row = |disk: &Disk| {
         let there = vm.disks.iter().find(|there| there.name == disk.name);
-        let from = match (&disk.image, disk.size, disk.swap) {
+        let from = match (&disk.image, disk.size, disk.swap, &disk.file) {
             (Some(image), ..) => format!("image {image}"),
-            (None, Some(size), _) => format!("empty, {size}"),
-            (None, None, Some(swap)) => format!("swap, {swap}"),
-            (None, None, None) => "-".to_owned(),
+            (None, Some(size), ..) => format!("empty, {size}"),
+            (None, None, Some(swap), _) => format!("swap, {swap}"),
+            (None, None, None, Some(_)) => "adopted".to_owned(),
+            (None, None, None, None) => "-".to_owned(),
         };
         let format = there.map(|there| there.format.to_string()).or_else(|| disk.format.clone());
         let access = if disk.read_only { "read" } else { "write" };
-        vec![Cell::from(&disk.name), from.into(), Cell::maybe(format), access.into(), Cell::maybe(there.map(|there| &there.file))]
+        let becomes = there.and_then(|there| there.becomes.as_ref());
+        vec![
+            Cell::from(&disk.name),
+            from.into(),
+            Cell::maybe(format),
+            access.into(),
+            Cell::maybe(becomes),
+            Cell::maybe(there.map(|there| &there.file)),
+        ]
     };
     let rows = vm.spec.disks.iter().map(row).collect();
-    page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "FILE"], rows, "none");
+    page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "BECOMES", "FILE"], rows, "none");
 }
 
 /// What it uses, as its hypervisor counts. A host that cannot be asked is told of by `why`, not here.
@@ -159,9 +175,15 @@ fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>)
 
 fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
     let row = |snapshot: &ostler_api::SnapshotEntry| {
-        vec![Cell::from(&snapshot.name), snapshot.made.into(), if snapshot.hidden { "no" } else { "yes" }.into()]
+        let offered = match (snapshot.losing, snapshot.hidden) {
+            (true, _) => "being lost",
+            (false, true) => "no",
+            (false, false) => "yes",
+        };
+        let label = Some(&snapshot.label).filter(|label| !label.is_empty());
+        vec![Cell::from(&snapshot.name), Cell::maybe(label), snapshot.made.into(), offered.into()]
     };
-    page.section("Snapshots").table(&["NAME", "MADE", "OFFERED"], vm.snapshots.iter().map(row).collect(), "none");
+    page.section("Snapshots").table(&["NAME", "CALLED", "MADE", "OFFERED"], vm.snapshots.iter().map(row).collect(), "none");
     match advice {
         Some(Ok(advice)) if advice.allowed => page.line(&format!("a new one may be made now ({})", advice.rules)),
         Some(Ok(advice)) => {
@@ -173,6 +195,45 @@ fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, Cl
     };
 }
 
+fn schedules(page: &mut Page, vm: &Vm) {
+    if vm.schedules.is_empty() {
+        return;
+    }
+    let row = |entry: &ScheduleEntry| {
+        vec![
+            entry.id.into(),
+            Cell::from(&entry.verb),
+            Cell::maybe(Some(schedule::with(&entry.args)).filter(|text| !text.is_empty())),
+            format!("{} ({})", entry.when, entry.zone).into(),
+            entry.next_local.as_ref().map_or_else(|| "over".into(), Cell::from),
+            entry.fired.into(),
+            schedule::last(entry),
+            Cell::maybe(entry.why.as_ref()),
+        ]
+    };
+    let headings = ["ID", "VERB", "WITH", "WHEN", "NEXT", "FIRED", "LAST", "WHY"];
+    page.section("Schedules").table(&headings, vm.schedules.iter().map(row).collect(), "none");
+}
+
+/// Where it was, for how long, and what it held there: what accounting needs.
+fn history(page: &mut Page, vm: &Vm) {
+    let entry = |entry: &ostler_api::HistoryEntry| {
+        let to = entry.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
+        vec![
+            Cell::from(&entry.host),
+            entry.generation.into(),
+            entry.from.into(),
+            Cell::maybe(entry.begun_by.as_ref()),
+            to.into(),
+            Cell::maybe(entry.ended_by.as_ref()),
+            entry.cpu.into(),
+            entry.memory.into(),
+        ]
+    };
+    let headings = ["HOST", "GENERATION", "FROM", "BEGUN BY", "TO", "ENDED BY", "CPU", "MEMORY"];
+    page.section("History").table(&headings, vm.history.iter().map(entry).collect(), "it was on no host yet");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +242,7 @@ mod tests {
 
     fn sample() -> Vm {
         let spec = json!({
-            "name": "web", "memory": "96MiB", "cpu": 0.5, "labels": {"tier": "a"}, "user_data": "#cloud\nx: 1\n",
+            "name": "web", "memory": "96MiB", "cpu": 0.5, "headroom": {"memory": "1GiB"}, "labels": {"tier": "a"}, "user_data": "#cloud\nx: 1\n",
             "disks": [{"name": "vda", "image": "debian"}, {"name": "vdb", "size": "1GiB", "read_only": true}],
             "nics": [{"bridge": "br0"}],
         });
@@ -190,11 +251,17 @@ mod tests {
             "id": 7, "uuid": "u", "name": "web", "owner": "admin", "state": "failed", "since": at, "reason": "step-failed",
             "created": at, "version": 12, "spec": spec, "datastore": "system",
             "placement": {"host_id": 1, "host": "alpha", "driver": "sim", "domain": "ostler-7", "generation": 2, "since": at},
-            "disks": [{"name": "vda", "file": "vms/7/vda.qcow2", "format": "qcow2", "image": 1}],
+            "moving": {"direction": "to", "host_id": 2, "host": "beta", "generation": 3, "since": at},
+            "leftovers": [{"host_id": 3, "host": "gamma", "driver": "sim", "generation": 1, "files": true}],
+            "disks": [{"name": "vda", "file": "vms/7/vda.qcow2", "format": "qcow2", "image": 1, "becomes": "golden"}],
+            "nics": [{"bridge": "br0", "mac": "52:54:00:00:00:07"}],
+            "schedules": [{"id": 0, "verb": "migrate-live", "args": {"host": "beta"}, "when": "daily 02:00", "zone": "Europe/Berlin",
+                "misfire": "skip 1h", "by": "admin", "next": at, "next_local": "1970-01-01T02:00:00+01:00", "fired": 2,
+                "last": "failed", "why": "busy"}],
             "failure": {"operation": 31, "verb": "resume", "step": "start", "when": at,
                 "error": {"kind": "refused", "code": "no-memory", "detail": "not enough memory\u{1b}[2J"}},
-            "snapshots": [{"name": "s1", "made": at, "hidden": false}],
-            "history": [{"host": "alpha", "from": at, "cpu": 0.5, "memory": "96MiB"}],
+            "snapshots": [{"name": "s1", "label": "before", "made": at, "hidden": false}],
+            "history": [{"host": "alpha", "from": at, "begun_by": "deploy", "generation": 2, "cpu": 0.5, "memory": "96MiB"}],
         });
         serde_json::from_value(vm).expect("a VM")
     }
@@ -210,26 +277,29 @@ mod tests {
         let text = page(false, Time(70_000), &sample(), Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }));
         expect![[r#"
             INFORMATION
-              ID       7
-              Name     web
-              State    failed
-              Reason   step-failed
-              Since    1970-01-01T00:00:10.000Z (1m ago)
-              Owner    admin
-              Created  1970-01-01T00:00:10.000Z (1m ago)
-              CPU      0.5
-              Memory   96MiB
-              Labels   tier=a
-              UUID     u
-              Version  12
+              ID           7
+              Name         web
+              State        failed
+              Reason       step-failed
+              Since        1970-01-01T00:00:10.000Z (1m ago)
+              Owner        admin
+              Created      1970-01-01T00:00:10.000Z (1m ago)
+              CPU          0.5
+              Memory       96MiB
+              Can grow to  1GiB while it runs
+              Labels       tier=a
+              UUID         u
+              Version      12
 
             PLACEMENT
-              Host        alpha (1)
-              Driver      sim
-              Domain      ostler-7
-              Generation  2
-              Since       1970-01-01T00:00:10.000Z (1m ago)
-              Datastore   system
+              Host         alpha (1)
+              Driver       sim
+              Domain       ostler-7
+              Generation   2
+              Since        1970-01-01T00:00:10.000Z (1m ago)
+              Moving to    beta (2), generation 3
+              Datastore    system
+              Left behind  perhaps domain and files on gamma (3); swept when it is seen
 
             FAILURE
               Verb       resume
@@ -240,22 +310,26 @@ mod tests {
               What next  ostler vm why 7
 
             DISKS
-              NAME  FROM          FORMAT  ACCESS  FILE
-              vda   image debian  qcow2   write   vms/7/vda.qcow2
-              vdb   empty, 1GiB   -       read    -
+              NAME  FROM          FORMAT  ACCESS  BECOMES  FILE
+              vda   image debian  qcow2   write   golden   vms/7/vda.qcow2
+              vdb   empty, 1GiB   -       read    -        -
 
             NICS
               BRIDGE  MAC
-              br0     -
+              br0     52:54:00:00:00:07
 
             SNAPSHOTS
-              NAME  MADE                      OFFERED
-              s1    1970-01-01T00:00:10.000Z  yes
+              NAME  CALLED  MADE                      OFFERED
+              s1    before  1970-01-01T00:00:10.000Z  yes
               no new one now: 8 are the most (kvm)
 
+            SCHEDULES
+              ID  VERB          WITH       WHEN                         NEXT                       FIRED  LAST    WHY
+              0   migrate-live  host=beta  daily 02:00 (Europe/Berlin)  1970-01-01T02:00:00+01:00  2      failed  busy
+
             HISTORY
-              HOST   FROM                      TO   ENDED BY  CPU  MEMORY
-              alpha  1970-01-01T00:00:10.000Z  now  -         0.5  96MiB
+              HOST   GENERATION  FROM                      BEGUN BY  TO   ENDED BY  CPU  MEMORY
+              alpha  2           1970-01-01T00:00:10.000Z  deploy    now  -         0.5  96MiB
 
             USER DATA
               #cloud

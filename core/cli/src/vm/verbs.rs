@@ -1,6 +1,7 @@
 //! The verbs: what is asked of VMs, of several at once, and what came of it.
 
 use super::VmCommand;
+use super::hows::Hard;
 use super::wait::{self, Deadline};
 use crate::context::Context;
 use crate::operation::complaint;
@@ -10,150 +11,142 @@ use crate::{Exit, Failure, range};
 use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use ostler_api::{ActionBody, ActionReply, Client, Operation, PlanPreview, Sent, Span};
+use ostler_api::{ActionReply, Client, Operation, PlanPreview, Sent, Span};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Requests under way at once. Each may wait for its operation, so this is more than the daemon has cores.
 const PARALLEL: usize = 32;
 
-/// What all verbs take.
+/// How the answer is waited for, and what must be so.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Waiting {
+    /// Wait for the operation to end (this is the default)
+    #[arg(long, overrides_with = "no_wait")]
+    pub(super) wait: bool,
+    /// Return as soon as the request is accepted, which is durable
+    #[arg(long, overrides_with = "wait")]
+    pub(super) no_wait: bool,
+    /// How long to wait at most; the operation goes on
+    #[arg(long, default_value = wait::TIMEOUT, value_name = "TIME")]
+    pub(super) timeout: Span,
+    /// Change nothing and tell what would happen
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Only if the VM still has this version
+    #[arg(long, value_name = "VERSION", conflicts_with = "dry_run")]
+    pub(super) if_version: Option<u64>,
+}
+
+/// A verb of several VMs, and what is its own.
 #[derive(Debug, Args)]
-pub(super) struct Common {
+pub struct Many<H: Args> {
     /// Ids, names, or ranges such as 1..5
     #[arg(required = true, value_name = "VM")]
     vms: Vec<String>,
-    /// Wait for the operation to end (this is the default)
-    #[arg(long, overrides_with = "no_wait")]
-    wait: bool,
-    /// Return as soon as the request is accepted, which is durable
-    #[arg(long, overrides_with = "wait")]
-    no_wait: bool,
-    /// How long to wait at most; the operation goes on
-    #[arg(long, default_value = wait::TIMEOUT, value_name = "TIME")]
-    timeout: Span,
-    /// Change nothing and tell what would happen
-    #[arg(long)]
-    dry_run: bool,
-    /// Only if the VM still has this version
-    #[arg(long, value_name = "VERSION", conflicts_with = "dry_run")]
-    if_version: Option<u64>,
-}
-
-/// A verb without more.
-#[derive(Debug, Args)]
-pub struct PlainArgs {
     #[command(flatten)]
-    common: Common,
-}
-
-/// A verb that can be told not to ask the guest.
-#[derive(Debug, Args)]
-pub struct HardArgs {
-    /// At once, without asking the guest
-    #[arg(long)]
-    hard: bool,
+    how: H,
     #[command(flatten)]
-    common: Common,
+    waiting: Waiting,
 }
 
-/// `deploy`.
+/// A verb about something that one VM has.
 #[derive(Debug, Args)]
-pub struct DeployArgs {
-    /// On this host (name or id); the scheduler chooses if not given
-    #[arg(long)]
-    host: Option<String>,
-    /// Refuse if the host's capacity is exceeded
-    #[arg(long)]
-    enforce: bool,
+pub struct One<H: Args> {
+    /// Its id or name, or a range such as 1..5
+    vm: String,
     #[command(flatten)]
-    common: Common,
+    how: H,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
-/// `delete`.
-#[derive(Debug, Args)]
-pub struct DeleteArgs {
-    /// End in pending, with the same id and new disks
-    #[arg(long)]
-    recreate: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-/// `recover`.
-#[derive(Debug, Args)]
-#[group(id = "how", required = true, multiple = false, args = ["success", "failure", "retry", "undo"])]
-pub struct RecoverArgs {
-    /// The step in hand succeeded
-    #[arg(long)]
-    success: bool,
-    /// The step in hand failed
-    #[arg(long)]
-    failure: bool,
-    /// Send the step in hand again
-    #[arg(long)]
-    retry: bool,
-    /// Roll the operation back
-    #[arg(long)]
-    undo: bool,
-    /// Even where it looks like a lie
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl RecoverArgs {
-    const fn verb(&self) -> &'static str {
-        if self.success {
-            "recover-success"
-        } else if self.failure {
-            "recover-failure"
-        } else if self.retry {
-            "recover-retry"
-        } else {
-            "recover-undo"
-        }
+/// What is a verb's own.
+pub trait Ask {
+    /// The verb.
+    fn verb(&self) -> &'static str;
+    /// Its body.
+    fn body(&self) -> Result<Value, Failure> {
+        Ok(json!({}))
     }
 }
 
-/// A verb, its body, and what goes with it.
-pub(super) struct Request<'a> {
+impl Hard {
+    /// The verb that is meant.
+    pub(super) const fn or(&self, soft: &'static str, hard: &'static str) -> &'static str {
+        if self.hard { hard } else { soft }
+    }
+}
+
+impl<H: Args> Many<H> {
+    fn plain(&self, verb: &'static str) -> Request {
+        Request { verb, body: Ok(json!({})), vms: self.vms.clone(), waiting: self.waiting.clone() }
+    }
+}
+
+impl<H: Args + Ask> Many<H> {
+    fn ask(&self) -> Request {
+        Request { verb: self.how.verb(), body: self.how.body(), vms: self.vms.clone(), waiting: self.waiting.clone() }
+    }
+}
+
+impl<H: Args + Ask> One<H> {
+    fn ask(&self) -> Request {
+        Request { verb: self.how.verb(), body: self.how.body(), vms: vec![self.vm.clone()], waiting: self.waiting.clone() }
+    }
+}
+
+/// A verb, its body, of which VMs, and how it is waited for.
+pub(super) struct Request {
     pub(super) verb: &'static str,
-    body: ActionBody,
-    common: &'a Common,
+    pub(super) body: Result<Value, Failure>,
+    pub(super) vms: Vec<String>,
+    pub(super) waiting: Waiting,
 }
 
 /// What is asked for; none if the command is no verb.
-pub(super) fn request(command: &VmCommand) -> Option<Request<'_>> {
-    let plain = |verb, common| Some(Request { verb, body: ActionBody::default(), common });
-    let hard = |args: &'_ HardArgs, soft: &'static str, hard: &'static str| if args.hard { hard } else { soft };
-    match command {
-        VmCommand::Deploy(args) => {
-            let body = ActionBody { host: args.host.clone(), enforce: args.enforce, force: false };
-            Some(Request { verb: "deploy", body, common: &args.common })
-        }
-        VmCommand::Recover(args) => {
-            let body = ActionBody { force: args.force, ..ActionBody::default() };
-            Some(Request { verb: args.verb(), body, common: &args.common })
-        }
-        VmCommand::Suspend(args) => plain("suspend", &args.common),
-        VmCommand::Stop(args) => plain("stop", &args.common),
-        VmCommand::Resume(args) => plain("resume", &args.common),
-        VmCommand::Hold(args) => plain("hold", &args.common),
-        VmCommand::Release(args) => plain("release", &args.common),
-        VmCommand::Boot(args) => plain("boot", &args.common),
-        VmCommand::Poweroff(args) => plain(hard(args, "poweroff", "poweroff-hard"), &args.common),
-        VmCommand::Undeploy(args) => plain(hard(args, "undeploy", "undeploy-hard"), &args.common),
-        VmCommand::Shutdown(args) => plain(hard(args, "shutdown", "shutdown-hard"), &args.common),
-        VmCommand::Reboot(args) => plain(hard(args, "reboot", "reboot-hard"), &args.common),
-        VmCommand::Delete(args) => plain(if args.recreate { "delete-recreate" } else { "delete" }, &args.common),
+pub(super) fn request(command: &VmCommand) -> Option<Request> {
+    Some(match command {
+        VmCommand::Suspend(args) => args.plain("suspend"),
+        VmCommand::Stop(args) => args.plain("stop"),
+        VmCommand::Resume(args) => args.plain("resume"),
+        VmCommand::Hold(args) => args.plain("hold"),
+        VmCommand::Release(args) => args.plain("release"),
+        VmCommand::Boot(args) => args.plain("boot"),
+        VmCommand::Resched(args) => args.plain("resched"),
+        VmCommand::Unresched(args) => args.plain("unresched"),
+        VmCommand::Poweroff(args) => args.plain(args.how.or("poweroff", "poweroff-hard")),
+        VmCommand::Undeploy(args) => args.plain(args.how.or("undeploy", "undeploy-hard")),
+        VmCommand::Shutdown(args) => args.plain(args.how.or("shutdown", "shutdown-hard")),
+        VmCommand::Reboot(args) => args.plain(args.how.or("reboot", "reboot-hard")),
+        VmCommand::Deploy(args) => args.ask(),
+        VmCommand::Delete(args) => args.ask(),
+        VmCommand::Recover(args) => args.ask(),
+        VmCommand::Migrate(args) => args.ask(),
+        VmCommand::DiskAttach(args) => args.ask(),
+        VmCommand::DiskDetach(args) => args.ask(),
+        VmCommand::NicAttach(args) => args.ask(),
+        VmCommand::NicDetach(args) => args.ask(),
+        VmCommand::SnapshotCreate(args) => args.ask(),
+        VmCommand::SnapshotRevert(args) => args.ask(),
+        VmCommand::SnapshotDelete(args) => args.ask(),
+        VmCommand::DiskSnapshot(args) => args.ask(),
+        VmCommand::DiskSnapshotCancel(args) => args.ask(),
+        VmCommand::Resize(args) => args.ask(),
+        VmCommand::Update(args) => args.ask(),
+        VmCommand::Rename(args) => args.ask(),
+        VmCommand::Schedule(args) => args.request(),
+        VmCommand::Unschedule(args) => args.ask(),
+        VmCommand::Reschedule(args) => args.ask(),
+        VmCommand::Forget(args) => args.ask(),
         VmCommand::Create(_)
         | VmCommand::List(_)
         | VmCommand::Show(_)
         | VmCommand::Top(_)
         | VmCommand::Why(_)
-        | VmCommand::ConsoleLog(_) => None,
-    }
+        | VmCommand::Schedules(_)
+        | VmCommand::ConsoleLog(_) => return None,
+    })
 }
 
 /// What came of one VM's request, as it is printed with `-o json`.
@@ -171,6 +164,13 @@ struct Outcome {
     hint: Option<String>,
 }
 
+/// What is asked of each VM.
+struct Asking {
+    verb: &'static str,
+    body: Value,
+    waiting: Waiting,
+}
+
 /// What came of it, before it is printed.
 struct Ended {
     outcome: Outcome,
@@ -180,9 +180,10 @@ struct Ended {
 }
 
 /// Asks, of several VMs at once, and prints each result when it is there.
-pub(super) async fn run(cx: &Context, request: Request<'_>) -> Result<(), Failure> {
-    let vms = range::expand(&request.common.vms)?;
-    if request.common.if_version.is_some() && vms.len() > 1 {
+pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
+    let vms = range::expand(&request.vms)?;
+    let request = Asking { verb: request.verb, body: request.body?, waiting: request.waiting };
+    if request.waiting.if_version.is_some() && vms.len() > 1 {
         return Err(Failure::usage("--if-version is about one VM").hint("ask for one VM at a time"));
     }
     let client = cx.client()?;
@@ -232,10 +233,10 @@ fn tell(cx: &Context, ended: &Ended, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn ask(client: &Client, vm: &str, request: &Request<'_>) -> Ended {
+async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
     let outcome = Outcome { vm: vm.to_owned(), exit: 0, reply: None, plan: None, error: None, hint: None };
     let subject = format!("vm {vm}");
-    let result = if request.common.dry_run { preview(client, vm, request).await } else { act(client, vm, request).await };
+    let result = if request.waiting.dry_run { preview(client, vm, request).await } else { act(client, vm, request).await };
     let (answer, failure) = match result {
         Ok(answer) => {
             let failure = answer.trouble(&subject, request);
@@ -254,13 +255,13 @@ async fn ask(client: &Client, vm: &str, request: &Request<'_>) -> Ended {
     Ended { outcome: Outcome { exit, reply, plan, error, hint, ..outcome }, line, failure }
 }
 
-async fn preview(client: &Client, vm: &str, request: &Request<'_>) -> Result<Answer, Failure> {
+async fn preview(client: &Client, vm: &str, request: &Asking) -> Result<Answer, Failure> {
     Ok(Answer::Plan(patiently(|| client.preview(vm, request.verb, &request.body)).await?))
 }
 
 /// Asks, with one key however often it must be sent, and waits for the end.
-async fn act(client: &Client, vm: &str, request: &Request<'_>) -> Result<Answer, Failure> {
-    let common = request.common;
+async fn act(client: &Client, vm: &str, request: &Asking) -> Result<Answer, Failure> {
+    let common = &request.waiting;
     let deadline = Deadline::after(common.timeout.duration());
     let wait = (!common.no_wait).then(|| deadline.part());
     let sent = Sent { wait, if_version: common.if_version, idempotency_key: Some(key()) };
@@ -286,7 +287,7 @@ enum Answer {
 
 impl Answer {
     /// What is wrong with it, if something is.
-    fn trouble(&self, subject: &str, request: &Request<'_>) -> Option<Failure> {
+    fn trouble(&self, subject: &str, request: &Asking) -> Option<Failure> {
         match self {
             Self::Plan(plan) if plan.allowed => None,
             Self::Plan(plan) => {
@@ -303,9 +304,9 @@ impl Answer {
                 let id = operation.id;
                 match operation.outcome.as_deref() {
                     Some("succeeded") => None,
-                    None if request.common.no_wait => None,
+                    None if request.waiting.no_wait => None,
                     None => {
-                        let (timeout, state) = (request.common.timeout, &reply.state);
+                        let (timeout, state) = (request.waiting.timeout, &reply.state);
                         let what = format!("{subject}: {} has not ended after {timeout} ({state}); it goes on", operation.verb);
                         Some(
                             Failure::new(Exit::TimedOut, what)
@@ -326,12 +327,13 @@ impl Answer {
     }
 
     /// The good news, on a line.
-    fn line(&self, request: &Request<'_>) -> String {
+    fn line(&self, request: &Asking) -> String {
         match self {
             Self::Plan(plan) => {
                 let overtakes = plan.overtakes.map_or_else(String::new, |id| format!(", overtaking operation {id}"));
                 let steps = if plan.steps.is_empty() { String::new() } else { format!(" ({})", plan.steps.join(", ")) };
-                format!("{} would be accepted{overtakes}: {}{steps}", request.verb, plan.states.join(" > "))
+                let fates = fates(plan);
+                format!("{} would be accepted{overtakes}: {}{steps}{fates}", request.verb, plan.states.join(" > "))
             }
             Self::Reply(reply) => {
                 let overtook = reply.overtook.map_or_else(String::new, |id| format!(", overtook operation {id}"));
@@ -349,6 +351,14 @@ impl Answer {
             }
         }
     }
+}
+
+/// What would become of snapshots.
+fn fates(plan: &PlanPreview) -> String {
+    let part = |what: &str, names: &[String]| {
+        if names.is_empty() { String::new() } else { format!("; {what}: {}", names.join(", ")) }
+    };
+    part("snapshots lost", &plan.loses) + &part("snapshots no longer offered", &plan.hides)
 }
 
 fn failed(subject: &str, outcome: &str, operation: &Operation, reply: &ActionReply) -> Failure {

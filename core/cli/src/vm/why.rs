@@ -29,9 +29,18 @@ fn page(cx: &Context, why: &Why) -> String {
         page.pair("Scheduler", line);
     }
     for verb in &why.can {
-        page.pair("You can", format!("ostler vm {verb} {}", why.vm));
+        page.pair("You can", command(verb, why.vm));
     }
     page.done()
+}
+
+/// A verb as it is typed: of this VM, which comes before what else is named.
+fn command(verb: &str, vm: u64) -> String {
+    let (words, vm) = (verb.split(' ').collect::<Vec<_>>(), vm.to_string());
+    match words.iter().position(|word| *word == "VM") {
+        Some(at) => format!("ostler vm {}", [&words[..at], &[vm.as_str()], &words[at + 1..]].concat().join(" ")),
+        None => format!("ostler vm {verb} {vm}"),
+    }
 }
 
 /// Does it.

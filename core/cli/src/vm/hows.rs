@@ -1,0 +1,455 @@
+//! What verbs are asked with on the command line: the options that are a verb's own. The same now and on schedule.
+
+use super::verbs::Ask;
+use crate::{Failure, specfile};
+use clap::{ArgGroup, Args};
+use ostler_api::{
+    ActionBody, CpuMilli, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody,
+    NicAttachBody, NicDetachBody, RenameBody, ResizeBody, Size, SnapshotBody, SnapshotCreateBody, UnscheduleBody, UpdateBody,
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// A body as it is sent.
+pub(super) fn sent<T: Serialize>(body: &T) -> Result<Value, Failure> {
+    serde_json::to_value(body).map_err(|err| Failure::usage(format!("that cannot be sent: {err}")))
+}
+
+/// Nothing more.
+#[derive(Debug, Args)]
+pub struct Nothing {}
+
+/// Whether the guest is asked.
+#[derive(Debug, Args)]
+pub struct Hard {
+    /// At once, without asking the guest
+    #[arg(long)]
+    pub(super) hard: bool,
+}
+
+/// `deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// On this host (name or id); to leave it to the scheduler, `release` it
+    #[arg(long)]
+    host: Option<String>,
+    /// Refuse if the host's capacity is exceeded
+    #[arg(long)]
+    enforce: bool,
+}
+
+impl Ask for Deploy {
+    fn verb(&self) -> &'static str {
+        "deploy"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&ActionBody { host: self.host.clone(), enforce: self.enforce, force: false })
+    }
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// End in pending, with the same id and new disks
+    #[arg(long)]
+    recreate: bool,
+}
+
+impl Ask for Delete {
+    fn verb(&self) -> &'static str {
+        if self.recreate { "delete-recreate" } else { "delete" }
+    }
+}
+
+/// `recover`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("how").required(true).args(["success", "failure", "retry", "undo"])))]
+pub struct Recover {
+    /// The step in hand succeeded
+    #[arg(long)]
+    success: bool,
+    /// The step in hand failed
+    #[arg(long)]
+    failure: bool,
+    /// Send the step in hand again
+    #[arg(long)]
+    retry: bool,
+    /// Roll the operation back
+    #[arg(long)]
+    undo: bool,
+    /// Even where it looks like a lie
+    #[arg(long)]
+    force: bool,
+}
+
+impl Ask for Recover {
+    fn verb(&self) -> &'static str {
+        if self.success {
+            "recover-success"
+        } else if self.failure {
+            "recover-failure"
+        } else if self.retry {
+            "recover-retry"
+        } else {
+            "recover-undo"
+        }
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&ActionBody { force: self.force, ..ActionBody::default() })
+    }
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub(super) struct Move {
+    /// Where to: name or id
+    #[arg(value_name = "HOST")]
+    host: String,
+    /// While it runs: the guest does not notice
+    #[arg(long, group = "mode")]
+    live: bool,
+    /// Switched off gracefully and started there
+    #[arg(long, group = "mode")]
+    poweroff: bool,
+    /// Switched off at once and started there
+    #[arg(long, group = "mode")]
+    poweroff_hard: bool,
+    /// Refuse if the host's capacity is exceeded
+    #[arg(long)]
+    enforce: bool,
+}
+
+impl Move {
+    fn sent(&self) -> MigrateBody {
+        MigrateBody { host: self.host.clone(), enforce: self.enforce, ..MigrateBody::default() }
+    }
+}
+
+impl Ask for Move {
+    fn verb(&self) -> &'static str {
+        match (self.live, self.poweroff, self.poweroff_hard) {
+            (true, ..) => "migrate-live",
+            (false, true, _) => "migrate-poweroff",
+            (false, false, true) => "migrate-poweroff-hard",
+            (false, false, false) => "migrate",
+        }
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&self.sent())
+    }
+}
+
+/// `migrate`, with what only a person who looks can say.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    how: Move,
+    /// Of a VM whose host is not seen: you state that nothing of that host runs any more
+    #[arg(long, conflicts_with = "mode")]
+    fenced: bool,
+    /// The same: you state that its files are where the new host sees them, though the storage is not shared
+    #[arg(long, conflicts_with = "mode")]
+    storage_moved: bool,
+}
+
+impl Ask for Migrate {
+    fn verb(&self) -> &'static str {
+        self.how.verb()
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&MigrateBody { fenced: self.fenced, storage_moved: self.storage_moved, ..self.how.sent() })
+    }
+}
+
+/// `disk-attach`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("content").required(true).args(["image", "blank", "swap"])))]
+pub struct DiskAttach {
+    /// A copy on write of this image (name or id)
+    #[arg(long)]
+    image: Option<String>,
+    /// Empty, of this size: 1GiB
+    #[arg(long, value_name = "SIZE")]
+    blank: Option<Size>,
+    /// Formatted as swap space, of this size
+    #[arg(long, value_name = "SIZE")]
+    swap: Option<Size>,
+    /// Its name and target device; the first free one of vda, vdb, ... if not given
+    #[arg(long)]
+    name: Option<String>,
+    /// qcow2 or raw [default: qcow2, raw for swap]
+    #[arg(long)]
+    format: Option<String>,
+    /// The guest may only read
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl Ask for DiskAttach {
+    fn verb(&self) -> &'static str {
+        "disk-attach"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&DiskAttachBody {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            size: self.blank,
+            swap: self.swap,
+            format: self.format.clone(),
+            read_only: self.read_only,
+        })
+    }
+}
+
+/// `disk-detach`.
+#[derive(Debug, Args)]
+pub struct DiskDetach {
+    /// The disk: vdb
+    disk: String,
+}
+
+impl Ask for DiskDetach {
+    fn verb(&self) -> &'static str {
+        "disk-detach"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&DiskDetachBody { name: self.disk.clone() })
+    }
+}
+
+/// `nic-attach`.
+#[derive(Debug, Args)]
+pub struct NicAttach {
+    /// The host's bridge it is plugged into
+    #[arg(long)]
+    bridge: String,
+    /// Its address; chosen, and stable then, if not given
+    #[arg(long)]
+    mac: Option<String>,
+}
+
+impl Ask for NicAttach {
+    fn verb(&self) -> &'static str {
+        "nic-attach"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&NicAttachBody { bridge: self.bridge.clone(), mac: self.mac.clone() })
+    }
+}
+
+/// `nic-detach`.
+#[derive(Debug, Args)]
+pub struct NicDetach {
+    /// Its address; `vm show` lists them
+    mac: String,
+}
+
+impl Ask for NicDetach {
+    fn verb(&self) -> &'static str {
+        "nic-detach"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&NicDetachBody { mac: self.mac.clone() })
+    }
+}
+
+/// `snapshot-create`.
+#[derive(Debug, Args)]
+pub struct SnapshotCreate {
+    /// What you call it: it can be asked for by that, too
+    name: Option<String>,
+}
+
+impl Ask for SnapshotCreate {
+    fn verb(&self) -> &'static str {
+        "snapshot-create"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&SnapshotCreateBody { name: self.name.clone() })
+    }
+}
+
+/// `snapshot-revert`.
+#[derive(Debug, Args)]
+pub struct SnapshotRevert {
+    /// Its name, or what you called it
+    snapshot: String,
+}
+
+impl Ask for SnapshotRevert {
+    fn verb(&self) -> &'static str {
+        "snapshot-revert"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&SnapshotBody { name: self.snapshot.clone() })
+    }
+}
+
+/// `snapshot-delete`.
+#[derive(Debug, Args)]
+pub struct SnapshotDelete {
+    /// Its name, or what you called it
+    snapshot: String,
+}
+
+impl Ask for SnapshotDelete {
+    fn verb(&self) -> &'static str {
+        "snapshot-delete"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&SnapshotBody { name: self.snapshot.clone() })
+    }
+}
+
+/// `disk-snapshot`.
+#[derive(Debug, Args)]
+pub struct DiskSnapshot {
+    /// The disk: vda
+    disk: String,
+    /// The name of the image it becomes
+    image: String,
+    /// Now, while the guest uses it, instead of when the VM is shut down
+    #[arg(long)]
+    live: bool,
+    /// The image datastore (name or id); where the disk's image is, or the only one there is, if not given
+    #[arg(long)]
+    datastore: Option<String>,
+}
+
+impl Ask for DiskSnapshot {
+    fn verb(&self) -> &'static str {
+        if self.live { "disk-snapshot-live" } else { "disk-snapshot" }
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&DiskSnapshotBody { disk: self.disk.clone(), image: self.image.clone(), datastore: self.datastore.clone() })
+    }
+}
+
+/// `disk-snapshot-cancel`.
+#[derive(Debug, Args)]
+pub struct DiskSnapshotCancel {
+    /// The disk: vda
+    disk: String,
+}
+
+impl Ask for DiskSnapshotCancel {
+    fn verb(&self) -> &'static str {
+        "disk-snapshot-cancel"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&DiskSnapshotCancelBody { disk: self.disk.clone() })
+    }
+}
+
+/// `resize`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("size").required(true).multiple(true).args(["cpu", "vcpus", "memory"])))]
+pub struct Resize {
+    /// CPUs that placement reserves: 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = crate::host::cpus)]
+    cpu: Option<CpuMilli>,
+    /// Virtual CPUs the guest sees
+    #[arg(long, value_name = "NUMBER")]
+    vcpus: Option<u32>,
+    /// Memory: 2GiB
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Refuse if the host's capacity is exceeded
+    #[arg(long)]
+    enforce: bool,
+}
+
+impl Ask for Resize {
+    fn verb(&self) -> &'static str {
+        "resize"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&ResizeBody { cpu: self.cpu, vcpus: self.vcpus, memory: self.memory, enforce: self.enforce })
+    }
+}
+
+/// `update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The file that holds the new user data, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    user_data: PathBuf,
+}
+
+impl Ask for Update {
+    fn verb(&self) -> &'static str {
+        "update"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&UpdateBody { user_data: specfile::text(&self.user_data)? })
+    }
+}
+
+/// `rename`.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The new name
+    #[arg(value_name = "NEW")]
+    name: String,
+}
+
+impl Ask for Rename {
+    fn verb(&self) -> &'static str {
+        "rename"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&RenameBody { name: self.name.clone() })
+    }
+}
+
+/// `unschedule`.
+#[derive(Debug, Args)]
+pub struct Unschedule {
+    /// Which; `vm schedules` lists them
+    id: u32,
+}
+
+impl Ask for Unschedule {
+    fn verb(&self) -> &'static str {
+        "unschedule"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&UnscheduleBody { id: self.id })
+    }
+}
+
+/// `forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// Even though its host answers
+    #[arg(long)]
+    force: bool,
+}
+
+impl Ask for Forget {
+    fn verb(&self) -> &'static str {
+        "forget"
+    }
+
+    fn body(&self) -> Result<Value, Failure> {
+        sent(&ForgetBody { force: self.force })
+    }
+}
