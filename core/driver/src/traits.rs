@@ -62,7 +62,7 @@ pub trait Hypervisor: Send + Sync {
     /// When it cannot be asked.
     async fn list(&self, site: &Site) -> Result<Listed, DriverError>;
 
-    /// Begins to move the running domain to `to`, where it is to be `domain` (its generation, and its files as `to` sees them), or
+    /// Begins to move the running domain to `to`, where it is to be `domain` (the call's generation, and its files as `to` sees them), or
     /// finds that it has moved. An identity that is at work is attached to. `move_disks` are disks in use that the two hosts do not
     /// share: the driver moves them too. Done means: it runs there, stamped with `domain`'s identity, and nothing of it is left here. An
     /// error other than `unknown` and `retry` means: nothing works at it any more, and nothing of it runs there. Level.

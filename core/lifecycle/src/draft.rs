@@ -167,6 +167,11 @@ impl<'a> Draft<'a> {
         let place = record.place(side);
         let generation = place.map_or(record.placed, |place| place.generation);
         match call.lane() {
+            // Sent to the host that it leaves, and done for the generation that arrives.
+            Lane::Hypervisor if call == Call::Migrate => {
+                let arrives = record.other.as_ref()?.generation;
+                place.map(|place| (place.host, place.driver.clone(), arrives))
+            }
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
                 let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (call == Call::SaveBack && !record.files.host);
