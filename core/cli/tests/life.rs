@@ -1,0 +1,284 @@
+//! The whole life of a VM as it is typed, on two hosts of `sim`: what is asked happens, what makes no sense changes nothing.
+
+#[allow(dead_code)]
+mod support;
+
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use support::{Daemon, Ran};
+
+/// Long enough for a loaded machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A daemon with two hosts that share their storage, and a VM called `web` that runs on one of them.
+struct World {
+    daemon: Daemon,
+    vm: String,
+}
+
+impl World {
+    fn start() -> Option<Self> {
+        let daemon = Daemon::start(Some(support::plugins()?))?;
+        for (name, kind) in [("system", "system"), ("images", "image"), ("simhosts", "image")] {
+            let root = daemon.folder.path().join(name);
+            std::fs::create_dir(&root).expect("made");
+            let root = root.display().to_string();
+            daemon
+                .run(&["datastore", "add", name, "--kind", kind, "--driver", "transfer-qcow2", "--root", &root, "--shared"])
+                .expect(0);
+        }
+        for host in ["h1", "h2"] {
+            let folder = format!("folder={host}");
+            daemon.run(&["host", "add", host, "--driver", "sim", "--set", "datastore=simhosts", "--set", &folder]).expect(0);
+        }
+        daemon.run(&["driver", "bind-rules", "sim", "snapshots-kvm"]).expect(0);
+        let spec = "name = \"web\"\nmemory = \"96MiB\"\nhost = \"h1\"\nheadroom = { vcpus = 4, memory = \"1GiB\" }\n\
+                    [[disks]]\nname = \"vda\"\nsize = \"4MiB\"\n[[nics]]\nbridge = \"br0\"\n";
+        let file = daemon.file("web.toml", spec);
+        let vm = daemon.run(&["vm", "create", "-f", &file, "--wait", "-o", "name"]).expect(0).out.trim().to_owned();
+        Some(Self { daemon, vm })
+    }
+
+    #[track_caller]
+    fn vm(&self, args: &[&str]) -> Ran {
+        self.daemon.run(&[&["vm"], args].concat())
+    }
+
+    #[track_caller]
+    fn shown(&self) -> Value {
+        self.vm(&["show", &self.vm, "-o", "json"]).expect(0).json()
+    }
+
+    /// Must end with this code, say these words, and leave the VM as it was.
+    #[track_caller]
+    fn refused(&self, args: &[&str], code: i32, words: &str) {
+        let before = self.shown();
+        self.vm(args).expect(code).says(words);
+        assert_eq!(self.shown(), before, "{args:?} changed something");
+    }
+
+    #[track_caller]
+    fn eventually(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let shown = self.shown();
+            if so(&shown) {
+                return shown;
+            }
+            assert!(began.elapsed() < SOON, "waited for {what}: {shown:#}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn names(list: &Value, field: &str) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|one| one[field].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_vm_moves() {
+    let Some(world) = World::start() else { return };
+    let plan = world.vm(&["migrate", "web", "h2", "--live", "--dry-run"]).expect(0).out;
+    assert!(plan.contains("migrate-live would be accepted") && plan.contains("migrate"), "{plan}");
+    for (flag, place) in [("--live", "h2"), ("", "h1"), ("--poweroff", "h2"), ("--poweroff-hard", "h1")] {
+        let flags: Vec<&str> = [flag].into_iter().filter(|flag| !flag.is_empty()).collect();
+        let ran = world.vm(&[&["migrate", "web", place][..], &flags].concat()).expect(0);
+        assert!(ran.out.starts_with("vm web: running (migrate"), "{ran:#?}");
+        let shown = world.shown();
+        assert_eq!((&shown["placement"]["host"], &shown["moving"]), (&place.into(), &Value::Null));
+    }
+    let history = world.shown()["history"].clone();
+    assert_eq!(names(&history, "host"), ["h1", "h2", "h1", "h2", "h1"]);
+    assert_eq!(names(&history, "begun_by"), ["deploy", "migrate-live", "migrate", "migrate-poweroff", "migrate-poweroff-hard"]);
+    world.refused(&["migrate", "web", "nowhere"], 3, "there is no host nowhere");
+    world.refused(&["migrate", "web", "h1"], 1, "already");
+    world.refused(&["migrate", "web", "h1", "--dry-run"], 1, "already");
+    world.refused(&["migrate", "web", "h2", "--live", "--poweroff"], 2, "cannot be used with");
+    world.refused(&["migrate", "web", "h2", "--live", "--fenced"], 2, "cannot be used with");
+    world.vm(&["resched", "web"]).expect(0);
+    world.vm(&["unresched", "web"]).expect(0);
+    world.eventually("rest", |shown| shown["operation"].is_null() && shown["resched"] == false);
+}
+
+#[test]
+fn disks_and_cards_come_and_go() {
+    let Some(world) = World::start() else { return };
+    world.vm(&["disk-attach", "web", "--blank", "8MiB"]).expect(0);
+    world.vm(&["disk-attach", "web", "--swap", "8MiB", "--name", "vdx"]).expect(0);
+    assert_eq!(names(&world.shown()["disks"], "name"), ["vda", "vdb", "vdx"]);
+    world.refused(&["disk-attach", "web", "--blank", "8MiB", "--name", "vdb"], 1, "twice");
+    world.refused(&["disk-attach", "web", "--image", "nothing"], 1, "no image nothing");
+    world.refused(&["disk-attach", "web"], 2, "required");
+    world.refused(&["disk-attach", "web", "--blank", "8MB"], 2, "MiB");
+    world.refused(&["disk-attach", "web", "--blank", "8MiB", "--format", "vmdk"], 2, "not one of");
+    world.refused(&["disk-detach", "web", "vdq"], 1, "no disk vdq");
+    world.vm(&["disk-detach", "web", "vdx"]).expect(0);
+    world.vm(&["disk-detach", "web", "vdb"]).expect(0);
+    assert_eq!(names(&world.shown()["disks"], "name"), ["vda"]);
+
+    world.vm(&["nic-attach", "web", "--bridge", "br1"]).expect(0);
+    world.vm(&["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:AA:BB:CC"]).expect(0);
+    let macs = names(&world.shown()["nics"], "mac");
+    assert_eq!((macs.len(), macs[2].as_str()), (3, "52:54:00:aa:bb:cc"));
+    world.refused(&["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:aa:bb:cc"], 1, "twice");
+    world.refused(&["nic-attach", "web", "--bridge", "br1", "--mac", "nonsense"], 2, "mac");
+    world.refused(&["nic-detach", "web", "52:54:00:00:00:00"], 1, "no network card");
+    world.vm(&["nic-detach", "web", &macs[1]]).expect(0);
+    assert_eq!(names(&world.shown()["nics"], "mac"), [macs[0].clone(), macs[2].clone()]);
+}
+
+#[test]
+fn snapshots_are_made_gone_back_to_and_lost() {
+    let Some(world) = World::start() else { return };
+    world.vm(&["snapshot-create", "web", "before"]).expect(0);
+    world.vm(&["snapshot-create", "web"]).expect(0);
+    let shown = world.shown();
+    assert_eq!(names(&shown["snapshots"], "label"), ["before"]);
+    let second = shown["snapshots"][1]["name"].as_str().expect("a name").to_owned();
+    world.refused(&["snapshot-create", "web", "before"], 1, "already");
+    world.refused(&["snapshot-revert", "web", "nonsense"], 1, "nonsense");
+    world.vm(&["snapshot-revert", "web", "before"]).expect(0);
+    world.vm(&["snapshot-delete", "web", &second]).expect(0);
+    let first = world.shown()["snapshots"][0]["name"].as_str().expect("a name").to_owned();
+    let plan = world.vm(&["poweroff", "web", "--hard", "--dry-run"]).expect(0).out;
+    assert!(plan.contains(&format!("snapshots lost: {first}")), "{plan}");
+    let table = world.vm(&["show", "web"]).expect(0).out;
+    assert!(table.contains("CALLED") && table.contains("before"), "{table}");
+    world.vm(&["poweroff", "web", "--hard"]).expect(0);
+    assert_eq!(world.shown()["snapshots"], serde_json::json!([]));
+
+    // Other rules, at once.
+    world.vm(&["resume", "web"]).expect(0);
+    world.daemon.run(&["driver", "bind-rules", "sim", "snapshots-xen"]).expect(0);
+    world.refused(&["snapshot-create", "web"], 1, "snapshots-xen");
+    let list = world.daemon.run(&["driver", "list"]).expect(0).out;
+    assert!(list.contains("snapshots-xen"), "{list}");
+    world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(0);
+    world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(3);
+    world.refused(&["snapshot-create", "web"], 1, "bind-rules");
+    world.daemon.run(&["driver", "bind-rules", "sim", "nothing"]).expect(1);
+    world.daemon.run(&["driver", "bind-rules", "sim", "transfer-qcow2"]).expect(1);
+    world.daemon.run(&["driver", "bind-rules", "snapshots-kvm", "snapshots-kvm"]).expect(1);
+    world.daemon.run(&["driver", "bind-rules", "nothing", "snapshots-kvm"]).expect(3);
+}
+
+#[test]
+fn disks_become_images() {
+    let Some(world) = World::start() else { return };
+    world.vm(&["disk-snapshot", "web", "vda", "now", "--live", "--datastore", "images"]).expect(0);
+    world.vm(&["disk-snapshot", "web", "vda", "later", "--datastore", "images"]).expect(0);
+    assert_eq!(world.shown()["disks"][0]["becomes"], "later");
+    world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "images"], 1, "already");
+    world.refused(&["disk-snapshot", "web", "vdq", "again", "--datastore", "images"], 1, "no disk vdq");
+    world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "nowhere"], 3, "nowhere");
+    world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "system"], 1, "image datastores");
+    world.vm(&["disk-snapshot-cancel", "web", "vda"]).expect(0);
+    world.refused(&["disk-snapshot-cancel", "web", "vda"], 1, "no disk vda that is to become");
+    world.vm(&["disk-snapshot", "web", "vda", "at-the-end", "--datastore", "images"]).expect(0);
+    world.vm(&["shutdown", "web", "--hard"]).expect(0);
+    let images = world.daemon.run(&["image", "list", "-o", "json"]).expect(0).json();
+    assert_eq!(names(&images, "name"), ["now", "at-the-end"]);
+    assert_eq!(names(&images, "state"), ["ready", "ready"]);
+}
+
+#[test]
+fn size_name_and_data_change() {
+    let Some(world) = World::start() else { return };
+    world.vm(&["resize", "web", "--vcpus", "2", "--memory", "128MiB"]).expect(0);
+    world.vm(&["resize", "web", "--cpu", "0.25", "--enforce"]).expect(0);
+    let spec = world.shown()["spec"].clone();
+    assert_eq!((&spec["cpu"], &spec["vcpus"], &spec["memory"]), (&0.25.into(), &2.into(), &"128MiB".into()));
+    assert_eq!(spec["headroom"], serde_json::json!({"vcpus": 4, "memory": "1GiB"}));
+    world.refused(&["resize", "web", "--memory", "2GiB"], 1, "1024 MiB");
+    world.refused(&["resize", "web", "--cpu", "200", "--enforce"], 1, "h1");
+    world.refused(&["resize", "web"], 2, "required");
+    world.refused(&["resize", "web", "--vcpus", "0"], 1, "vcpus");
+    let file = world.daemon.file("user-data", "#cloud-config\n");
+    world.vm(&["update", "web", "--user-data", &file]).expect(0);
+    assert_eq!(world.shown()["spec"]["user_data"], "#cloud-config\n");
+    world.refused(&["update", "web", "--user-data", "/nonexistent"], 2, "No such file");
+    world.refused(&["rename", "web", "a b"], 2, "name");
+    world.vm(&["rename", "web", "shop"]).expect(0);
+    assert_eq!(world.shown()["name"], "shop");
+    world.vm(&["show", "web"]).expect(3);
+}
+
+#[test]
+fn what_is_planned_is_done_later() {
+    let Some(world) = World::start() else { return };
+    world.vm(&["schedule", "web", "suspend", "--at", "2020-01-01T00:00"]).expect(1).says("future");
+    world.refused(&["schedule", "web", "suspend"], 2, "--at");
+    world.refused(&["schedule", "web", "suspend", "--at", "tomorrow"], 2, "daily 02:00");
+    world.refused(&["schedule", "web", "suspend", "--at", "daily 02:00", "--zone", "Mars/Base"], 2, "Europe/Berlin");
+    world.refused(&["schedule", "web", "migrate", "nowhere", "--at", "daily 02:00"], 3, "nowhere");
+    world.refused(&["schedule", "web", "dance", "--at", "daily 02:00"], 2, "unexpected argument");
+    world.refused(&["unschedule", "web", "7"], 1, "no scheduled action 7");
+    world.refused(&["reschedule", "web", "7", "--at", "daily 03:00"], 1, "no scheduled action 7");
+    world.vm(&["schedule", "web", "migrate", "h2", "--live", "--at", "daily 02:00", "--zone", "Europe/Berlin"]).expect(0);
+    let list = world.vm(&["schedules", "web"]).expect(0).out;
+    for word in ["migrate-live", "host=h2", "daily 02:00", "Europe/Berlin", "waiting"] {
+        assert!(list.contains(word), "no {word} in\n{list}");
+    }
+    world.vm(&["reschedule", "web", "0", "--at", "weekly sun 03:00", "--times", "2"]).expect(0);
+    let entry = world.shown()["schedules"][0].clone();
+    assert_eq!((&entry["when"], &entry["zone"], &entry["times"]), (&"weekly sun 03:00".into(), &"Europe/Berlin".into(), &2.into()));
+    world.vm(&["reschedule", "web", "0", "--without-end"]).expect(0);
+    assert!(world.shown()["schedules"][0]["times"].is_null());
+
+    // Soon: it is done, and the list says so; one that fails says why.
+    let soon = soon();
+    world.vm(&["schedule", "web", "suspend", "--at", &soon]).expect(0);
+    let shown = world.eventually("it to be done", |shown| shown["schedules"][1]["last"] == "done");
+    assert_eq!((&shown["state"], &shown["schedules"][1]["fired"]), (&"suspended".into(), &1.into()));
+    world.vm(&["schedule", "web", "reboot", "--hard", "--at", &self::soon()]).expect(0);
+    world.eventually("it to fail", |shown| shown["schedules"][2]["last"] == "failed");
+    let list = world.vm(&["schedules", "web"]).expect(0).out;
+    assert!(list.contains("wrong-state") && list.contains("over"), "{list}");
+    for id in ["0", "1", "2"] {
+        world.vm(&["unschedule", "web", id]).expect(0);
+    }
+    assert_eq!(world.shown()["schedules"], serde_json::json!([]));
+}
+
+/// Two seconds from now, as `--at` takes it.
+fn soon() -> String {
+    let out = std::process::Command::new("date").args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
+    String::from_utf8(out.stdout).expect("text").trim().to_owned()
+}
+
+#[test]
+fn a_domain_of_somebody_else_is_adopted() {
+    let Some(world) = World::start() else { return };
+    let disk = world.daemon.folder.path().join("system/theirs.qcow2");
+    std::fs::write(&disk, "a disk").expect("written");
+    let uuid = "3f2b8c1e-5a4d-4c3b-9e2f-1a2b3c4d5e6f";
+    let domain = serde_json::json!({
+        "uuid": uuid, "name": "theirs", "power": "running", "vcpus": 1, "memory-mib": 64,
+        "disks": [{"name": "vda", "file": disk.display().to_string(), "format": "qcow2", "read-only": false}], "nics": [],
+    });
+    let file = world.daemon.folder.path().join(format!("simhosts/h2/{uuid}.json"));
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    std::fs::write(&file, domain.to_string()).expect("written");
+    world.daemon.run(&["host", "adopt", "h2", "nobody"]).expect(1).says("no");
+    world.daemon.run(&["host", "adopt", "nowhere", "theirs"]).expect(3);
+    world.daemon.run(&["host", "adopt", "h2", "theirs", "--name", "a b"]).expect(2);
+    let ran = world.daemon.run(&["host", "adopt", "h2", "theirs", "--name", "ours"]).expect(0);
+    assert!(ran.out.contains("adopted from h2"), "{ran:#?}");
+    let shown = world.vm(&["show", "ours", "-o", "json"]).expect(0).json();
+    assert_eq!((&shown["state"], &shown["placement"]["host"]), (&"running".into(), &"h2".into()));
+    assert_eq!((&shown["disks"][0]["adopted"], &shown["disks"][0]["file"]), (&true.into(), &"theirs.qcow2".into()));
+    assert_eq!(shown["history"][0]["begun_by"], "adopt");
+    world.daemon.run(&["host", "adopt", "h2", "theirs"]).expect(1);
+    world.vm(&["delete", "ours"]).expect(0);
+    assert!(disk.exists(), "it was somebody else's, and still is");
+}
+
+#[test]
+fn a_vm_whose_host_is_lost_is_forgotten() {
+    let Some(world) = World::start() else { return };
+    world.refused(&["forget", "web"], 1, "answers");
+    world.refused(&["migrate", "web", "h2", "--fenced", "--dry-run", "--if-version", "1"], 2, "cannot be used with");
+    world.vm(&["forget", "web", "--force"]).expect(0);
+    let shown = world.eventually("it to be done", |shown| shown["state"] == "done");
+    assert!(shown["placement"].is_null());
+}
