@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ostler_driver::conformance::{self, Bench, Report};
-use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, Site};
+use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::{
     CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, ExecTransport, Firmware, Generation, Graphics, HostId,
@@ -117,9 +117,9 @@ impl Rig {
     }
 
     /// The suite that every driver is held against. It brings stores of its own.
-    pub(crate) fn conformance(&self) -> Report {
+    pub(crate) fn conformance(&self, other: &Other) -> Report {
         let kvm = Arc::new(Kvm::new(KvmOptions::default()));
-        self.run(conformance::hypervisor(kvm, Arc::new(LabBench { rig: Arc::new(self.shared()) })))
+        self.run(conformance::hypervisor(kvm, Arc::new(LabBench { rig: self.shared(), second: other.site.clone() })))
     }
 
     /// A call of a step, for a generation, with a minute.
@@ -212,7 +212,8 @@ impl Shared {
 
 /// What the conformance suite is tried on.
 struct LabBench {
-    rig: Arc<Shared>,
+    rig: Shared,
+    second: Site,
 }
 
 #[async_trait]
@@ -232,7 +233,36 @@ impl Bench for LabBench {
         if !disk.exists() {
             std::fs::copy(&Lab::guest().base_disk, &disk).expect("a copy of the base disk");
         }
-        self.rig.spec(identity, &format!("c-{}", identity.vm), &disk, &[])
+        let spec = self.rig.spec(identity, &format!("c-{}", identity.vm), &disk, &[]);
+        DomainSpec { memory_most_mib: 128, ..spec }
+    }
+
+    fn second_site(&self) -> Option<Site> {
+        Some(self.second.clone())
+    }
+
+    async fn domain_there(&self, identity: Identity) -> DomainSpec {
+        DomainSpec { console_log: self.rig.file(&format!("c-{}.there", identity.vm)), ..self.domain(identity).await }
+    }
+
+    async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
+        let file = self.rig.file(&format!("{vm}-spare.qcow2"));
+        if !Path::new(&file.absolute).exists() {
+            std::fs::copy(&Lab::guest().base_disk, &file.absolute).expect("a copy of the base disk");
+        }
+        Some(DomainDisk { name: "vdb".parse().expect("valid"), file, format: DiskFormat::Qcow2, read_only: false })
+    }
+
+    fn spare_nic(&self) -> Option<DomainNic> {
+        Some(DomainNic { mac: "52:54:00:00:00:77".parse().expect("valid"), bridge: "br0".to_owned() })
+    }
+
+    fn copy_place(&self, vm: VmUuid) -> Option<FileRef> {
+        Some(self.rig.file(&format!("{vm}.copy")))
+    }
+
+    async fn is_there(&self, file: &FileRef) -> Option<bool> {
+        Some(Path::new(&file.absolute).exists())
     }
 
     fn recovery(&self, vm: VmUuid) -> FileRef {

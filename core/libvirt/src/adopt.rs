@@ -12,6 +12,7 @@ use crate::stamp::Stamp;
 use crate::tree::Node;
 use ostler_driver::WildDomain;
 use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Identity, MacAddress, VmUuid};
+use virt_sys as sys;
 
 /// Devices that give a guest something of the host, or hold something of the guest, and have no word in a specification.
 const BEYOND_WORDS: [(&str, &str); 6] = [
@@ -27,31 +28,51 @@ const BEYOND_WORDS: [(&str, &str); 6] = [
 pub(crate) fn inspect(live: &Live, vm: VmUuid) -> Result<WildDomain, DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, vm)?.ok_or_else(gone)?;
-    let domain = description(live, &sight, 0)?;
-    let name = sight.domain.get_name().map_err(|error| live.error(&error, During::Asking))?;
-    read(name, &domain)
+    let asking = |error| live.error(&error, During::Asking);
+    let mut wild = read(sight.domain.get_name().map_err(asking)?, &description(live, &sight, 0)?)?;
+    // What runs tells where its balloon is at this moment: on its way, while the guest boots.
+    if sight.domain.is_persistent().map_err(asking)? {
+        wild.memory_mib = memory_mib(&description(live, &sight, sys::VIR_DOMAIN_XML_INACTIVE)?)?;
+    }
+    Ok(wild)
 }
 
 fn cannot(what: impl std::fmt::Display) -> DriverError {
     DriverError::refused("beyond-words", format!("the domain has {what}, which a VM's specification cannot say"))
 }
 
-fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
+fn unread(what: &str) -> DriverError {
+    DriverError::refused("unreadable", format!("libvirt's XML tells no {what}"))
+}
+
+fn memory_mib(domain: &Node) -> Result<u64, DriverError> {
     let number = |child: &str| domain.child(child).and_then(|node| node.text().trim().parse::<u64>().ok());
-    let unread = |what: &str| DriverError::refused("unreadable", format!("libvirt's XML tells no {what}"));
+    // libvirt itself always writes KiB.
+    let kib = number("currentMemory").or_else(|| number("memory")).ok_or_else(|| unread("memory"))?;
+    Ok(kib.div_ceil(1024))
+}
+
+fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
     let vcpu = domain.child("vcpu").ok_or_else(|| unread("number of CPUs"))?;
     // What runs now, of what it could have.
     let vcpus = vcpu.attr("current").map_or_else(|| vcpu.text(), str::to_owned);
     let vcpus = vcpus.trim().parse().map_err(|_| unread("number of CPUs"))?;
-    // libvirt itself always writes KiB.
-    let kib = number("currentMemory").or_else(|| number("memory")).ok_or_else(|| unread("memory"))?;
     let os = domain.child("os");
     let is_uefi =
         os.is_some_and(|os| os.attr("firmware") == Some("efi") || os.child("loader").is_some() || os.child("nvram").is_some());
     if is_uefi {
         return Err(cannot("UEFI with variables of its own"));
     }
-    let mut wild = WildDomain { name, vcpus, memory_mib: kib.div_ceil(1024), disks: Vec::new(), nics: Vec::new() };
+    let of_os = |child: &str| os.and_then(|os| os.child(child)).map(Node::text).filter(|text| !text.is_empty());
+    let mut wild = WildDomain {
+        name,
+        vcpus,
+        memory_mib: memory_mib(domain)?,
+        kernel: of_os("kernel"),
+        initrd: of_os("initrd"),
+        cmdline: of_os("cmdline").unwrap_or_default(),
+        ..WildDomain::default()
+    };
     for device in domain.child("devices").into_iter().flat_map(Node::children) {
         if let Some((_, what)) = BEYOND_WORDS.iter().find(|(word, _)| *word == device.name) {
             return Err(cannot(what));

@@ -137,16 +137,16 @@ impl Kvm {
     }
 
     /// Stops a job of ours, again and again: what is told to stop before it has begun does not hear it.
-    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job) -> Result<(), DriverError> {
+    /// True if its end says that nothing is at work any more; false if libvirt must be asked.
+    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job) -> Result<bool, DriverError> {
         job.stop();
         loop {
             let pause = call.until.min(Instant::now() + STOP_PAUSE);
             match job.ended(pause).await {
+                // A copy that is whole stops nobody; a domain that has moved does not run where it ran.
+                Some(Ok(_)) if job.kind == HypervisorJob::CopyDisk => return Ok(true),
                 Some(Ok(_)) => return Err(DriverError::unknown("too-late", "it was done before it could be stopped")),
-                Some(Err(error)) if matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) => {
-                    return if error.code == "interrupted" { Ok(()) } else { Err(DriverError::unknown(error.code, error.detail)) };
-                }
-                Some(Err(_)) => return Ok(()),
+                Some(Err(error)) => return Ok(!matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry)),
                 None if Instant::now() >= call.until => return Err(DriverError::unknown("timeout", "it is still being stopped")),
                 None => {}
             }
@@ -300,11 +300,17 @@ impl Hypervisor for Kvm {
 
     async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
         let (link, _) = self.link(site)?;
-        if let Some(known) = link.jobs.find(&call.context.key, job) {
-            return self.stop_known(&link, call, &known).await;
+        if let Some(known) = link.jobs.find(&call.context.key, job)
+            && self.stop_known(&link, call, &known).await?
+        {
+            return Ok(());
         }
-        // Begun by a daemon that is no more.
-        while !self.stop_job(&link, call, job).await? {
+        // It may have been begun by a daemon that is no more.
+        let in_doubt = |error: DriverError| match error.kind {
+            ErrorKind::Retry => DriverError::unknown(error.code, error.detail),
+            _ => error,
+        };
+        while !self.stop_job(&link, call, job).await.map_err(in_doubt)? {
             if Instant::now() >= call.until {
                 return Err(DriverError::unknown("timeout", "it is still being stopped"));
             }
