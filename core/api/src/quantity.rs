@@ -225,7 +225,15 @@ mod tests {
 
     #[test]
     fn spans_are_read_and_written() {
-        for (text, ms) in [("60s", 60_000), ("60", 60_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("0.5s", 500), ("90d", 7_776_000_000)] {
+        for (text, ms) in [
+            ("60s", 60_000),
+            ("60", 60_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0.5s", 500),
+            ("90d", 7_776_000_000),
+        ] {
             assert_eq!(text.parse(), Ok(Span(ms)), "{text}");
         }
         assert!("5 parsecs".parse::<Span>().is_err());

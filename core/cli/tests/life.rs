@@ -242,7 +242,8 @@ fn what_is_planned_is_done_later() {
 
 /// Two seconds from now, as `--at` takes it.
 fn soon() -> String {
-    let out = std::process::Command::new("date").args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
+    let out =
+        std::process::Command::new("date").args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
     String::from_utf8(out.stdout).expect("text").trim().to_owned()
 }
 

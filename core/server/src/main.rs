@@ -145,8 +145,11 @@ fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
     println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
-    if restored.held > 0 {
-        println!("{} VMs were pending and are on hold now: see where their domains are, then `ostler vm release` them", restored.held);
-    }
+    let held = match restored.held {
+        0 => return Ok(()),
+        1 => "1 VM was pending and is on hold now".to_owned(),
+        many => format!("{many} VMs were pending and are on hold now"),
+    };
+    println!("{held}: see that no host runs one already, then `ostler vm release` it");
     Ok(())
 }

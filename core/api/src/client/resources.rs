@@ -2,8 +2,8 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost, NewImage,
-    NewToken, Token, TokenMade, Version,
+    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost,
+    NewImage, NewToken, Token, TokenMade, Version,
 };
 
 macro_rules! resource {

@@ -138,7 +138,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn act<B: Serialize + ?Sized>(&self, vm: &str, verb: &str, body: &B, sent: &Sent) -> Result<ActionReply, ClientError> {
+    pub async fn act<B: Serialize + ?Sized>(
+        &self,
+        vm: &str,
+        verb: &str,
+        body: &B,
+        sent: &Sent,
+    ) -> Result<ActionReply, ClientError> {
         self.answer(sent.on(self.request(Method::POST, &action_path(vm, verb)).json(body))).await
     }
 

@@ -12,20 +12,30 @@ use ostler_api::{RescheduleBody, ScheduleBody, ScheduleEntry};
 use serde_json::{Value, json};
 
 /// How a time is written.
-const FORMS: &str = "\
+macro_rules! forms {
+    () => {
+        "\
 WHEN is one of
-  2026-12-01T02:00       once, when clocks of the zone show this (2026-12-01T02:00Z: at that moment)
-  every 6h               again and again, that far apart (m, h, d)
-  daily 02:00            each day
-  weekly mon,thu 02:00   on days of the week
-  monthly 1,15,last 02:00
-  yearly 12-24 02:00
-  cron 0 2 * * 1-5       minute, hour, day of month, month, day of week
+  2026-12-01T02:00         once, when clocks of the zone show this (2026-12-01T02:00Z: at that moment)
+  every 6h                 again and again, that far apart (m, h, d)
+  daily 02:00              each day
+  weekly mon,thu 02:00     on days of the week
+  monthly 1,15,last 02:00  on days of the month
+  yearly 12-24 02:00       on a day of the year
+  cron 0 2 * * 1-5         minute, hour, day of month, month, day of week"
+    };
+}
+
+/// The same, with what is typed.
+const EXAMPLES: &str = concat!(
+    forms!(),
+    "
 
 Examples:
   ostler vm schedule web snapshot-create --at 'daily 02:00' --zone Europe/Berlin
   ostler vm schedule web migrate h2 --live --at 2026-12-01T02:00
-  ostler vm schedule 1..5 poweroff --hard --at 'weekly fri 20:00' --times 4";
+  ostler vm schedule 1..5 poweroff --hard --at 'weekly fri 20:00' --times 4"
+);
 
 /// When it is done.
 #[derive(Debug, Clone, Default, Args)]
@@ -58,7 +68,7 @@ struct When {
 
 /// What is to be done later.
 #[derive(Debug, Args)]
-#[command(after_help = FORMS, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+#[command(after_help = EXAMPLES, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 pub struct ScheduleArgs {
     /// Its id or name, or a range such as 1..5
     vm: String,
@@ -178,7 +188,11 @@ const CHANGES: [&str; 7] = ["at", "zone", "misfire", "from", "until", "times", "
 
 /// What a scheduled action becomes. What is not given stays.
 #[derive(Debug, Args)]
-#[command(after_help = FORMS, group(ArgGroup::new("change").required(true).multiple(true).args(CHANGES)))]
+#[command(
+    after_help = forms!(),
+    override_usage = "ostler vm reschedule <VM> <ID> [--at <WHEN>] [--zone <ZONE>] [OPTIONS]",
+    group(ArgGroup::new("change").required(true).multiple(true).args(CHANGES))
+)]
 pub struct Reschedule {
     /// Which; `vm schedules` lists them
     id: u32,

@@ -148,7 +148,7 @@ fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, Strin
     let mut command = Command::new(binary);
     command.arg("--data-dir").arg(folder.join("data")).args(["--listen", "127.0.0.1:0", "--log", "error"]);
     if let Some(plugins) = plugins {
-        command.arg("--plugin-dir").arg(plugins).args(["--grant", "sim=all", "--grant", "transfer-qcow2=all", "--grant", "snapshots-kvm=all"]);
+        command.arg("--plugin-dir").arg(plugins).args(["--grant", "sim=all", "--grant", "transfer-qcow2=all"]);
     }
     let mut child = command.stdout(Stdio::piped()).spawn().expect("ostlerd starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();

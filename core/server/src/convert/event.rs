@@ -47,11 +47,9 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
             error.as_ref().map_or_else(|| format!("operation {outcome}"), |error| format!("operation {outcome}: {error}")),
             json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
         ),
-        EventKind::Snapshots { lost, hidden, by } => (
-            "snapshots",
-            snapshots(lost, hidden, by),
-            json!({ "lost": lost, "hidden": hidden, "by": by }),
-        ),
+        EventKind::Snapshots { lost, hidden, by } => {
+            ("snapshots", snapshots(lost, hidden, by), json!({ "lost": lost, "hidden": hidden, "by": by }))
+        }
         EventKind::Scheduled { schedule, outcome, detail } => (
             "scheduled",
             format!("scheduled action {schedule} {outcome}: {detail}"),

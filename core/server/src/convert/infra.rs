@@ -157,12 +157,7 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
 }
 
 /// A driver as it is.
-pub(crate) fn driver(
-    info: DriverInfo,
-    kinds: &[&'static str],
-    rules: Option<wire::RulesOf>,
-    health: DriverHealth,
-) -> wire::Driver {
+pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], rules: Option<wire::RulesOf>, health: DriverHealth) -> wire::Driver {
     wire::Driver {
         name: info.name.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),

@@ -130,7 +130,9 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
             sent(&wire::NicAttachBody { bridge: nic.bridge.clone(), mac: nic.mac.as_ref().map(ToString::to_string) })
         }
         Args::Nic { mac } => json!({ "mac": mac.as_str() }),
-        Args::NewSnapshot { label } => sent(&wire::SnapshotCreateBody { name: Some(label.clone()).filter(|label| !label.is_empty()) }),
+        Args::NewSnapshot { label } => {
+            sent(&wire::SnapshotCreateBody { name: Some(label.clone()).filter(|label| !label.is_empty()) })
+        }
         Args::Snapshot { name } => json!({ "name": name }),
         Args::NewImage { disk, image, datastore } => sent(&wire::DiskSnapshotBody {
             disk: disk.to_string(),

@@ -38,7 +38,11 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
         headroom: wire::Headroom { vcpus: spec.headroom.vcpus, memory: spec.headroom.memory_mib.map(wire::Size) },
         boot: boot_to_wire(&spec.boot),
         disks: spec.disks.iter().map(disk_to_wire).collect(),
-        nics: spec.nics.iter().map(|nic| wire::Nic { bridge: nic.bridge.clone(), mac: nic.mac.clone().map(String::from) }).collect(),
+        nics: spec
+            .nics
+            .iter()
+            .map(|nic| wire::Nic { bridge: nic.bridge.clone(), mac: nic.mac.clone().map(String::from) })
+            .collect(),
         graphics: Some(spec.graphics.to_string()),
         host: spec.host.as_ref().map(ToString::to_string),
         labels: spec.labels.clone(),

@@ -5,9 +5,7 @@ use super::{complaint, said, spec_to_wire, time};
 use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
-use ostler_model::{
-    Active, DatastoreId, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord,
-};
+use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord};
 use ostler_store::VmSummary;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -110,7 +108,8 @@ fn leftover(left: &Leftover, names: &Names) -> wire::Leftover {
 }
 
 fn nics(record: &VmRecord) -> Vec<wire::NicNow> {
-    let now = |(at, nic): (usize, &ostler_model::NicSpec)| wire::NicNow { bridge: nic.bridge.clone(), mac: record.mac_of(at).into() };
+    let now =
+        |(at, nic): (usize, &ostler_model::NicSpec)| wire::NicNow { bridge: nic.bridge.clone(), mac: record.mac_of(at).into() };
     record.spec.nics.iter().enumerate().map(now).collect()
 }
 

@@ -229,7 +229,11 @@ fn stated_now(later: &Asked) -> Answer<()> {
         }
     }
     if later.enforce && later.host.is_none() {
-        return Err(Unfit::new("args.enforce", "is not kept: only where a scheduled action names a host, that host's capacity counts").into());
+        return Err(Unfit::new(
+            "args.enforce",
+            "is not kept: only where a scheduled action names a host, that host's capacity counts",
+        )
+        .into());
     }
     Ok(())
 }

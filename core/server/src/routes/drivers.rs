@@ -91,15 +91,15 @@ pub(crate) async fn bind(
     let hypervisor = loaded(&app, &name)?;
     app.registry.hypervisor(&hypervisor).map_err(|err| ApiError::unusable("driver", &err))?;
     let rules: DriverName = convert::parse("rules", &body.value.rules)?;
-    app.registry.rules(&rules).map_err(|err| {
-        ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules")
-    })?;
+    app.registry
+        .rules(&rules)
+        .map_err(|err| ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules"))?;
     app.engine.change(ResourceChange::RulesBind(RulesBinding { hypervisor, rules }), &caller.name).await?;
     one(&app, &name).map(Json)
 }
 
 fn loaded(app: &App, name: &str) -> Answer<DriverName> {
-    Ok(one(app, name)?.name.parse().map_err(|err| ApiError::unusable("driver", &err))?)
+    one(app, name)?.name.parse().map_err(|err| ApiError::unusable("driver", &err))
 }
 
 /// Takes a binding back: what the daemon's settings say counts again.

@@ -8,4 +8,5 @@ mod daemon;
 mod events;
 mod life;
 mod resources;
+mod verbs;
 mod vms;

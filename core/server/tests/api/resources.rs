@@ -86,6 +86,8 @@ async fn figures_are_there_for_prometheus() {
 async fn a_backup_is_whole_and_overwrites_nothing() {
     let daemon = Daemon::start();
     let id = daemon.vm("kept").await;
+    let waits = daemon.vm("waits").await.to_string();
+    daemon.local.act(&waits, "release", &serde_json::json!({}), &ostler_api::Sent::default()).await.expect("released");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("backup.redb");
     let made = daemon.local.backup(&file.display().to_string()).await.expect("a backup");
@@ -100,10 +102,13 @@ async fn a_backup_is_whole_and_overwrites_nothing() {
     let (data_text, file_text) = (data.display().to_string(), file.display().to_string());
     let restored = crate::daemon::ostlerd(&["--data-dir", &data_text, "--restore", &file_text]);
     assert!(restored.status.success(), "{restored:?}");
+    let said = String::from_utf8_lossy(&restored.stdout).into_owned();
+    assert!(said.contains("1 VM was pending and is on hold now"), "{said}");
     assert!(!crate::daemon::ostlerd(&["--data-dir", &data_text, "--restore", &file_text]).status.success(), "overwritten");
     let again = ostler_api::Endpoint::Unix(data.join("ostler.sock"));
     std::fs::copy(daemon.dir.join("admin.token"), data.join("admin.token")).expect("the token is kept apart");
     let second = Daemon::on(data, Some(folder));
     assert_eq!(again, ostler_api::Endpoint::Unix(second.dir.join("ostler.sock")));
     assert_eq!(second.local.vm("kept").await.expect("the VM").id, id);
+    assert_eq!(second.local.vm("waits").await.expect("the VM").state, "hold");
 }
