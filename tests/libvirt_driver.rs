@@ -1,5 +1,7 @@
 //! The KVM driver against real libvirt, QEMU and guests that confirm.
 
+#[path = "libvirt_driver_broken.rs"]
+mod broken;
 #[path = "libvirt_driver_copy.rs"]
 mod copying;
 #[path = "libvirt_driver_move.rs"]

@@ -10,26 +10,26 @@ use std::process::Command;
 const MOVE: HypervisorJob = HypervisorJob::Migrate;
 
 /// The placement at the destination: another generation, and a console of its own.
-fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
+pub(crate) fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
     DomainSpec { console_log: rig.file(&format!("{}.there", vm.name)), ..rig.spec(vm, generation) }
 }
 
-fn begin(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Result<JobStatus, DriverError> {
+pub(crate) fn begin(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Result<JobStatus, DriverError> {
     let call = rig.call(vm, step, spec.identity.generation.0);
     rig.run(rig.kvm.begin_migrate(&rig.site, &call, spec, &other.site, &[]))
 }
 
-fn poll(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<JobStatus, DriverError> {
+pub(crate) fn poll(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<JobStatus, DriverError> {
     rig.run(rig.kvm.poll_job(&rig.site, &rig.call(vm, step, generation), MOVE))
 }
 
-fn abort(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<(), DriverError> {
+pub(crate) fn abort(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<(), DriverError> {
     rig.run(rig.kvm.abort_job(&rig.site, &rig.call(vm, step, generation), MOVE))
 }
 
 /// Polls until the job has ended.
 #[track_caller]
-fn end_of(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<Outcome, DriverError> {
+pub(crate) fn end_of(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<Outcome, DriverError> {
     wait_until("the migration to end", SOON, || match poll(rig, vm, step, generation) {
         Ok(JobStatus::Pending(progress)) => Err(format!("{progress:?}")),
         Ok(JobStatus::Done(outcome)) => Ok(Ok(outcome)),
@@ -37,16 +37,16 @@ fn end_of(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<Outcome, Dri
     })
 }
 
-fn there(rig: &Rig, vm: &Vm, other: &Other) -> Observation {
+pub(crate) fn there(rig: &Rig, vm: &Vm, other: &Other) -> Observation {
     rig.run(rig.kvm.observe(&other.site, vm.uuid)).expect("asked")
 }
 
-fn here(rig: &Rig, vm: &Vm) -> Observation {
+pub(crate) fn here(rig: &Rig, vm: &Vm) -> Observation {
     rig.observe(vm).expect("asked")
 }
 
 /// A guest that counts, and of whose memory so little is sent a second that a migration takes a while.
-fn slow_guest(rig: &Rig) -> Vm {
+pub(crate) fn slow_guest(rig: &Rig) -> Vm {
     let mut vm = rig.vm(&["vt.tick=0.1"]);
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("TICK 3 ", BOOT);
@@ -54,13 +54,13 @@ fn slow_guest(rig: &Rig) -> Vm {
     vm
 }
 
-fn speed_up(rig: &Rig, vm: &Vm) {
+pub(crate) fn speed_up(rig: &Rig, vm: &Vm) {
     rig.host.virsh(&["migrate-setspeed", &vm.name, "1000"]).expect("at full speed again");
 }
 
 /// Begins what takes a while, and waits until memory is under way.
 #[track_caller]
-fn begin_slowly(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Progress {
+pub(crate) fn begin_slowly(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Progress {
     let begun = begin(rig, vm, step, spec, other).expect("begins");
     assert!(matches!(begun, JobStatus::Pending(_)), "{begun:?}");
     wait_until("memory to be on its way", SOON, || match poll(rig, vm, step, spec.identity.generation.0) {
@@ -76,7 +76,7 @@ fn count(line: &str) -> u32 {
 
 /// It runs there under `generation`, went on counting, and is here no more.
 #[track_caller]
-fn has_moved(rig: &Rig, vm: &Vm, other: &Other, generation: u64) {
+pub(crate) fn has_moved(rig: &Rig, vm: &Vm, other: &Other, generation: u64) {
     let Observation::Present(seen) = there(rig, vm, other) else { panic!("it is not there") };
     assert_eq!((seen.power, seen.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(generation))));
     assert_eq!(here(rig, vm), Observation::Absent);
@@ -88,7 +88,7 @@ fn has_moved(rig: &Rig, vm: &Vm, other: &Other, generation: u64) {
 }
 
 #[track_caller]
-fn has_stayed(rig: &Rig, vm: &mut Vm, other: &Other) {
+pub(crate) fn has_stayed(rig: &Rig, vm: &mut Vm, other: &Other) {
     assert_eq!(there(rig, vm, other), Observation::Absent);
     rig.wait_for(vm, Power::Running, ostler_model::PowerReason::None);
     vm.console.skip_to_end();

@@ -64,6 +64,9 @@ fn a_disk_comes_and_goes_while_the_guest_runs_and_off() {
     attach(&rig, &vm, 2, &extra).expect("made whole");
     assert_eq!(told(&rig, &vm, "extra.qcow2"), (1, 1));
 
+    rig.host.virsh(&["suspend", &vm.name]).expect("suspended");
+    assert_eq!(refusal(detach(&rig, &vm, 4, "vdb")), (ErrorKind::Refused, "paused".to_owned()));
+    rig.host.virsh(&["resume", &vm.name]).expect("resumed");
     for _ in 0..2 {
         assert_eq!(power(detach(&rig, &vm, 4, "vdb")), Power::Running);
         assert_eq!(told(&rig, &vm, "extra.qcow2"), (0, 0));

@@ -207,6 +207,10 @@ fn ask_to_detach(live: &Live, order: &Order, device: &Device) -> Result<Detached
     order.is_meant(&sight)?;
     for scope in scopes(live, &sight)? {
         let Some(node) = find(live, &sight, scope, device)? else { continue };
+        if scope == Scope::Running && sight.power == Power::Paused {
+            let detail = format!("the guest stands still and cannot let go of {}: resume it first", device.word());
+            return Err(DriverError::refused("paused", detail));
+        }
         let xml = node.write().map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
         if let Err(error) = sight.domain.detach_device_flags(&xml, scope.change_flags()) {
             // It went meanwhile, or was asked before and has not answered: the look says which.

@@ -78,7 +78,7 @@ fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError
             node.name == "disk" && node.child("target").and_then(|target| target.attr("dev")) == Some(disk.name.as_str())
         };
         let Some(node) = devices.children_mut().find(is_it) else {
-            let detail = format!("the saved machine has no disk {}", disk.name);
+            let detail = format!("the machine as it is has no disk {}", disk.name);
             return Err(DriverError::refused("other-machine", detail));
         };
         node.child_or_new("source").set_attr("file", &disk.file.absolute);

@@ -178,7 +178,7 @@ impl Hypervisor for Kvm {
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         let (link, config) = self.link(site)?;
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
-        make_console_folder(site, &domain)?;
+        make_folder_of(site, &domain.console_log.absolute)?;
         calls::change(&link, call, move |live| deeds::deploy(live, &order, &config, &domain)).await
     }
 
@@ -210,6 +210,8 @@ impl Hypervisor for Kvm {
 
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
+        // A domain that was adopted has no folder of its own yet.
+        make_folder_of(site, &file.absolute)?;
         let (order, file) = (self.order(call), file.clone());
         let saving = calls::change(&link, call, move |live| deeds::save(live, &order, &file));
         tokio::pin!(saving);
@@ -263,7 +265,7 @@ impl Hypervisor for Kvm {
     ) -> Result<JobStatus, DriverError> {
         let ((here, config), (there, to_config)) = (self.link(site)?, self.link(to)?);
         let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, &config, &to_config, move_disks)?;
-        make_console_folder(to, domain)?;
+        make_folder_of(to, &domain.console_log.absolute)?;
         let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
         let work = |job| migrate::run(job, ends, Arc::new(plan));
         let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
@@ -389,13 +391,13 @@ impl Hypervisor for Kvm {
 #[path = "kvm_tests.rs"]
 mod tests;
 
-/// QEMU opens the console's log but makes no folder for it. A transfer driver made it if the VM has disks; on hosts that are reached
-/// over ssh a VM needs at least one.
-fn make_console_folder(site: &Site, domain: &DomainSpec) -> Result<(), DriverError> {
-    let Some(folder) = std::path::Path::new(&domain.console_log.absolute).parent() else { return Ok(()) };
+/// QEMU opens the console's log and libvirt writes memory, but neither makes a folder for it. A transfer driver made it if the VM has
+/// disks; on hosts that are reached over ssh a VM needs at least one.
+fn make_folder_of(site: &Site, file: &str) -> Result<(), DriverError> {
+    let Some(folder) = std::path::Path::new(file).parent() else { return Ok(()) };
     match site.transport {
         ExecTransport::Local => std::fs::create_dir_all(folder)
-            .map_err(|error| DriverError::refused("console-folder", format!("cannot make {}: {error}", folder.display()))),
+            .map_err(|error| DriverError::refused("folder", format!("cannot make {}: {error}", folder.display()))),
         ExecTransport::Ssh { .. } => Ok(()),
     }
 }

@@ -108,9 +108,11 @@ impl Plan {
     /// The domain as it is to be there, and where to send it.
     fn texts(&self, live: &Live, domain: &Domain) -> Result<Vec<(&'static CStr, CString)>, DriverError> {
         let asking = |error| live.error(&error, During::Asking);
-        let running = domain.get_xml_desc(sys::VIR_DOMAIN_XML_MIGRATABLE).map_err(asking)?;
+        // Secure: with the passwords that it has, or it would arrive without.
+        let flags = sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_SECURE;
+        let running = domain.get_xml_desc(flags).map_err(asking)?;
         let defined = if domain.is_persistent().map_err(asking)? {
-            domain.get_xml_desc(sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_INACTIVE).map_err(asking)?
+            domain.get_xml_desc(flags | sys::VIR_DOMAIN_XML_INACTIVE).map_err(asking)?
         } else {
             running.clone()
         };
