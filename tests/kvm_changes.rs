@@ -35,9 +35,9 @@ fn a_guest_sees_disks_and_cards_come_and_go() {
     kvm.vm(&["disk-attach", &vm, "--blank", "8MiB", "--name", "vdd"]);
     assert_eq!(kvm.state(&vm), "poweroff");
     kvm.vm(&["resume", &vm]);
-    let ready = kvm.console(&vm).wait_for("vdd", BOOT);
-    assert!(ready.contains("vdc") && !ready.contains("vdb") && ready.contains("eth0"), "{ready}");
+    // The guest gives names of its own at boot, in order: three disks and a card.
     let mut console = kvm.console(&vm);
+    console.wait_for("disks=vda,vdb,vdc, nics=eth0,", BOOT);
     console.skip_to_end();
     kvm.vm(&["nic-detach", &vm, &mac]);
     console.wait_for("NIC- eth", SOON);
@@ -52,18 +52,25 @@ fn a_guest_grows_while_it_runs() {
     let vm = kvm.guest("grower", &[], "headroom = { vcpus = 3, memory = \"160MiB\" }\n");
     let mut console = kvm.console(&vm);
     console.skip_to_end();
-    kvm.vm(&["resize", &vm, "--vcpus", "2"]);
-    console.wait_for("CPUS 2", SOON);
+    if kvm.hosts[0].domain_type() == "kvm" {
+        kvm.vm(&["resize", &vm, "--vcpus", "2"]);
+        console.wait_for("CPUS 2", SOON);
+    } else {
+        // Emulated, QEMU may end a guest that is given a CPU: the driver says so, and nothing is changed.
+        let refused = kvm.refused(&["vm", "resize", &vm, "--vcpus", "2"]);
+        assert!(refused.contains("emulated"), "{refused}");
+        assert_eq!((kvm.state(&vm).as_str(), kvm.show(&vm)["spec"]["vcpus"].as_u64()), ("running", Some(1)));
+    }
     kvm.vm(&["resize", &vm, "--memory", "140MiB"]);
     console.wait_for("MEMORY kb=1", SOON);
     let refused = kvm.refused(&["vm", "resize", &vm, "--memory", "1GiB"]);
     assert!(refused.contains("160 MiB"), "{refused}");
     kvm.vm(&["poweroff", &vm, "--hard"]);
-    kvm.vm(&["resize", &vm, "--vcpus", "1", "--memory", "112MiB"]);
+    kvm.vm(&["resize", &vm, "--vcpus", "2", "--memory", "112MiB"]);
+    let mut console = kvm.console(&vm);
+    console.skip_to_end();
     kvm.vm(&["resume", &vm]);
-    let ready = kvm.console(&vm).wait_for("GUEST-READY", BOOT);
-    drop(ready);
-    wait_until("the guest to have one CPU", SOON, || kvm.console(&vm).contents().matches("cpus=1 ").count() >= 2);
+    console.wait_for("cpus=2 ", BOOT);
     kvm.ends_without_a_trace(&vm);
 }
 
@@ -130,10 +137,10 @@ fn disks_become_images_that_can_be_deployed() {
 }
 
 /// A domain as somebody might have made it by hand.
-fn domain(name: &str, kind: &str, disk: &Path, console: &Path) -> String {
-    let guest = Lab::guest();
-    let command_line = guest.command_line(&["vt.tick=0.2"]);
-    let (kernel, initrd, disk, console) = (guest.kernel.display(), guest.initrd.display(), disk.display(), console.display());
+fn domain(name: &str, kind: &str, images: &Path, disk: &Path, console: &Path) -> String {
+    let command_line = Lab::guest().command_line(&["vt.tick=0.2"]);
+    let (kernel, initrd) = (images.join("vmlinux").display().to_string(), images.join("initrd.img").display().to_string());
+    let (disk, console) = (disk.display(), console.display());
     format!(
         "<domain type='{kind}'><name>{name}</name><memory unit='MiB'>96</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>\
@@ -153,7 +160,7 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     let console = kvm.hosts.store().join("legacy.log");
     // The lab's own words for a domain, as virsh takes it.
     let file = kvm.dir().join("legacy.xml");
-    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &disk, &console)).expect("a file");
+    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console)).expect("a file");
     kvm.hosts[0].virsh(&["define", &file.display().to_string()]).expect("defined");
     kvm.hosts[0].virsh(&["start", "legacy"]).expect("started");
     let mut log = ostler_tests::lab::SerialLog::new(&console);
