@@ -1,7 +1,7 @@
 //! A real `ostlerd` as a child process, and a client on its socket.
 
 use crate::wait::wait_until;
-use ostler_api::{ActionBody, ActionReply, Client, CreateVm, Endpoint, NewDatastore, NewHost, NewImage, Sent, Vm};
+use ostler_api::{ActionBody, ActionReply, Client, CreateVm, Endpoint, NewDatastore, NewDriver, NewHost, NewImage, Sent, Vm};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,7 +48,8 @@ pub fn is_built() -> bool {
 }
 
 impl Daemon {
-    /// Starts a daemon on `dir`, with the shipped components and all grants they ask for.
+    /// Starts a daemon on `dir`, with the shipped components and all grants they ask for. Whose snapshot rules count is for `more`
+    /// to say (`--rules kvm=snapshots-kvm`), or for [`rules`] while it runs.
     ///
     /// # Panics
     /// When it is not ready in time.
@@ -61,7 +62,8 @@ impl Daemon {
         arguments.extend(["--data-dir".to_owned(), dir.join("data").display().to_string()]);
         arguments.extend(["--socket".to_owned(), socket.display().to_string()]);
         arguments.extend(["--plugin-dir".to_owned(), plugins.display().to_string()]);
-        for grant in ["sim=all", "transfer-qcow2=all", "snapshots-kvm=all"] {
+        // Rules ask for nothing, so there is nothing to grant them.
+        for grant in ["sim=all", "transfer-qcow2=all"] {
             arguments.extend(["--grant".to_owned(), grant.to_owned()]);
         }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
@@ -193,6 +195,25 @@ pub async fn sim_host(client: &Client, name: &str, settings: &[(&str, &str)]) {
     let new = NewHost { name: name.to_owned(), driver: "sim".to_owned(), config, ..NewHost::default() };
     client.add_host(&new).await.expect("a host is added");
     reachable(client, name).await;
+}
+
+/// Has other snapshot rules count for a hypervisor driver, from now on: `snapshots-kvm`, `snapshots-xen`, `snapshots-vmware`, or some
+/// that a test has added with [`driver`].
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn rules(client: &Client, hypervisor: &str, rules: &str) {
+    let bound = client.bind_rules(hypervisor, rules).await.expect("rules are bound");
+    assert_eq!(bound.rules.map(|rules| rules.driver).as_deref(), Some(rules));
+}
+
+/// Adds a component that is none of those that ship, with all grants it asks for; answers its name.
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn driver(client: &Client, file: &Path) -> String {
+    let new = NewDriver { path: file.display().to_string(), grants: vec!["all".to_owned()], ..NewDriver::default() };
+    client.add_driver(&new).await.expect("a driver is added").name
 }
 
 /// Waits until a host has answered.
