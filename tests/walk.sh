@@ -124,16 +124,18 @@ run vm disk-detach web vdb
 eventually says web "DISK- vdb"
 
 section "Resizing: while it runs, and at rest"
-run vm resize web --vcpus 2
-eventually says web "CPUS 2"
+run vm resize web --memory 140MiB
+eventually says web "MEMORY kb=1"
 refused "at most" vm resize web --memory 4GiB
 run vm poweroff web --hard
-run vm resize web --vcpus 1
-run vm resume web
+run vm resize web --vcpus 2 --memory 96MiB
 booted=$(count_of web GUEST-READY)
+run vm resume web
+eventually says_again web GUEST-READY "$booted"
+says web "cpus=2 " || die "the guest has not two CPUs"
 
 section "Snapshots of the whole VM"
-eventually says_again web "TICK 5 " 0
+eventually counts_past web 5
 run vm snapshot-create web before
 then=$(last_tick web)
 eventually counts_past web "$((then + 10))"
