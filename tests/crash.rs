@@ -3,10 +3,11 @@
 //!
 //! `OSTLER_KILLS` sets how often it is killed (default below); `OSTLER_SEED` repeats the choices of a run.
 
-use ostler_api::{ActionBody, Client, ClientError, ListFilter, Sent, Vm};
+use ostler_api::{Client, ClientError, ListFilter, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, poll};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ const VMS: usize = 24;
 const CONVERGE: Duration = Duration::from_secs(60);
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 33] = [
     "deploy",
     "suspend",
     "resume",
@@ -36,7 +37,47 @@ const VERBS: [&str; 15] = [
     "recover-retry",
     "recover-undo",
     "release",
+    "migrate",
+    "migrate-live",
+    "migrate-live",
+    "migrate-poweroff",
+    "migrate-poweroff-hard",
+    "resched",
+    "disk-attach",
+    "disk-detach",
+    "nic-attach",
+    "nic-detach",
+    "snapshot-create",
+    "snapshot-revert",
+    "snapshot-delete",
+    "disk-snapshot",
+    "disk-snapshot-live",
+    "disk-snapshot-cancel",
+    "resize",
+    "schedule",
 ];
+
+/// What the verb is asked with. Chance decides whether it makes sense: a refusal must change nothing.
+fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
+    let host = HOSTS[rng.random_range(0..HOSTS.len())];
+    let disk = ["vda", "vdb", "vdc"][rng.random_range(0..3)];
+    let image = format!("made-{}", rng.random::<u32>());
+    let label = ["one", "two"][rng.random_range(0..2)];
+    match verb {
+        "deploy" => json!({ "host": HOSTS[vm as usize % HOSTS.len()] }),
+        "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => json!({ "host": host }),
+        "disk-attach" => json!({ "size": "1MiB", "name": disk }),
+        "disk-detach" => json!({ "name": disk }),
+        "nic-attach" => json!({ "bridge": "br0", "mac": "52:54:00:00:00:01" }),
+        "nic-detach" => json!({ "mac": "52:54:00:00:00:01" }),
+        "snapshot-create" | "snapshot-revert" | "snapshot-delete" => json!({ "name": label }),
+        "disk-snapshot" | "disk-snapshot-live" => json!({ "disk": disk, "image": image, "datastore": "images" }),
+        "disk-snapshot-cancel" => json!({ "disk": disk }),
+        "resize" => json!({ "memory": format!("{}MiB", rng.random_range(32..96)) }),
+        "schedule" => json!({ "verb": "reboot", "when": "every 1m", "times": 2 }),
+        _ => json!({}),
+    }
+}
 
 /// Trouble that a hypervisor makes at any time: slow calls, passing errors, lost answers, crashes of the driver.
 const KNOBS: &str = r#"{"rules":[
@@ -52,6 +93,8 @@ struct Told {
     operations: BTreeSet<u64>,
     /// VMs whose creation was answered.
     vms: BTreeSet<u64>,
+    /// How often each verb was accepted.
+    accepted: BTreeMap<&'static str, u64>,
 }
 
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -60,16 +103,26 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_nothing_doubled() {
+    killed(false);
+}
+
+#[test]
+fn killed_while_vms_move_between_hosts_that_share_their_storage() {
+    killed(true);
+}
+
+/// Half of the kills each: files that are copied at stop and deploy, and files that hosts share, so that VMs can move.
+fn killed(shared: bool) {
     if !daemon::is_built() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let kills = setting("OSTLER_KILLS", u64::from(KILLS));
+    let kills = setting("OSTLER_KILLS", u64::from(KILLS)).div_ceil(2);
     let seed = setting("OSTLER_SEED", u64::from(std::process::id()));
     println!("{kills} kills, OSTLER_SEED={seed}");
-    let mut daemon = Daemon::start(dir.path(), &["--log", "error"]);
-    runtime.block_on(set_up(daemon.client(), dir.path()));
+    let mut daemon = Daemon::start(dir.path(), &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
+    runtime.block_on(set_up(daemon.client(), dir.path(), shared));
     let told = Arc::new(Mutex::new(Told::default()));
     let mut rng = SmallRng::seed_from_u64(seed);
     for round in 0..kills {
@@ -79,16 +132,22 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_doubled() {
         daemon.kill();
         runtime.block_on(load).expect("the load ends when the daemon is gone");
         daemon.up();
-        let findings = runtime.block_on(examine(daemon.client(), dir.path(), &told));
+        let findings = runtime.block_on(examine(daemon.client(), dir.path(), shared, &told));
         assert!(findings.is_empty(), "after kill {round} (OSTLER_SEED={seed}): {findings:#?}");
     }
     let told = told.lock().expect("whole");
     println!("{kills} kills survived; {} VMs and {} operations were answered and are known", told.vms.len(), told.operations.len());
+    println!("accepted: {:?}", told.accepted);
     assert!(told.operations.len() as u64 > kills, "the load did nothing: {} operations", told.operations.len());
+    // What chance seldom lets be (a snapshot of that name, a pending image) may be missed; these never.
+    let often = ["deploy", "stop", "resume", "disk-attach", "nic-attach", "resize", "snapshot-create", "schedule", "delete"];
+    let moves: &[&str] = if shared { &["migrate", "migrate-live", "migrate-poweroff-hard"] } else { &[] };
+    let missed: Vec<&&str> = often.iter().chain(moves).filter(|verb| !told.accepted.contains_key(**verb)).collect();
+    assert!(kills < 50 || missed.is_empty(), "never accepted: {missed:?}");
 }
 
-async fn set_up(client: &Client, dir: &Path) {
-    daemon::datastores(client, dir).await;
+async fn set_up(client: &Client, dir: &Path, shared: bool) {
+    daemon::datastores_as(client, dir, shared).await;
     for host in HOSTS {
         let folder = dir.join("simhosts").join(host);
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -114,7 +173,9 @@ async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
             create(&client, &told, &mut rng).await
         } else {
             let vm = page.vms[rng.random_range(0..page.vms.len())].id;
-            act(&client, &told, vm, VERBS[rng.random_range(0..VERBS.len())]).await
+            let verb = VERBS[rng.random_range(0..VERBS.len())];
+            let body = body(verb, vm, &mut rng);
+            act(&client, &told, vm, verb, &body).await
         };
         if sent.is_err() {
             return;
@@ -139,14 +200,12 @@ async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Resu
     }
 }
 
-async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &str) -> Result<(), Gone> {
-    let host = (verb == "deploy").then(|| HOSTS[vm as usize % HOSTS.len()].to_owned());
-    let body = ActionBody { host, ..ActionBody::default() };
-    match client.act(&vm.to_string(), verb, &body, &Sent::default()).await {
+async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, body: &Value) -> Result<(), Gone> {
+    match client.act(&vm.to_string(), verb, body, &Sent::default()).await {
         Ok(reply) => {
-            if let Some(operation) = reply.operation {
-                told.lock().expect("whole").operations.insert(operation.id);
-            }
+            let mut told = told.lock().expect("whole");
+            *told.accepted.entry(verb).or_default() += 1;
+            told.operations.extend(reply.operation.map(|operation| operation.id));
             Ok(())
         }
         // Refusals are what most random verbs deserve.
@@ -155,12 +214,13 @@ async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &str) -> Result
     }
 }
 
-async fn examine(client: &Client, dir: &Path, told: &Mutex<Told>) -> Vec<String> {
+async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
     poll("all VMs to come to rest by themselves", CONVERGE, async || {
         let restless: Vec<String> = everything(client)
             .await
             .iter()
-            .filter(|vm| vm.operation.is_some())
+            // What a lost answer left behind is swept, and who is not seen is looked for: that takes the monitor's next round.
+            .filter(|vm| vm.operation.is_some() || vm.state == "unknown" || !vm.leftovers.is_empty() || vm.moving.is_some())
             .map(|vm| format!("{} {} {:?}", vm.id, vm.state, vm.operation))
             .collect();
         // Pending VMs wait for the scheduler, which is at rest only when they have a place.
@@ -183,7 +243,7 @@ async fn examine(client: &Client, dir: &Path, told: &Mutex<Told>) -> Vec<String>
         }
     }
     findings.extend(compare_domains(&vms, dir));
-    findings.extend(compare_files(&vms, dir));
+    findings.extend(compare_files(&vms, dir, shared));
     if !findings.is_empty() {
         explain(client, &vms, &findings).await;
     }
@@ -291,11 +351,15 @@ fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
 }
 
 /// Folders of VMs' files exist only for VMs that may have files there.
-fn compare_files(vms: &[Vm], dir: &Path) -> Vec<String> {
+fn compare_files(vms: &[Vm], dir: &Path, shared: bool) -> Vec<String> {
     let mut findings = Vec::new();
-    for (top, states) in
-        [("vms", ["running", "poweroff", "suspended", "failed"]), ("home", ["stopped", "undeployed", "failed", "failed"])]
-    {
+    // Where storage is shared, files stay where they are when the VM leaves its host.
+    let with_hosts: &[&str] = if shared {
+        &["running", "poweroff", "suspended", "failed", "stopped", "undeployed"]
+    } else {
+        &["running", "poweroff", "suspended", "failed"]
+    };
+    for (top, states) in [("vms", with_hosts), ("home", &["stopped", "undeployed", "failed"][..])] {
         let Ok(folders) = std::fs::read_dir(dir.join("system").join(top)) else { continue };
         for folder in folders.flatten() {
             let uuid = folder.file_name().to_string_lossy().into_owned();

@@ -167,6 +167,14 @@ impl Drop for Daemon {
 /// # Panics
 /// When the daemon refuses.
 pub async fn datastores(client: &Client, dir: &Path) {
+    datastores_as(client, dir, false).await;
+}
+
+/// The same; all hosts see the same files in `system`, or each copies them.
+///
+/// # Panics
+/// When the daemon refuses.
+pub async fn datastores_as(client: &Client, dir: &Path, shared: bool) {
     for (name, kind) in [("images", "image"), ("system", "system"), ("simhosts", "image")] {
         let root = dir.join(name);
         std::fs::create_dir_all(&root).expect("a folder can be made");
@@ -175,7 +183,7 @@ pub async fn datastores(client: &Client, dir: &Path) {
             kind: kind.to_owned(),
             driver: "transfer-qcow2".to_owned(),
             root: root.display().to_string(),
-            shared: false,
+            shared: shared && kind == "system",
         };
         client.add_datastore(&new).await.expect("a datastore is added");
     }
