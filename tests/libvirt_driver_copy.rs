@@ -144,9 +144,11 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     // One that nobody of this daemon began is stopped, too.
     let other = rig.file("other.qcow2");
     begin(&rig, &vm, 7, &other, DiskFormat::Qcow2).expect("begins");
+    let mirrors = |rig: &Rig| rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped").contains("<mirror");
+    wait_until("the mirror, or its end", SOON, || mirrors(&rig) || matches!(poll(&rig, &vm, 7), Ok(JobStatus::Done(_))));
     rig.forget();
     abort(&rig, &vm, 7).expect("stops");
-    assert!(!rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped").contains("<mirror"));
+    assert!(!mirrors(&rig));
     let (disk, stale) = ("vda".parse().expect("valid"), rig.call(&vm, 8, 0));
     let copy = rig.run(rig.kvm.begin_copy_disk(&rig.site, &stale, &disk, &other, DiskFormat::Qcow2));
     assert_eq!(refusal(copy), (ErrorKind::Stale, "stale".to_owned()));

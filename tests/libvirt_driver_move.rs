@@ -231,6 +231,12 @@ fn what_cannot_move_says_why_and_runs_on() {
     assert!(matches!(refusal(nobody).0, ErrorKind::NotHere | ErrorKind::Retry), "nobody answers there");
     other.site.config.insert("migrate-uri".to_owned(), uri);
 
+    let mut read_only = spec.clone();
+    read_only.disks[0].read_only = true;
+    let disks = ["vda".parse().expect("valid")];
+    let sent = rig.run(rig.kvm.begin_migrate(&rig.site, &call, &read_only, &other.site, &disks));
+    assert_eq!(refusal(sent), (ErrorKind::Refused, "read-only-disk".to_owned()));
+
     rig.host.virsh(&["suspend", &vm.name]).expect("suspended");
     assert_eq!(refusal(begin(&rig, &vm, 3, &spec, &other)), (ErrorKind::Refused, "paused".to_owned()));
     rig.host.virsh(&["resume", &vm.name]).expect("resumed");

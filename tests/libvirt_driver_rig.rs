@@ -80,8 +80,10 @@ impl Rig {
         Self { host, kvm, site, store, runtime }
     }
 
-    /// The driver as a daemon has it that was started anew: it knows nothing of what the one before it began.
+    /// The driver as a daemon has it that was started anew: it knows nothing of what the one before it began, and that one's tasks
+    /// are no more.
     pub(crate) fn forget(&mut self) {
+        std::mem::replace(&mut self.runtime, Runtime::new().expect("a runtime")).shutdown_background();
         self.kvm = new_driver(self.store);
     }
 

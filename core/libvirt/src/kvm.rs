@@ -138,16 +138,16 @@ impl Kvm {
 
     /// Stops a job of ours, again and again: what is told to stop before it has begun does not hear it.
     /// True if its end says that nothing is at work any more; false if libvirt must be asked.
-    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job) -> Result<bool, DriverError> {
+    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job, until: Instant) -> Result<bool, DriverError> {
         job.stop();
         loop {
-            let pause = call.until.min(Instant::now() + STOP_PAUSE);
+            let pause = until.min(Instant::now() + STOP_PAUSE);
             match job.ended(pause).await {
                 // A copy that is whole stops nobody; a domain that has moved does not run where it ran.
                 Some(Ok(_)) if job.kind == HypervisorJob::CopyDisk => return Ok(true),
                 Some(Ok(_)) => return Err(DriverError::unknown("too-late", "it was done before it could be stopped")),
                 Some(Err(error)) => return Ok(!matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry)),
-                None if Instant::now() >= call.until => return Err(DriverError::unknown("timeout", "it is still being stopped")),
+                None if Instant::now() >= until => return Err(DriverError::unknown("timeout", "it is still being stopped")),
                 None => {}
             }
             if let Err(error) = self.stop_job(link, call, job.kind).await {
@@ -157,6 +157,9 @@ impl Kvm {
     }
 }
 
+/// What stopping a job is given at least: a job is also stopped because its time is over. The other side of a migration whose
+/// network is cut is given up after 30 s.
+const STOP_LEAST: Duration = Duration::from_secs(45);
 /// Between two attempts to stop a job.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
 
@@ -282,6 +285,7 @@ impl Hypervisor for Kvm {
     ) -> Result<JobStatus, DriverError> {
         let (link, _) = self.link(site)?;
         let plan = copy::Plan::new(self.order(call), disk, target, format)?;
+        make_folder_of(site, &target.absolute)?;
         let (whose, patience, until) = (Arc::clone(&link), self.options.ask_timeout, call.until);
         let work = |job| copy::run(job, whose, plan, patience, until);
         let job = link.jobs.begin(&call.context.key, HypervisorJob::CopyDisk, work)?;
@@ -302,8 +306,9 @@ impl Hypervisor for Kvm {
 
     async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
         let (link, _) = self.link(site)?;
+        let until = call.until.max(Instant::now() + STOP_LEAST);
         if let Some(known) = link.jobs.find(&call.context.key, job)
-            && self.stop_known(&link, call, &known).await?
+            && self.stop_known(&link, call, &known, until).await?
         {
             return Ok(());
         }
@@ -313,7 +318,7 @@ impl Hypervisor for Kvm {
             _ => error,
         };
         while !self.stop_job(&link, call, job).await.map_err(in_doubt)? {
-            if Instant::now() >= call.until {
+            if Instant::now() >= until {
                 return Err(DriverError::unknown("timeout", "it is still being stopped"));
             }
             tokio::time::sleep(STOP_PAUSE).await;
@@ -391,7 +396,7 @@ impl Hypervisor for Kvm {
 #[path = "kvm_tests.rs"]
 mod tests;
 
-/// QEMU opens the console's log and libvirt writes memory, but neither makes a folder for it. A transfer driver made it if the VM has
+/// QEMU opens the console's log and makes a copy of a disk, libvirt writes memory, but neither makes a folder for it. A transfer driver made it if the VM has
 /// disks; on hosts that are reached over ssh a VM needs at least one.
 fn make_folder_of(site: &Site, file: &str) -> Result<(), DriverError> {
     let Some(folder) = std::path::Path::new(file).parent() else { return Ok(()) };

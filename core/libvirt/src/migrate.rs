@@ -91,6 +91,11 @@ impl Plan {
                           set migrate-uri for that host (for example qemu+tls://HOST/system)";
             return Err(DriverError::refused("no-migrate-uri", detail));
         };
+        // libvirt sends none; and a file made anew for it there would be another one.
+        if let Some(disk) = spec.disks.iter().find(|disk| disk.read_only && disks.contains(&disk.name)) {
+            let detail = format!("disk {} is read-only, and only disks that are written go along: copy its file first", disk.name);
+            return Err(DriverError::refused("read-only-disk", detail));
+        }
         let text = |text: &str| raw::c_string(text).ok_or_else(|| DriverError::refused("bad-text", "a setting has a NUL"));
         let data = there.migrate_address.as_ref().map(|address| text(&format!("tcp://{address}"))).transpose()?;
         let disks = disks.iter().map(|disk| text(disk.as_str())).collect::<Result<_, _>>()?;
