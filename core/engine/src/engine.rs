@@ -46,9 +46,10 @@ impl Engine {
         // A call that the last life dropped may be at work though nothing stands open any more: before the first mutating call of this
         // life, each VM that has a place is looked at once.
         for host in shared.directory().hosts.keys() {
-            shared.executor.haunt(reader.vms_on_host(*host)?);
+            for vm in reader.vms_on_host(*host)? {
+                shared.executor.haunt(vm, [*host]);
+            }
         }
-        shared.executor.haunt(active.iter().copied());
         drop(reader);
         shared.supervise("timers", timers::run);
         shared.supervise("monitor", monitor::run);

@@ -67,9 +67,9 @@ pub(crate) struct Executor {
     /// sent by a process that is dead.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
     sendings: AtomicU64,
-    /// VMs of which a call may still be at work at the host though nobody waits for it: it was dropped, or sent by a process that is
-    /// dead. A look that the driver answers proves that it is not.
-    haunted: Mutex<HashSet<VmId>>,
+    /// Hosts at which a call of a VM may still be at work though nobody waits for it: it was dropped, or sent by a process that is dead. A
+    /// look at that host that the driver answers proves that it is not.
+    haunted: Mutex<HashSet<(VmId, HostId)>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
     widths: BTreeMap<DriverName, usize>,
@@ -112,9 +112,13 @@ impl Executor {
         }
     }
 
-    /// Calls of these VMs may be at work at the host though nobody waits for them.
-    pub(crate) fn haunt(&self, vms: impl IntoIterator<Item = VmId>) {
-        locked(&self.haunted).extend(vms);
+    /// Calls of this VM may be at work at these hosts though nobody waits for them.
+    pub(crate) fn haunt(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
+        locked(&self.haunted).extend(hosts.into_iter().map(|host| (vm, host)));
+    }
+
+    fn haunts(&self, vm: VmId, host: HostId) -> bool {
+        locked(&self.haunted).contains(&(vm, host))
     }
 
     /// Forgets the lanes of hosts that are gone.
@@ -195,31 +199,48 @@ async fn attempt(
 /// One mutating call a VM at a time: after a call that nobody waits for any more, the next is sent once the driver answers a look.
 /// A driver whose dropped call is still at work answers none.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
-    let beside = effect.call.lane() == Lane::Transfer || matches!(effect.call, Call::Destroy | Call::Observe);
-    if beside || !locked(&shared.executor.haunted).contains(&effect.vm) {
+    if effect.call.lane() == Lane::Transfer || matches!(effect.call, Call::Destroy | Call::Observe) {
         return Ok(());
     }
-    // A migration is at work at the host that the domain leaves, whatever the next call is sent to.
-    let both = async {
-        calls::observe(shared, record).await?;
-        calls::observe_at(shared, effect.host, &effect.driver, record).await
-    };
-    match tokio::time::timeout(LOOK_TIMEOUT, both).await {
-        Ok(Ok(_)) => {
-            locked(&shared.executor.haunted).remove(&effect.vm);
-            Ok(())
+    for host in touched(effect, record) {
+        if !shared.executor.haunts(effect.vm, host) {
+            continue;
         }
-        Ok(Err(error)) => Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}"))),
-        Err(_) => Err(DriverError::retry("earlier-call", "an earlier call may still be at work: the host did not answer in time")),
+        match tokio::time::timeout(LOOK_TIMEOUT, calls::observe_at(shared, host, &effect.driver, record)).await {
+            Ok(Ok(_)) => drop(locked(&shared.executor.haunted).remove(&(effect.vm, host))),
+            Ok(Err(error)) => {
+                return Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}")));
+            }
+            Err(_) => {
+                let detail = "an earlier call may still be at work: the host did not answer in time";
+                return Err(DriverError::retry("earlier-call", detail));
+            }
+        }
     }
+    Ok(())
+}
+
+/// The hosts that a call is at work at, or that a call at work could reach its own host from: a migration reaches both.
+fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
+    let other = record.other.as_ref().map(|place| place.host);
+    let here = record.placement.as_ref().map(|place| place.host);
+    let mut hosts = vec![effect.host];
+    if effect.call == Call::Migrate || Some(effect.host) == other {
+        hosts.extend(here);
+        hosts.extend(other);
+    }
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }
 
 /// A destroy may run beside a call that nobody waits for any more. What it saw then proves nothing: that call may start the domain
 /// afterwards. So its answer comes without a look, and whoever looks is answered only once the other call is over.
 fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
-    let haunted = || locked(&shared.executor.haunted).contains(&effect.vm);
     match result {
-        Ok(outcome) if effect.call == Call::Destroy && haunted() => Ok(Outcome { seen: None, ..outcome }),
+        Ok(outcome) if effect.call == Call::Destroy && shared.executor.haunts(effect.vm, effect.host) => {
+            Ok(Outcome { seen: None, ..outcome })
+        }
         Ok(_) | Err(_) => result,
     }
 }
@@ -263,7 +284,7 @@ async fn bounded(
     };
     if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
         // Dropped, crashed or lost: what it began at the host may go on.
-        shared.executor.haunt([effect.vm]);
+        shared.executor.haunt(effect.vm, touched(effect, record));
     }
     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());

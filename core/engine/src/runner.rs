@@ -177,7 +177,8 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let orphaned = state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
-        shared.executor.haunt([state.record.id]);
+        let places = state.record.placement.iter().chain(&state.record.other);
+        shared.executor.haunt(state.record.id, places.map(|place| place.host));
         settle(shared, state, &Input::Restarted, None).await?;
     }
     shared.timers.set(state.record.id, state.record.next_due());

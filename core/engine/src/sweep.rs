@@ -25,6 +25,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// Looks again, and puts away what is there if that is still safe. Answers the generation up to which `host` was seen empty.
 pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<Generation> {
     let swept = tokio::time::timeout(PATIENCE.duration(), put_away(shared, record, host)).await;
+    if matches!(&swept, Err(_)) || matches!(&swept, Ok(Err(error)) if error.kind == ErrorKind::Unknown) {
+        // Dropped or lost: what it began may go on.
+        shared.executor.haunt(record.id, [host]);
+    }
     match swept {
         Ok(Ok(Swept { destroyed, empty })) => {
             if let Some(domain) = destroyed {
