@@ -56,7 +56,7 @@ pub struct RulesOf {
     pub bound: bool,
 }
 
-/// The body of `PUT /v1/drivers/{driver}/rules`.
+/// The body of `PUT /v1/drivers/{driver}/rules` and `PUT /v1/hosts/{host}/rules`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BindRules {

@@ -79,6 +79,9 @@ pub struct Host {
     pub transport: String,
     /// Free words for placement.
     pub labels: BTreeMap<String, String>,
+    /// The driver whose snapshot rules count here, before those bound to its hypervisor driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
     /// `on`, `draining` or `off`.
     pub state: String,
     /// CPUs it offers.

@@ -59,6 +59,18 @@ pub enum HostCommand {
     },
     /// Makes a wild domain of a host a VM: it stays as it is, and its disks are never removed
     Adopt(AdoptArgs),
+    /// Has the snapshot rules of one driver count on a host, before those bound to its hypervisor driver
+    BindRules {
+        /// The host: name or id
+        host: String,
+        /// The driver that holds the rules: snapshots-kvm
+        rules: String,
+    },
+    /// Takes that back: the rules of its hypervisor driver count again
+    UnbindRules {
+        /// The host: name or id
+        host: String,
+    },
     /// Removes hosts that hold no VM
     Remove {
         /// Names or ids
@@ -186,6 +198,7 @@ fn page(cx: &Context, host: &Host) -> String {
     page.pair_if("Labels", Some(line(&host.labels)).filter(|labels| !labels.is_empty()));
     if let Some(driver) = &host.driver {
         page.section("Driver").pair("Name", &driver.name).pair("Settings", line(&driver.config));
+        page.pair_if("Snapshot rules", host.rules.as_ref());
     }
     page.section("Capacity");
     page.pair("VMs", host.vms);
@@ -241,6 +254,15 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
         HostCommand::Draining { hosts } => turn(cx, &hosts, "draining").await,
         HostCommand::Off { hosts } => turn(cx, &hosts, "off").await,
         HostCommand::Adopt(args) => adopt(cx, args).await,
+        HostCommand::BindRules { host, rules } => {
+            let host = client.bind_host_rules(&host, &rules).await?;
+            cx.out
+                .write(&cx.out.one(&host, &host.name, || format!("host {} {}: the rules of {rules} count\n", host.id, host.name))?)
+        }
+        HostCommand::UnbindRules { host } => {
+            client.unbind_host_rules(&host).await.map_err(|err| Failure::from(err).about(&format!("host {host}")))?;
+            cx.out.line(&if cx.out.for_people() { format!("host {host}: the rules of its driver count") } else { host })
+        }
         HostCommand::Remove { hosts } => {
             remove_each(cx, "host", &hosts, |name| {
                 let client = client.clone();

@@ -156,6 +156,14 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(0);
     world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(3);
     world.refused(&["snapshot-create", "web"], 1, "bind-rules");
+    // Those of a host come before those of its driver.
+    world.daemon.run(&["host", "bind-rules", "h1", "snapshots-kvm"]).expect(0);
+    world.vm(&["snapshot-create", "web"]).expect(0);
+    assert!(world.daemon.run(&["host", "show", "h1"]).expect(0).out.contains("Snapshot rules  snapshots-kvm"));
+    world.daemon.run(&["host", "unbind-rules", "h1"]).expect(0);
+    world.refused(&["snapshot-create", "web"], 1, "bind-rules");
+    world.daemon.run(&["host", "unbind-rules", "h1"]).expect(3);
+    world.daemon.run(&["host", "bind-rules", "nowhere", "snapshots-kvm"]).expect(3);
     world.daemon.run(&["driver", "bind-rules", "sim", "nothing"]).expect(1);
     world.daemon.run(&["driver", "bind-rules", "sim", "transfer-qcow2"]).expect(1);
     world.daemon.run(&["driver", "bind-rules", "snapshots-kvm", "snapshots-kvm"]).expect(1);

@@ -11,9 +11,12 @@ use std::time::Duration;
 /// How long the rules may think about one question.
 const RULES_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The rules bound to the VM's driver; none if it has no place, or its driver no rules.
+/// The rules bound to the VM's host, or else to its driver; none if it has no place, or neither has rules.
 pub(crate) fn bound(shared: &Shared, record: &VmRecord) -> Option<DriverName> {
     let place = record.placement.as_ref()?;
+    if let Some(rules) = shared.directory().hosts.get(&place.host).and_then(|host| host.rules.clone()) {
+        return Some(rules);
+    }
     let said = shared.store.read().ok()?.rules_of(&place.driver).ok()?;
     said.or_else(|| shared.config.rules.get(&place.driver).cloned())
 }

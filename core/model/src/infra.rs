@@ -114,6 +114,9 @@ pub struct Host {
     /// Whether `total` was stated by the operator and probing leaves it alone.
     #[serde(default)]
     pub total_is_fixed: bool,
+    /// The driver whose snapshot rules count here, before those bound to its hypervisor driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<DriverName>,
     /// When it was added.
     pub added: Timestamp,
 }

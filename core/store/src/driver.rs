@@ -30,6 +30,9 @@ impl Batch<'_> {
             if host.hypervisor.is_some_and(|hypervisor| hypervisor.driver == *name) {
                 return in_use(ResourceKind::Driver, name, format!("host {}", host.name));
             }
+            if host.rules.as_ref() == Some(name) {
+                return in_use(ResourceKind::Driver, name, format!("the snapshot rules of host {}", host.name));
+            }
         }
         for entry in self.hot.datastore.iter().map_err(Fault::from)? {
             let (id, kept) = entry.map_err(Fault::from)?;

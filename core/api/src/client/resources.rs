@@ -63,6 +63,23 @@ impl Client {
         self.delete(&format!("/v1/drivers/{}/rules", segment(driver))).await
     }
 
+    /// Has the snapshot rules of `rules` count on the host `host`.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn bind_host_rules(&self, host: &str, rules: &str) -> Result<Host, ClientError> {
+        let path = format!("/v1/hosts/{}/rules", segment(host));
+        self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
+    }
+
+    /// Takes that back: the rules of its hypervisor driver count again.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn unbind_host_rules(&self, host: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/hosts/{}/rules", segment(host))).await
+    }
+
     /// All tokens, without their secrets.
     ///
     /// # Errors

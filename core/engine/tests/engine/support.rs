@@ -44,6 +44,7 @@ pub(crate) fn host(id: HostId, name: &str) -> Host {
         state: HostState::On,
         total: Capacity::default(),
         total_is_fixed: false,
+        rules: None,
         added: Timestamp(1),
     }
 }

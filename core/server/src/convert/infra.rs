@@ -34,6 +34,7 @@ pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Resul
         state: new.state.as_deref().map_or(Ok(HostState::On), |state| word("state", state))?,
         total: total.unwrap_or_default(),
         total_is_fixed: total.is_some(),
+        rules: None,
         added: now,
     })
 }
@@ -58,6 +59,7 @@ pub(crate) fn host(host: Host, usage: Usage, health: Option<HostHealth>) -> wire
             ExecTransport::Ssh { destination, .. } => destination,
         },
         labels: host.labels,
+        rules: host.rules.map(String::from),
         state: host.state.to_string(),
         cpu: wire::CpuMilli(host.total.cpu_milli),
         cpu_held: wire::CpuMilli(usage.held.cpu_milli),

@@ -90,12 +90,17 @@ pub(crate) async fn bind(
 ) -> Answer<Json<Driver>> {
     let hypervisor = loaded(&app, &name)?;
     app.registry.hypervisor(&hypervisor).map_err(|err| ApiError::unusable("driver", &err))?;
-    let rules: DriverName = convert::parse("rules", &body.value.rules)?;
-    app.registry
-        .rules(&rules)
-        .map_err(|err| ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules"))?;
+    let rules = rules_named(&app, &body.value)?;
     app.engine.change(ResourceChange::RulesBind(RulesBinding { hypervisor, rules }), &caller.name).await?;
     one(&app, &name).map(Json)
+}
+
+/// A loaded driver that holds snapshot rules.
+pub(crate) fn rules_named(app: &App, body: &BindRules) -> Answer<DriverName> {
+    let rules: DriverName = convert::parse("rules", &body.rules)?;
+    let held = app.registry.rules(&rules);
+    held.map_err(|err| ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules"))?;
+    Ok(rules)
 }
 
 fn loaded(app: &App, name: &str) -> Answer<DriverName> {

@@ -1,6 +1,7 @@
 //! `/v1/hosts`.
 
 use super::actions::{checked, followed};
+use super::drivers::rules_named;
 use super::{find, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
@@ -12,9 +13,9 @@ use crate::routes::once::{Added, add_once};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ostler_api::{ActionReply, AdoptBody, ChangeHost, Host, NewHost, Span};
+use ostler_api::{ActionReply, AdoptBody, BindRules, ChangeHost, Host, NewHost, Span};
 use ostler_engine::AdoptRequest;
-use ostler_model::HostState;
+use ostler_model::{DriverName, HostState};
 use ostler_store::{Reader, ResourceChange};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -55,7 +56,7 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     let status = add_once(&app, ResourceChange::HostPut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.host_by_name(&name)? else { return Ok(false) };
         let total = if new.total_is_fixed { new.total } else { old.total };
-        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, ..new.clone() })
+        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, rules: old.rules.clone(), ..new.clone() })
     })
     .await?;
     let reader = app.store().read()?;
@@ -108,6 +109,43 @@ pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which
     let id = find::host(&app.store().read()?, &which)?.id;
     app.engine.change(ResourceChange::HostRemove(id), &caller.name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has the snapshot rules of one driver count on this host, before those bound to its hypervisor driver. At once, for all VMs there.
+#[utoipa::path(
+    put, path = "/v1/hosts/{host}/rules", tag = "hosts", request_body = BindRules,
+    params(("host" = String, Path, description = "Id or name")), responses((status = 200, body = Host), ApiError)
+)]
+pub(crate) async fn bind(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+    body: Body<BindRules>,
+) -> Answer<Json<Host>> {
+    let host = find::host(&app.store().read()?, &which)?;
+    let rules = rules_named(&app, &body.value)?;
+    set_rules(&app, &caller, host, Some(rules)).await
+}
+
+/// Takes that back: the rules bound to the host's hypervisor driver count again.
+#[utoipa::path(
+    delete, path = "/v1/hosts/{host}/rules", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    responses((status = 204, description = "Nothing is bound to the host any more"), ApiError)
+)]
+pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+    let host = find::host(&app.store().read()?, &which)?;
+    if host.rules.is_none() {
+        let detail = format!("no snapshot rules are bound to host {}", host.name);
+        return Err(ApiError::new(StatusCode::NOT_FOUND, ostler_api::code::NOT_FOUND, detail));
+    }
+    set_rules(&app, &caller, host, None).await.map(|_| StatusCode::NO_CONTENT)
+}
+
+async fn set_rules(app: &App, caller: &Caller, host: ostler_model::Host, rules: Option<DriverName>) -> Answer<Json<Host>> {
+    let id = host.id;
+    app.engine.change(ResourceChange::HostPut(ostler_model::Host { rules, ..host }), &caller.name).await?;
+    let reader = app.store().read()?;
+    told(app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
 
 /// How an adoption is asked for.

@@ -47,6 +47,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::show, hosts::change, hosts::remove))
         .routes(routes!(hosts::adopt))
+        .routes(routes!(hosts::bind, hosts::unbind))
         .routes(routes!(datastores::list, datastores::add))
         .routes(routes!(datastores::show, datastores::remove))
         .routes(routes!(images::list, images::add))

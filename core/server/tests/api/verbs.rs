@@ -237,6 +237,10 @@ async fn adoption_and_rules_refuse_what_makes_no_sense() {
     daemon.refused(Method::PUT, "/v1/drivers/kvm/rules", r#"{"rules":"kvm"}"#, 422, "unusable").await;
     daemon.refused(Method::PUT, "/v1/drivers/nothing/rules", r#"{"rules":"kvm"}"#, 404, "not-found").await;
     daemon.refused(Method::DELETE, "/v1/drivers/kvm/rules", "", 404, "not-found").await;
+    daemon.refused(Method::PUT, "/v1/hosts/h1/rules", "{}", 400, "invalid").await;
+    daemon.refused(Method::PUT, "/v1/hosts/h1/rules", r#"{"rules":"kvm"}"#, 422, "unusable").await;
+    daemon.refused(Method::PUT, "/v1/hosts/nowhere/rules", r#"{"rules":"kvm"}"#, 404, "not-found").await;
+    daemon.refused(Method::DELETE, "/v1/hosts/h1/rules", "", 404, "not-found").await;
 }
 
 fn path(vm: u64, verb: &str) -> String {

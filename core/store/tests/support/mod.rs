@@ -30,6 +30,7 @@ pub(crate) fn host(id: u32, cpu_milli: u64, memory_mib: u64) -> Host {
         state: HostState::On,
         total: Capacity { cpu_milli, memory_mib },
         total_is_fixed: false,
+        rules: None,
         added: Timestamp(1),
     }
 }
