@@ -133,6 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn lengths_of_time_are_written_as_everywhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ostlerd.toml");
+        std::fs::write(&file, "keep_done = \"7d\"\npoll = \"5s\"\n").expect("written");
+        let config = Config::read(&file).expect("it can be used");
+        assert_eq!((config.keep_done, config.poll), (Some(Span(7 * 86_400_000)), Some(Span(5000))));
+        std::fs::write(&file, "keep_done = \"a while\"\n").expect("written");
+        assert!(matches!(Config::read(&file), Err(ConfigError::Misfit { misfit, .. }) if misfit.path == "keep_done"));
+    }
+
+    #[test]
     fn only_loopback_unless_told_otherwise() {
         assert!(Config::default().address().expect("valid").is_some_and(|address| address.ip().is_loopback()));
         assert!(matches!(listening("0.0.0.0:1", false), Err(ConfigError::NotLoopback(_))));
