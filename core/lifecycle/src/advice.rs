@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
-use ostler_model::{EventKind, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
+use ostler_model::{EventKind, Refusal, RefusalKind, Request, State, StepKind, Strength, Verb};
 
 /// The rules' word on a snapshot verb.
 pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -16,9 +16,10 @@ pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal>
         Some(Ok(Advice { refused: Some(reason), rules, .. })) => {
             (format!("VM {id}: the snapshot rules {rules} say no: {reason}"), "`ostler driver list` shows which rules are bound")
         }
-        Some(Err(error)) => {
-            (format!("VM {id}: the snapshot rules gave no answer ({error}), so no snapshot verb is done"), "mend or replace the rules")
-        }
+        Some(Err(error)) => (
+            format!("VM {id}: the snapshot rules gave no answer ({error}), so no snapshot verb is done"),
+            "mend or replace the rules",
+        ),
         None => (
             format!("VM {id}: no snapshot rules are bound to its driver, so no snapshot verb is done"),
             "install rules and bind them: `ostler driver bind-rules`",
@@ -44,10 +45,11 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     }
     let fates = fates(draft);
     mark(draft, &fates, &verb.to_string());
-    // What is deleted goes with its files, and what is lost with its host: neither is held up.
-    let held_up = matches!(verb.strength(), Strength::Delete | Strength::Forget);
+    // What is deleted goes with its files, and what is lost with its host: nothing is held up by those.
+    let lost_host = verb.is_migration() && draft.before.state == State::Unknown;
+    let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host;
     let any = draft.record.snapshots.iter().any(|snapshot| snapshot.losing);
-    if any && !held_up && !plan.is_empty() && draft.record.placement.is_some() {
+    if any && !goes_anyway && !plan.is_empty() && draft.record.placement.is_some() {
         plan.insert(recipe::lose_at(&plan), StepKind::DeleteSnapshot);
     } else {
         hide_losing(draft);

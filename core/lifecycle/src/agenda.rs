@@ -21,7 +21,10 @@ pub fn due(record: &VmRecord, now: Timestamp) -> Option<&Planned> {
 /// Verbs that make no sense later, or that only a person can answer for.
 const fn may_be_planned(verb: Verb) -> bool {
     !(verb.is_recovery()
-        || matches!(verb, Verb::Schedule | Verb::Unschedule | Verb::Reschedule | Verb::Adopt | Verb::Forget | Verb::Rename | Verb::Update))
+        || matches!(
+            verb,
+            Verb::Schedule | Verb::Unschedule | Verb::Reschedule | Verb::Adopt | Verb::Forget | Verb::Rename | Verb::Update
+        ))
 }
 
 fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Planned, Refusal> {
@@ -105,9 +108,11 @@ pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &End
         Ended::Superseded { by } => Err(format!("overtaken by operation {by}")),
     };
     let words = result.clone().err();
-    let found = draft.record.schedules.iter_mut().find_map(|planned| {
-        planned.schedule.ended(now, operation, result.clone()).then(|| planned.id())
-    });
+    let found = draft
+        .record
+        .schedules
+        .iter_mut()
+        .find_map(|planned| planned.schedule.ended(now, operation, result.clone()).then(|| planned.id()));
     if let Some(id) = found {
         let outcome = if words.is_none() { "done" } else { "failed" };
         tell(draft, id, outcome, words.unwrap_or_else(|| format!("operation {operation} is done")));

@@ -3,9 +3,9 @@
 use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
-    Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange, ImageState, Item,
-    Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind, Request, Side, Sighting, State, Subject,
-    Timestamp, Verb, VmRecord,
+    Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange, ImageState,
+    Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind, Request, Side,
+    Sighting, State, Subject, Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
     pub(crate) images: Vec<ImageChange>,
+    /// What the call that returned has seen at the VM's place, where that is not what it was sent for.
+    pub(crate) sighted: Option<Sight>,
 }
 
 impl<'a> Draft<'a> {
@@ -38,6 +40,7 @@ impl<'a> Draft<'a> {
             journal: Vec::new(),
             events: Vec::new(),
             images: Vec::new(),
+            sighted: None,
         }
     }
 

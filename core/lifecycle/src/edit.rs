@@ -3,9 +3,7 @@
 use crate::agenda;
 use crate::draft::Draft;
 use crate::hardware::{bad, new_image, resize};
-use ostler_model::{
-    Args, ImageChange, Refusal, RefusalKind, Request, Verb,
-};
+use ostler_model::{Args, ImageChange, Refusal, RefusalKind, Request, Verb};
 
 /// Whether `verb` needs no slot.
 pub(crate) const fn goes_beside(verb: Verb) -> bool {
@@ -33,7 +31,12 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         (Verb::Unschedule, Args::Schedule { id }) => agenda::remove(draft, asked, *id)?,
         (Verb::Reschedule, Args::Reschedule { id, planned }) => agenda::replace(draft, asked, *id, planned)?,
         (verb, _) => {
-            return Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"));
+            return Err(bad(
+                draft,
+                asked,
+                format!("was asked for {verb} without what it needs"),
+                "see the API page for its arguments",
+            ));
         }
     }
     if let Err(error) = draft.record.spec.check() {
@@ -51,7 +54,10 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
 /// What becomes of a disk is not changed while an operation may be saving it, unplugging it, or ending the VM.
 fn not_while_busy(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = &draft.record.operation else { return Ok(()) };
-    let detail = format!("VM {} is busy: what becomes of its disks is not changed during operation {} ({})", draft.record.id, active.id, active.verb);
+    let detail = format!(
+        "VM {} is busy: what becomes of its disks is not changed during operation {} ({})",
+        draft.record.id, active.id, active.verb
+    );
     Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "wait for its operation"))
 }
 

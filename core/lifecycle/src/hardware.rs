@@ -5,8 +5,8 @@ use crate::draft::Draft;
 use crate::input::fix_macs;
 use crate::request::wrong_state;
 use ostler_model::{
-    Args, Claim, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId, Refusal,
-    RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb,
+    Args, Claim, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
+    Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb,
 };
 
 /// Checks what is asked and writes it into the record; answers what the operation is about.
@@ -32,7 +32,9 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
             Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
             None => Err(bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them")),
         },
-        (verb, _) => Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments")),
+        (verb, _) => {
+            Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"))
+        }
     }
 }
 
@@ -55,7 +57,14 @@ fn attach_disk(
     let image = match source {
         DiskSource::Image { image } => match &draft.facts.image {
             Some(found) => Some(found.id),
-            None => return Err(draft.refuse(asked.verb, RefusalKind::ImageNotReady, format!("there is no image {image}"), "register it")),
+            None => {
+                return Err(draft.refuse(
+                    asked.verb,
+                    RefusalKind::ImageNotReady,
+                    format!("there is no image {image}"),
+                    "register it",
+                ));
+            }
         },
         DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
         DiskSource::File { .. } => {
@@ -130,14 +139,8 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
         memory_mib: memory_mib.unwrap_or(before.memory_mib),
     };
     let spec = &draft.record.spec;
-    if draft.record.state == State::Running
-        && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib())
-    {
-        let what = format!(
-            "can have at most {} virtual CPUs and {} MiB while it runs",
-            spec.vcpus_most(),
-            spec.memory_most_mib()
-        );
+    if draft.record.state == State::Running && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib()) {
+        let what = format!("can have at most {} virtual CPUs and {} MiB while it runs", spec.vcpus_most(), spec.memory_most_mib());
         return Err(bad(draft, asked, what, "switch it off and resize it then, or create it with more headroom"));
     }
     let mut spec = spec.clone();

@@ -4,8 +4,8 @@ use crate::draft::Draft;
 use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
-    Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp,
-    Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject,
+    Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// Everything that can happen to a VM.

@@ -7,7 +7,7 @@ use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after}
 use crate::{Look, settle, step};
 use ostler_model::{
     Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Outcome, Phase,
-    PowerReason, Reason, Stated, StepKind, Timestamp,
+    PowerReason, Reason, Side, Stated, StepKind, Timestamp,
 };
 
 /// A driver call returned, or was proven dead.
@@ -17,9 +17,8 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, 
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
     if matches!(active.phase, Phase::Draining) {
-        if closed.call == Call::Save && active.id == key.operation && result.is_ok() {
-            // Memory that was written is kept, whatever is stated about the step.
-            draft.memory_is_written();
+        if active.id == key.operation && result.is_ok() {
+            step::came_true(draft, closed.call, &key.item);
         }
         return step::drained(draft);
     }
@@ -80,6 +79,8 @@ fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
         active.error = None;
     }
     if kind.goal() == Goal::Nothing {
+        let seen = outcome.seen.as_ref().filter(|_| kind.looked_at() == Side::Here);
+        draft.sighted = seen.map(|seen| sight_at(&draft.record, Side::Here, draft.facts.store, seen));
         return step::item_done(draft, kind);
     }
     match &outcome.seen {
@@ -192,9 +193,8 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
     }
 }
 
-/// Whether the driver said what came of the call: not that it may have happened, nor that it may yet.
-pub(crate) fn is_definite(error: &DriverError) -> bool {
-    !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
+fn is_definite(error: &DriverError) -> bool {
+    recipe::is_definite(error.kind)
 }
 
 fn note_trouble(draft: &mut Draft<'_>, error: &DriverError) {

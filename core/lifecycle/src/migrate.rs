@@ -34,8 +34,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     }
     let record = &mut draft.record;
     record.issued = record.issued.next();
-    record.other =
-        Some(Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
+    record.other = Some(Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
     record.other_domain = false;
     draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
     Ok(())
@@ -48,7 +47,12 @@ pub(crate) fn empty_there(draft: &Draft<'_>, verb: Verb, host: HostId) -> Result
         return Ok(());
     }
     let detail = format!("VM {}: what it left on host {host} is not put away yet", draft.record.id);
-    Err(draft.refuse(verb, RefusalKind::NoHost, detail, "that is done as soon as the host is seen; wait for it, or name another host"))
+    Err(draft.refuse(
+        verb,
+        RefusalKind::NoHost,
+        detail,
+        "that is done as soon as the host is seen; wait for it, or name another host",
+    ))
 }
 
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! Which steps an operation takes, where it ends, and what failure leads to. Data in the form of total functions.
 
-use ostler_model::{Active, State, StepKind, Subject, Verb, VmRecord};
+use ostler_model::{Active, ErrorKind, State, StepKind, Subject, Verb, VmRecord};
 
 /// The steps of an operation.
 pub type Plan = Vec<StepKind>;
@@ -150,7 +150,8 @@ pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
         return migrate_back(record, active, begun);
     }
     if active.verb.is_hotplug() || active.verb.is_snapshot() {
-        return Some(plug_back(begun));
+        // The file of a disk that was unplugged is being removed.
+        return (!begun.contains(&StepKind::DropDisk)).then(|| plug_back(begun));
     }
     let copied = |to_leave: StepKind, copy: StepKind| {
         begun.iter().position(|step| *step == to_leave).is_none_or(|dropped| begun[..dropped].contains(&copy))
@@ -178,12 +179,16 @@ fn plug_back(begun: &[StepKind]) -> Plan {
 
 /// Back to the host that the VM left, running there again if it ran.
 fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Option<Plan> {
-    let (switched, moved) = (begun[..begun.len().saturating_sub(1)].contains(&StepKind::Switch), begun.contains(&StepKind::Migrate));
+    let through = &begun[..begun.len().saturating_sub(1)];
+    let (switched, moved) = (through.contains(&StepKind::Switch), begun.contains(&StepKind::Migrate));
     if moved {
         // Once it was seen running at the other host, that is where it is.
         return (!switched).then(|| vec![StepKind::RemoveOther, StepKind::Unpause, StepKind::DropOther]);
     }
-    if begun.contains(&StepKind::Unpause) {
+    // Once it runs where it went, or its files are being removed from where it was, that is where it is.
+    let there =
+        begun.iter().any(|step| matches!(step, StepKind::Unpause | StepKind::DropOther)) || through.contains(&StepKind::Boot);
+    if there || may_have_written(record, active) {
         return None;
     }
     let mut back = if switched { vec![StepKind::Remove, StepKind::Switch] } else { vec![] };
@@ -196,6 +201,20 @@ fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Optio
         back.push(StepKind::DropOther);
     }
     Some(back)
+}
+
+/// Whether a guest that was moved switched off may have run where it was moved to, with disks of its own there: then those of the host
+/// that it came from are old. It never ran if its first and only start was refused.
+#[must_use]
+pub fn may_have_written(record: &VmRecord, active: &Active) -> bool {
+    let refused = active.attempt <= 1 && active.error.as_ref().is_some_and(|error| is_definite(error.kind));
+    active.kind() == Some(StepKind::Boot) && !active.undoing && record.files.other && !refused
+}
+
+/// Whether the driver said what came of the call: not that it may have happened, nor that it may yet.
+#[must_use]
+pub const fn is_definite(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Retry | ErrorKind::Unknown)
 }
 
 /// How a VM that has its files on a host is started there: restored if there is memory to restore, booted otherwise.

@@ -2,8 +2,8 @@
 
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
-use crate::sight::{Sight, sight};
 use crate::request::fresh;
+use crate::sight::{Sight, sight};
 use crate::step;
 use ostler_model::{Active, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
 
@@ -154,7 +154,8 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Ok(());
     }
     let id = draft.record.id;
-    let unseen = [StepKind::CopyIn, StepKind::CopyOut, StepKind::CopyAcross, StepKind::SaveBack, StepKind::CopyDisk, StepKind::DetachDisk];
+    let unseen =
+        [StepKind::CopyIn, StepKind::CopyOut, StepKind::CopyAcross, StepKind::SaveBack, StepKind::CopyDisk, StepKind::DetachDisk];
     if let Some(step) = step.filter(|step| unseen.contains(step)) {
         let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, what comes next loses data");
         let hint = "recover --retry does it again and verifies; --force takes your word for it";
@@ -166,7 +167,12 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     }
     if step.is_some_and(|step| step.looked_at() == Side::Other) {
         let detail = format!("VM {id}: what the step leaves is at the other host, which nobody looked at");
-        return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "recover --retry looks there; --force takes your word for it"));
+        return Err(draft.refuse(
+            asked.verb,
+            RefusalKind::CannotAsk,
+            detail,
+            "recover --retry looks there; --force takes your word for it",
+        ));
     }
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),

@@ -5,8 +5,8 @@ use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
 use crate::{advice, agenda, edit, hardware, migrate, recover, step};
 use ostler_model::{
-    Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind, Strength,
-    Subject, Verb,
+    Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
+    Strength, Subject, Verb,
 };
 
 /// What a state makes of a verb, before any fact is looked at. Printed into `docs/lifecycle.md`.
@@ -62,9 +62,7 @@ const fn line_of(verb: Verb) -> Line {
         Verb::Boot => Line { begin: &[], already: &[Running], if_off: &[Unknown] },
         Verb::Poweroff | Verb::PoweroffHard => line(&[Running, Unknown], &[Poweroff]),
         Verb::Undeploy | Verb::UndeployHard => line(&[Running, Poweroff, Unknown], &[Undeployed]),
-        Verb::Shutdown | Verb::ShutdownHard => {
-            line(&[Running, Stopped, Suspended, Poweroff, Undeployed, Unknown], &[Done])
-        }
+        Verb::Shutdown | Verb::ShutdownHard => line(&[Running, Stopped, Suspended, Poweroff, Undeployed, Unknown], &[Done]),
         Verb::Reboot | Verb::RebootHard => line(&[Running], &[]),
         // From unknown only as from a host that is fenced.
         Verb::Migrate => line(&[Running, Suspended, Poweroff, Unknown], &[]),
@@ -151,7 +149,8 @@ fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if draft.record.operation.is_some() || draft.record.other.is_none() || ends || edit::goes_beside(asked.verb) {
         return Ok(());
     }
-    let detail = format!("VM {}: a migration ended without a word, and it is not known at which of two hosts it is", draft.record.id);
+    let detail =
+        format!("VM {}: a migration ended without a word, and it is not known at which of two hosts it is", draft.record.id);
     let hint = "it is settled once both hosts are seen; delete ends it on both";
     Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, hint))
 }
@@ -241,6 +240,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
     if asked.verb.is_migration() {
         migrate::prepare(draft, asked)?;
     }
+    adopted_stays(draft, asked.verb)?;
     draft.cancel_open();
     let mut plan = plan(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
@@ -261,6 +261,7 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
+    adopted_stays(draft, asked.verb)?;
     let subject = match asked.verb {
         Verb::Deploy => return deploy(draft, asked),
         verb if edit::goes_beside(verb) => return edit::apply(draft, asked),
@@ -306,13 +307,27 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
+/// A disk that was adopted stays where it is: it is not in the VM's folder, and other hosts do not see it.
+fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
+    let record = &draft.record;
+    let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || verb.is_migration();
+    match record.disks.iter().find(|disk| disk.adopted.is_some()) {
+        Some(disk) if leaves && !record.storage_is_shared() => {
+            let detail = format!("VM {}: its disk {} was adopted, and only its host sees it", record.id, disk.name);
+            Err(draft.refuse(verb, RefusalKind::NotAble, detail, "suspend it or switch it off instead"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether `verb` acts on the files of a VM that rests on its host, and would be wrong if it were not off.
 pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
     let paused_outside = record.usable_recovery().is_none();
     match record.state {
         State::Suspended if paused_outside => verb == Verb::DiskSnapshotLive,
         State::Suspended | State::Poweroff => {
-            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::DiskSnapshotLive) || verb.is_migration()
+            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::DiskSnapshotLive)
+                || verb.is_migration()
         }
         _ => false,
     }
@@ -472,7 +487,13 @@ fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 }
 
 /// Gives the slot to the operation and begins its first step. An empty plan ends at once.
-pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject: Subject, overtook: Option<ostler_model::OperationId>) {
+pub(crate) fn start(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    plan: Plan,
+    subject: Subject,
+    overtook: Option<ostler_model::OperationId>,
+) {
     let plan = advice::apply(draft, asked.verb, plan);
     let origin = origin(draft);
     draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb);

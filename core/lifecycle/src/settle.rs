@@ -5,7 +5,8 @@ use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
 use crate::{agenda, judge, step};
 use ostler_model::{
-    Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind, Subject, Verb,
+    Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind,
+    Subject, Verb,
 };
 
 /// The plan is through.
@@ -23,8 +24,10 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         Verb::DeleteRecreate => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
-            // As new: the next placement chooses again.
-            draft.record.storage = None;
+            // As new: the next placement chooses again, unless a disk is where it was before the VM was.
+            if draft.record.disks.iter().all(|disk| disk.adopted.is_none()) {
+                draft.record.storage = None;
+            }
         }
         Verb::Stop => {
             draft.leave_host(Some(active.verb));
@@ -47,7 +50,18 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
     }
     draft.part_from_other();
     draft.end_operation(active.id, Ended::Succeeded);
-    draft.set_state(recipe::ends_in(active.verb, active.origin), Reason::Asked);
+    match draft.sighted.filter(|_| recipe::ends(active.verb).is_none()) {
+        // Nothing was asked of the guest, and this is what it does now.
+        Some(seen) if seen != Sight::Paused(PowerReason::Starting) => {
+            draft.note_sight(seen);
+            if seen.lives() {
+                draft.consume_recovery();
+            }
+            let (rest, reason) = at_rest(draft, seen, Reason::Asked);
+            rest_at(draft, rest, reason);
+        }
+        Some(_) | None => draft.set_state(recipe::ends_in(active.verb, active.origin), Reason::Asked),
+    }
 }
 
 /// The disk or card is gone.
@@ -131,6 +145,7 @@ fn outcome(active: &Active, error: &DriverError) -> Ended {
 /// The step in hand has failed for good.
 pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     let policy = judge::policy(draft);
+    let may_have_written = draft.record.operation.as_ref().is_some_and(|active| recipe::may_have_written(&draft.record, active));
     let Some(active) = &mut draft.record.operation else { return };
     let (undoing, kind, verb) = (active.undoing, active.kind(), active.verb);
     if !undoing {
@@ -152,6 +167,8 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
         OnFailure::Settle => settle_by_look(draft),
         // Rolled back once the guest is seen where it was.
         OnFailure::Undo if kind == Some(StepKind::Migrate) => settle_by_look(draft),
+        // It has moved, and it is off, or runs, where it went.
+        OnFailure::Undo if verb.is_migration() && may_have_written => settle_by_look(draft),
         OnFailure::Undo => roll_back(draft, error),
     }
 }
@@ -213,6 +230,9 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         draft.consume_recovery();
     }
     let (rest, reason) = at_rest(draft, seen, Reason::StepFailed);
+    if active.verb == Verb::Adopt && matches!(seen, Sight::Foreign | Sight::Absent) {
+        return still_wild(draft, error);
+    }
     if seen.lives() {
         keep_what_may_be_plugged(draft);
     }
@@ -244,7 +264,7 @@ fn migration_failed(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     match seen {
         Sight::Running => roll_back(draft, error),
         // It stands still, and the driver said that it did not get through: it goes on here once nothing is left of it there.
-        Sight::Paused(_) if judge::is_definite(error) => roll_back(draft, error),
+        Sight::Paused(_) if recipe::is_definite(error.kind) => roll_back(draft, error),
         _ => unknown(draft, Reason::CannotAsk, error),
     }
 }
@@ -357,9 +377,8 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
         return step::begin(draft);
     }
     let left = active.plan.get(active.at..).unwrap_or_default();
-    let harmless = |step: &StepKind| {
-        matches!(step, StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther)
-    };
+    let harmless =
+        |step: &StepKind| matches!(step, StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther);
     let half_way = !has_place(active.origin) || !left.iter().all(harmless);
     if active.undoing && half_way {
         // Once its host is seen, an unknown VM counts as being there; this one has files that are only half there.

@@ -19,8 +19,8 @@
 use crate::draft::Draft;
 use crate::{recipe, settle};
 use ostler_model::{
-    Active, Call, DriverError, EffectKey, ErrorKind, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience,
-    Phase, Reason, RecoveryFile, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
+    Active, Call, DriverError, EffectKey, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience, Phase,
+    Reason, RecoveryFile, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
 };
 
 /// While a press is waited for, the engine looks this often at least. Events make it look at once; this bounds their loss.
@@ -79,7 +79,8 @@ fn switch(draft: &mut Draft<'_>) {
     let (verb, undoing) = (active.verb, active.undoing);
     let lost = active.origin == State::Unknown;
     let live = !undoing && active.plan.contains(&StepKind::Migrate);
-    draft.switch(verb, live, undoing);
+    // On a host that was lost nothing of ours is about to start; what is found there when it is back is still what it was.
+    draft.switch(verb, live, undoing && !lost);
     // The operator has stated that nothing of the old host runs. When it is back, its domain is still to be put away.
     draft.record.other_domain |= lost && !undoing;
     if lost && undoing {
@@ -143,20 +144,22 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
     let subject = &active.subject;
     let of_subject = || record.disks.iter().filter(|disk| recipe::concerns(subject, &disk.name));
     let disks = || of_subject().map(|disk| Item::Disk(disk.name.clone()));
+    let own_disks = || of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone()));
     let files = |there: bool| if there { vec![Item::Files] } else { vec![] };
     let found = match kind {
         StepKind::Switch => vec![],
-        StepKind::PrepareDisks | StepKind::PrepareOther => disks().collect(),
+        // A disk that was adopted is there, and stays there.
+        StepKind::PrepareDisks | StepKind::PrepareOther => own_disks().collect(),
         StepKind::AttachDisk | StepKind::DetachDisk | StepKind::CopyDisk => disks().collect(),
-        // A disk that was adopted is not ours to remove.
-        StepKind::DropDisk => of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone())).collect(),
+        StepKind::DropDisk => own_disks().collect(),
         StepKind::SaveBack => disks().filter(|item| draft.new_image(item).is_some()).collect(),
         StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross => {
-            disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect()
+            own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect()
         }
         StepKind::DropRecovery => record.recovery.iter().map(|_| Item::Recovery).collect(),
         StepKind::DropHost => files(record.files.host),
-        StepKind::DropOther => files(record.files.other),
+        // Not under a domain that could not be removed: then both are swept.
+        StepKind::DropOther => files(record.files.other && !record.other_domain),
         StepKind::DropHome => files(record.files.home),
         StepKind::AttachNic | StepKind::DetachNic => match subject {
             Subject::Nic { mac } => vec![Item::Nic(mac.clone())],
@@ -292,9 +295,13 @@ pub(crate) fn drained(draft: &mut Draft<'_>) {
             look(draft, Phase::Confirming);
         }
         Some(Stated::Success | Stated::SuccessForced) => all_done(draft, kind),
-        Some(Stated::Failure) => settle::fail(draft, &DriverError::refused("operator", "the operator stated that it failed")),
+        // Where the guest is decides whether that can be taken back, not what is wished.
+        Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => {
+            settle::fail(draft, &DriverError::unknown("operator", "the operator had it rolled back"));
+        }
+        Some(Stated::Failure) => settle::fail(draft, &DriverError::unknown("operator", "the operator stated that it failed")),
         Some(Stated::Undo) => {
-            let asked = DriverError::new(ErrorKind::Cancelled, "undone", "the operator had it rolled back");
+            let asked = DriverError::unknown("undone", "the operator had it rolled back");
             active.error = Some(asked.clone());
             settle::roll_back(draft, &asked);
         }
@@ -337,6 +344,15 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
     active.attempt = 0;
     restart_count(draft);
     send(draft);
+}
+
+/// A call that nobody waits for any more has done what it was sent for: what that means holds, whatever is stated about the step.
+pub(crate) fn came_true(draft: &mut Draft<'_>, call: Call, item: &Item) {
+    match call {
+        Call::Save => draft.memory_is_written(),
+        Call::DeleteSnapshot => one_done(draft, StepKind::DeleteSnapshot, item),
+        _ => {}
+    }
 }
 
 /// What one item of a step leaves in the record.

@@ -61,14 +61,7 @@ fn steps(out: &mut String) {
         let undo = recipe::undo(kind).map_or_else(|| "-".to_owned(), |step| step.to_string());
         let call = if kind == StepKind::Switch { "none".to_owned() } else { kind.call().to_string() };
         let proven = if kind.proven_by_look() { "yes" } else { "no: sent again" };
-        let _ = writeln!(
-            out,
-            "| {kind} | {} | {} | {} | {} | {proven} | {undo} |",
-            shown(kind),
-            call,
-            kind.class(),
-            kind.goal()
-        );
+        let _ = writeln!(out, "| {kind} | {} | {} | {} | {} | {proven} | {undo} |", shown(kind), call, kind.class(), kind.goal());
     }
 }
 
@@ -87,7 +80,11 @@ fn failures(out: &mut String) {
     out.push_str(&"---|".repeat(StepKind::iter().count()));
     out.push('\n');
     for verb in Verb::iter().filter(|verb| !verb.is_recovery()) {
-        let _ = write!(out, "| {verb} | {} |", recipe::ends(verb).map_or_else(|| "where it began".to_owned(), |state| state.to_string()));
+        let _ = write!(
+            out,
+            "| {verb} | {} |",
+            recipe::ends(verb).map_or_else(|| "where it began".to_owned(), |state| state.to_string())
+        );
         for kind in StepKind::iter() {
             let word = match recipe::on_failure(verb, kind) {
                 OnFailure::Settle => "settle",

@@ -5,7 +5,7 @@ use crate::rig::Fault;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Enough for each fault to be met many times over; the stories are the same in every run.
-const CASES: u32 = 4000;
+const CASES: u32 = 20_000;
 
 fn turns_red(fault: Fault, words: &[&str]) {
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
@@ -74,4 +74,54 @@ fn a_rollback_that_forgets_that_it_is_one() {
 #[test]
 fn a_commit_that_nobody_can_tell() {
     turns_red(Fault::SameVersion, &["version"]);
+}
+
+#[test]
+fn a_vm_that_moved_is_looked_for_where_it_was() {
+    turns_red(Fault::GoBackToOldDisks, &["leak", "lost", "disagrees", "capacity"]);
+}
+
+#[test]
+fn a_rollback_that_does_not_empty_the_other_host() {
+    turns_red(Fault::UndoWithoutRemoveOther, &["leak", "twice", "stuck", "outbox"]);
+}
+
+#[test]
+fn a_start_elsewhere_beside_the_domain_that_is_left() {
+    turns_red(Fault::SwitchWithoutRemove, &["while there is a domain", "leak", "twice"]);
+}
+
+#[test]
+fn a_leftover_that_nobody_knows() {
+    turns_red(Fault::ForgetLeftover, &["leak", "done, and"]);
+}
+
+#[test]
+fn a_lost_snapshot_that_is_offered() {
+    turns_red(Fault::KeepLostSnapshot, &["snapshot:"]);
+}
+
+#[test]
+fn an_image_that_is_never_written_and_stays_locked() {
+    turns_red(Fault::KeepImageLocked, &["image:"]);
+}
+
+#[test]
+fn one_host_seen_and_the_other_guessed() {
+    turns_red(Fault::DecideByOneHost, &["leak", "lost", "disagrees", "twice"]);
+}
+
+#[test]
+fn a_disk_that_was_never_plugged_in_and_stays() {
+    turns_red(Fault::KeepAttached, &["lost", "disks:"]);
+}
+
+#[test]
+fn a_schedule_that_is_due_for_ever() {
+    turns_red(Fault::StayDue, &["schedule: it is still due"]);
+}
+
+#[test]
+fn two_places_under_one_generation() {
+    turns_red(Fault::SameGeneration, &["generation:"]);
 }

@@ -3,8 +3,8 @@
 use crate::rig::{Rig, Rules, STORE, Violation, new_vm};
 use ostler_lifecycle::{Advice, Facts, Fate, NewVm, Target, wants_advice, wants_look};
 use ostler_model::{
-    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Placement, Request, Storage,
-    Verb,
+    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Placement, Request,
+    Storage, Verb,
 };
 
 impl Rig {
@@ -51,7 +51,8 @@ impl Rig {
     /// `None` for what was observed.
     fn advice(&self, verb: Option<Verb>) -> Advice {
         let leaves = |verb: Verb| {
-            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard) || verb.is_migration()
+            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard)
+                || verb.is_migration()
         };
         let fate = match (self.rules, verb) {
             (Rules::Lose, _) => Fate::Lose,

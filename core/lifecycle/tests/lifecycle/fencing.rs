@@ -3,7 +3,6 @@
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;
 
-
 #[test]
 fn fenced_on_shared_storage() {
     check_on(
@@ -96,9 +95,9 @@ fn fenced_and_it_does_not_start() {
               observe      migrate (undo end: blind)
             tick           migrate (undo end: settling) > observe
               observe      unknown [cannot-ask] | operation 3 failed: refused
-            where          at 1g3 | domains: 1 off | files: 0
-            look           poweroff [seen-again]
-            where          at 1g3 | domains: 1 off | files: 0
+            where          at 1g1 | domains: 1 off | files: 0
+            look           poweroff [crashed]
+            where          at 1g1 | domains: 1 off | files: 0
             resume         boot (boot: calling) > deploy
               deploy       running [asked] | operation 4 succeeded
         "#]],
@@ -131,9 +130,9 @@ fn fenced_with_files_brought_and_it_does_not_start() {
             migrate@2:fenced-moved boot (boot: calling) > deploy
             refused        migrate (undo remove: calling) > remove
             go:20          unknown [cannot-ask] | operation 3 failed: refused
-            where          at 1g3 | domains: 1 off | files: 1 2
-            look           poweroff [seen-again]
-            where          at 1g3 | domains: 1 off | files: 1 2
+            where          at 1g1 | domains: 1 off | files: 1 2
+            look           poweroff [crashed]
+            where          at 1g1 | domains: 1 off | files: 1 2
             resume         boot (boot: calling) > deploy
               deploy       running [asked] | operation 4 succeeded
         "#]],

@@ -88,10 +88,17 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
 /// Files and domains are only where the record says that they may be: at its place, at the other one, or where they are to be swept.
 fn places(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
+    let given = record.placement.iter().chain(&record.other).chain(record.leftovers.iter().map(|left| &left.place));
+    let generations: Vec<_> = given.map(|place| place.generation).collect();
+    must!(
+        generations.iter().collect::<BTreeSet<_>>().len() == generations.len(),
+        "generation: one for two places: {generations:?}"
+    );
+    must!(generations.iter().all(|generation| *generation <= record.issued), "generation: a place has one that was never issued");
     let other = |host: HostId| record.other.as_ref().is_some_and(|place| place.host == host);
     let left = |host: HostId| record.leftovers.iter().find(|left| left.place.host == host);
-    for host in rig.world.domains.keys() {
-        let known = rig.host() == Some(*host) || (other(*host) && record.other_domain) || left(*host).is_some();
+    for host in rig.world.of_ours() {
+        let known = rig.host() == Some(host) || (other(host) && record.other_domain) || left(host).is_some();
         must!(known, "leak: a domain on host {host}, which is not the place");
     }
     let running = rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
@@ -119,8 +126,14 @@ fn images(rig: &Rig) -> Result<(), Violation> {
         Some(Subject::DiskImage { becomes, .. }) => Some(becomes.image),
         _ => None,
     };
-    let to_write: BTreeSet<ImageId> =
-        record.disks.iter().filter_map(|disk| disk.save_as.as_ref()).map(|becomes| becomes.image).chain(now).chain(failed).collect();
+    let to_write: BTreeSet<ImageId> = record
+        .disks
+        .iter()
+        .filter_map(|disk| disk.save_as.as_ref())
+        .map(|becomes| becomes.image)
+        .chain(now)
+        .chain(failed)
+        .collect();
     for (image, state) in &rig.images {
         let locked = *state == ImageState::Locked;
         must!(!locked || to_write.contains(image), "image: {image} is {state:?}, and nobody is going to write it");
@@ -131,9 +144,9 @@ fn images(rig: &Rig) -> Result<(), Violation> {
 
 fn done(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
-    let left = |host: &HostId| record.leftovers.iter().any(|left| left.place.host == *host);
-    must!(rig.world.domains.keys().all(left), "done, and there is a domain");
-    let files = rig.world.places.values().any(|place| !place.is_empty());
+    let left = |host: HostId| record.leftovers.iter().any(|left| left.place.host == host);
+    must!(rig.world.of_ours().all(left), "done, and there is a domain");
+    let files = rig.world.places.iter().any(|(at, place)| !place.is_empty() && !rig.world.brought.contains(at));
     must!(!files || record.leftovers.iter().any(|left| left.files), "done, and there are files");
     must!(record.placement.is_none() && record.other.is_none(), "capacity: done, and it has a place");
     must!(record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
@@ -178,7 +191,12 @@ fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
         must!(place.memory.contains_key(&file.name.to_string()), "lost: no memory at {at} in {state}");
     }
     for snapshot in rig.record.snapshots.iter().filter(|snapshot| !snapshot.hidden) {
-        must!(place.snapshots.contains(snapshot.name.as_str()), "snapshot: {} is offered in {state} and lost", snapshot.name);
+        let name = snapshot.name.as_str();
+        must!(
+            place.snapshots.contains(name) || rig.world.removed.contains(name),
+            "snapshot: {} is offered in {state} and lost",
+            snapshot.name
+        );
         must!(!snapshot.losing, "snapshot: {} is being lost in {state}", snapshot.name);
     }
     Ok(())

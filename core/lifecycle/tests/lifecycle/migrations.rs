@@ -3,7 +3,6 @@
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;
 
-
 #[test]
 fn cold_of_a_running_vm() {
     check(

@@ -3,7 +3,6 @@
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;
 
-
 #[test]
 fn save_refused() {
     check(

@@ -5,9 +5,9 @@ use crate::invariants;
 use crate::world::World;
 use ostler_lifecycle::{Decision, Facts, Input, NewVm, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
-    Ability, Args, Call, CallResult, DiskFormat, DiskSource, DiskSpec, DiskState, DriverError, Effect, EffectKey, Graphics, Headroom,
-    HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, Patience, Refusal, RefusalKind, Request, ScheduleId,
-    State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Ability, Args, Call, CallResult, DiskFormat, DiskSource, DiskSpec, DiskState, DriverError, Effect, EffectKey, Graphics,
+    Headroom, HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, Patience, Refusal, RefusalKind,
+    Request, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     SameVersion,
     /// A VM that moves goes under the generation it had.
     SameGeneration,
+    /// A VM that has moved is looked for where it came from.
+    GoBackToOldDisks,
     /// A rollback does not make sure that nothing runs at the other host.
     UndoWithoutRemoveOther,
     /// The guest is started at the other host though its domain is still where it came from.
@@ -205,10 +207,6 @@ impl Rig {
         }
     }
 
-    pub(crate) fn request(&mut self, verb: Verb, force: bool, host: HostId) -> Result<Result<(), Refusal>, Violation> {
-        self.ask(verb, Args::None, force, host)
-    }
-
     pub(crate) fn ask(&mut self, verb: Verb, args: Args, force: bool, host: HostId) -> Result<Result<(), Refusal>, Violation> {
         self.next_operation += 1;
         let asked = asked(self.next_operation, verb, args, host, force);
@@ -235,7 +233,12 @@ impl Rig {
             }
         };
         let before = self.record.clone();
-        self.ended += decision.journal.iter().filter(|entry| matches!(entry, Journal::Ended { .. })).count();
+        // What only changes the record says nothing of the guest, and a look is as good after it as before.
+        let beside = |verb: Verb| verb.is_record_only() || verb.is_recovery() || verb == Verb::Resize;
+        let only_record = decision.journal.iter().any(|entry| matches!(entry, Journal::Began { verb, .. } if beside(*verb)));
+        if !only_record {
+            self.ended += decision.journal.iter().filter(|entry| matches!(entry, Journal::Ended { .. })).count();
+        }
         for key in &decision.settled {
             self.outbox.remove(key);
             self.flying.retain(|flight| flight.effect.key != *key);
@@ -276,7 +279,9 @@ impl Rig {
         let idle_before = self.record.operation.is_none();
         let told = matches!(&result, Ok(outcome) if outcome.seen.is_some());
         self.deliver(&flight, result)?;
-        if fresh && told && !idle_before && self.record.operation.is_none() {
+        // What was seen at the other host says nothing of where it is.
+        let here = self.host() == Some(flight.effect.host);
+        if fresh && told && here && !idle_before && self.record.operation.is_none() {
             invariants::agrees(self, "an operation ended")?;
         }
         Ok(())
@@ -325,7 +330,7 @@ impl Rig {
 
     /// Advances the time to when the record is due, and says so.
     pub(crate) fn tick(&mut self) -> Result<bool, Violation> {
-        let Some(due) = self.record.next_due() else { return Ok(false) };
+        let Some(due) = self.record.step_due().or_else(|| self.record.next_due()) else { return Ok(false) };
         self.now = self.now.max(due);
         self.tell(&Input::Tick)?;
         Ok(true)
@@ -404,6 +409,9 @@ impl Rig {
     /// A domain that somebody else made is there, and becomes this VM.
     pub(crate) fn adopt(&mut self, running: bool) -> Result<(), Violation> {
         let (new, place, storage) = crate::facts::wild(self);
+        let power = if running { ostler_model::Power::Running } else { ostler_model::Power::Off };
+        self.world.stranger(HostId(1), None);
+        self.world.power(HostId(1), power, ostler_model::PowerReason::None);
         let vm = ostler_lifecycle::Adopted { vm: new, place, storage, name: "theirs".to_owned(), running };
         let made = adopt(vm, &self.facts(None), self.now);
         self.record = made.record.clone();

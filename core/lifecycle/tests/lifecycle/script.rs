@@ -165,6 +165,7 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
             rig.fire()?;
         }
         "adopted" => rig.adopt(true)?,
+        "adopted-off" => rig.adopt(false)?,
         kind => match kind.parse::<ErrorKind>() {
             Ok(kind) => rig.err(at, DriverError::new(kind, kind.to_string(), "as the story wants"), false)?,
             Err(_) => {
@@ -200,7 +201,11 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
         }
         "images" => format!("{:?}", rig.images.values().collect::<Vec<_>>()),
         "snapshots" => {
-            let kept: Vec<String> = record.snapshots.iter().map(|kept| format!("{}{}", kept.name, if kept.hidden { " (hidden)" } else { "" })).collect();
+            let kept: Vec<String> = record
+                .snapshots
+                .iter()
+                .map(|kept| format!("{}{}", kept.name, if kept.hidden { " (hidden)" } else { "" }))
+                .collect();
             kept.join(", ")
         }
         "schedules" => {
@@ -217,7 +222,7 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
 }
 
 /// Where the record says that something of the VM is, and where the world has it.
-fn r#where(rig: &Rig) -> String {
+pub(crate) fn r#where(rig: &Rig) -> String {
     let record = &rig.record;
     let at = |place: &ostler_model::Placement| format!("{}g{}", place.host, place.generation);
     let mut out = format!("at {}", record.placement.as_ref().map_or_else(|| "-".to_owned(), at));

@@ -3,7 +3,6 @@
 use crate::script::check;
 use expect_test::expect;
 
-
 #[test]
 fn create_and_delete() {
     check(

@@ -5,8 +5,8 @@
 //! touched under a live domain.
 
 use ostler_model::{
-    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId, Identity, ImageId, Item, Observation,
-    Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
+    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId, Identity, ImageId, Item,
+    Observation, Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) uuid: VmUuid,
     pub(crate) domains: BTreeMap<HostId, Domain>,
     pub(crate) places: BTreeMap<HostId, Place>,
+    /// Snapshots that were removed as asked, though the answer may have been lost.
+    pub(crate) removed: BTreeSet<String>,
     /// Images that were written.
     pub(crate) images: BTreeMap<ImageId, u64>,
     /// Whether all places are one.
@@ -97,6 +99,7 @@ impl World {
             uuid,
             domains: BTreeMap::new(),
             places: BTreeMap::new(),
+            removed: BTreeSet::new(),
             images: BTreeMap::new(),
             shared,
             newest: 1,
@@ -159,7 +162,7 @@ impl World {
             (Some(Some(identity)), _) if identity.generation > effect.generation => {
                 return Err(DriverError::new(ErrorKind::Stale, "stale", "a higher generation is there"));
             }
-            (Some(None), call) if call != Call::Stamp => {
+            (Some(None), call) if call != Call::Stamp && call.lane() == ostler_model::Lane::Hypervisor => {
                 return Err(DriverError::refused("not-ours", "a domain of that UUID is there that is not ours"));
             }
             (_, _) => {}
@@ -308,7 +311,8 @@ impl World {
         if self.domains.get(&effect.host).is_none_or(|domain| domain.power != Power::Running) {
             return gone();
         }
-        let missing = record.disks.iter().any(|disk| !self.place(to.host).disks.contains_key(disk.file.as_str()));
+        let mut own = record.disks.iter().filter(|disk| disk.adopted.is_none());
+        let missing = own.any(|disk| !self.place(to.host).disks.contains_key(disk.file.as_str()));
         if missing {
             return Err(DriverError::refused("no-disk", "a disk is not there"));
         }
@@ -323,7 +327,7 @@ impl World {
             self.wrong("it runs twice");
         }
         let newest = self.newest;
-        for disk in &record.disks {
+        for disk in record.disks.iter().filter(|disk| disk.adopted.is_none()) {
             match self.place(host).disks.get(disk.file.as_str()).copied() {
                 None => return Err(DriverError::refused("no-disk", format!("{} is not there", disk.name))),
                 Some(new) if new != newest => self.wrong(format!("disks as of {new} are used, the newest are of {newest}")),

@@ -24,6 +24,9 @@ impl World {
     pub(super) fn transfer(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let here = record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host);
         self.guard(effect, record, here);
+        if disk(record, &effect.key.item).is_some_and(|disk| disk.adopted.is_some()) && effect.call != Call::SaveBack {
+            self.wrong(format!("{} touches a disk that was adopted", effect.call));
+        }
         let (host, item, newest) = (effect.host, &effect.key.item, self.newest);
         let memory = || record.recovery.as_ref().map(|file| file.name.to_string());
         match effect.call {
@@ -119,7 +122,8 @@ impl World {
             return gone();
         };
         let newest = self.newest;
-        match self.place(host).disks.get(disk.file.as_str()).copied() {
+        let found = self.place(host).disks.get(disk.file.as_str()).copied().or(disk.adopted.as_ref().map(|_| newest));
+        match found {
             None => missing(),
             Some(new) => {
                 if new != newest {

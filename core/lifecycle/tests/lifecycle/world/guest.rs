@@ -61,10 +61,8 @@ impl World {
                 self.power(to, Power::Running, PowerReason::None);
                 self.runs(to);
             }
-            (_, _) => {
-                self.stamp += 1;
-                self.domains.remove(&to);
-            }
+            // What was to arrive does not, and is left defined, perhaps.
+            (_, _) => self.leave(to),
         }
     }
 
@@ -101,6 +99,12 @@ impl World {
         self.domains.entry(host).or_insert_with(made).identity = identity;
     }
 
+    /// Hosts with a domain that carries our identity.
+    pub(crate) fn of_ours(&self) -> impl Iterator<Item = HostId> + '_ {
+        let ours = |domain: &Domain| domain.identity.is_some_and(|identity| identity.store == self.store);
+        self.domains.iter().filter(move |(_, domain)| ours(domain)).map(|(host, _)| *host)
+    }
+
     pub(crate) fn ours(&self, generation: u64) -> Option<Identity> {
         Some(Identity { store: self.store, vm: self.uuid, generation: Generation(generation) })
     }
@@ -126,7 +130,9 @@ impl World {
         {
             return Err(DriverError::refused("no-disk", "there is no such file"));
         }
-        let Some(domain) = self.domains.get_mut(&effect.host).filter(|domain| domain.power == Power::Running) else { return gone() };
+        let Some(domain) = self.domains.get_mut(&effect.host).filter(|domain| domain.power == Power::Running) else {
+            return gone();
+        };
         match (effect.call, &effect.key.item, file) {
             (Call::AttachDisk, _, Some(file)) => {
                 domain.disks.insert(file);
@@ -157,7 +163,7 @@ impl World {
         let name = name.to_string();
         match effect.call {
             Call::CreateSnapshot => self.place(effect.host).snapshots.insert(name),
-            _ => self.place(effect.host).snapshots.remove(&name),
+            _ => self.place(effect.host).snapshots.remove(&name) && self.removed.insert(name),
         };
         Ok(())
     }

@@ -1,0 +1,231 @@
+//! Network cards and the size of a VM change while it runs, or rests.
+
+use crate::script::check;
+use expect_test::expect;
+
+#[test]
+fn attach_a_card() {
+    check(
+        "deploy; drive; nic-attach; run; hardware; nic-attach; run; hardware; nic-detach; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+              attach-nic   running [asked] | operation 3 succeeded
+            hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:f0
+              attach-nic   running [asked] | operation 4 succeeded
+            hardware       record: (1, 2, 1), domain: Some((1, 2, 1))
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+              detach-nic   running [asked] | operation 5 succeeded
+            hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn attach_a_card_to_a_vm_that_is_off() {
+    check(
+        "deploy; drive; poweroff-hard; drive; nic-attach; nic-attach; nic-detach; hardware; resume; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            nic-attach     poweroff [asked] | operation 4 succeeded
+            nic-attach     poweroff [asked] | operation 5 succeeded
+            nic-detach     poweroff [asked] | operation 6 succeeded
+            hardware       record: (1, 1, 1), domain: Some((1, 0, 1))
+            resume         boot (boot: calling) > deploy
+              deploy       running [asked] | operation 7 succeeded
+            hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn attach_of_a_card_is_refused() {
+    check(
+        "deploy; drive; nic-attach; refused; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+            refused        hotplug (undo detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+              detach-nic   hotplug (undo end: settling) > observe
+              observe      running [step-failed] | operation 3 failed: refused
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn attach_of_a_card_that_is_there() {
+    check(
+        "deploy; drive; nic-attach:02:00:00:00:00:01; run; nic-attach:02:00:00:00:00:01; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-attach:02:00:00:00:00:01 hotplug (attach-nic: calling) > attach-nic nic:02:00:00:00:00:01
+              attach-nic   running [asked] | operation 3 succeeded
+            nic-attach:02:00:00:00:00:01 refused bad-request: VM 1 cannot have that network card: nics[1].mac: 02:00:00:00:00:01 is there twice
+            hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn detach_of_a_card_is_refused() {
+    check(
+        "deploy; drive; nic-attach; run; nic-detach; refused; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+              attach-nic   running [asked] | operation 3 succeeded
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            refused        hotplug (detach-nic: settling) > observe
+              observe      running [step-failed] | operation 4 failed: refused
+            hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn detach_of_a_card_is_lost() {
+    check(
+        "deploy; drive; nic-attach; run; nic-detach; lost; go:1; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+              attach-nic   running [asked] | operation 3 succeeded
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            lost           hotplug (detach-nic: backoff)
+            go:1           hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+              detach-nic   running [asked] | operation 4 succeeded
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn detach_of_a_card_that_is_not_there() {
+    check(
+        "deploy; drive; nic-detach; disk-detach:vdq",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            nic-detach     refused bad-request: VM 1 was asked for nic-detach without what it needs
+            disk-detach:vdq refused bad-request: VM 1 has no disk vdq
+        "#]],
+    );
+}
+
+#[test]
+fn resize_while_it_runs() {
+    check(
+        "deploy; drive; resize:2; hardware; run; hardware; resize:9; resize:2; run",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            hardware       record: (1, 0, 2), domain: Some((1, 0, 1))
+              resize       running [asked] | operation 3 succeeded
+            hardware       record: (1, 0, 2), domain: Some((1, 0, 2))
+            resize:9       refused bad-request: VM 1 can have at most 4 virtual CPUs and 96 MiB while it runs
+            resize:2       hotplug (resize: calling) > resize
+              resize       running [asked] | operation 5 succeeded
+        "#]],
+    );
+}
+
+#[test]
+fn resize_is_refused() {
+    check(
+        "deploy; drive; resize:2; refused; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            refused        hotplug (undo resize: calling) > resize
+              resize       hotplug (undo end: settling) > observe
+              observe      running [step-failed] | operation 3 failed: refused
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn resize_is_lost() {
+    check(
+        "deploy; drive; resize:2; lost; go:1; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            lost           hotplug (resize: backoff)
+            go:1           hotplug (resize: calling) > resize
+              resize       running [asked] | operation 3 succeeded
+            hardware       record: (1, 0, 2), domain: Some((1, 0, 2))
+        "#]],
+    );
+}
+
+#[test]
+fn resize_and_its_way_back_are_refused() {
+    check(
+        "deploy; drive; resize:2; do; refused; refused; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            refused        hotplug (undo resize: calling) > resize
+            refused        hotplug (undo resize: settling) > observe
+              observe      running [step-failed] | operation 3 failed: refused
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 2))
+        "#]],
+    );
+}
+
+#[test]
+fn resize_at_rest() {
+    check(
+        "resize:2; hardware; resize:2; deploy; drive; hardware; poweroff-hard; drive; resize:4; resume; drive; hardware; suspend; drive; resize:1; hardware",
+        expect![[r#"
+            resize:2       pending [asked] | operation 2 succeeded
+            hardware       record: (1, 0, 2), domain: None
+            resize:2       pending [asked] | already so
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            hardware       record: (1, 0, 2), domain: Some((1, 0, 2))
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            resize:4       poweroff [asked] | operation 6 succeeded
+            resume         boot (boot: calling) > deploy
+            hardware       record: (1, 0, 4), domain: Some((1, 0, 4))
+            suspend        save (save: calling) > save
+            resize:1       refused wrong-state: VM 1 is suspended; resize is not possible from there
+            hardware       record: (1, 0, 4), domain: Some((1, 0, 4))
+        "#]],
+    );
+}
+
+#[test]
+fn resize_overtaken_by_recreate() {
+    check(
+        "deploy; drive; resize:2; delete-recreate; ok; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            delete-recreate shutdown (power-off: calling) > destroy > cancel domain | operation 3 superseded by 4
+            ok             shutdown (power-off: calling)
+              destroy      epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    pending [asked] | operation 4 succeeded
+            hardware       record: (1, 0, 1), domain: None
+        "#]],
+    );
+}
+
+#[test]
+fn resize_undone_by_the_operator() {
+    check(
+        "deploy; drive; resize:2; do; recover-undo; ok; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resize:2       hotplug (resize: calling) > resize
+            recover-undo   hotplug (resize: draining) > cancel domain
+            ok             hotplug (undo resize: calling) > resize
+              resize       hotplug (undo end: settling) > observe
+              observe      running [step-failed] | operation 3 failed: undone
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
