@@ -92,6 +92,20 @@ fn a_disk_in_use_is_copied_whole_and_the_guest_keeps_its_own() {
     second.console.wait_for("DISK-MARK copied", BOOT);
 }
 
+/// A copy that goes on slowly, and its step: one that was done before it could be slowed down is begun anew as another.
+fn slowly(rig: &Rig, vm: &Vm, from: u64, target: &FileRef) -> u64 {
+    let mut step = from;
+    wait_until("a copy to be slowed down", SOON, || {
+        let told = poll(rig, vm, step);
+        if !matches!(told, Ok(JobStatus::Pending(_))) {
+            step += 1;
+            begin(rig, vm, step, target, DiskFormat::Qcow2).expect("begins");
+        }
+        rig.host.virsh(&["blockjob", &vm.name, "vda", "--bandwidth", "1", "--bytes"])
+    });
+    step
+}
+
 #[test]
 fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     if !lab::require_libvirt() {
@@ -100,44 +114,36 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     let mut rig = Rig::up("copystop");
     let vm = marked_guest(&rig);
     let target = rig.file("copy.qcow2");
-    let slowly = |rig: &Rig, vm: &Vm, step| {
-        let begun = begin(rig, vm, step, &target, DiskFormat::Qcow2).expect("begins");
-        assert!(matches!(begun, JobStatus::Pending(_)), "{begun:?}");
-        let slowed = || rig.host.virsh(&["blockjob", &vm.name, "vda", "--bandwidth", "1", "--bytes"]);
-        wait_until("the mirror to be slowed down", SOON, slowed);
-    };
     // So much that it is still copying when it is looked at.
-    let blob = rig.file("blob").absolute;
-    std::fs::write(&blob, vec![7_u8; 48 << 20]).expect("written");
-    rig.host.virsh(&["qemu-monitor-command", &vm.name, "--hmp", "info status"]).expect("the monitor answers");
     rig.destroy(&vm, 2).expect("off");
     let disk = vm.disk.to_string_lossy().into_owned();
-    let io = ["-f", "qcow2", "-c", "write -q -P 7 4M 56M"];
+    qemu_img(&["resize", "-q", "-f", "qcow2", &disk], "400M");
+    let io = ["-f", "qcow2", "-c", "write -q -P 7 4M 390M"];
     assert!(Command::new("qemu-io").args(io).arg(&disk).status().expect("qemu-io runs").success());
     rig.deploy(&vm, 3, 1).expect("runs");
 
-    slowly(&rig, &vm, 4);
+    let step = slowly(&rig, &vm, 100, &target);
     assert_eq!(refusal(begin(&rig, &vm, 5, &target, DiskFormat::Qcow2)), (ErrorKind::Retry, "busy".to_owned()));
-    abort(&rig, &vm, 4).expect("stops");
-    abort(&rig, &vm, 4).expect("nothing is at work");
-    assert_eq!(refusal(poll(&rig, &vm, 4)), (ErrorKind::Cancelled, "aborted".to_owned()));
+    abort(&rig, &vm, step).expect("stops");
+    abort(&rig, &vm, step).expect("nothing is at work");
+    assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Cancelled, "aborted".to_owned()));
     rig.wait_for(&vm, Power::Running, ostler_model::PowerReason::None);
 
     // The file that is left is written anew; and a daemon that was started meanwhile finds the copy at work.
-    slowly(&rig, &vm, 6);
+    let step = slowly(&rig, &vm, 200, &target);
     rig.forget();
-    assert_eq!(refusal(poll(&rig, &vm, 6)), (ErrorKind::Gone, "no-job".to_owned()));
-    let attached = begin(&rig, &vm, 6, &target, DiskFormat::Qcow2).expect("finds it");
+    assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Gone, "no-job".to_owned()));
+    let attached = begin(&rig, &vm, step, &target, DiskFormat::Qcow2).expect("finds it");
     assert!(matches!(attached, JobStatus::Pending(_)), "{attached:?}");
-    let progress = wait_until("progress", SOON, || match poll(&rig, &vm, 6) {
+    let progress = wait_until("progress", SOON, || match poll(&rig, &vm, step) {
         Ok(JobStatus::Pending(progress)) if progress.total > 0 => Ok(progress),
         other => Err(format!("{other:?}")),
     });
     assert!(progress.done <= progress.total, "{progress:?}");
     rig.host.virsh(&["blockjob", &vm.name, "vda", "--bandwidth", "0"]).expect("at full speed");
-    end_of(&rig, &vm, 6).expect("it is whole");
+    end_of(&rig, &vm, step).expect("it is whole");
     rig.forget();
-    let done = begin(&rig, &vm, 6, &target, DiskFormat::Qcow2).expect("was done");
+    let done = begin(&rig, &vm, step, &target, DiskFormat::Qcow2).expect("was done");
     assert!(matches!(&done, JobStatus::Done(_)), "{done:?}");
     qemu_img(&["check", "-q"], &target.absolute);
 
