@@ -349,8 +349,9 @@ impl Arguments<'_> {
         let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
         let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
-        let disks = self.record.disks.iter().map(|disk| disk.name.clone());
-        let move_disks = if self.record.storage_is_shared() { Vec::new() } else { disks.collect() };
+        // What the guest may not write is as it was made, there too; and a hypervisor would not send it.
+        let written = domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());
+        let move_disks = if self.record.storage_is_shared() { Vec::new() } else { written.collect() };
         Ok(Job::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
     }
 
