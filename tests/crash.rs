@@ -121,7 +121,8 @@ fn killed(shared: bool) {
     let kills = setting("OSTLER_KILLS", u64::from(KILLS)).div_ceil(2);
     let seed = setting("OSTLER_SEED", u64::from(std::process::id()));
     println!("{kills} kills, OSTLER_SEED={seed}");
-    let mut daemon = Daemon::start(dir.path(), &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
+    let mut daemon =
+        Daemon::start(dir.path(), &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
     runtime.block_on(set_up(daemon.client(), dir.path(), shared));
     let told = Arc::new(Mutex::new(Told::default()));
     let mut rng = SmallRng::seed_from_u64(seed);

@@ -87,7 +87,8 @@ fn a_guest_goes_back_to_a_snapshot() {
     console.skip_to_end();
     // Soon it counts what it has counted before.
     let again = console.wait_for("TICK ", SOON);
-    let number: u64 = again.split("TICK ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok()).expect("a number");
+    let number: u64 =
+        again.split("TICK ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok()).expect("a number");
     assert!(number < then + 12, "it went on from {number}, and the snapshot was of about {then}");
     assert_eq!(kvm.state(&vm), "running");
     // The generation that may run is stamped into what came back.
@@ -160,7 +161,8 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     let console = kvm.hosts.store().join("legacy.log");
     // The lab's own words for a domain, as virsh takes it.
     let file = kvm.dir().join("legacy.xml");
-    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console)).expect("a file");
+    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console))
+        .expect("a file");
     kvm.hosts[0].virsh(&["define", &file.display().to_string()]).expect("defined");
     kvm.hosts[0].virsh(&["start", "legacy"]).expect("started");
     let mut log = ostler_tests::lab::SerialLog::new(&console);

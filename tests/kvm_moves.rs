@@ -119,7 +119,11 @@ fn a_host_that_loses_power_and_comes_back() {
     // Back: the old definition is there, and is put away; the new one runs on.
     let counted = ticks(&kvm.console(&vm));
     kvm.hosts[from].power_on();
-    wait_until("the old domain to be put away", MISSED, || if kvm.domains(from).is_empty() { Ok(()) } else { Err(kvm.domains(from)) });
+    wait_until(
+        "the old domain to be put away",
+        MISSED,
+        || if kvm.domains(from).is_empty() { Ok(()) } else { Err(kvm.domains(from)) },
+    );
     counts_past(&kvm, &vm, counted);
     wait_until("nothing to be left over", SOON, || {
         let left = kvm.show(&vm)["leftovers"].clone();

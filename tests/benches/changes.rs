@@ -109,7 +109,8 @@ impl Bench {
 
 fn overlay(base: &str, file: &str) -> Duration {
     let began = Instant::now();
-    let done = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, file]).output().expect("it runs");
+    let done =
+        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, file]).output().expect("it runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     began.elapsed()
 }
@@ -143,11 +144,18 @@ fn migrations(bench: &Bench, rounds: usize, process: Duration) {
     total.tell(process, "< 1.05");
     let (ours, theirs) = (Times::new(down_ours), Times::new(down_theirs));
     let (ours, theirs) = (ms(ours.median()), ms(theirs.median()));
-    line("... its downtime", &format!("{ours:.0} ms"), &format!("{theirs:.0} ms"), &format!("{:.3}", ours / theirs.max(0.001)), "-");
+    line(
+        "... its downtime",
+        &format!("{ours:.0} ms"),
+        &format!("{theirs:.0} ms"),
+        &format!("{:.3}", ours / theirs.max(0.001)),
+        "-",
+    );
 }
 
 fn plugging(bench: &Bench, rounds: usize, process: Duration) {
-    let mut deeds = [Deed::new("disk attach (an overlay)"), Deed::new("disk detach"), Deed::new("NIC attach"), Deed::new("NIC detach")];
+    let mut deeds =
+        [Deed::new("disk attach (an overlay)"), Deed::new("disk detach"), Deed::new("NIC attach"), Deed::new("NIC detach")];
     let host = bench.kvm.host_of(&bench.vm);
     let base = bench.kvm.dir().join("images/base.qcow2").display().to_string();
     let file = bench.kvm.hosts.store().join(TWIN).join("vdb.qcow2").display().to_string();

@@ -3,8 +3,8 @@
 use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Site, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome, Progress,
-    SnapshotName, State, Verb, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome,
+    Progress, SnapshotName, State, Verb, VmUuid,
 };
 use std::time::Duration;
 

@@ -10,8 +10,8 @@ use crate::shared::Shared;
 use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
-    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, Generation, Graphics, FilePath, Headroom, ImageState,
-    NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmSpec, VmUuid,
+    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, FilePath, Generation, Graphics, Headroom,
+    ImageState, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmSpec, VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
 use std::collections::BTreeMap;
@@ -93,8 +93,9 @@ fn disk_state(reader: &Reader, disk: &DiskSpec) -> Result<DiskState, EngineError
     let image = match &disk.source {
         DiskSource::Image { image } => {
             let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
-            let found =
-                reader.image_by_name(image)?.ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
+            let found = reader
+                .image_by_name(image)?
+                .ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
             if found.state != ImageState::Ready {
                 return Err(unusable("it is not ready"));
             }
@@ -131,7 +132,6 @@ fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> 
     }
     Ok(())
 }
-
 
 /// A VM made of a domain that this store did not make.
 pub(crate) async fn adopt_domain(
@@ -250,10 +250,11 @@ fn adopted_spec(request: &AdoptRequest, wild: &WildDomain, disks: &[DiskState]) 
         Some(name) => name.clone(),
         None => wild.name.parse().map_err(|error: ostler_model::InvalidName| format!("{error}; give it another with --name"))?,
     };
-    let disk = |(known, (name, _, format, read_only)): (&DiskState, &(ostler_model::DiskName, String, ostler_model::DiskFormat, bool))| {
-        let path = known.adopted.clone().ok_or_else(|| format!("disk {name} has no path"))?;
-        Ok(DiskSpec { name: name.clone(), source: DiskSource::File { path }, format: *format, read_only: *read_only })
-    };
+    let disk =
+        |(known, (name, _, format, read_only)): (&DiskState, &(ostler_model::DiskName, String, ostler_model::DiskFormat, bool))| {
+            let path = known.adopted.clone().ok_or_else(|| format!("disk {name} has no path"))?;
+            Ok(DiskSpec { name: name.clone(), source: DiskSource::File { path }, format: *format, read_only: *read_only })
+        };
     Ok(VmSpec {
         name,
         cpu_milli: wild.vcpus.saturating_mul(1000),

@@ -114,9 +114,7 @@ impl Job {
     async fn begin(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
         match self {
             Self::Transfer(driver, job) => driver.begin(site, control, job).await,
-            Self::Migrate { driver, domain, to, move_disks } => {
-                driver.begin_migrate(site, control, domain, to, move_disks).await
-            }
+            Self::Migrate { driver, domain, to, move_disks } => driver.begin_migrate(site, control, domain, to, move_disks).await,
             Self::CopyDisk { driver, disk, target, format } => driver.begin_copy_disk(site, control, disk, target, *format).await,
         }
     }

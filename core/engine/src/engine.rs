@@ -3,8 +3,8 @@
 use crate::calls;
 use crate::clock;
 use crate::handle::{
-    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
-    WAIT_MAX, Waited,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
+    SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::mailbox::Message;
 use crate::rules;

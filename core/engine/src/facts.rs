@@ -6,8 +6,8 @@ use crate::rules;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::{Facts, Input, Target, wants_advice, wants_look};
 use ostler_model::{
-    Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image, ImageId,
-    ImageName, ImageState, Request, State, Verb, VmRecord,
+    Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image,
+    ImageId, ImageName, ImageState, Request, State, Verb, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;

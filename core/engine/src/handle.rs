@@ -2,7 +2,8 @@
 
 use ostler_lifecycle::Why;
 use ostler_model::{
-    Answer, Args, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId, VmName, VmSpec,
+    Answer, Args, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId, VmName,
+    VmSpec,
 };
 use std::time::Duration;
 

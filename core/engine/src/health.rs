@@ -191,7 +191,10 @@ fn running_on(shared: &Shared, host: HostId) -> Result<Vec<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut running = Vec::new();
     for vm in reader.vms_on_host(host)? {
-        if reader.vm_summary(vm)?.is_some_and(|summary| summary.host == Some(host) && summary.state == State::Running && !summary.active) {
+        if reader
+            .vm_summary(vm)?
+            .is_some_and(|summary| summary.host == Some(host) && summary.state == State::Running && !summary.active)
+        {
             running.push(vm);
         }
     }

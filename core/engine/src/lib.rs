@@ -42,8 +42,8 @@ mod timers;
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use handle::{
-    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied, SnapshotAdvice,
-    WAIT_MAX, Waited,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
+    SnapshotAdvice, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
 pub use hooks::{Hooks, Point, Sabotage};

@@ -49,11 +49,7 @@ fn question(shared: &Shared, record: &VmRecord, verb: &str, state: State, subjec
     RulesQuestion {
         verb: verb.to_owned(),
         state,
-        disks: record
-            .disks
-            .iter()
-            .map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&disk.name)))
-            .collect(),
+        disks: record.disks.iter().map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&disk.name))).collect(),
         // Hidden ones too: they are still at the hypervisor.
         snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.to_string()).collect(),
         subject: subject.map(|asked| record.snapshot(asked).map_or_else(|| asked.to_owned(), |found| found.name.to_string())),

@@ -173,9 +173,8 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
 fn choose(offers: &mut [Offer], record: &VmRecord, may: impl Fn(&Offer) -> bool) -> Option<(HostId, bool)> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
-    let mut open = offers
-        .iter_mut()
-        .filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name) && may(offer));
+    let mut open =
+        offers.iter_mut().filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name) && may(offer));
     open.find_map(|offer| {
         offer.free = offer.free.minus(wanted)?;
         Some((offer.id, offer.live))

@@ -11,8 +11,8 @@ use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, TransferJob};
 use ostler_lifecycle::{doomed, to_sweep};
 use ostler_model::{
-    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation, OperationId,
-    State, StepNo, VmRecord,
+    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
+    OperationId, State, StepNo, VmRecord,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};

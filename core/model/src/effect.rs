@@ -1,8 +1,8 @@
 //! What is asked of drivers, and under which identity.
 
 use crate::{
-    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation, OperationId, SnapshotName, StepNo, Timestamp, VmId,
-    VmUuid,
+    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation, OperationId, SnapshotName, StepNo,
+    Timestamp, VmId, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;

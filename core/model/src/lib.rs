@@ -39,10 +39,11 @@ pub use name::{
 };
 pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
 pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject};
-pub use record::{
-    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
-};
 pub use planned::Planned;
+pub use record::{
+    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot,
+    Storage, VmRecord,
+};
 pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
 pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,

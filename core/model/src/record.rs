@@ -1,8 +1,9 @@
 //! The record of a VM: everything a decision needs, and nothing that can be had by asking.
 
 use crate::{
-    Active, Call, MacAddress, Planned, ScheduleId, SnapshotName, Subject, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
-    OpaqueState, OperationId, RelPath, State, StepKind, StepNo, Timestamp, Verb, Version, VmId, VmSpec, VmUuid,
+    Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
+    MacAddress, OpaqueState, OperationId, Planned, RelPath, ScheduleId, SnapshotName, State, StepKind, StepNo, Subject, Timestamp,
+    Verb, Version, VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -301,14 +302,27 @@ impl VmRecord {
     /// What it holds on a host. The books are the sum of this over all records.
     #[must_use]
     pub fn held(&self) -> Option<(HostId, Capacity)> {
-        self.placement.as_ref().map(|place| (place.host, self.spec.capacity()))
+        self.placement.as_ref().map(|place| (place.host, self.holds()))
+    }
+
+    /// What it holds where it holds anything. While its size is being changed that is the larger of both, so that the change can be
+    /// taken back.
+    fn holds(&self) -> Capacity {
+        let now = self.spec.capacity();
+        match self.operation.as_ref().map(|active| &active.subject) {
+            Some(Subject::Size { before }) => Capacity {
+                cpu_milli: now.cpu_milli.max(u64::from(before.cpu_milli)),
+                memory_mib: now.memory_mib.max(before.memory_mib),
+            },
+            _ => now,
+        }
     }
 
     /// What it holds on the other host of a migration. Nothing, if that is the same host.
     #[must_use]
     pub fn held_too(&self) -> Option<(HostId, Capacity)> {
         let here = self.placement.as_ref().map(|place| place.host);
-        self.other.as_ref().filter(|place| Some(place.host) != here).map(|place| (place.host, self.spec.capacity()))
+        self.other.as_ref().filter(|place| Some(place.host) != here).map(|place| (place.host, self.holds()))
     }
 
     /// Hosts beside that of its placement where something of it is or may be; each once.

@@ -1,8 +1,8 @@
 //! Requests, their answers, and what a commit must find true.
 
 use crate::{
-    DatastoreName, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec, OperationId,
-    Planned, ScheduleId, State, Verb, Version, VmId, VmName,
+    DatastoreName, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
+    OperationId, Planned, ScheduleId, State, Verb, Version, VmId, VmName,
 };
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};

@@ -116,7 +116,9 @@ impl StepKind {
             Self::Save => State::Save,
             Self::Remove | Self::CopyOut | Self::DropHost | Self::SaveBack => State::Epilog,
             Self::Reboot | Self::Reset => State::Running,
-            Self::CopyAcross | Self::PrepareOther | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => State::Migrate,
+            Self::CopyAcross | Self::PrepareOther | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => {
+                State::Migrate
+            }
             Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic => State::Hotplug,
             Self::CopyDisk | Self::Resize => State::Hotplug,
             Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => State::Snapshot,
@@ -187,9 +189,13 @@ impl StepKind {
             Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
                 Goal::Nothing
             }
-            Self::CopyAcross | Self::PrepareOther | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => Goal::Nothing,
+            Self::CopyAcross | Self::PrepareOther | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => {
+                Goal::Nothing
+            }
             Self::Boot | Self::Unpause | Self::Reboot | Self::Reset | Self::Migrate => Goal::Running,
-            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk | Self::Resize => Goal::Running,
+            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk | Self::Resize => {
+                Goal::Running
+            }
             Self::RevertSnapshot => Goal::Running,
             // Snapshots are made and removed of domains that run and of domains that are off; and what is adopted may be either.
             Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,

@@ -293,7 +293,11 @@ async fn a_wild_domain_becomes_a_vm_and_nothing_of_it_is_restarted() {
     world.succeeds(vm, Verb::Resume).await;
     assert_eq!(machine(&world, vm).disks[0].file.path.as_str(), "legacy/old.qcow2");
     world.succeeds(vm, Verb::Delete).await;
-    assert_eq!(world.fake.files(ALPHA).iter().filter(|(_, path)| path.as_str().starts_with("legacy/")).count(), 1, "not ours to remove");
+    assert_eq!(
+        world.fake.files(ALPHA).iter().filter(|(_, path)| path.as_str().starts_with("legacy/")).count(),
+        1,
+        "not ours to remove"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

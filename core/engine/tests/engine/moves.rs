@@ -116,10 +116,7 @@ async fn where_a_vm_cannot_go_is_said_before_anything_happens() {
     let ask_for = async |request| refusal(world.engine.act(vm, request, None).await);
     assert_eq!(ask_for(to(Verb::MigrateLive, ALPHA)).await, RefusalKind::BadRequest);
     assert_eq!(ask_for(ActionRequest { host: None, ..ask(Verb::Migrate) }).await, RefusalKind::NoHost);
-    let big = ActionRequest {
-        args: Args::Size { cpu_milli: None, vcpus: Some(4), memory_mib: None },
-        ..ask(Verb::Resize)
-    };
+    let big = ActionRequest { args: Args::Size { cpu_milli: None, vcpus: Some(4), memory_mib: None }, ..ask(Verb::Resize) };
     assert_eq!(ask_for(big).await, RefusalKind::BadRequest);
     assert_eq!(world.record(vm), before);
 }
