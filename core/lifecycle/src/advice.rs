@@ -47,7 +47,9 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     mark(draft, &fates, &verb.to_string());
     // What is deleted goes with its files, and what is lost with its host: nothing is held up by those.
     let lost_host = verb.is_migration() && draft.before.state == State::Unknown;
-    let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host;
+    // A VM that had no place has no domain that a snapshot could be removed from.
+    let nowhere = draft.before.placement.is_none();
+    let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host || nowhere;
     let any = draft.record.snapshots.iter().any(|snapshot| snapshot.losing);
     if any && !goes_anyway && !plan.is_empty() && draft.record.placement.is_some() {
         plan.insert(recipe::lose_at(&plan), StepKind::DeleteSnapshot);

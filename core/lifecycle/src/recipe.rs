@@ -145,7 +145,7 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
 /// only copy of something, or if memory that was used would be needed again.
 #[must_use]
 pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
-    let begun = active.plan.get(..=active.at).unwrap_or(&active.plan);
+    let begun = begun(active);
     if active.verb.is_migration() {
         return migrate_back(record, active, begun);
     }
@@ -166,6 +166,14 @@ pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
         back.insert(0, StepKind::Remove);
     }
     Some(back)
+}
+
+/// The steps up to the one in hand. A recovery puts a second `remove` before the step that failed: that one was begun too.
+#[must_use]
+pub fn begun(active: &Active) -> &[StepKind] {
+    let before = active.plan.get(..active.at).unwrap_or_default();
+    let again = active.kind() == Some(StepKind::Remove) && before.contains(&StepKind::Remove);
+    active.plan.get(..=active.at + usize::from(again)).unwrap_or(&active.plan)
 }
 
 /// Only what concerns the one disk, card or snapshot is taken back; the guest runs on.

@@ -25,7 +25,9 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
             // As new: the next placement chooses again, unless a disk is where it was before the VM was.
-            if draft.record.disks.iter().all(|disk| disk.adopted.is_none()) {
+            // Nor while files are left behind: only it tells where they are.
+            let left = draft.record.leftovers.iter().any(|left| left.files);
+            if !left && draft.record.disks.iter().all(|disk| disk.adopted.is_none()) {
                 draft.record.storage = None;
             }
         }
@@ -60,7 +62,12 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
             let (rest, reason) = at_rest(draft, seen, Reason::Asked);
             rest_at(draft, rest, reason);
         }
-        Some(_) | None => draft.set_state(recipe::ends_in(active.verb, active.origin), Reason::Asked),
+        Some(_) | None => {
+            let rests = recipe::ends_in(active.verb, active.origin);
+            // Paused at the hypervisor, where alone its memory is: that is still so.
+            let outside = rests == State::Suspended && draft.record.usable_recovery().is_none();
+            draft.set_state(rests, if outside { Reason::External } else { Reason::Asked });
+        }
     }
 }
 
@@ -151,7 +158,7 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     if !undoing {
         active.error = Some(error.clone());
     }
-    if verb == Verb::Adopt && error.kind != ErrorKind::Unknown {
+    if verb == Verb::Adopt && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
         return still_wild(draft, error);
     }
     match policy {
@@ -380,11 +387,14 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     let harmless =
         |step: &StepKind| matches!(step, StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther);
     let half_way = !has_place(active.origin) || !left.iter().all(harmless);
-    if active.undoing && half_way {
+    let goes_home = recipe::begun(&active).iter().any(|step| matches!(step, StepKind::CopyOut | StepKind::DropHost));
+    if active.undoing && half_way || goes_home && reason == Reason::CannotAsk {
         // Once its host is seen, an unknown VM counts as being there; this one has files that are only half there.
         return rest_failed(draft, error);
     }
-    if !draft.record.other_domain {
+    // Once the hosts have changed their parts, it is decided which of them has it.
+    let switched = active.plan.get(..active.at).is_some_and(|begun| begun.contains(&StepKind::Switch));
+    if switched || !draft.record.other_domain {
         draft.part_from_other();
     }
     keep_what_may_be_plugged(draft);

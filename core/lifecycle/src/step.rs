@@ -77,7 +77,8 @@ fn end(draft: &mut Draft<'_>) {
 fn switch(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
     let (verb, undoing) = (active.verb, active.undoing);
-    let lost = active.origin == State::Unknown;
+    // One that overtook a verb which began in unknown has found its domain meanwhile.
+    let lost = active.origin == State::Unknown && verb == Verb::Migrate;
     let live = !undoing && active.plan.contains(&StepKind::Migrate);
     // On a host that was lost nothing of ours is about to start; what is found there when it is back is still what it was.
     draft.switch(verb, live, undoing && !lost);
@@ -117,7 +118,15 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
         StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
         StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
-        StepKind::Migrate => record.other_domain = true,
+        StepKind::Migrate => {
+            record.other_domain = true;
+            // The console's log comes with the domain, also to a host where no disk is made.
+            if record.storage_is_shared() {
+                record.files.host = true;
+            } else {
+                record.files.other = true;
+            }
+        }
         StepKind::Unpause => {
             if let Some(file) = &mut record.recovery {
                 file.consumed = true;
