@@ -153,6 +153,9 @@ pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
         // The file of a disk that was unplugged is being removed.
         return (!begun.contains(&StepKind::DropDisk)).then(|| plug_back(begun));
     }
+    if begun.contains(&StepKind::Unpause) {
+        return None;
+    }
     let copied = |to_leave: StepKind, copy: StepKind| {
         begun.iter().position(|step| *step == to_leave).is_none_or(|dropped| begun[..dropped].contains(&copy))
     };

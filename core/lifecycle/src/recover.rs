@@ -131,7 +131,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
 fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan, Refusal> {
     recipe::rollback(&draft.record, active).ok_or_else(|| {
         let detail = format!(
-            "VM {}: there is no way back: the only copy of something is being removed, or the guest runs where it went",
+            "VM {}: there is no way back: the only copy of something is being removed, or the guest has run since",
             draft.record.id
         );
         draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
@@ -147,6 +147,19 @@ fn absent_first(active: &mut Active, ahead: usize) {
     }
 }
 
+/// Steps that no look at the domain tells anything of, and after which data is removed.
+pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
+    matches!(
+        step,
+        StepKind::CopyIn
+            | StepKind::CopyOut
+            | StepKind::CopyAcross
+            | StepKind::SaveBack
+            | StepKind::CopyDisk
+            | StepKind::DetachDisk
+    )
+}
+
 /// A statement that is contradicted by what is seen is refused, unless it is forced. So is one that nothing can check and that
 /// would cost the only copy of a disk if it were wrong: after a copy, the source is removed.
 fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> Result<(), Refusal> {
@@ -154,9 +167,7 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Ok(());
     }
     let id = draft.record.id;
-    let unseen =
-        [StepKind::CopyIn, StepKind::CopyOut, StepKind::CopyAcross, StepKind::SaveBack, StepKind::CopyDisk, StepKind::DetachDisk];
-    if let Some(step) = step.filter(|step| unseen.contains(step)) {
+    if let Some(step) = step.filter(|step| cannot_be_checked(*step)) {
         let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, what comes next loses data");
         let hint = "recover --retry does it again and verifies; --force takes your word for it";
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));

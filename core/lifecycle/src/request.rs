@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::{advice, agenda, edit, hardware, migrate, recover, step};
+use crate::{advice, agenda, edit, hardware, migrate, plan, recover, step};
 use ostler_model::{
     Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
     Strength, Subject, Verb,
@@ -242,7 +242,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
     }
     adopted_stays(draft, asked.verb)?;
     draft.cancel_open();
-    let mut plan = plan(draft, asked.verb)?;
+    let mut plan = plan_of(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
         // A destroy may run beside what is in flight; once that has returned, a second one, or the removal of the domain,
         // makes sure that a late start did not revive it.
@@ -277,7 +277,7 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         verb if verb.is_hotplug() || verb.is_snapshot() => hardware::prepare(draft, asked)?,
         _ => Subject::Vm,
     };
-    let plan = plan(draft, asked.verb)?;
+    let plan = plan_of(draft, asked.verb)?;
     start(draft, asked, plan, subject, None);
     Ok(())
 }
@@ -333,65 +333,8 @@ pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
     }
 }
 
-/// The steps of every verb but deploy, from a state that admits it.
-fn plan(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
-    let record = &draft.record;
-    let runs = record.state == State::Running;
-    let off = matches!(record.state, State::Suspended | State::Poweroff);
-    let away = matches!(record.state, State::Stopped | State::Undeployed);
-    let paused_outside = record.state == State::Suspended && record.usable_recovery().is_none();
-    let live = |steps: &[StepKind]| if runs { steps.to_vec() } else { vec![] };
-    Ok(match verb {
-        Verb::Hold | Verb::Release => vec![],
-        Verb::Resume if away => vec![],
-        Verb::Resume if paused_outside => vec![StepKind::Unpause],
-        Verb::Resume | Verb::Boot => recipe::start(record),
-        Verb::Suspend => vec![StepKind::Save],
-        Verb::Stop if off && !paused_outside => recipe::bring_back(record),
-        Verb::Stop => prepend(&[StepKind::Save], recipe::bring_back(record)),
-        Verb::Poweroff => vec![StepKind::PressPower],
-        Verb::PoweroffHard => vec![StepKind::PowerOff],
-        Verb::Undeploy | Verb::UndeployHard if off => recipe::bring_back(record),
-        Verb::Undeploy => prepend(&[StepKind::PressPower], recipe::bring_back(record)),
-        Verb::UndeployHard => prepend(&[StepKind::PowerOff], recipe::bring_back(record)),
-        Verb::Shutdown | Verb::ShutdownHard if off || away => recipe::finish(record),
-        Verb::Shutdown => prepend(&[StepKind::PressPower], recipe::finish(record)),
-        Verb::ShutdownHard => prepend(&[StepKind::PowerOff], recipe::finish(record)),
-        Verb::Reboot => vec![StepKind::Reboot],
-        Verb::RebootHard => vec![StepKind::Reset],
-        Verb::Delete | Verb::DeleteRecreate => recipe::clean(record),
-        Verb::Forget => vec![StepKind::DropHome],
-        Verb::Migrate if record.state == State::Unknown => vec![StepKind::Switch, StepKind::Boot],
-        Verb::Migrate | Verb::MigratePoweroff | Verb::MigratePoweroffHard if off => recipe::move_cold(record, None),
-        Verb::Migrate => recipe::move_cold(record, Some(StepKind::Save)),
-        Verb::MigratePoweroff => recipe::move_cold(record, Some(StepKind::PressPower)),
-        Verb::MigratePoweroffHard => recipe::move_cold(record, Some(StepKind::PowerOff)),
-        Verb::MigrateLive => recipe::move_live(record.storage_is_shared()),
-        Verb::DiskAttach => prepend(&[StepKind::PrepareDisks], live(&[StepKind::AttachDisk])),
-        Verb::DiskDetach => live(&[StepKind::DetachDisk]).into_iter().chain([StepKind::DropDisk]).collect(),
-        Verb::NicAttach => live(&[StepKind::AttachNic]),
-        Verb::NicDetach => live(&[StepKind::DetachNic]),
-        Verb::Resize => live(&[StepKind::Resize]),
-        Verb::DiskSnapshotLive if runs => vec![StepKind::CopyDisk],
-        Verb::DiskSnapshotLive => vec![StepKind::SaveBack],
-        Verb::SnapshotCreate => vec![StepKind::CreateSnapshot],
-        Verb::SnapshotRevert => vec![StepKind::RevertSnapshot],
-        Verb::SnapshotDelete => vec![StepKind::DeleteSnapshot],
-        Verb::Adopt => vec![StepKind::Stamp],
-        Verb::Deploy | Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => {
-            return Err(wrong_state(draft, verb));
-        }
-        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => {
-            return Err(wrong_state(draft, verb));
-        }
-        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
-            return Err(wrong_state(draft, verb));
-        }
-    })
-}
-
-fn prepend(first: &[StepKind], rest: Plan) -> Plan {
-    first.iter().copied().chain(rest).collect()
+fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
+    plan::plan(&draft.record, verb).ok_or_else(|| wrong_state(draft, verb))
 }
 
 /// From unknown, a VM is started again only after a fresh look says that it is off, because the one thing worse than a VM

@@ -105,7 +105,7 @@ fn files_change_hands(draft: &mut Draft<'_>) {
 }
 
 /// Whether a VM that rests in `state` has a place on a host.
-const fn has_place(state: State) -> bool {
+pub(crate) const fn has_place(state: State) -> bool {
     match state {
         State::Pending | State::Hold | State::Stopped | State::Undeployed | State::Done => false,
         State::Prolog

@@ -1,6 +1,7 @@
 //! Prints the policy: what every state makes of every verb, the steps of every operation, and the diagram. The output is
 //! `docs/lifecycle.md`; a test compares it, so that a change of policy is a diff in review.
 
+use crate::outcomes::{Cell, Happens, Leads, outcomes};
 use crate::recipe::{self, OnFailure};
 use crate::request::{Admission, admission};
 use ostler_model::{State, StateKind, StepKind, Strength, Verb};
@@ -15,7 +16,67 @@ pub fn table() -> String {
     admissions(&mut out);
     steps(&mut out);
     failures(&mut out);
+    ways(&mut out);
     out
+}
+
+/// Where each operation ends, for each of its steps and whatever may happen to it.
+fn ways(out: &mut String) {
+    out.push_str(
+        "\n## Where each step leads\n\nIf all else goes well: `running` is an operation that succeeds and leaves the VM running, `! running` one that fails \
+         and leaves it so, `no: busy` a request that is refused while the operation goes on. A step that goes well, whose answer comes \
+         late, whose answer never comes because the daemon is restarted, or that is sent again by `recover --retry`, leads on to the end: \
+         the column *well*. *retry* and *unknown* last until the step's deadline. `recover --success` is about a step that has \
+         succeeded. Each cell is walked by a test.\n\n| verb | from | files | step |",
+    );
+    let columns: Vec<Happens> =
+        Happens::iter().filter(|happens| !matches!(happens, Happens::Late | Happens::NoAnswer | Happens::RecoverRetry)).collect();
+    for column in &columns {
+        let word = if *column == Happens::Done { "well".to_owned() } else { column.to_string() };
+        let _ = write!(out, " {word} |");
+    }
+    let _ = writeln!(out, "\n|---|---|---|---|{}", "---|".repeat(columns.len()));
+    let cells = outcomes();
+    let rows: Vec<Vec<&Cell>> = cells.chunk_by(|a, b| row(a) == row(b)).map(|row| row.iter().collect()).collect();
+    let (own, shared): (Vec<_>, Vec<_>) = rows.iter().partition(|row| !row[0].shared);
+    for row in &own {
+        let same =
+            |other: &&&Vec<&Cell>| Cell { shared: true, at: other[0].at, ..*row[0] } == *other[0] && words(row) == words(other);
+        let files = if shared.iter().any(|other| same(&other)) { "own, shared" } else { "own" };
+        line(out, row, files, &columns);
+    }
+    for row in shared {
+        let same =
+            |other: &&&Vec<&Cell>| Cell { shared: false, at: other[0].at, ..*row[0] } == *other[0] && words(row) == words(other);
+        if !own.iter().any(|other| same(&other)) {
+            line(out, row, "shared", &columns);
+        }
+    }
+}
+
+fn row(cell: &Cell) -> (Verb, State, Option<Verb>, bool, usize) {
+    (cell.verb, cell.origin, cell.after, cell.shared, cell.at)
+}
+
+fn words(row: &[&Cell]) -> Vec<String> {
+    row.iter().map(|cell| word(cell.leads)).collect()
+}
+
+fn word(leads: Leads) -> String {
+    match leads {
+        Leads::Succeeds(state) => state.to_string(),
+        Leads::Fails(state) => format!("! {state}"),
+        Leads::Refused(kind) => format!("no: {kind}"),
+    }
+}
+
+fn line(out: &mut String, row: &[&Cell], files: &str, columns: &[Happens]) {
+    let after = row[0].after.map_or_else(String::new, |verb| format!(" after {verb}"));
+    let _ = write!(out, "| {} | {}{after} | {files} | {} |", row[0].verb, row[0].origin, row[0].step);
+    for cell in row.iter().filter(|cell| columns.contains(&cell.happens)) {
+        let _ = write!(out, " {} |", word(cell.leads));
+    }
+    out.push('\n');
 }
 
 fn admissions(out: &mut String) {

@@ -5,6 +5,7 @@
 
 mod controls;
 mod docs;
+mod explained;
 mod facts;
 mod faults;
 mod invariants;
@@ -27,6 +28,7 @@ mod migrations_live;
 mod migrations_lost;
 mod migrations_recovered;
 mod monitoring;
+mod outcomes;
 mod overtaking;
 mod preemption;
 mod records;

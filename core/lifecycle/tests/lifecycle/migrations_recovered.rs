@@ -110,9 +110,9 @@ fn undo_by_the_operator_while_it_runs_there() {
             ok             migrate (copy-across: calling) > copy-across recovery
             ok             boot (restore: calling) > restore
             ok             boot (unpause: calling) > unpause
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest runs where it went
+            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
             ok             boot (drop-recovery: calling) > drop-recovery recovery
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest runs where it went
+            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
               drop-recovery migrate (drop-other: calling) > drop-host files
               drop-host    running [asked] | operation 3 succeeded
             where          at 2g2 | domains: 2 running | files: 2

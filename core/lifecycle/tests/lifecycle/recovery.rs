@@ -397,7 +397,7 @@ fn undo_of_a_shutdown_that_was_dropping_is_refused() {
             shutdown       epilog (remove: calling) > remove
             ok             epilog (drop-host: calling) > drop-host files
             refused        failed [step-failed] | operation 4 failed: refused
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest runs where it went
+            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
             recover-retry  epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 6 succeeded

@@ -86,6 +86,8 @@ pub(crate) struct Rig {
     pub(crate) last_answer: Option<Input>,
     /// Looks that were begun, and are delivered late.
     pub(crate) late_looks: Vec<LateLook>,
+    /// How operations have ended.
+    pub(crate) outcomes: BTreeMap<OperationId, ostler_model::Ended>,
     /// How many operations have ended.
     pub(crate) ended: usize,
     pub(crate) last: Option<Decision>,
@@ -197,6 +199,7 @@ impl Rig {
             edges: BTreeMap::new(),
             last_answer: None,
             late_looks: Vec::new(),
+            outcomes: BTreeMap::new(),
             ended: 0,
             last: None,
             abilities: None,
@@ -250,6 +253,11 @@ impl Rig {
             self.flying.push(Flight { effect: effect.clone(), record: self.record.clone(), sent: self.now, done: None });
             if effect.call.class() == ostler_model::EffectClass::Edge {
                 self.edges.entry(effect.key.operation).or_default().insert(effect.key.clone());
+            }
+        }
+        for entry in &decision.journal {
+            if let Journal::Ended { operation, outcome, .. } = entry {
+                self.outcomes.insert(*operation, outcome.clone());
             }
         }
         for change in &decision.images {

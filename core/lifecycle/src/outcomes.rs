@@ -1,0 +1,365 @@
+//! Where every operation ends, for every step and everything that may happen to it. Computed from the same plans and policies that
+//! operations run by, and from what each step does to the guest; a test walks each cell through [`crate::decide`] and compares.
+
+use crate::input::{NewVm, create};
+use crate::recipe::{self, OnFailure, Plan};
+use crate::request::{Admission, admission};
+use crate::{plan, recover, settle};
+use ostler_model::{
+    Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics, Headroom, HostId, ImageId,
+    NewImage, OperationId, Patience, Phase, Placement, RecoveryFile, RefusalKind, Side, State, StateKind, StepKind, StepNo,
+    Storage, Strength, Subject, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+};
+use std::collections::BTreeMap;
+use strum::{Display, EnumIter, IntoEnumIterator};
+
+/// What may happen to a step in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, Display)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Happens {
+    /// The driver does it.
+    Done,
+    /// An answer comes after the call was told to stop.
+    Late,
+    /// No answer: the daemon is restarted.
+    NoAnswer,
+    /// The driver refuses.
+    Refused,
+    /// Not now, until the deadline.
+    Retry,
+    /// There is no such thing.
+    Gone,
+    /// It may or may not have happened, until the deadline.
+    Unknown,
+    /// recover --success, and it is true.
+    RecoverSuccess,
+    /// recover --failure.
+    RecoverFailure,
+    /// recover --retry.
+    RecoverRetry,
+    /// recover --undo.
+    RecoverUndo,
+    /// boot.
+    Boot,
+}
+
+/// Where that leads, if all else goes well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// The operation goes on, succeeds, and leaves the VM so.
+    Succeeds(State),
+    /// The operation fails, and leaves the VM so.
+    Fails(State),
+    /// The request is refused, and the operation goes on.
+    Refused(RefusalKind),
+}
+
+/// One cell of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    /// What was asked.
+    pub verb: Verb,
+    /// From which state.
+    pub origin: State,
+    /// What brought its files to the front end, if a VM that waits for a host has any.
+    pub after: Option<Verb>,
+    /// Whether all hosts and the front end see the VM's files.
+    pub shared: bool,
+    /// The step in hand, by its place in the plan.
+    pub at: usize,
+    /// What it is.
+    pub step: StepKind,
+    /// What happens to it.
+    pub happens: Happens,
+    /// Where that leads.
+    pub leads: Leads,
+}
+
+/// Every cell.
+#[must_use]
+pub fn outcomes() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for shared in [false, true] {
+        for verb in Verb::iter() {
+            for origin in State::iter().filter(|state| state.kind() == StateKind::Rest) {
+                cells.extend(walk(verb, origin, None, shared));
+                if verb == Verb::Deploy {
+                    cells.extend(walk(verb, origin, Some(Verb::Stop), shared));
+                    cells.extend(walk(verb, origin, Some(Verb::Undeploy), shared));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// The cells of one operation.
+fn walk(verb: Verb, origin: State, after: Option<Verb>, shared: bool) -> Vec<Cell> {
+    let mut stage = Stage::new(verb, origin, after, shared);
+    let Some(plan) = stage.plan(verb) else { return Vec::new() };
+    let mut cells = Vec::new();
+    for (at, step) in plan.iter().copied().enumerate() {
+        if !stage.acts(step) {
+            stage.through(step);
+            continue;
+        }
+        stage.begin(step);
+        let cell = |happens| {
+            let leads = stage.leads(verb, origin, &plan, at, happens);
+            Cell { verb, origin, after, shared, at, step, happens, leads }
+        };
+        cells.extend(Happens::iter().map(cell));
+        stage.through(step);
+    }
+    cells
+}
+
+/// What the guest does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guest {
+    Runs,
+    Paused,
+    Off,
+    /// Its host cannot be asked.
+    Unseen,
+}
+
+/// A VM on its way through a plan: the record as far as plans and rollbacks depend on it, and the guest.
+#[derive(Clone)]
+struct Stage {
+    record: VmRecord,
+    guest: Guest,
+}
+
+impl Stage {
+    fn new(verb: Verb, origin: State, after: Option<Verb>, shared: bool) -> Self {
+        let mut record = sample();
+        record.state = origin;
+        let placed = settle::has_place(origin);
+        let begun = after.is_some() || !matches!(origin, State::Pending | State::Hold);
+        record.storage = begun.then(|| Storage { datastore: DatastoreId(1), driver: name(), shared });
+        record.files.host = placed;
+        record.files.home = begun && !placed;
+        let place = |host, generation| Placement { host, driver: name(), generation, since: Timestamp(0) };
+        record.placement = placed.then(|| place(HostId(1), Generation(1)));
+        record.other = verb.is_migration().then(|| place(HostId(2), Generation(2)));
+        if matches!(origin, State::Suspended | State::Stopped) || after == Some(Verb::Stop) {
+            record.recovery = Some(RecoveryFile { name: file(), complete: true, consumed: false });
+        }
+        if matches!(verb, Verb::Shutdown | Verb::ShutdownHard) {
+            record.disks[0].save_as = Some(NewImage { image: ImageId(1), driver: name() });
+        }
+        let guest = match (origin, verb) {
+            (State::Running, _) => Guest::Runs,
+            // From a host that is fenced, or once it is seen off; everything else is for a guest that runs unseen.
+            (State::Unknown, Verb::Resume | Verb::Boot) => Guest::Off,
+            (State::Unknown, Verb::Migrate) => Guest::Off,
+            (State::Unknown, _) => Guest::Runs,
+            (_, _) => Guest::Off,
+        };
+        Self { record, guest }
+    }
+
+    fn plan(&self, verb: Verb) -> Option<Plan> {
+        let adopts = verb == Verb::Adopt && matches!(self.record.state, State::Running | State::Poweroff);
+        match (admission(self.record.state, verb), verb) {
+            _ if adopts => plan::plan(&self.record, verb),
+            _ if verb.is_recovery() => None,
+            // Files that all hosts see only change hands.
+            (Admission::Begin, Verb::Deploy) if self.record.files.home && self.record.storage_is_shared() => {
+                Some(recipe::start(&self.record))
+            }
+            (Admission::Begin, Verb::Deploy) => Some(recipe::deploy(&self.record, self.record.storage_is_shared())),
+            (Admission::Begin, _) => plan::plan(&self.record, verb),
+            (Admission::BeginIfOff, _) => Some(recipe::start(&self.record)),
+            (Admission::Already | Admission::Refuse, _) => None,
+        }
+    }
+
+    /// Whether the step has anything to act on.
+    fn acts(&self, step: StepKind) -> bool {
+        let files = self.record.files;
+        match step {
+            StepKind::Switch => false,
+            StepKind::DropHome => files.home,
+            StepKind::DropHost => files.host,
+            StepKind::DropOther => files.other,
+            _ => true,
+        }
+    }
+
+    /// What is written ahead of the step.
+    fn begin(&mut self, step: StepKind) {
+        match step {
+            StepKind::CopyAcross | StepKind::PrepareOther => self.record.files.other = true,
+            StepKind::CopyOut => self.record.files.home = true,
+            StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => self.record.files.host = true,
+            StepKind::Unpause => {
+                if let Some(memory) = &mut self.record.recovery {
+                    memory.consumed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the step leaves.
+    fn through(&mut self, step: StepKind) {
+        self.guest = match step {
+            StepKind::Boot | StepKind::Unpause | StepKind::Migrate | StepKind::RevertSnapshot => Guest::Runs,
+            StepKind::Restore => Guest::Paused,
+            StepKind::PressPower | StepKind::PowerOff | StepKind::Save | StepKind::Remove => Guest::Off,
+            _ => self.guest,
+        };
+        match step {
+            StepKind::Save => self.record.recovery = Some(RecoveryFile { name: file(), complete: true, consumed: false }),
+            StepKind::DropRecovery => self.record.recovery = None,
+            StepKind::DropHome => self.record.files.home = false,
+            StepKind::DropHost => self.record.files.host = false,
+            StepKind::DropOther => self.record.files.other = false,
+            StepKind::Switch if !self.record.storage_is_shared() => {
+                let files = &mut self.record.files;
+                std::mem::swap(&mut files.host, &mut files.other);
+            }
+            _ => {}
+        }
+    }
+
+    /// Where a look finds it.
+    fn rests(&self) -> State {
+        match self.guest {
+            Guest::Runs => State::Running,
+            Guest::Paused => State::Suspended,
+            Guest::Off if self.record.usable_recovery().is_some() => State::Suspended,
+            Guest::Off => State::Poweroff,
+            Guest::Unseen => State::Unknown,
+        }
+    }
+
+    fn leads(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Leads {
+        let step = plan[at];
+        let succeeds = Leads::Succeeds(recipe::ends_in(verb, origin));
+        let for_good = verb.strength() >= Strength::Delete;
+        match happens {
+            Happens::Done | Happens::Late | Happens::NoAnswer | Happens::RecoverRetry => succeeds,
+            Happens::Gone if converges(step) => succeeds,
+            Happens::Refused | Happens::Retry | Happens::Gone | Happens::Unknown => self.failed(verb, origin, plan, at, happens),
+            Happens::RecoverSuccess if recover::cannot_be_checked(step) => Leads::Refused(RefusalKind::Contradicted),
+            Happens::RecoverSuccess if step.goal() != Goal::Nothing && step.looked_at() == Side::Other => {
+                Leads::Refused(RefusalKind::CannotAsk)
+            }
+            Happens::RecoverSuccess => succeeds,
+            Happens::RecoverFailure | Happens::RecoverUndo if for_good => Leads::Refused(RefusalKind::Busy),
+            Happens::RecoverFailure => self.failed(verb, origin, plan, at, happens),
+            Happens::RecoverUndo => match self.back(verb, origin, plan, at, happens) {
+                None => Leads::Refused(RefusalKind::Contradicted),
+                Some(rests) => Leads::Fails(rests),
+            },
+            Happens::Boot if verb == Verb::Boot => succeeds,
+            Happens::Boot if matches!(step, StepKind::Boot | StepKind::Restore | StepKind::Unpause) => succeeds,
+            Happens::Boot => Leads::Refused(RefusalKind::Busy),
+        }
+    }
+
+    fn failed(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Leads {
+        if verb == Verb::Adopt {
+            // It is as wild as it was; the VM that it was to be is no more.
+            return Leads::Fails(State::Done);
+        }
+        match recipe::on_failure(verb, plan[at]) {
+            OnFailure::Insist | OnFailure::Skip => Leads::Succeeds(recipe::ends_in(verb, origin)),
+            OnFailure::Fail => Leads::Fails(State::Failed),
+            OnFailure::Settle => Leads::Fails(self.rests()),
+            OnFailure::Undo if recipe::may_have_written(&self.record, &active(verb, origin, plan, at, happens)) => {
+                Leads::Fails(self.rests())
+            }
+            OnFailure::Undo => Leads::Fails(self.back(verb, origin, plan, at, happens).unwrap_or(State::Failed)),
+        }
+    }
+
+    /// Where the rollback leads; none if there is no way back.
+    fn back(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Option<State> {
+        let back = recipe::rollback(&self.record, &active(verb, origin, plan, at, happens))?;
+        if verb == Verb::Adopt {
+            return Some(State::Done);
+        }
+        if !settle::has_place(origin) {
+            return Some(origin);
+        }
+        let mut stage = self.clone();
+        for step in back {
+            stage.begin(step);
+            match step {
+                // The guest of a live migration that did not arrive has never stood still.
+                StepKind::Unpause | StepKind::Resize => {}
+                // Back on a host that was lost.
+                StepKind::Switch if origin == State::Unknown => stage.guest = Guest::Unseen,
+                step => stage.through(step),
+            }
+            if step == StepKind::Unpause {
+                stage.guest = Guest::Runs;
+            }
+        }
+        Some(stage.rests())
+    }
+}
+
+/// Steps of which "there is no such thing" says that they are done, or has them looked after and sent again.
+const fn converges(step: StepKind) -> bool {
+    let looked_after = matches!(step.goal(), Goal::Off | Goal::Absent) && step.proven_by_look();
+    looked_after || matches!(step, StepKind::DeleteSnapshot | StepKind::DetachDisk | StepKind::DetachNic)
+}
+
+fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Active {
+    let refused = matches!(happens, Happens::Refused | Happens::Gone);
+    Active {
+        id: OperationId(2),
+        verb,
+        origin,
+        subject: Subject::Vm,
+        plan: plan.clone(),
+        at,
+        step: StepNo(1),
+        pending: Vec::new(),
+        phase: Phase::Calling,
+        attempt: 1,
+        blind: 0,
+        crashes: 0,
+        sent: None,
+        deadline: None,
+        undoing: false,
+        stated: None,
+        error: refused.then(|| DriverError::refused("refused", "refused")),
+    }
+}
+
+/// A word that every name may be.
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
+    "any".parse().expect("a word of small letters is a name of every kind")
+}
+
+fn file() -> ostler_model::RelPath {
+    name()
+}
+
+fn sample() -> VmRecord {
+    let spec = VmSpec {
+        name: name(),
+        cpu_milli: 1000,
+        vcpus: 1,
+        memory_mib: 1,
+        boot: BootSpec::default(),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        graphics: Graphics::None,
+        host: None,
+        labels: BTreeMap::new(),
+        user_data: String::new(),
+        patience: Patience::default(),
+        headroom: Headroom::default(),
+    };
+    let disk = DiskState { name: name(), file: file(), format: DiskFormat::Raw, image: None, save_as: None, adopted: None };
+    let uuid: VmUuid = "00000000-0000-0000-0000-000000000001".parse().expect("digits and dashes are a UUID");
+    let new = NewVm { id: VmId(1), uuid, operation: OperationId(1), by: String::new(), spec, disks: vec![disk], hold: false };
+    create(new, Timestamp(0)).record
+}
