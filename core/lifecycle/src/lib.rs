@@ -23,6 +23,7 @@ pub mod recipe;
 
 mod advice;
 mod agenda;
+mod can;
 mod draft;
 mod edit;
 mod hardware;
@@ -41,6 +42,7 @@ mod why;
 mod zombie;
 
 pub use agenda::due;
+pub use can::can;
 pub use facts::{Advice, Facts, Fate, Look, Target, wants_advice, wants_look};
 pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
 pub use monitor::UNREACHABLE_GRACE;
@@ -49,5 +51,5 @@ pub use recipe::{OnFailure, Plan};
 pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
-pub use why::{Why, why};
+pub use why::{Why, why, why_with};
 pub use zombie::{doomed, to_sweep};

@@ -1,6 +1,7 @@
 //! Where every operation ends, for every step and everything that may happen to it. Computed from the same plans and policies that
 //! operations run by, and from what each step does to the guest; a test walks each cell through [`crate::decide`] and compares.
 
+use crate::can::any as name;
 use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
 use crate::request::{Admission, admission};
@@ -331,11 +332,6 @@ fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -
         stated: None,
         error: refused.then(|| DriverError::refused("refused", "refused")),
     }
-}
-
-/// A word that every name may be.
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
-    "any".parse().expect("a word of small letters is a name of every kind")
 }
 
 fn file() -> ostler_model::RelPath {

@@ -286,6 +286,11 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 /// is too old for them. Who asked for something else than its end does not know that.
 fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
+    if verb == Verb::DiskSnapshotLive && record.state == State::Suspended && record.usable_recovery().is_none() {
+        let detail =
+            format!("VM {} was paused at the hypervisor, and its disks are neither at rest nor can a guest flush them", record.id);
+        return Err(draft.refuse(verb, RefusalKind::WrongState, detail, "resume it, or suspend it after that"));
+    }
     if !needs_off(record, verb) {
         return Ok(());
     }
@@ -324,7 +329,7 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
     let paused_outside = record.usable_recovery().is_none();
     match record.state {
-        State::Suspended if paused_outside => verb == Verb::DiskSnapshotLive,
+        State::Suspended if paused_outside => false,
         State::Suspended | State::Poweroff => {
             matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::DiskSnapshotLive)
                 || verb.is_migration()

@@ -155,10 +155,12 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     let may_have_written = draft.record.operation.as_ref().is_some_and(|active| recipe::may_have_written(&draft.record, active));
     let Some(active) = &mut draft.record.operation else { return };
     let (undoing, kind, verb) = (active.undoing, active.kind(), active.verb);
+    let first = active.attempt <= 1;
     if !undoing {
         active.error = Some(error.clone());
     }
-    if verb == Verb::Adopt && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
+    // Only of the first attempt does an error tell that nothing was stamped; of a later one a look does.
+    if verb == Verb::Adopt && first && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
         return still_wild(draft, error);
     }
     match policy {

@@ -1,13 +1,15 @@
 //! What a VM waits for, in words.
 
-use ostler_model::{Active, Phase, Reason, State, StepKind, Timestamp, VmRecord};
+use crate::can;
+use crate::facts::Facts;
+use ostler_model::{Active, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
 
 /// What is waited for, since when, until when, and what can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// The state and its reason, in a sentence.
     pub summary: String,
-    /// What is waited for; none in a state of rest.
+    /// What is waited for; none if nothing is.
     pub waits_for: Option<String>,
     /// Since when.
     pub since: Timestamp,
@@ -15,114 +17,135 @@ pub struct Why {
     pub until: Option<Timestamp>,
     /// What went wrong last.
     pub last_error: Option<String>,
-    /// What an operator can do: verbs, in the words of the command line.
+    /// What would be accepted now, in the words of the command line.
     pub can: Vec<String>,
 }
 
-/// Explains `record`.
+/// Explains `record`, as far as it tells by itself.
 #[must_use]
 pub fn why(record: &VmRecord) -> Why {
-    match &record.operation {
+    why_with(record, &can::presumed(record))
+}
+
+/// Explains `record` to whoever knows more: what drivers can do, what a look has shown, what the rules say.
+#[must_use]
+pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
+    let explained = match &record.operation {
         Some(active) => at_work(record, active),
         None => at_rest(record),
-    }
+    };
+    Why { can: can::can(record, facts).into_iter().map(|verb| can::command(verb, record)).collect(), ..explained }
 }
 
 fn at_work(record: &VmRecord, active: &Active) -> Why {
-    let step = active.kind().map_or_else(|| "the end".to_owned(), |kind| words(kind).to_owned());
+    let step = active.kind().map_or("the end", words);
     let rolling = if active.undoing { " (rolling back)" } else { "" };
-    let place = record
-        .placement
-        .as_ref()
-        .map(|place| format!(" on host {} through driver {}", place.host, place.driver))
-        .unwrap_or_default();
-    let item = active.pending.first().map(|item| format!(" [{item}]")).unwrap_or_default();
-    let (waits_for, until) = match &active.phase {
-        Phase::Draining => (format!("{} earlier driver call(s) to return before {step}", record.open.len()), None),
-        Phase::Delaying { until } => ("the guest to have booted, because a press during boot is lost".to_owned(), Some(*until)),
-        Phase::Calling => (format!("the driver to answer: {step}{item}{place}, attempt {}", active.attempt), active.deadline),
-        Phase::Backoff { until } => (format!("the next attempt of: {step}{item}{place}"), Some(*until)),
-        Phase::Confirming => (format!("a look at the host, to know what came of: {step}"), active.deadline),
-        Phase::Waiting { .. } if active.kind() == Some(StepKind::PressPower) => {
-            ("the guest to switch itself off; the power button was pressed once".to_owned(), active.deadline)
-        }
-        Phase::Waiting { .. } => ("the hypervisor to have started it".to_owned(), active.deadline),
-        Phase::Settling => ("a look at the host, to know which state the failed step leaves".to_owned(), None),
-        Phase::Blind { until, .. } => ("the host to answer: it could not be asked".to_owned(), Some(*until)),
-    };
-    let mut can = vec!["recover --retry".to_owned(), "delete".to_owned()];
-    if matches!(active.kind(), Some(StepKind::PressPower | StepKind::Reboot)) {
-        can.insert(0, format!("{} --hard", active.verb));
-    }
+    let (waits_for, until) = waits(record, active, step);
     Why {
         summary: format!(
             "{}: operation {} ({}){rolling}, step {} of {}: {step}",
             record.state,
             active.id,
             active.verb,
-            active.at + 1,
+            (active.at + 1).min(active.plan.len()),
             active.plan.len()
         ),
         waits_for: Some(waits_for),
         since: active.sent.unwrap_or(record.since),
         until,
         last_error: active.error.as_ref().map(ToString::to_string),
-        can,
+        can: Vec::new(),
     }
 }
 
-fn at_rest(record: &VmRecord) -> Why {
-    let can: Vec<&str> = match record.state {
-        State::Pending => vec!["deploy --host HOST", "hold", "delete"],
-        State::Hold => vec!["release", "deploy --host HOST", "delete"],
-        State::Running => vec!["suspend", "stop", "poweroff", "undeploy", "shutdown", "reboot", "delete"],
-        State::Stopped | State::Undeployed => vec!["resume", "shutdown", "delete"],
-        State::Suspended => vec!["resume", "stop", "shutdown", "delete"],
-        State::Poweroff => vec!["resume", "undeploy", "shutdown", "delete"],
-        State::Failed => vec!["recover --retry", "recover --success", "recover --undo", "delete", "delete --recreate"],
-        State::Unknown => vec!["resume (once it is seen off)", "poweroff --hard", "delete"],
-        State::Done => vec![],
-        State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown => vec!["delete"],
+/// What the step in hand waits for, and until when.
+fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Timestamp>) {
+    let kind = active.kind();
+    let place = kind.map(|kind| place(record, kind)).unwrap_or_default();
+    let item = active.pending.first().map(|item| format!(" [{item}]")).unwrap_or_default();
+    let looked_at = kind.map_or(Side::Here, StepKind::looked_at);
+    let host = |side| record.place(side).map(|place| format!("host {}", place.host)).unwrap_or_else(|| "the host".to_owned());
+    match &active.phase {
+        Phase::Draining => (format!("{} earlier driver call(s) to return before {step}", record.open.len()), None),
+        Phase::Delaying { until } => ("the guest to have booted, because a press during boot is lost".to_owned(), Some(*until)),
+        Phase::Calling => (format!("the driver to answer: {step}{item}{place}, attempt {}", active.attempt), active.deadline),
+        Phase::Backoff { until } => (format!("the next attempt of: {step}{item}{place}"), Some(*until)),
+        Phase::Confirming => (format!("a look at {}, to know what came of: {step}", host(looked_at)), active.deadline),
+        Phase::Waiting { .. } if kind == Some(StepKind::PressPower) => {
+            ("the guest to switch itself off; the power button was pressed once".to_owned(), active.deadline)
+        }
+        Phase::Waiting { .. } if kind == Some(StepKind::Migrate) => {
+            (format!("the guest to have arrived at {}", host(Side::Other)), active.deadline)
+        }
+        Phase::Waiting { .. } => ("the hypervisor to have started it".to_owned(), active.deadline),
+        Phase::Settling => (format!("a look at {}, to know which state the failed step leaves", host(Side::Here)), None),
+        Phase::Blind { until, settling } => {
+            let side = if *settling { Side::Here } else { looked_at };
+            (format!("{} to answer: it could not be asked", host(side)), Some(*until))
+        }
+    }
+}
+
+/// Where a step acts, and through which driver.
+fn place(record: &VmRecord, kind: StepKind) -> String {
+    let at_home = matches!(kind, StepKind::CopyOut | StepKind::DropHome);
+    let host = record.place(kind.sent_to()).filter(|_| !at_home);
+    let at = host.map_or_else(|| " at the front end".to_owned(), |place| format!(" on host {}", place.host));
+    let driver = match kind.call().lane() {
+        Lane::Hypervisor => host.map(|place| &place.driver),
+        // An image's own datastore may have another one.
+        Lane::Transfer if kind == StepKind::SaveBack => None,
+        Lane::Transfer => record.storage.as_ref().map(|storage| &storage.driver),
     };
+    driver.map_or_else(|| at.clone(), |driver| format!("{at} through driver {driver}"))
+}
+
+fn at_rest(record: &VmRecord) -> Why {
     let failure = record.failure.as_ref().map(|failure| {
         let step = failure.plan.get(failure.at).map_or("its end", |kind| words(*kind));
         format!("operation {} ({}) failed while {step}: {}", failure.operation, failure.verb, failure.error)
     });
-    let waits_for = match record.state {
-        State::Pending => Some("the scheduler to find a host".to_owned()),
-        State::Unknown => Some("its host to be seen".to_owned()),
-        State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Running
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown
-        | State::Stopped
-        | State::Suspended
-        | State::Poweroff
-        | State::Undeployed
-        | State::Failed
-        | State::Done => None,
-    };
+    let next =
+        record.schedules.iter().filter_map(|planned| Some((planned.try_at()?, planned.schedule.verb))).min_by_key(|next| next.0);
+    let planned = next.map(|(at, verb)| format!("; next by schedule: {verb} at {}", Moment::At(at))).unwrap_or_default();
+    let waits: Vec<String> = [rests_for(record), leftovers(record)].into_iter().flatten().collect();
     Why {
-        summary: format!("{}: {}", record.state, because(record.reason)),
-        waits_for,
+        summary: format!("{}: {}{planned}", record.state, because(record.reason)),
+        waits_for: (!waits.is_empty()).then(|| waits.join("; and ")),
         since: record.blind_since.unwrap_or(record.since),
         until: None,
         last_error: failure,
-        can: can.into_iter().map(str::to_owned).collect(),
+        can: Vec::new(),
     }
+}
+
+/// What a state of rest waits for.
+fn rests_for(record: &VmRecord) -> Option<String> {
+    let here = record.placement.as_ref().map(|place| place.host);
+    match (record.state, here, &record.other) {
+        (State::Pending, ..) => Some("the scheduler to find a host".to_owned()),
+        (State::Failed, ..) => Some("somebody to say what becomes of it: recover, or delete".to_owned()),
+        (State::Unknown, Some(here), Some(other)) => Some(format!(
+            "hosts {here} and {} both to be seen: a migration ended without a word, and the guest is at one of them. Whoever knows \
+             that it arrived states recover --success, that it did not recover --failure",
+            other.host
+        )),
+        (State::Unknown, Some(here), None) => Some(match record.reason {
+            Reason::StoreIsStale | Reason::Foreign => format!("a person to look at the domain on host {here}"),
+            Reason::IoError | Reason::Watchdog | Reason::GuestCrashed => {
+                format!("a person to look at the guest on host {here}, and to resume it or switch it off")
+            }
+            _ => format!("host {here} to be seen"),
+        }),
+        (_, Some(_), _) if record.resched => Some("the scheduler to move it to another host".to_owned()),
+        (_, _, _) => None,
+    }
+}
+
+/// What is still to be put away where it was before.
+fn leftovers(record: &VmRecord) -> Option<String> {
+    let hosts: Vec<String> = record.leftovers.iter().map(|left| left.place.host.to_string()).collect();
+    (!hosts.is_empty()).then(|| format!("host {} to be seen: what it left there is put away then", hosts.join(", ")))
 }
 
 /// A reason in words.

@@ -8,15 +8,15 @@ fn prolog_fails_and_keeps_its_capacity() {
     check(
         "deploy; refused; place; why; deploy; delete; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        refused        failed [step-failed] | operation 2 failed: refused
-        place          Some(1) host=true home=false placed=0
-        why            None
-        deploy         refused wrong-state: VM 1 is failed; deploy is not possible from there
-        delete         epilog (remove: calling) > remove
-          remove       epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 4 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            refused        failed [step-failed] | operation 2 failed: refused
+            place          Some(1) host=true home=false placed=0
+            why            Some("somebody to say what becomes of it: recover, or delete")
+            deploy         refused wrong-state: VM 1 is failed; deploy is not possible from there
+            delete         epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 4 succeeded
+        "#]],
     );
 }
 
@@ -145,7 +145,7 @@ fn boot_and_the_host_goes_away() {
             ok             boot (boot: blind)
             tick           boot (boot: confirming) > observe
             ok             unknown [cannot-ask] | operation 2 failed: unreachable
-            why            Some("its host to be seen")
+            why            Some("host 1 to be seen")
             look           poweroff [seen-again]
         "#]],
     );
@@ -190,7 +190,7 @@ fn boot_finds_a_higher_generation() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             ok             boot (boot: calling) > deploy
             stale          unknown [store-is-stale] | operation 2 failed: stale
-            why            Some("its host to be seen")
+            why            Some("a person to look at the domain on host 1")
             look           poweroff [seen-again]
         "#]],
     );
@@ -466,16 +466,16 @@ fn rollback_fails_and_is_carried_on() {
     check(
         "deploy; drive; poweroff-hard; drive; resume; refused; refused; why; recover-retry; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        resume         boot (boot: calling) > deploy
-        refused        epilog (undo remove: calling) > remove
-        refused        failed [step-failed] | operation 4 failed: refused
-        why            None
-        recover-retry  epilog (undo remove: calling) > remove
-          remove       epilog (undo end: settling) > observe
-          observe      poweroff [step-failed] | operation 5 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            resume         boot (boot: calling) > deploy
+            refused        epilog (undo remove: calling) > remove
+            refused        failed [step-failed] | operation 4 failed: refused
+            why            Some("somebody to say what becomes of it: recover, or delete")
+            recover-retry  epilog (undo remove: calling) > remove
+              remove       epilog (undo end: settling) > observe
+              observe      poweroff [step-failed] | operation 5 succeeded
+        "#]],
     );
 }
 

@@ -188,7 +188,7 @@ fn saving_is_refused() {
             ok             epilog (save-back: calling) > save-back disk:vda
             refused        failed [step-failed] | operation 4 failed: refused
             images         [Locked]
-            why            None
+            why            Some("somebody to say what becomes of it: recover, or delete")
             recover-success refused contradicted: VM 1: that save-back succeeded cannot be checked, and if it did not, what comes next loses data
             recover-retry  epilog (remove: calling) > remove
               remove       epilog (save-back: calling) > save-back disk:vda
@@ -343,7 +343,7 @@ fn live_of_one_that_was_paused_by_a_person() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             look           suspended [external]
-            disk-snapshot-live refused not-absent: VM 1 is paused at its host; disk-snapshot-live needs it off
+            disk-snapshot-live refused wrong-state: VM 1 was paused at the hypervisor, and its disks are neither at rest nor can a guest flush them
             images         []
         "#]],
     );

@@ -55,7 +55,7 @@ fn the_other_host_is_gone_and_it_moved() {
             ok             unknown [cannot-ask] | operation 3 failed: unknown
             where          at 1g1 other 2g2 (domain) | domains: 2 running | files: 0
             look           unknown [cannot-ask]
-            why            Some("its host to be seen")
+            why            Some("hosts 1 and 2 both to be seen: a migration ended without a word, and the guest is at one of them. Whoever knows that it arrived states recover --success, that it did not recover --failure")
             look           running [seen-again]
             where          at 2g2 | domains: 2 running | files: 0
             sweep@1        nothing is swept

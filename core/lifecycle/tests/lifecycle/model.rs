@@ -1,6 +1,7 @@
 //! Stories that nobody thought of: random requests, answers, losses, crashes and guests, each decision held against the
 //! invariants. In the end the operator stops and the world answers: the VM must come to rest, and a delete to its end.
 
+use crate::explained::explained;
 use crate::rig::{Fault, Rig, Rules, Violation};
 use crate::script::{args, r#where};
 use crate::world::HOSTS;
@@ -437,13 +438,15 @@ pub(crate) fn run(disks: usize, shared: bool, acts: &[Act], fault: Fault) -> Res
     let mut rig = Rig::new(disks, shared, fault);
     for act in acts {
         happen(&mut rig, act)?;
-        let _ = ostler_lifecycle::why(&rig.record);
     }
     rig.world.half_ends(false);
     rig.world.reach(true);
     rig.settle()?;
     rig.observe()?;
     sweep_all(&mut rig)?;
+    if fault == Fault::None {
+        explained(&rig)?;
+    }
     if rig.state() != State::Done {
         ask(&mut rig, Verb::Delete, 1, 0)?;
         rig.settle()?;

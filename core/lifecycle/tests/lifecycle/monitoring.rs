@@ -307,11 +307,11 @@ fn could_not_ask_for_long() {
     check(
         "deploy; drive; blind; blind; why",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        blind          unknown [cannot-ask]
-        blind          unknown [cannot-ask]
-        why            Some("its host to be seen")
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            blind          unknown [cannot-ask]
+            blind          unknown [cannot-ask]
+            why            Some("host 1 to be seen")
+        "#]],
     );
 }
 
@@ -331,13 +331,13 @@ fn foreign_while_running() {
     check(
         "deploy; drive; foreign; look; poweroff-hard; run; why",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        look           unknown [foreign]
-        poweroff-hard  shutdown (power-off: calling) > destroy
-          destroy      shutdown (power-off: settling) > observe
-          observe      unknown [foreign] | operation 3 failed: not-ours
-        why            Some("its host to be seen")
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            look           unknown [foreign]
+            poweroff-hard  shutdown (power-off: calling) > destroy
+              destroy      shutdown (power-off: settling) > observe
+              observe      unknown [foreign] | operation 3 failed: not-ours
+            why            Some("a person to look at the domain on host 1")
+        "#]],
     );
 }
 

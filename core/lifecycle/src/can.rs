@@ -1,0 +1,124 @@
+//! What can be asked of a VM now: found out by asking, so that what is offered is never refused for what the record says.
+
+use crate::facts::{Advice, Facts, Fate, Target};
+use crate::{Input, decide};
+use ostler_model::{
+    Args, DatastoreId, DiskFormat, DiskSource, HostId, Image, ImageId, ImageState, NicSpec, OperationId, Phase, Reason, Request,
+    State, Storage, StoreId, Timestamp, Verb, VmRecord,
+};
+use strum::IntoEnumIterator;
+
+/// What would be accepted and change something, as far as `facts` tell; [`presumed`] where nothing is known. What only changes the
+/// record can be asked of every VM that is not done, and is left out; so is what is told in a schedule.
+#[must_use]
+pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
+    let mut verbs: Vec<Verb> = Verb::iter()
+        .filter(|verb| !verb.is_record_only() && *verb != Verb::Adopt)
+        .filter(|verb| facts.look.is_some() || !needs_silence(record, *verb))
+        .filter(|verb| begins(record, facts, *verb))
+        .collect();
+    // What carries on first, what ends last.
+    verbs.sort_by_key(|verb| (!verb.is_recovery(), verb.strength() >= ostler_model::Strength::Delete));
+    verbs
+}
+
+/// Whether `verb` is for hosts that do not answer, and there is no sign that this one does not.
+fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
+    let blind = record.operation.as_ref().is_some_and(|active| matches!(active.phase, Phase::Blind { .. }) || active.blind > 0);
+    let silent = blind || (record.operation.is_none() && record.state == State::Unknown && record.reason == Reason::CannotAsk);
+    let for_silent = verb == Verb::Forget || (verb == Verb::Migrate && record.state == State::Unknown);
+    for_silent && !silent && record.placement.is_some()
+}
+
+fn begins(record: &VmRecord, facts: &Facts, verb: Verb) -> bool {
+    let Some(args) = args(record, verb) else { return false };
+    let asked = Request {
+        operation: OperationId(u64::MAX),
+        verb,
+        by: String::new(),
+        args,
+        host: facts.target.as_ref().map(|target| target.host),
+        enforce: false,
+        force: false,
+        if_version: None,
+        schedule: None,
+    };
+    decide(record, facts, &Input::Request(asked), record.since).is_ok_and(|made| made.answer.is_some_and(|answer| !answer.already))
+}
+
+/// What is presumed of the world where nobody has asked: there is another host, drivers can do what they are for, and rules agree.
+pub(crate) fn presumed(record: &VmRecord) -> Facts {
+    let store: StoreId = "00000000-0000-0000-0000-000000000000".parse().expect("digits and dashes are a UUID");
+    let storage = Storage { datastore: DatastoreId(0), driver: any(), shared: true };
+    let driver = record.placement.as_ref().map_or_else(any, |place| place.driver.clone());
+    let image = Image {
+        id: ImageId(u32::MAX),
+        name: any(),
+        datastore: DatastoreId(0),
+        path: any(),
+        format: DiskFormat::Qcow2,
+        state: ImageState::Locked,
+        added: Timestamp(0),
+    };
+    let fates = vec![Fate::Keep; record.snapshots.len()];
+    Facts {
+        target: Some(Target { host: HostId(u32::MAX), driver, storage }),
+        advice: Some(Ok(Advice { rules: String::new(), refused: None, fates })),
+        new_image: Some((image, any())),
+        ..Facts::bare(store)
+    }
+}
+
+/// A word that every name may be.
+pub(crate) fn any<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
+    "any".parse().expect("a word of small letters is a name of every kind")
+}
+
+/// What `verb` may be asked with; none if there is nothing of that kind.
+fn args(record: &VmRecord, verb: Verb) -> Option<Args> {
+    let disk = || record.disks.iter().find(|disk| disk.save_as.is_none()).map(|disk| disk.name.clone());
+    Some(match verb {
+        Verb::Migrate => Args::Migrate { fenced: true, storage_moved: true },
+        Verb::DiskAttach => {
+            Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false }
+        }
+        Verb::DiskDetach => Args::Disk { name: disk()? },
+        Verb::NicAttach => Args::NewNic(NicSpec { bridge: "any".to_owned(), mac: None }),
+        Verb::NicDetach => record.spec.nics.first().map(|_| Args::Nic { mac: record.mac_of(0) })?,
+        Verb::SnapshotCreate => Args::NewSnapshot { label: String::new() },
+        Verb::SnapshotRevert | Verb::SnapshotDelete => {
+            let offered = record.snapshots.iter().rfind(|snapshot| !snapshot.hidden)?;
+            Args::Snapshot { name: offered.name.to_string() }
+        }
+        Verb::DiskSnapshotLive => Args::NewImage { disk: disk()?, image: any(), datastore: None },
+        Verb::Resize => {
+            let size = record.spec.size();
+            let other = if size.cpu_milli > 1 { size.cpu_milli - 1 } else { size.cpu_milli + 1 };
+            Args::Size { cpu_milli: Some(other), vcpus: None, memory_mib: None }
+        }
+        _ => Args::None,
+    })
+}
+
+/// As it is written on the command line.
+pub(crate) fn command(verb: Verb, record: &VmRecord) -> String {
+    match verb {
+        Verb::Deploy => "deploy --host HOST".to_owned(),
+        Verb::Migrate if record.state == State::Unknown => "migrate HOST --fenced".to_owned(),
+        Verb::Migrate => "migrate HOST".to_owned(),
+        Verb::MigrateLive => "migrate HOST --live".to_owned(),
+        Verb::MigratePoweroff => "migrate HOST --poweroff".to_owned(),
+        Verb::MigratePoweroffHard => "migrate HOST --poweroff-hard".to_owned(),
+        Verb::DiskSnapshotLive => "disk-snapshot DISK IMAGE --live".to_owned(),
+        Verb::DeleteRecreate => "delete --recreate".to_owned(),
+        Verb::PoweroffHard => "poweroff --hard".to_owned(),
+        Verb::UndeployHard => "undeploy --hard".to_owned(),
+        Verb::ShutdownHard => "shutdown --hard".to_owned(),
+        Verb::RebootHard => "reboot --hard".to_owned(),
+        Verb::RecoverSuccess => "recover --success".to_owned(),
+        Verb::RecoverFailure => "recover --failure".to_owned(),
+        Verb::RecoverRetry => "recover --retry".to_owned(),
+        Verb::RecoverUndo => "recover --undo".to_owned(),
+        verb => verb.to_string(),
+    }
+}
