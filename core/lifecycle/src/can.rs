@@ -25,7 +25,9 @@ pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
 /// Whether `verb` is for hosts that do not answer, and there is no sign that this one does not.
 fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
     let blind = record.operation.as_ref().is_some_and(|active| matches!(active.phase, Phase::Blind { .. }) || active.blind > 0);
-    let silent = blind || (record.operation.is_none() && record.state == State::Unknown && record.reason == Reason::CannotAsk);
+    // Where a migration ended without a word, it may be the other host that is silent.
+    let unseen = record.state == State::Unknown && record.reason == Reason::CannotAsk && record.other.is_none();
+    let silent = blind || (record.operation.is_none() && unseen);
     let for_silent = verb == Verb::Forget || (verb == Verb::Migrate && record.state == State::Unknown);
     for_silent && !silent && record.placement.is_some()
 }
