@@ -177,7 +177,7 @@ impl<'a> Draft<'a> {
             }
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
-                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (call == Call::SaveBack && !record.files.host);
+                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (call == Call::SaveBack && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
                 let driver = match call {
                     Call::SaveBack => self.new_image(item)?.driver,

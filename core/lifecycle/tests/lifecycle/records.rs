@@ -458,3 +458,23 @@ fn recreate_of_what_was_adopted() {
         "#]],
     );
 }
+
+#[test]
+fn an_adopted_disk_becomes_an_image() {
+    check(
+        "adopted-off; run; disk-snapshot-live; run; images; disk-snapshot; shutdown; run; images; where",
+        expect![[r#"
+            adopted-off    boot (stamp: calling) > stamp
+              stamp        poweroff [asked] | operation 1 succeeded
+            disk-snapshot-live hotplug (save-back: calling) > save-back disk:vda
+              save-back    poweroff [asked] | operation 2 succeeded
+            images         [Ready]
+            disk-snapshot  poweroff [asked] | operation 3 succeeded
+            shutdown       epilog (remove: calling) > remove
+              remove       epilog (save-back: calling) > save-back disk:vda
+              save-back    done [asked] | operation 4 succeeded
+            images         [Ready, Ready]
+            where          at - | domains: | files:
+        "#]],
+    );
+}

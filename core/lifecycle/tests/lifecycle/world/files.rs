@@ -121,6 +121,9 @@ impl World {
             self.wrong("an image is written that the record does not know");
             return gone();
         };
+        if record.placement.as_ref().is_some_and(|place| place.host != host) {
+            self.wrong(format!("an image is made at {host} of a disk that is not there"));
+        }
         let newest = self.newest;
         let found = self.place(host).disks.get(disk.file.as_str()).copied().or(disk.adopted.as_ref().map(|_| newest));
         match found {
