@@ -65,6 +65,8 @@ fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool
         }
         Some(Side::Other) => {
             draft.switch(Verb::MigrateLive, there.lives(), false);
+            // A look that was begun before says nothing of where it has its place now.
+            draft.record.step = draft.record.step.next();
             draft.record.other_domain = seen != Sight::Absent;
             draft.part_from_other();
             settled(draft, there, there.lives());
