@@ -3,6 +3,7 @@
 use ostler_driver::{FileRef, Site};
 use ostler_model::{
     Datastore, DatastoreId, DatastoreKind, DatastoreName, ExecTransport, FilePath, Host, HostId, HostState, RelPath, Storage,
+    VmRecord,
 };
 use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;
@@ -52,6 +53,14 @@ impl Directory {
     pub(crate) fn same_files(&self, one: HostId, other: HostId) -> bool {
         let transport = |host| self.sites.get(&host).map(|site| &site.transport);
         one != other && transport(one) == transport(other)
+    }
+
+    /// A host whose files of `record` are the very same as those on `host`, though its datastore is not shared: where it is now, or where
+    /// it left files that are still to be removed. What would come to `host` would go when that one is cleared.
+    pub(crate) fn its_files_at(&self, record: &VmRecord, host: HostId) -> Option<HostId> {
+        let left = record.leftovers.iter().filter(|left| left.files).map(|left| left.place.host);
+        let mut places = record.placement.iter().map(|place| place.host).chain(left);
+        places.find(|at| !record.storage_is_shared() && self.same_files(*at, host))
     }
 
     /// A file of a datastore as a host sees it.

@@ -9,7 +9,7 @@ use crate::handle::{
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, birth, monitor, retention, scheduler, timers};
+use crate::{EngineConfig, birth, monitor, retention, runner, scheduler, timers};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::why;
 use ostler_model::{
@@ -88,6 +88,11 @@ impl Engine {
     /// # Errors
     /// Refusals change nothing.
     pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+        if let Some(key) = &idempotency
+            && let Some(replied) = runner::replay(&self.shared, key)?
+        {
+            return Ok(replied);
+        }
         if let (true, Some(host)) = (request.verb == Verb::Deploy || request.verb.is_migration(), request.host) {
             self.check_host(host)?;
             self.check_files(vm, host)?;
@@ -111,17 +116,15 @@ impl Engine {
     /// Refuses to move files onto themselves.
     fn check_files(&self, vm: VmId, host: HostId) -> Result<(), EngineError> {
         let Some(record) = self.shared.store.read()?.vm(vm)? else { return Ok(()) };
-        let directory = self.shared.directory();
-        match &record.placement {
-            Some(place) if !record.storage_is_shared() && directory.same_files(place.host, host) => {
+        match self.shared.directory().its_files_at(&record, host) {
+            Some(other) => {
                 let why = format!(
-                    "it is reached as host {} is, so both see the same files in the VM's datastore, which is not marked as shared: \
-                     add it with --shared, or give the hosts transports of their own",
-                    place.host
+                    "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as \
+                     shared: add it with --shared, or give the hosts transports of their own"
                 );
                 Err(EngineError::Unusable { what: format!("host {host}"), why })
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

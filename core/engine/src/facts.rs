@@ -59,9 +59,7 @@ fn target(shared: &Shared, record: &VmRecord, host: HostId) -> Option<Target> {
     let directory = shared.directory();
     let driver = directory.hosts.get(&host)?.hypervisor.as_ref()?.driver.clone();
     let storage = record.storage.clone().or_else(|| directory.system_storage())?;
-    let own_copy = |here| storage.shared || !directory.same_files(here, host);
-    let moves = record.placement.as_ref().is_none_or(|place| own_copy(place.host));
-    moves.then_some(Target { host, driver, storage })
+    directory.its_files_at(record, host).is_none().then_some(Target { host, driver, storage })
 }
 
 /// The image that a new disk stands on, and the image that a disk is to become.

@@ -1,9 +1,10 @@
 //! First fit over committed capacity. Proposes; the decision and the claim inside the transaction dispose.
 
+use crate::directory::Directory;
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
-use ostler_model::{Ability, Capacity, DriverName, Host, HostId, HostName, State, Verb, VmId, VmRecord};
+use ostler_model::{Ability, Capacity, DriverName, Host, HostId, HostName, Placement, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -111,9 +112,16 @@ fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: Vm
     }
     let Some(record) = reader.vm(vm)?.filter(|record| record.operation.is_none()) else { return Ok(()) };
     let Some(place) = &record.placement else { return Ok(()) };
+    if record.state == State::Unknown {
+        // To begin elsewhere what may run is an operator's word, not a matter of space.
+        let line = "it is moved once it is seen again, or at once by migrate --fenced: its host cannot be asked".to_owned();
+        drop(locked(&shared.wishes.said).insert(vm, vec![line]));
+        return Ok(());
+    }
     let here = offers.iter().any(|offer| offer.id == place.host && offer.live);
-    let elsewhere = |offer: &Offer| offer.id != place.host && offer.driver == place.driver;
-    match choose(offers, &record, elsewhere) {
+    let directory = shared.directory();
+    let why_not = |offer: &Offer| not_elsewhere(place, offer).or_else(|| barred(&directory, &record, offer));
+    match choose(offers, &record, &why_not) {
         Some((host, there)) => {
             let verb = match record.state {
                 State::Running if here && there => Verb::MigrateLive,
@@ -121,9 +129,25 @@ fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: Vm
             };
             propose(shared, vm, host, record.spec.capacity(), verb);
         }
-        None => drop(locked(&shared.wishes.said).insert(vm, why_not(offers, &record))),
+        None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
     }
     Ok(())
+}
+
+fn not_elsewhere(place: &Placement, offer: &Offer) -> Option<String> {
+    if offer.id == place.host {
+        return Some("it is there now".to_owned());
+    }
+    (offer.driver != place.driver).then(|| format!("has driver {}, not {}", offer.driver, place.driver))
+}
+
+/// Why a VM must not come to a host, whatever space there is. It would be refused, and then it must not keep it from the others.
+fn barred(directory: &Directory, record: &VmRecord, offer: &Offer) -> Option<String> {
+    if record.leftovers.iter().any(|left| left.place.host == offer.id) {
+        return Some("what it left there is not put away yet".to_owned());
+    }
+    let other = directory.its_files_at(record, offer.id)?;
+    Some(format!("is reached as host {other} is, and would see the same files"))
 }
 
 fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
@@ -131,9 +155,11 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
         return Ok(());
     }
     let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { return Ok(()) };
-    match choose(offers, &record, |_| true) {
+    let directory = shared.directory();
+    let why_not = |offer: &Offer| barred(&directory, &record, offer);
+    match choose(offers, &record, &why_not) {
         Some((host, _)) => propose(shared, vm, host, record.spec.capacity(), Verb::Deploy),
-        None => drop(locked(&shared.wishes.said).insert(vm, why_not(offers, &record))),
+        None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
     }
     Ok(())
 }
@@ -169,12 +195,15 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     Ok(directory.hosts_on().filter_map(offer).collect())
 }
 
+/// Why a VM must not come to a host that has room.
+type WhyNot<'a> = &'a dyn Fn(&Offer) -> Option<String>;
+
 /// The first host that fits, and whether a running VM can come to it.
-fn choose(offers: &mut [Offer], record: &VmRecord, may: impl Fn(&Offer) -> bool) -> Option<(HostId, bool)> {
+fn choose(offers: &mut [Offer], record: &VmRecord, why_not: WhyNot<'_>) -> Option<(HostId, bool)> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
-    let mut open =
-        offers.iter_mut().filter(|offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name) && may(offer));
+    let asked_for = |offer: &Offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name);
+    let mut open = offers.iter_mut().filter(|offer| asked_for(offer) && why_not(offer).is_none());
     open.find_map(|offer| {
         offer.free = offer.free.minus(wanted)?;
         Some((offer.id, offer.live))
@@ -182,7 +211,7 @@ fn choose(offers: &mut [Offer], record: &VmRecord, may: impl Fn(&Offer) -> bool)
 }
 
 /// A line a host why it does not fit.
-fn why_not(offers: &[Offer], record: &VmRecord) -> Vec<String> {
+fn lines(offers: &[Offer], record: &VmRecord, why_not: WhyNot<'_>) -> Vec<String> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
     if offers.is_empty() {
@@ -192,18 +221,19 @@ fn why_not(offers: &[Offer], record: &VmRecord) -> Vec<String> {
     if let (true, Some(only)) = (asked.is_empty(), only) {
         return vec![format!("{only}: the one host it asks for is not on")];
     }
-    let mut lines: Vec<String> = asked.iter().take(LINES_MAX).map(|offer| line(offer, wanted)).collect();
+    let mut lines: Vec<String> = asked.iter().take(LINES_MAX).map(|offer| line(offer, wanted, why_not)).collect();
     if asked.len() > LINES_MAX {
-        lines.push(format!("and {} more hosts that are too full or cannot be asked", asked.len() - LINES_MAX));
+        lines.push(format!("and {} more hosts that are too full, cannot be asked or must not have it", asked.len() - LINES_MAX));
     }
     lines
 }
 
-fn line(offer: &Offer, wanted: Capacity) -> String {
+fn line(offer: &Offer, wanted: Capacity, why_not: WhyNot<'_>) -> String {
     let Offer { name, free, unreachable, .. } = offer;
-    match unreachable {
-        Some(error) => format!("{name}: cannot be asked ({error})"),
-        None => format!(
+    match (unreachable, why_not(offer)) {
+        (Some(error), _) => format!("{name}: cannot be asked ({error})"),
+        (None, Some(why)) => format!("{name}: {why}"),
+        (None, None) => format!(
             "{name}: too full (free: {} MiB and {} milli-CPUs; wanted: {} MiB and {})",
             free.memory_mib, free.cpu_milli, wanted.memory_mib, wanted.cpu_milli
         ),

@@ -36,6 +36,8 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     record.issued = record.issued.next();
     record.other = Some(Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
     record.other_domain = false;
+    // The wish is granted by the try: one that fails is told, and not begun again and again.
+    record.resched = false;
     draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
     Ok(())
 }

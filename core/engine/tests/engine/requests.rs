@@ -76,6 +76,11 @@ async fn the_same_request_is_done_once_and_another_under_its_key_is_refused() {
     assert_eq!((again.answer, again.replayed), (already.answer, true));
     assert_eq!(world.state(vm), State::Poweroff);
     assert_eq!(world.vms().len(), 1);
+    // Nor does it matter that it could not be asked for any more.
+    world.succeeds(vm, Verb::Delete).await;
+    world.engine.change(ostler_store::ResourceChange::HostRemove(ALPHA), "test").await.expect("changes");
+    let again = world.engine.act(vm, ask(Verb::Deploy), key("b", "1")).await.expect("replays");
+    assert!(again.replayed);
     world.healthy();
 }
 
