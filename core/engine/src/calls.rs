@@ -11,15 +11,23 @@ use ostler_model::{
     Identity, ImageId, Item, MacAddress, Observation, Outcome, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A long job is asked how far it is after this long at first, and then less and less often.
-const POLL_FIRST: Duration = Duration::from_millis(50);
+/// A long job is asked how far it is after this long at first, and then less and less often: always after a share of the time it has
+/// taken already, so that asking late adds no more than that share to it.
+const POLL_FIRST: Duration = Duration::from_millis(20);
+/// One part in so many of the time it has taken.
+const POLL_SHARE: u32 = 32;
 /// And at least this often.
 const POLL_MOST: Duration = Duration::from_secs(2);
 
 /// The serial console's log within a VM's folder.
 const CONSOLE_LOG: &str = "console.log";
+
+/// The folders in a system datastore that hold VMs' folders: on their hosts, and at the front end.
+pub(crate) const TOPS: [&str; 2] = [ON_HOST, AT_HOME];
+pub(crate) const ON_HOST: &str = "vms";
+const AT_HOME: &str = "home";
 
 /// Runs a driver's future; its panic is an answer. Drivers are code of others, and an answer that is lost would be waited for for ever.
 pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
@@ -138,13 +146,14 @@ impl Job {
 
 /// Begins the job and asks until it is done. A job that is dropped with this future is begun again by whoever resends it.
 async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
+    let begun = Instant::now();
     let mut status = job.begin(site, control).await?;
-    let mut wait = POLL_FIRST;
     loop {
         match status {
             JobStatus::Done(outcome) => return Ok(outcome),
             JobStatus::Pending(progress) => {
                 control.progress.send_replace(Some(progress));
+                let wait = (begun.elapsed() / POLL_SHARE).clamp(POLL_FIRST, POLL_MOST);
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
@@ -152,7 +161,6 @@ async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
                         return Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
                     }
                 }
-                wait = (wait * 2).min(POLL_MOST);
                 status = job.poll(site, control).await.map_err(|error| match error.kind {
                     // The job is not known any more: it is begun again.
                     ErrorKind::Gone => DriverError::retry("job-lost", error.detail),
@@ -168,7 +176,7 @@ pub(crate) fn console_log(shared: &Shared, record: &VmRecord) -> Option<(HostId,
     let place = record.placement.as_ref()?;
     let directory = shared.directory();
     let store = directory.datastores.get(&record.storage.as_ref()?.datastore)?;
-    let file = directory.file(place.host, store, &format!("vms/{}/{CONSOLE_LOG}", record.folder()))?;
+    let file = directory.file(place.host, store, &format!("{ON_HOST}/{}/{CONSOLE_LOG}", record.folder()))?;
     Some((place.host, file.absolute))
 }
 
@@ -224,9 +232,9 @@ impl Arguments<'_> {
     /// The VM's folder, or a file in it. On shared storage there is one folder, seen from everywhere.
     fn file(&self, place: Place, name: Option<&str>) -> Result<FileRef, DriverError> {
         let (top, host) = match place {
-            Place::Host => ("vms", self.host()),
-            Place::Home if self.record.storage_is_shared() => ("vms", HostId::FRONT_END),
-            Place::Home => ("home", HostId::FRONT_END),
+            Place::Host => (ON_HOST, self.host()),
+            Place::Home if self.record.storage_is_shared() => (ON_HOST, HostId::FRONT_END),
+            Place::Home => (AT_HOME, HostId::FRONT_END),
         };
         self.file_on(top, host, name)
     }
@@ -274,7 +282,7 @@ impl Arguments<'_> {
             Some(path) => {
                 self.directory.file(host, self.datastore()?, path.as_str()).ok_or_else(|| missing("a path for the adopted disk"))
             }
-            None => self.file_on("vms", host, Some(disk.file.as_str())),
+            None => self.file_on(ON_HOST, host, Some(disk.file.as_str())),
         }
     }
 
@@ -313,8 +321,8 @@ impl Arguments<'_> {
         let transfer = match self.effect.call {
             Call::Prepare => self.prepare()?,
             Call::CopyIn => self.copy(self.home_to(self.effect.host))?,
-            Call::CopyOut => self.copy((("vms", self.host()), self.home()))?,
-            Call::CopyAcross => self.copy((("vms", self.placed()?), ("vms", self.effect.host)))?,
+            Call::CopyOut => self.copy(((ON_HOST, self.host()), self.home()))?,
+            Call::CopyAcross => self.copy(((ON_HOST, self.placed()?), (ON_HOST, self.effect.host)))?,
             Call::DropHome => TransferJob::Delete { target: self.file(Place::Home, None)? },
             Call::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
             Call::DropDisk => TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? },
@@ -336,11 +344,11 @@ impl Arguments<'_> {
     }
 
     fn home(&self) -> (&'static str, HostId) {
-        (if self.record.storage_is_shared() { "vms" } else { "home" }, HostId::FRONT_END)
+        (if self.record.storage_is_shared() { ON_HOST } else { AT_HOME }, HostId::FRONT_END)
     }
 
     fn home_to(&self, host: HostId) -> FromTo {
-        (self.home(), ("vms", host))
+        (self.home(), (ON_HOST, host))
     }
 
     fn migrate(&self) -> Result<Job, DriverError> {
@@ -355,7 +363,8 @@ impl Arguments<'_> {
 
     fn save_back(&self) -> Result<TransferJob, DriverError> {
         let disk = self.disk()?;
-        let from = if self.record.files.host {
+        // An adopted disk is in no folder, wherever the VM is.
+        let from = if self.record.placement.is_some() || disk.adopted.is_some() {
             self.disk_file(disk, self.effect.host)?
         } else {
             let (top, host) = self.home();
@@ -425,7 +434,7 @@ impl Arguments<'_> {
             disks: disks.collect::<Result<_, DriverError>>()?,
             nics: nics(record),
             graphics: spec.graphics,
-            console_log: self.file_on("vms", host, Some(CONSOLE_LOG))?,
+            console_log: self.file_on(ON_HOST, host, Some(CONSOLE_LOG))?,
         })
     }
 }

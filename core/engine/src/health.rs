@@ -5,6 +5,7 @@ use crate::handle::HostHealth;
 use crate::mailbox::Message;
 use crate::monitor::tell;
 use crate::shared::{Shared, locked};
+use crate::sweep;
 use ostler_driver::Listed;
 use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, doomed, sight};
 use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId};
@@ -37,7 +38,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     let mut to_sweep = left_on(shared, host).unwrap_or_default();
     to_sweep.extend(strays.map(|strays| strays.doomed).unwrap_or_default());
     for vm in to_sweep {
-        shared.mailboxes.deliver(shared, vm, Message::Sweep(host)).await;
+        sweep::ask(shared, vm, host);
     }
     if let Some(facts) = facts {
         keep_total(shared, host, &facts).await;

@@ -7,8 +7,9 @@ use crate::executor::Returned;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Preview, Replied};
 use crate::runner;
 use crate::shared::{Shared, locked};
+use crate::sweep::Sweeping;
 use ostler_lifecycle::Input;
-use ostler_model::{HostId, VmId};
+use ostler_model::VmId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -32,7 +33,7 @@ pub(crate) enum Message {
     /// Look whether there is something to go on with: after a start. The permit bounds how many do at once.
     Wake(OwnedSemaphorePermit),
     /// Something of this VM is, or may be, on a host where it should not be, and the host answers.
-    Sweep(HostId),
+    Sweep(Sweeping),
 }
 
 /// Boxed, because a channel reserves its places in blocks of 32 and most mailboxes hold one message.

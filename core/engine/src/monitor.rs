@@ -232,10 +232,16 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         // It would count for nothing: what came of the call is judged when it returns.
         return;
     }
+    // An operation knows by itself when the other host of a migration is to be asked.
+    let other = record.other.as_ref().filter(|_| record.operation.is_none());
+    if other.is_some_and(|place| is_silent(shared, place.host)) {
+        // Both are looked at, or neither counts; and one that does not answer must not hold up the looks at the other.
+        return;
+    }
     // The step counter was read before the look: a decision made meanwhile makes it void.
     let both = async {
         let seen = calls::observe(shared, &record).await?;
-        let there = match &record.other {
+        let there = match other {
             Some(other) => Some(calls::observe_at(shared, other.host, &other.driver, &record).await?),
             None => None,
         };
@@ -245,6 +251,11 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         let input = Input::Observed { step: record.step, seen, there };
         shared.mailboxes.deliver(shared, record.id, Message::Input(input)).await;
     }
+}
+
+/// Whether a host did not answer when it was asked last.
+fn is_silent(shared: &Shared, host: HostId) -> bool {
+    locked(&shared.host_health).get(&host).is_some_and(|health| !health.reachable)
 }
 
 /// Puts a line into the feed that is about no VM's record.

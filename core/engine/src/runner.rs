@@ -14,7 +14,7 @@ use ostler_model::{
     Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, Journal, OperationId, OperationRecord, Refusal, RefusalKind,
     SCHEDULES_MAX, State, Verb, VmId, VmRecord,
 };
-use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, ResourceChange, VmChange};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, ResourceChange, ResourceRefused, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +80,13 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             let _ = reply.send(preview(shared, &state.record, &asked).await);
             return;
         }
-        Message::Sweep(host) => match sweep::sweep(shared, &state.record, host).await {
-            Some(generation) => take_in(shared, state, &Input::Swept { host, generation }).await,
-            None => Ok(()),
-        },
+        Message::Sweep(sweeping) => {
+            let host = sweeping.host;
+            match sweep::sweep(shared, &state.record, host).await {
+                Some(generation) => take_in(shared, state, &Input::Swept { host, generation }).await,
+                None => Ok(()),
+            }
+        }
         Message::Wake(_place) => return,
     };
     if let Err(error) = outcome {
@@ -135,15 +138,20 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             let input = Input::Request(asked.to_request(shared.store.next_operation_id(), Some(id)));
             settle(shared, state, &input, None).await
         };
-        match outcome {
-            Ok(_) => {}
-            Err(EngineError::Refused(refusal)) => {
-                settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
-            }
+        let refusal = match outcome {
+            Ok(_) => continue,
+            Err(EngineError::Refused(refusal)) => refusal,
+            // An image of that name, for one: as final an answer as any, or it would be asked for again and again.
+            Err(EngineError::Resource(refused)) => not_to_be_had(asked.verb, &refused),
             Err(error) => return Err(error),
-        }
+        };
+        settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
     }
     Ok(())
+}
+
+fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
+    Refusal { kind: RefusalKind::BadRequest, verb, detail: refused.to_string(), hint: "change what is planned".to_owned() }
 }
 
 fn too_late(verb: Verb) -> Refusal {

@@ -10,10 +10,10 @@ use crate::scheduler::Wishes;
 use crate::timers::Timers;
 use futures::FutureExt as _;
 use ostler_driver::Registry;
-use ostler_model::{DriverError, DriverName, HostId, OperationId};
+use ostler_model::{DriverError, DriverName, HostId, OperationId, VmId};
 use ostler_store::Store;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) wishes: Wishes,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
+    /// Sweeps that were asked for and are not over.
+    pub(crate) sweeps: Mutex<HashSet<(VmId, HostId)>>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     /// Wakes the monitor's supervisor: hosts were added, changed or removed.
     pub(crate) hosts_changed: Notify,
@@ -65,6 +67,7 @@ impl Shared {
             wishes: Wishes::default(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
+            sweeps: Mutex::default(),
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),
             stop: CancellationToken::new(),

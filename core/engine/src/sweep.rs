@@ -6,13 +6,14 @@
 
 use crate::calls;
 use crate::clock;
+use crate::mailbox::Message;
 use crate::monitor;
-use crate::shared::Shared;
+use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
 use ostler_lifecycle::{doomed, to_sweep};
 use ostler_model::{
-    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
-    OperationId, State, StepNo, VmRecord,
+    CallContext, DomainSeen, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
+    OperationId, State, StepNo, VmId, VmRecord,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,10 +23,33 @@ const PATIENCE: Millis = Millis::secs(20);
 /// How often a job of removing files is asked how far it is.
 const POLL: Duration = Duration::from_millis(50);
 
+/// One that is asked for or under way. A host is looked over more often than what is slow there can be put away, and a mailbox that is full
+/// of the same would hold up everybody.
+pub(crate) struct Sweeping {
+    shared: Arc<Shared>,
+    vm: VmId,
+    pub(crate) host: HostId,
+}
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        locked(&self.shared.sweeps).remove(&(self.vm, self.host));
+    }
+}
+
+/// Asks the VM's runner to sweep `host`, unless it is asked already. If there is no place in its mailbox, the next look asks again.
+pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
+    if locked(&shared.sweeps).insert((vm, host)) {
+        let sweeping = Sweeping { shared: Arc::clone(shared), vm, host };
+        shared.mailboxes.offer(shared, vm, Message::Sweep(sweeping));
+    }
+}
+
 /// Looks again, and puts away what is there if that is still safe. Answers the generation up to which `host` was seen empty.
 pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<Generation> {
     let swept = tokio::time::timeout(PATIENCE.duration(), put_away(shared, record, host)).await;
-    if matches!(&swept, Err(_)) || matches!(&swept, Ok(Err(error)) if error.kind == ErrorKind::Unknown) {
+    let lost = swept.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
+    if lost {
         // Dropped or lost: what it began may go on.
         shared.executor.haunt(record.id, [host]);
     }
@@ -59,7 +83,12 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
             calls::caught(driver.remove(&site, &control(record, generation, Item::Domain))).await?;
             swept.destroyed = Some(domain.name.clone());
         }
-        // Something is there that is not to be touched, or not ours: the leftover stays on the list.
+        // It was made by somebody else meanwhile. Of ours nothing is there any more, if the VM had no files of its own.
+        (None, Observation::Present(domain)) if !is_ours(shared, record, domain) => {
+            swept.empty = to_sweep(record, host).filter(|left| !left.files).map(|left| left.place.generation);
+            return Ok(swept);
+        }
+        // Something is there that is not to be touched: the leftover stays on the list.
         (None, Observation::Present(_)) => return Ok(swept),
         (_, Observation::Absent) => {}
     }
@@ -72,15 +101,24 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
     Ok(swept)
 }
 
+fn is_ours(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
+    domain.identity.is_some_and(|identity| identity.store == shared.store.id() && identity.vm == record.uuid)
+}
+
 /// Removes the VM's folder on a host where it has nothing to do any more.
 async fn drop_files(shared: &Arc<Shared>, record: &VmRecord, left: &Leftover) -> Result<(), DriverError> {
     let directory = shared.directory();
     let gone = |what: &str| DriverError::retry("missing", format!("{what} is not known any more"));
     let storage = record.storage.as_ref().ok_or_else(|| gone("the VM's datastore"))?;
     let store = directory.datastores.get(&storage.datastore).ok_or_else(|| gone("the VM's datastore"))?;
+    if let Some(used) = record.placement.as_ref().filter(|place| directory.same_files(place.host, left.place.host)) {
+        return Err(DriverError::refused("in-use", format!("host {} is reached as it is, and uses these files", used.host)));
+    }
     let site = directory.site(left.place.host).ok_or_else(|| gone("the host"))?;
     let driver = shared.drivers.transfer(&storage.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let target = directory.file(left.place.host, store, &format!("vms/{}", record.folder())).ok_or_else(|| gone("the folder"))?;
+    let target = directory
+        .file(left.place.host, store, &format!("{}/{}", calls::ON_HOST, record.folder()))
+        .ok_or_else(|| gone("the folder"))?;
     let control = control(record, left.place.generation, Item::Files);
     let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
     // Bounded by whoever waits for the whole of it.

@@ -1,10 +1,10 @@
-//! VMs that are changed while they are: plugged, resized, snapshotted, saved as images, renamed, planned for, adopted. Over the fake.
+//! VMs that are changed while they are: plugged, resized, snapshotted, saved as images, renamed, planned for. Over the fake.
 
 use crate::support::{ALPHA, World, ask, refusal, until};
 use async_trait::async_trait;
-use ostler_driver::fake::{FakeDomain, FakeFile, Op};
-use ostler_driver::{DomainDisk, FileRef, RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
-use ostler_engine::{ActionRequest, AdoptRequest};
+use ostler_driver::fake::Op;
+use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
+use ostler_engine::ActionRequest;
 use ostler_model::*;
 
 fn with(verb: Verb, args: Args) -> ActionRequest {
@@ -258,58 +258,19 @@ async fn what_is_planned_is_done_and_what_is_refused_is_told() {
     assert_eq!(refusal(world.engine.act(vm, never, None).await), RefusalKind::BadRequest);
 }
 
-fn wild(world: &World, uuid: VmUuid) -> FakeDomain {
-    let seen = DomainSeen {
-        uuid,
-        name: "old-timer".to_owned(),
-        identity: None,
-        power: Power::Running,
-        reason: PowerReason::None,
-        last_edge: None,
-    };
-    let path: RelPath = "legacy/old.qcow2".parse().expect("a path");
-    let datastore: DatastoreName = "system".parse().expect("a name");
-    world.fake.put_file(ALPHA, datastore.clone(), path.clone(), FakeFile { content: "old".to_owned(), complete: true });
-    let file = FileRef { host: ALPHA, datastore, path, absolute: "/system/legacy/old.qcow2".to_owned() };
-    let disk = DomainDisk { name: "vda".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false };
-    let machine = ostler_driver::fake::FakeMachine { vcpus: 2, memory_mib: 512, disks: vec![disk], ..Default::default() };
-    FakeDomain { seen, run: 77, edges: Default::default(), machine }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wild_domain_becomes_a_vm_and_nothing_of_it_is_restarted() {
+async fn a_planned_action_that_its_resources_refuse_is_told_and_holds_up_no_other() {
     let world = World::new().await;
-    let uuid = VmUuid(uuid::Uuid::from_u128(9));
-    world.fake.put(ALPHA, wild(&world, uuid));
-    let request = || AdoptRequest { host: ALPHA, domain: "old-timer".to_owned(), name: None, by: "test".to_owned() };
-    let vm = world.engine.adopt(request(), None).await.expect("adopted").answer.vm;
-    world.reaches(vm, State::Running).await;
-    let domain = world.fake.domain(ALPHA, uuid).expect("is there");
-    assert_eq!((domain.run, domain.seen.name.as_str()), (77, "old-timer"));
-    assert_eq!(domain.seen.identity.map(|identity| identity.vm), Some(uuid));
-    assert_eq!((world.record(vm).spec.vcpus, world.record(vm).spec.memory_mib), (2, 512));
-    assert!(world.engine.adopt(request(), None).await.is_err(), "it is a VM already");
-    world.succeeds(vm, Verb::PoweroffHard).await;
-    world.succeeds(vm, Verb::Resume).await;
-    assert_eq!(machine(&world, vm).disks[0].file.path.as_str(), "legacy/old.qcow2");
-    world.succeeds(vm, Verb::Delete).await;
-    assert_eq!(
-        world.fake.files(ALPHA).iter().filter(|(_, path)| path.as_str().starts_with("legacy/")).count(),
-        1,
-        "not ours to remove"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_domain_that_cannot_be_stamped_stays_wild() {
-    let world = World::new().await;
-    let uuid = VmUuid(uuid::Uuid::from_u128(9));
-    world.fake.put(ALPHA, wild(&world, uuid));
-    world.fake.on(Op::Stamp).times(1).fail(DriverError::refused("no", "as the test wants"));
-    let request = || AdoptRequest { host: ALPHA, domain: uuid.to_string(), name: None, by: "test".to_owned() };
-    let vm = world.engine.adopt(request(), None).await.expect("begun").answer.vm;
-    world.reaches(vm, State::Done).await;
-    assert_eq!(world.fake.domain(ALPHA, uuid).map(|domain| domain.run), Some(77));
-    let again = world.engine.adopt(request(), None).await.expect("adopted").answer.vm;
-    world.reaches(again, State::Running).await;
+    let vm = world.running("a").await;
+    // There is an image of that name: so it is for whatever saves an image each night.
+    let disk = "data".parse().expect("a name");
+    let args = Args::NewImage { disk, image: "base".parse().expect("a name"), datastore: None };
+    let schedule = Schedule::new(ScheduleId::default(), Verb::DiskSnapshotLive, soon(), "");
+    let nightly = Args::NewSchedule(Box::new(Planned { schedule, args, host: None, retry_at: None }));
+    world.engine.act(vm, with(Verb::Schedule, nightly), None).await.expect("planned");
+    world.engine.act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None).await.expect("planned");
+    world.reaches(vm, State::Poweroff).await;
+    let first = || world.record(vm).schedules[0].schedule.clone();
+    until("it to be told", || matches!(first().state, ScheduleState::Failed { why, .. } if why.contains("base"))).await;
+    assert_eq!(first().next, None);
 }

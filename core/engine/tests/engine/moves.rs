@@ -195,3 +195,85 @@ async fn the_scheduler_moves_what_is_to_be_elsewhere() {
     assert!(!world.record(vm).resched);
     world.healthy();
 }
+
+/// A VM that has moved from alpha to beta, and what it left on alpha cannot be removed.
+async fn moved_and_not_swept(world: &World) -> VmId {
+    let vm = world.running("a").await;
+    world.fake.on(Op::Delete).host(ALPHA).fail(DriverError::refused("no", "as the test wants"));
+    world.done(vm, to(Verb::MigratePoweroffHard, BETA)).await;
+    assert_eq!((world.state(vm), world.record(vm).leftovers.len()), (State::Running, 1));
+    vm
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_does_not_come_to_files_that_are_about_to_be_swept() {
+    let world = World::new().await;
+    let vm = moved_and_not_swept(&world).await;
+    // Another name for the machine that it left: what is swept there would be what it uses here.
+    const GAMMA: HostId = HostId(3);
+    let gamma = Host { transport: crate::support::host(ALPHA, "alpha").transport, ..crate::support::host(GAMMA, "gamma") };
+    world.engine.change(ostler_store::ResourceChange::HostPut(gamma), "test").await.expect("changes");
+    until("gamma to be seen", || world.engine.host_health(GAMMA).is_some_and(|health| health.reachable)).await;
+    let refused = world.engine.act(vm, to(Verb::Migrate, GAMMA), None).await.expect_err("refused");
+    assert!(refused.to_string().contains("--shared"), "{refused}");
+    world.succeeds(vm, Verb::Undeploy).await;
+    world.engine.act(vm, to(Verb::Deploy, GAMMA), None).await.expect_err("refused");
+    world.act(vm, Verb::Resume).await.expect("accepted");
+    world.reaches(vm, State::Running).await;
+    assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA), "the one host that it may come to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_asked_of_the_scheduler_and_failed_is_not_tried_for_ever() {
+    let world = World::new().await;
+    let vm = world.running("a").await;
+    world.fake.on(Op::Migrate).fail(DriverError::refused("no", "as the test wants"));
+    world.act(vm, Verb::Resched).await.expect("accepted");
+    until("it to have failed", || !world.record(vm).resched && world.state(vm) == State::Running).await;
+    world.create(crate::support::spec("b"), false).await.expect("creates");
+    assert!(!comes(Duration::from_millis(500), || world.fake.count(Op::Migrate) > 1).await, "moved again and again");
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheduler_says_why_it_does_not_move_what_it_cannot_see() {
+    let world = World::with(impatient()).await;
+    let vm = world.running("a").await;
+    world.fake.cut_off(ALPHA, true);
+    world.reaches(vm, State::Unknown).await;
+    let version = world.record(vm).version;
+    world.act(vm, Verb::Resched).await.expect("accepted");
+    let said = || world.engine.why(vm).expect("answers").scheduler.join(" ");
+    until("a word", || said().contains("--fenced")).await;
+    assert_eq!(world.record(vm).version, version.next(), "nothing but the wish");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leftover_that_takes_long_to_remove_holds_up_neither_its_host_nor_its_vm() {
+    let world = World::new().await;
+    let vm = world.running("a").await;
+    world.fake.on(Op::Delete).host(ALPHA).times(1).fail(DriverError::refused("no", "as the test wants"));
+    world.done(vm, to(Verb::MigratePoweroffHard, BETA)).await;
+    let gate = world.fake.on(Op::Delete).host(ALPHA).hold();
+    gate.reached(1).await;
+    let lists = || world.fake.calls().iter().filter(|call| call.op == Op::List && call.host == ALPHA).count();
+    let before = lists();
+    // More than its mailbox holds.
+    assert!(comes(Duration::from_secs(15), || lists() > before + 80).await, "alpha is not looked over any more");
+    gate.open();
+    until("it to be gone", || world.record(vm).leftovers.is_empty()).await;
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_host_of_a_move_is_not_asked_while_the_operation_goes_on() {
+    let world = World::new().await;
+    let vm = world.running("a").await;
+    world.fake.ignore_acpi(true);
+    world.engine.act(vm, to(Verb::MigratePoweroff, BETA), None).await.expect("accepted");
+    world.reaches(vm, State::Shutdown).await;
+    let asked = |host| world.fake.calls().iter().filter(|call| call.op == Op::Observe && call.host == host).count();
+    let before = asked(BETA);
+    until("some looks", || asked(ALPHA) > 5).await;
+    assert_eq!(asked(BETA), before, "nothing of it is there yet, and a host that hangs would hold up the other");
+}
