@@ -162,7 +162,6 @@ pub(crate) async fn adopt_domain(
         Power::Paused | Power::Crashed => return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power))),
     };
     let wild = calls::caught(driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
-    forget_former(shared, seen.uuid).await?;
     let directory = shared.directory();
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
@@ -180,27 +179,32 @@ pub(crate) async fn adopt_domain(
         hold: true,
     };
     let now = clock::now();
-    // Above all that may ever have been stamped there; this store has issued none for it.
-    let place = Placement { host: request.host, driver: name, generation: Generation(1), since: now };
+    // Above all that this store has ever issued for it.
+    let generation = forget_former(shared, seen.uuid).await?.next();
+    let place = Placement { host: request.host, driver: name, generation, since: now };
     let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running };
     commit(shared, adopt(adopted, &Facts::bare(shared.store.id()), now), idempotency).await
 }
 
-/// A domain may be adopted again: what was known of a VM of that UUID that is done is forgotten.
-async fn forget_former(shared: &Arc<Shared>, uuid: VmUuid) -> Result<(), EngineError> {
+/// A domain may be adopted again: what was known of a VM of that UUID that is done is forgotten. Answers the highest generation that was
+/// issued for it.
+async fn forget_former(shared: &Arc<Shared>, uuid: VmUuid) -> Result<Generation, EngineError> {
     let reader = shared.store.read()?;
     let former = match reader.vm_by_uuid(uuid)? {
-        Some(id) => reader.vm_summary(id)?.filter(|summary| summary.state == State::Done),
+        Some(id) => reader.vm(id)?.filter(|record| record.state == State::Done),
         None => None,
     };
     drop(reader);
-    if let Some(former) = former {
-        let forget = ResourceChange::VmForget(former.id);
-        if let Committed::Refused(refused) = shared.store.commit(Commit { resources: vec![forget], ..Commit::default() }).await? {
-            return Err(refused.into());
-        }
+    let Some(former) = former else { return Ok(Generation(0)) };
+    let forget = ResourceChange::VmForget(former.id);
+    match shared.store.commit(Commit { resources: vec![forget], ..Commit::default() }).await? {
+        Committed::Refused(refused) => Err(refused.into()),
+        Committed::Applied { .. }
+        | Committed::Stale { .. }
+        | Committed::ClaimRefused(_)
+        | Committed::Replayed(_)
+        | Committed::IdempotencyConflict => Ok(former.issued),
     }
-    Ok(())
 }
 
 /// The system datastore that the domain's files lie in, and its disks. Files that lie elsewhere could neither be named nor moved.
@@ -215,6 +219,15 @@ fn adopted_disks(directory: &Directory, site: &Site, wild: &WildDomain) -> Resul
             if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
         ));
     };
+    // It would go with that folder.
+    let in_folder = |path: &RelPath| calls::TOPS.iter().any(|top| path.as_str().starts_with(&format!("{top}/")));
+    if let Some((name, file, ..)) =
+        wild.disks.iter().find(|(_, file, ..)| below(&store.root, file).is_some_and(|path| in_folder(&path)))
+    {
+        return Err(format!(
+            "its disk {name} is {file}, in the folder of a VM, which is removed with that VM: move it elsewhere in the datastore first"
+        ));
+    }
     let storage = Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared };
     let disks = wild.disks.iter().map(|(name, file, format, _)| {
         let adopted = below(&store.root, file);

@@ -1,5 +1,6 @@
 //! The engine against real stores and the fake.
 
+mod adoption;
 mod changes;
 mod faults;
 mod life;
