@@ -353,6 +353,9 @@ pub struct HistoryEntry {
 pub struct Why {
     /// Whose.
     pub vm: u64,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
     /// The state and its reason, in a sentence.
     pub summary: String,
     /// What is waited for; none in a state of rest.
@@ -366,6 +369,9 @@ pub struct Why {
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// That its host does not answer: the state is the one that was seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
     /// What can be done, in the words of the command line.
     pub can: Vec<String>,
     /// For pending VMs: what the scheduler said last, a line a host.

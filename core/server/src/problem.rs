@@ -55,6 +55,15 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no {what} {which}")).hint(hint)
     }
 
+    /// No such thing, though one of those known may be meant.
+    pub(crate) fn missing<'a>(what: &str, which: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let error = Self::not_found(what, which);
+        match ostler_api::nearest(which, known) {
+            Some(near) => error.hint(format!("did you mean {near}? `ostler {what} list` shows those there are")),
+            None => error,
+        }
+    }
+
     /// A name that means several things.
     pub(crate) fn ambiguous(what: &str, name: &str, candidates: Vec<Candidate>) -> Self {
         let detail = format!("{} {what}s are called {name}", candidates.len());
@@ -186,8 +195,11 @@ impl From<Refusal> for ApiError {
 
 impl From<ResourceRefused> for ApiError {
     fn from(refused: ResourceRefused) -> Self {
-        let (status, code) = match refused {
-            ResourceRefused::NameTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
+        let (status, code) = match &refused {
+            ResourceRefused::NameTaken { kind, name } => {
+                let detail = format!("the name {name} is taken by another {kind}: choose another");
+                return Self::new(StatusCode::CONFLICT, code::EXISTS, detail);
+            }
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
             ResourceRefused::UuidTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),

@@ -1,13 +1,32 @@
 //! Events: the kind in a word, the whole in a sentence, the particulars as data.
 
+use super::named::named;
 use super::{complaint, time};
 use ostler_api as wire;
 use ostler_model::{DriverError, Event, EventKind};
+use ostler_store::Reader;
 use serde_json::{Value, json};
 
+/// All kinds, as [`event`] calls them.
+pub(crate) const EVENT_KINDS: [&str; 11] = [
+    "created",
+    "state",
+    "operation-began",
+    "step-began",
+    "step-trouble",
+    "operation-ended",
+    "snapshots",
+    "scheduled",
+    "resource",
+    "stray",
+    "denied",
+];
+
 /// An event as it is sent.
-pub(crate) fn event(event: &Event) -> wire::Event {
+pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     let (kind, summary, data) = kind(&event.kind);
+    // A name that cannot be read is no reason to keep the event back.
+    let summary = if kind == "stray" { named(reader, &summary).unwrap_or(summary) } else { summary };
     wire::Event {
         seq: event.seq.0,
         at: time(event.at),
@@ -81,4 +100,16 @@ fn snapshots(lost: &[String], hidden: &[String], by: &str) -> String {
 
 fn trouble(error: Option<&DriverError>) -> Value {
     error.map(complaint).map_or(Value::Null, |error| json!({ "kind": error.kind, "code": error.code, "detail": error.detail }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_told_are_all_there_are() {
+        let error = serde_json::from_value::<EventKind>(json!({ "kind": "nothing" })).expect_err("no such kind").to_string();
+        let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, EVENT_KINDS);
+    }
 }

@@ -1,6 +1,6 @@
 //! Hosts, datastores, images and drivers.
 
-use super::{Unfit, parse, time, word};
+use super::{Unfit, new_name, parse, time, word};
 use ostler_api as wire;
 use ostler_driver::{DriverInfo, DriverOrigin};
 use ostler_engine::{DriverHealth, HostHealth};
@@ -27,7 +27,7 @@ pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Resul
     }
     Ok(Host {
         id,
-        name: parse("name", &new.name)?,
+        name: new_name("name", &new.name)?,
         hypervisor: Some(DriverRef { driver: parse("driver", &new.driver)?, config: new.config.clone() }),
         transport: new.ssh.as_ref().map_or(ExecTransport::Local, transport),
         labels: new.labels.clone(),
@@ -92,7 +92,7 @@ pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Time
     }
     Ok(Datastore {
         id,
-        name: parse("name", &new.name)?,
+        name: new_name("name", &new.name)?,
         kind: word("kind", &new.kind)?,
         driver: parse("driver", &new.driver)?,
         root: new.root.trim_end_matches('/').to_owned(),
@@ -128,7 +128,7 @@ pub(crate) fn new_image(
     };
     Ok(Image {
         id,
-        name: parse("name", &new.name)?,
+        name: new_name("name", &new.name)?,
         datastore,
         path: file.path.clone(),
         format,

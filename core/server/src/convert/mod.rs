@@ -2,16 +2,17 @@
 
 mod event;
 mod infra;
+pub(crate) mod named;
 mod operation;
 mod schedule;
 mod spec;
 mod vm;
 
-pub(crate) use event::event;
+pub(crate) use event::{EVENT_KINDS, event};
 pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
 pub(crate) use operation::{complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
-pub(crate) use spec::{format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire};
+pub(crate) use spec::{cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire};
 pub(crate) use vm::{Names, counters, preview, snapshot, vm, vm_summary, why};
 
 use ostler_api::Time;
@@ -44,6 +45,17 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|err| Unfit::new(field, err))
+}
+
+/// Parses the name of a thing that can be asked for by name or id: digits alone would be taken for an id.
+pub(crate) fn new_name<T: FromStr>(field: &str, text: &str) -> Result<T, Unfit>
+where
+    T::Err: std::fmt::Display,
+{
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Unfit::new(field, format!("{text:?} is all digits, and digits are an id: add a letter")));
+    }
+    parse(field, text)
 }
 
 /// Parses one of a set of words.

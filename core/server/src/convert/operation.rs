@@ -32,7 +32,8 @@ fn step(trace: &StepTrace) -> wire::Step {
         kind: trace.kind.to_string(),
         began: time(trace.began),
         ended: trace.ended.map(time),
-        attempts: trace.attempts,
+        // Only what was sent again is counted in the record.
+        attempts: trace.attempts.max(1),
         error: trace.error.as_ref().map(complaint),
     }
 }

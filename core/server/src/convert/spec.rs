@@ -1,8 +1,11 @@
 //! A VM's specification.
 
-use super::{Unfit, parse, word};
+use super::{Unfit, new_name, parse, word};
 use ostler_api as wire;
 use ostler_model::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, Millis, NicSpec, Patience, VmSpec};
+
+/// Most thousandths of a CPU that a VM reserves.
+const CPU_MILLI_MAX: u32 = 1024 * 1000;
 
 /// From a file or request. What can be checked without looking at hosts and images is checked.
 pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
@@ -10,7 +13,7 @@ pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
     let disks = spec.disks.iter().enumerate().map(|(at, disk)| disk_from_wire(at, disk));
     let nics = spec.nics.iter().enumerate().map(|(at, nic)| nic_from_wire(&format!("nics[{at}]."), nic));
     let checked = VmSpec {
-        name: parse("name", &spec.name)?,
+        name: new_name("name", &spec.name)?,
         cpu_milli,
         vcpus,
         memory_mib: spec.memory.0,
@@ -53,15 +56,19 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
 
 /// One of both is enough: a VM with 0.5 CPUs sees one virtual CPU, one with 2 virtual CPUs reserves two.
 fn cpus(spec: &wire::VmSpec) -> Result<(u32, u32), Unfit> {
-    let out_of_range = |_| Unfit::new("cpu", "is out of range");
     let milli = match (spec.cpu, spec.vcpus) {
-        (Some(cpu), _) => cpu.0,
-        // None at all is refused with the other bounds, under its own name.
-        (None, Some(vcpus)) => u64::from(vcpus.max(1)).saturating_mul(1000),
+        (Some(cpu), _) => cpu_from_wire(cpu)?,
+        // None at all is refused with the other bounds, under its own name; too many, too.
+        (None, Some(vcpus)) => vcpus.max(1).saturating_mul(1000).min(CPU_MILLI_MAX),
         (None, None) => 1000,
     };
-    let milli = u32::try_from(milli).map_err(out_of_range)?;
     Ok((milli, spec.vcpus.unwrap_or_else(|| milli.div_ceil(1000))))
+}
+
+/// CPUs that placement reserves: bounds are told as they are written, in CPUs.
+pub(crate) fn cpu_from_wire(cpu: wire::CpuMilli) -> Result<u32, Unfit> {
+    let milli = u32::try_from(cpu.0).ok().filter(|milli| (1..=CPU_MILLI_MAX).contains(milli));
+    milli.ok_or_else(|| Unfit::new("cpu", format!("is {cpu}, must be from 0.001 to {}", CPU_MILLI_MAX / 1000)))
 }
 
 fn graphics(text: &str) -> Result<Graphics, Unfit> {

@@ -1,12 +1,14 @@
 //! VMs.
 
+use super::named::named;
 use super::schedule::schedule;
 use super::{complaint, said, spec_to_wire, time};
+use crate::problem::Answer;
 use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
 use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord};
-use ostler_store::VmSummary;
+use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -202,32 +204,36 @@ fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
     }
 }
 
-/// What a VM waits for.
-pub(crate) fn why(explained: Explained) -> wire::Why {
-    wire::Why {
+/// What a VM waits for. `unseen` says that its host does not answer.
+pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, reader: &Reader) -> Answer<wire::Why> {
+    let told = |text: Option<String>| text.map(|text| named(reader, &text)).transpose();
+    Ok(wire::Why {
         vm: explained.vm.0,
-        summary: explained.why.summary,
-        waits_for: explained.why.waits_for,
+        name,
+        summary: named(reader, &explained.why.summary)?,
+        waits_for: told(explained.why.waits_for)?,
         since: time(explained.why.since),
         until: explained.why.until.map(time),
-        last_error: explained.why.last_error,
+        last_error: told(explained.why.last_error)?,
+        unseen,
         can: explained.why.can,
         scheduler: explained.scheduler,
-    }
+    })
 }
 
 /// What would happen.
-pub(crate) fn preview(preview: Preview) -> wire::PlanPreview {
+pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPreview> {
     let refused = preview.refused;
-    wire::PlanPreview {
+    let told = |text: Option<&String>| text.map(|text| named(reader, text)).transpose();
+    Ok(wire::PlanPreview {
         allowed: refused.is_none(),
         code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
-        hint: refused.as_ref().map(|refusal| refusal.hint.clone()),
-        refused: refused.map(|refusal| refusal.detail),
+        hint: told(refused.as_ref().map(|refusal| &refusal.hint))?,
+        refused: told(refused.as_ref().map(|refusal| &refusal.detail))?,
         states: preview.states,
         steps: preview.steps,
         overtakes: preview.overtakes.map(|operation| operation.0),
         loses: preview.loses,
         hides: preview.hides,
-    }
+    })
 }

@@ -4,7 +4,7 @@ use super::ask::{self, AnyBody};
 use super::{find, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
-use crate::convert;
+use crate::convert::{self, named};
 use crate::extract::{Body, IfMatch, Key, Params, Tagged};
 use crate::problem::{Answer, ApiError};
 use axum::Json;
@@ -13,7 +13,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ostler_api::{ActionReply, PlanPreview, Span, VERBS, code};
 use ostler_engine::{ActionRequest, Replied, WAIT_MAX};
-use ostler_model::{OperationId, Verb, Version, VmId};
+use ostler_model::{Args, OperationId, RefusalKind, Verb, Version, VmId};
+use ostler_store::Reader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -71,11 +72,12 @@ pub(crate) async fn act(
     let wait = checked(params.wait)?;
     let (id, request) = request(&app, &which, &verb, body.value, caller.name.clone(), if_version)?;
     if params.dry_run {
-        return Ok(Json(convert::preview(app.engine.preview(id, request).await?)).into_response());
+        let preview = app.engine.preview(id, request).await?;
+        return Ok(Json(convert::preview(preview, &app.store().read()?)?).into_response());
     }
     let route = format!("POST /v1/vms/{id}/actions/{verb}");
     let once = key.map(|key| vms::idempotency(&caller, route, key, body.hash));
-    let replied = app.engine.act(id, request, once).await?;
+    let replied = app.engine.act(id, request, once).await.map_err(|err| named::refused(&app, err))?;
     Ok(followed(&app, replied, wait).await?.into_response())
 }
 
@@ -91,7 +93,26 @@ fn request(
     let reader = app.store().read()?;
     let id = find::vm_id(&reader, which)?;
     let ask::Asked { args, host, enforce, force } = ask::asked(&reader, id, verb, body, &by)?;
+    if let Args::Snapshot { name } = &args {
+        has_snapshot(&reader, id, name)?;
+    }
     Ok((id, ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) }))
+}
+
+/// That there is no such snapshot is told before the rules are asked, whose word would be of them.
+fn has_snapshot(reader: &Reader, vm: VmId, which: &str) -> Answer<()> {
+    // A VM that has no host is refused for its state.
+    let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else { return Ok(()) };
+    let known = || record.snapshots.iter().flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()]);
+    if known().any(|name| name == which && !name.is_empty()) {
+        return Ok(());
+    }
+    let error =
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, RefusalKind::BadRequest.into(), format!("VM {vm} has no snapshot {which}"));
+    Err(match ostler_api::nearest(which, known().filter(|name| !name.is_empty())) {
+        Some(near) => error.hint(format!("did you mean {near}? `ostler vm show` lists them")),
+        None => error.hint("`ostler vm show` lists them"),
+    })
 }
 
 fn unknown_verb(given: &str) -> ApiError {

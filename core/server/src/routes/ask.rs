@@ -1,7 +1,7 @@
 //! What a verb is asked with: each verb's body, read, checked, and put into the engine's words before the engine hears of it.
 
 use super::find;
-use crate::convert::{self, Unfit, parse, word};
+use crate::convert::{self, Unfit, new_name, parse, word};
 use crate::problem::{Answer, ApiError};
 use ostler_api as wire;
 use ostler_api::{Misfit, decode};
@@ -110,7 +110,7 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
         }
         Verb::Rename => {
             let body: wire::RenameBody = fits(body)?;
-            Ok(Args::Name { name: parse("name", &body.name)? }.into())
+            Ok(Args::Name { name: new_name("name", &body.name)? }.into())
         }
         Verb::Schedule => schedule(reader, vm, &fits(body)?, by),
         Verb::Unschedule => {
@@ -179,7 +179,7 @@ fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
 
 fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Answer<Asked> {
     let datastore = body.datastore.as_deref().map(|which| image_datastore(reader, which)).transpose()?;
-    Ok(Args::NewImage { disk: parse("disk", &body.disk)?, image: parse("image", &body.image)?, datastore }.into())
+    Ok(Args::NewImage { disk: parse("disk", &body.disk)?, image: new_name("image", &body.image)?, datastore }.into())
 }
 
 fn image_datastore(reader: &Reader, which: &str) -> Answer<DatastoreName> {
@@ -195,8 +195,7 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
     if body.cpu.is_none() && body.vcpus.is_none() && body.memory.is_none() {
         return Err(Unfit::new("cpu", "give at least one of cpu, vcpus and memory").into());
     }
-    let milli = |cpu: wire::CpuMilli| u32::try_from(cpu.0).map_err(|_| Unfit::new("cpu", "is out of range"));
-    let cpu_milli = body.cpu.map(milli).transpose()?;
+    let cpu_milli = body.cpu.map(convert::cpu_from_wire).transpose()?;
     let args = Args::Size { cpu_milli, vcpus: body.vcpus, memory_mib: body.memory.map(|size| size.0) };
     Ok(Asked { enforce: body.enforce, ..Asked::from(args) })
 }

@@ -30,7 +30,11 @@ fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<Ru
 }
 
 fn one(app: &App, name: &str) -> Answer<Driver> {
-    all(app)?.into_iter().find(|driver| driver.name == name).ok_or_else(|| ApiError::not_found("driver", name))
+    let mut all = all(app)?;
+    match all.iter().position(|driver| driver.name == name) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => Err(ApiError::missing("driver", name, all.iter().map(|driver| driver.name.as_str()))),
+    }
 }
 
 /// All loaded drivers, and how they fare.

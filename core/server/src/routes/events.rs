@@ -54,11 +54,26 @@ pub(crate) async fn watch(State(app): State<Shared>, Params(params): Params<Watc
         Some(after) => EventSeq(after),
         None => reader.seq()?,
     };
-    let kinds = params.kind.map(|kinds| kinds.split(',').map(str::to_owned).collect());
+    let kinds = params.kind.as_deref().map(kinds_of).transpose()?;
     let feed = app.store().feed();
     let stream = Stream { app, feed, after, vm, kinds, over: false, greeted: false, _permit: permit };
     let body = Body::from_stream(futures::stream::unfold(stream, next));
     Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// A kind that is misspelt would be waited for in vain.
+fn kinds_of(list: &str) -> Answer<Vec<String>> {
+    let kind = |kind: &str| match convert::EVENT_KINDS.contains(&kind) {
+        true => Ok(kind.to_owned()),
+        false => {
+            let error = ApiError::invalid("kind", format!("{kind:?} is not one of {}", convert::EVENT_KINDS.join(", ")));
+            Err(match ostler_api::nearest(kind, convert::EVENT_KINDS.iter().copied()) {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error,
+            })
+        }
+    };
+    list.split(',').map(kind).collect()
 }
 
 fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
@@ -85,20 +100,20 @@ impl Stream {
 
     /// What is there now: messages, possibly none because of the filter, or the end.
     fn pull(&mut self) -> Result<(String, bool), StreamEnd> {
-        let read = self.app.store().read().and_then(|reader| reader.events_after(self.after, BATCH));
+        let read = self.app.store().read().and_then(|reader| Ok((reader.events_after(self.after, BATCH)?, reader)));
         match read {
-            Ok(EventsAfter::Page { events, .. }) => {
+            Ok((EventsAfter::Page { events, .. }, reader)) => {
                 let mut text = String::new();
                 for event in &events {
                     self.after = event.seq;
-                    let event = convert::event(event);
+                    let event = convert::event(event, &reader);
                     if self.takes(&event) {
                         message(&mut text, Some(event.seq), &event.kind, &event);
                     }
                 }
                 Ok((text, events.is_empty()))
             }
-            Ok(EventsAfter::Trimmed { oldest, last }) => Err(StreamEnd {
+            Ok((EventsAfter::Trimmed { oldest, last }, _)) => Err(StreamEnd {
                 code: code::TRIMMED.to_owned(),
                 detail: format!("events after {} are not kept any more: list again, then watch after {last}", self.after),
                 oldest: Some(oldest.0),

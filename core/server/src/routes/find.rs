@@ -4,11 +4,14 @@ use crate::convert::Names;
 use crate::problem::{Answer, ApiError};
 use ostler_api::Candidate;
 use ostler_model::{Datastore, Host, Image, VmId, VmName, VmRecord};
-use ostler_store::Reader;
+use ostler_store::{Reader, VmFilter};
 use std::str::FromStr;
 
 /// Most candidates told of an ambiguous name.
 const CANDIDATES_MAX: usize = 20;
+
+/// Most VMs looked at for one whose name was meant.
+const NEARBY_MAX: usize = 1000;
 
 /// Whether that is an id, not a name.
 pub(crate) fn is_id(text: &str) -> bool {
@@ -41,7 +44,10 @@ pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
     match (live.as_slice(), found.as_slice()) {
         ([one], _) => Ok(one.id),
         ([], [one]) => Ok(one.id),
-        ([], []) => Err(missing()),
+        ([], []) => {
+            let some = reader.vm_page(&VmFilter::default(), None, NEARBY_MAX)?;
+            Err(ApiError::missing("vm", which, some.items.iter().map(|vm| vm.name.as_str())))
+        }
         ([], many) => Err(too_many(which, many.iter())),
         (many, _) => Err(too_many(which, many.iter().copied())),
     }
@@ -63,7 +69,10 @@ pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
     } else {
         which.parse().ok().map(|name| reader.host_by_name(&name)).transpose()?.flatten()
     };
-    found.ok_or_else(|| ApiError::not_found("host", which))
+    match found {
+        Some(host) => Ok(host),
+        None => Err(ApiError::missing("host", which, reader.hosts()?.iter().map(|host| host.name.as_str()))),
+    }
 }
 
 /// A datastore by id or name.
@@ -73,7 +82,10 @@ pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
     } else {
         which.parse().ok().map(|name| reader.datastore_by_name(&name)).transpose()?.flatten()
     };
-    found.ok_or_else(|| ApiError::not_found("datastore", which))
+    match found {
+        Some(datastore) => Ok(datastore),
+        None => Err(ApiError::missing("datastore", which, reader.datastores()?.iter().map(|store| store.name.as_str()))),
+    }
 }
 
 /// An image by id or name.
@@ -83,7 +95,10 @@ pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
     } else {
         which.parse().ok().map(|name| reader.image_by_name(&name)).transpose()?.flatten()
     };
-    found.ok_or_else(|| ApiError::not_found("image", which))
+    match found {
+        Some(image) => Ok(image),
+        None => Err(ApiError::missing("image", which, reader.images()?.iter().map(|image| image.name.as_str()))),
+    }
 }
 
 /// The names that one record speaks of.

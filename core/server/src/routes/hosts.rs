@@ -6,10 +6,10 @@ use super::{find, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
-use crate::convert::{self, parse, word};
+use crate::convert::{self, named, new_name, word};
 use crate::extract::{Body, Key, Params, Tagged};
 use crate::problem::{Answer, ApiError};
-use crate::routes::once::{Added, add_once};
+use crate::routes::once::{self, Added, add_once};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -95,7 +95,7 @@ pub(crate) async fn change(
             ResourceChange::HostPut(host)
         }
     };
-    app.engine.change(change, &caller.name).await?;
+    once::change(&app, change, &caller).await?;
     let reader = app.store().read()?;
     told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
@@ -107,7 +107,7 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
     let id = find::host(&app.store().read()?, &which)?.id;
-    app.engine.change(ResourceChange::HostRemove(id), &caller.name).await?;
+    once::change(&app, ResourceChange::HostRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -143,7 +143,7 @@ pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(which
 
 async fn set_rules(app: &App, caller: &Caller, host: ostler_model::Host, rules: Option<DriverName>) -> Answer<Json<Host>> {
     let id = host.id;
-    app.engine.change(ResourceChange::HostPut(ostler_model::Host { rules, ..host }), &caller.name).await?;
+    once::change(app, ResourceChange::HostPut(ostler_model::Host { rules, ..host }), caller).await?;
     let reader = app.store().read()?;
     told(app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
@@ -179,10 +179,11 @@ pub(crate) async fn adopt(
     let wait = checked(params.wait)?;
     let AdoptBody { domain, name } = body.value;
     let host = find::host(&app.store().read()?, &which)?.id;
-    let name = name.as_deref().map(|name| parse("name", name)).transpose()?;
+    let name = name.as_deref().map(|name| new_name("name", name)).transpose()?;
     let once = key.map(|key| vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash));
     let request = AdoptRequest { host, domain, name, by: caller.name };
-    let replied = app.engine.adopt(request, once).await?;
+    let replied = app.engine.adopt(request, once).await;
+    let replied = replied.map_err(|err| named::refused(&app, err))?;
     let location = Some(format!("/v1/vms/{}", replied.answer.vm));
     let followed = followed(&app, replied, wait).await?;
     Ok(Tagged { status: StatusCode::CREATED, location, ..followed })

@@ -1,7 +1,7 @@
 //! `/v1/images`.
 
 use super::find;
-use super::once::{Added, add_once};
+use super::once::{self, Added, add_once};
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::clock::now;
@@ -72,6 +72,6 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
 )]
 pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
     let id = find::image(&app.store().read()?, &which)?.id;
-    app.engine.change(ResourceChange::ImageRemove(id), &caller.name).await?;
+    once::change(&app, ResourceChange::ImageRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

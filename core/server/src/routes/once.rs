@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::convert::named;
 use crate::extract::Key;
 use crate::problem::{Answer, ApiError};
 use axum::Json;
@@ -11,6 +12,11 @@ use ostler_store::{Reader, ResourceChange, ResourceRefused};
 
 /// `201` with what was added, or `200` with what was there just so.
 pub(crate) type Added<T> = (StatusCode, Json<T>);
+
+/// Commits a change of a resource. What a refusal is about is called by name.
+pub(crate) async fn change(app: &App, change: ResourceChange, caller: &Caller) -> Answer<()> {
+    app.engine.change(change, &caller.name).await.map_err(|err| named::refused(app, err))
+}
 
 /// Commits an addition. If the name is taken, the request carries a key, and what is there is what was asked for, then this is a
 /// repeat of a request that was served. No answer is kept for that: what is there tells, also after a crash.

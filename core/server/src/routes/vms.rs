@@ -1,7 +1,7 @@
 //! `/v1/vms`.
 
 use super::find;
-use crate::app::Shared;
+use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::convert::{self, Names, Unfit, word};
 use crate::extract::{Body, Key, Params, Tagged};
@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ostler_api::{ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, SnapshotAdvice, Vm, VmPage, Why};
 use ostler_engine::{CreateRequest, Idempotency};
-use ostler_model::{StateKind, VmId, VmName};
+use ostler_model::{StateKind, VmId, VmName, VmRecord};
 use ostler_store::{Page, Reader, VmFilter, VmSummary};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -150,8 +150,19 @@ pub(crate) async fn show(Shares(app): Shares<Shared>, Path(which): Path<String>,
     responses((status = 200, body = Why), ApiError)
 )]
 pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Why>> {
-    let id = find::vm_id(&app.store().read()?, &which)?;
-    Ok(Json(convert::why(app.engine.why(id)?)))
+    let reader = app.store().read()?;
+    let record = find::vm(&reader, &which)?;
+    let unseen = unseen(&app, &reader, &record)?;
+    convert::why(app.engine.why(record.id)?, record.spec.name.to_string(), unseen, &reader).map(Json)
+}
+
+/// Says so if the VM's host does not answer: what is known of the VM is of before then.
+fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String>> {
+    let Some(place) = record.placement.as_ref() else { return Ok(None) };
+    let Some(health) = app.engine.host_health(place.host).filter(|health| !health.reachable) else { return Ok(None) };
+    let host = reader.host(place.host)?.map_or_else(|| place.host.to_string(), |host| host.name.into());
+    let why = health.error.map_or_else(String::new, |error| format!(": {error}"));
+    Ok(Some(format!("host {host} does not answer since {}{why}", convert::time(health.since))))
 }
 
 /// A VM's operations, the newest first.

@@ -46,6 +46,9 @@ async fn values_out_of_bounds_name_their_field() {
     let daemon = Daemon::start();
     let cases = [
         (r#""name":"a b","memory":1"#, "spec.name"),
+        (r#""name":"17","memory":1"#, "spec.name"),
+        (r#""name":"a","memory":1,"cpu":0"#, "spec.cpu"),
+        (r#""name":"a","memory":1,"cpu":2000"#, "spec.cpu"),
         (r#""name":"a","memory":0"#, "spec.memory"),
         (r#""name":"a","memory":1,"disks":[{"name":"vda"}]"#, "spec.disks[0]"),
         (r#""name":"a","memory":1,"graphics":"gl""#, "spec.graphics"),

@@ -82,6 +82,13 @@ async fn only_what_was_asked_for_is_told() {
 }
 
 #[tokio::test]
+async fn a_kind_that_there_is_not_is_not_waited_for() {
+    let daemon = Daemon::start();
+    let problem = daemon.refused(reqwest::Method::GET, "/v1/events?kind=state,crated", "", 400, "invalid").await;
+    assert_eq!(problem.hint.as_deref(), Some("did you mean created?"), "{problem:?}");
+}
+
+#[tokio::test]
 async fn streams_have_a_bound_and_end_with_the_daemon() {
     let daemon = Daemon::start();
     let mut events = daemon.local.events(&EventFilter::default()).await.expect("a stream");

@@ -24,6 +24,8 @@ async fn hosts_are_added_changed_and_removed() {
     daemon.refused(Method::PATCH, "/v1/hosts/h1", r#"{"state":"offf"}"#, 422, "invalid").await;
     daemon.refused(Method::PATCH, "/v1/hosts/h1", r#"{"name":"h2"}"#, 400, "invalid").await;
     // Last: from here on the monitor looks at the host, and what it finds is an event of its own.
+    let problem = daemon.get("/v1/hosts/h12").await.problem();
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean h1?")), "{problem:?}");
     let drained = ChangeHost { state: Some("draining".to_owned()), ..ChangeHost::default() };
     assert_eq!(daemon.local.change_host("h1", &drained).await.expect("changed").state, "draining");
     assert_eq!(daemon.local.hosts().await.expect("a list").len(), 1);
@@ -54,6 +56,13 @@ async fn what_names_something_missing_is_refused() {
     ];
     for (path, body, status, code) in cases {
         daemon.refused(Method::POST, path, body, status, code).await;
+    }
+    for (path, body) in [
+        ("/v1/hosts", r#"{"name":"5","driver":"kvm"}"#),
+        ("/v1/datastores", r#"{"name":"5","kind":"image","driver":"kvm","root":"/x"}"#),
+    ] {
+        let problem = daemon.refused(Method::POST, path, body, 422, "invalid").await;
+        assert!(problem.detail.contains("digits are an id"), "{problem:?}");
     }
     // Built in, and in nobody's way to be taken out.
     daemon.refused(Method::DELETE, "/v1/drivers/kvm", "", 404, "not-found").await;
