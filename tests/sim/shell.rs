@@ -1,0 +1,556 @@
+//! The runner of the simulated daemon: takes an input, fetches facts, has it decided, commits, and only then does what was decided.
+//! Each function mirrors the one of that name in `ostler_engine::runner` (facts: `ostler_engine::facts`).
+
+use crate::invariants;
+use crate::mutation::{self, Mutation};
+use crate::queue::{Asker, Duty, Event, Happening, Message, Purpose, Reply};
+use crate::run::Sim;
+use crate::store::{Commit, Committed};
+use crate::sweep::PuttingAway;
+use crate::world::{STORE, Site};
+use ostler_lifecycle::{Decision, Facts, Input, Look, Target, decide, due, wants_advice, wants_look};
+use ostler_model::{
+    Args, DatastoreId, DriverName, Due, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId, State,
+    Storage, Timestamp, Verb, VmId, VmRecord,
+};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What a runner waits for.
+#[derive(Default)]
+enum Waits {
+    #[default]
+    Nothing,
+    /// A look that the request needs.
+    Facts(Box<(Request, Asker)>),
+    Commit(Asked),
+    /// Something is to be put away, and a look for that is under way.
+    Look,
+    PutAway(Box<PuttingAway>),
+}
+
+/// Who is to be told, and of which verb.
+type Asked = Option<(Asker, Request)>;
+
+/// A VM's mailbox, and its runner.
+#[derive(Default)]
+pub(crate) struct Desk {
+    pub(crate) loaded: Option<Rc<VmRecord>>,
+    inbox: VecDeque<Message>,
+    waits: Waits,
+}
+
+impl Desk {
+    /// Whether it does nothing but look, now and then, for what might be put away.
+    pub(crate) fn rests(&self) -> bool {
+        matches!(self.waits, Waits::Nothing | Waits::Look) && self.inbox.is_empty()
+    }
+
+    /// In a word, for whoever asks why it waits.
+    pub(crate) const fn waits(&self) -> &'static str {
+        match self.waits {
+            Waits::Nothing => "nothing",
+            Waits::Facts(_) => "facts",
+            Waits::Commit(_) => "a commit",
+            Waits::Look => "a look",
+            Waits::PutAway(_) => "what it puts away",
+        }
+    }
+
+    /// What it waits for, if it is that; then it waits no more.
+    fn taken(&mut self, which: impl Fn(&Waits) -> bool) -> Waits {
+        if which(&self.waits) { std::mem::take(&mut self.waits) } else { Waits::Nothing }
+    }
+
+    pub(crate) fn idle(&self) -> bool {
+        matches!(self.waits, Waits::Nothing) && self.inbox.is_empty()
+    }
+}
+
+impl Sim {
+    /// Puts a message into a mailbox.
+    pub(crate) fn deliver(&mut self, vm: VmId, message: Message) {
+        self.desks.entry(vm).or_default().inbox.push_back(message);
+        self.pump(vm);
+    }
+
+    fn pump(&mut self, vm: VmId) {
+        loop {
+            let desk = self.desks.entry(vm).or_default();
+            if !matches!(desk.waits, Waits::Nothing) {
+                return;
+            }
+            let Some(message) = desk.inbox.pop_front() else { return };
+            if !self.ready(vm) {
+                // What a dead process left is gone on with first; the message waits for that.
+                self.desks.entry(vm).or_default().inbox.push_front(message);
+                return;
+            }
+            self.handle(vm, message);
+        }
+    }
+
+    /// Loads the record if that is not done, and goes on with what a dead process left. Answers whether that is over.
+    fn ready(&mut self, vm: VmId) -> bool {
+        if self.desks.get(&vm).is_some_and(|desk| desk.loaded.is_some()) {
+            return true;
+        }
+        let Some(record) = self.store.rows.records.get(&vm).map(Rc::clone) else { return true };
+        self.desks.entry(vm).or_default().loaded = Some(Rc::clone(&record));
+        let orphaned = record.open.iter().any(|open| !self.executor.is_at(&open.key));
+        if self.mutation != Mutation::TimersLost || self.life == 1 {
+            self.set_timer(vm, record.next_due());
+        }
+        if orphaned && self.mutation != Mutation::NoRestarted {
+            self.settle(vm, &record, Facts::bare(STORE), Input::Restarted, None);
+            return matches!(self.desks.entry(vm).or_default().waits, Waits::Nothing);
+        }
+        true
+    }
+
+    fn handle(&mut self, vm: VmId, message: Message) {
+        if let Message::Returned { sending, key, .. } = &message
+            && !self.executor.received(key, *sending)
+        {
+            // An answer that came twice, and its call was sent again meanwhile: no executor tells that.
+            return;
+        }
+        let Some(record) = self.desks.get(&vm).and_then(|desk| desk.loaded.clone()) else {
+            if let Message::Request(asked, asker) = message {
+                self.reply(vm, asker, &asked, &Reply::Lost);
+            }
+            return;
+        };
+        match message {
+            Message::Input(input) => self.take_in(vm, &record, input),
+            Message::Returned { key, sent, result, .. } => self.take_in(vm, &record, Input::Answered { key, sent, result }),
+            Message::Request(asked, asker) => self.request(vm, &record, asked, asker),
+            Message::Sweep(host) => self.look_to_put_away(vm, host),
+            Message::Wake => {}
+        }
+    }
+
+    fn take_in(&mut self, vm: VmId, record: &Rc<VmRecord>, input: Input) {
+        let ticks = input == Input::Tick;
+        self.settle(vm, record, Facts::bare(STORE), input, None);
+        if ticks {
+            self.ask_what_is_due(vm);
+        }
+    }
+
+    /// A scheduled action that is due is asked for by the VM's own runner; one that is too late is written down. Mirrors `fire`.
+    fn ask_what_is_due(&mut self, vm: VmId) {
+        let Some(desk) = self.desks.get_mut(&vm) else { return };
+        let Some(record) = desk.loaded.clone() else { return };
+        if !matches!(desk.waits, Waits::Nothing) {
+            // The tick is being committed; what is due is looked at again after that.
+            desk.inbox.push_front(Message::Input(Input::Tick));
+            return;
+        }
+        let Some(planned) = due(&record, self.now) else {
+            if let Some(at) = record.next_due() {
+                self.set_timer(vm, Some(at));
+            }
+            return;
+        };
+        let (id, schedule) = (planned.id(), &planned.schedule);
+        if let Some(Due::Missed { .. }) = schedule.due(self.now) {
+            let refusal = Refusal { kind: RefusalKind::Busy, verb: schedule.verb, detail: "late".to_owned(), hint: String::new() };
+            return self.settle(vm, &record, Facts::bare(STORE), Input::ScheduleRefused { schedule: id, refusal }, None);
+        }
+        self.next_operation += 1;
+        let asked = Request {
+            operation: ostler_model::OperationId(self.next_operation),
+            verb: schedule.verb,
+            by: schedule.by.clone(),
+            args: planned.args.clone(),
+            host: planned.host,
+            enforce: planned.host.is_some(),
+            force: false,
+            if_version: None,
+            schedule: Some(id),
+        };
+        self.request(vm, &record, asked, Asker::Clock);
+    }
+
+    /// What came of a scheduled action's request is committed next, before anything else.
+    pub(crate) fn fired(&mut self, vm: VmId, schedule: ScheduleId, refusal: Option<Refusal>) {
+        let desk = self.desks.entry(vm).or_default();
+        desk.inbox.push_front(Message::Input(Input::Tick));
+        if let Some(refusal) = refusal {
+            desk.inbox.push_front(Message::Input(Input::ScheduleRefused { schedule, refusal }));
+        }
+    }
+
+    pub(crate) fn deliver_soon(&mut self, vm: VmId, message: Message) {
+        self.later(Millis(0), Duty::Deliver(vm, Box::new(message)));
+    }
+
+    fn request(&mut self, vm: VmId, record: &Rc<VmRecord>, asked: Request, asker: Asker) {
+        if wants_look(record, asked.verb)
+            && let Some(place) = &record.placement
+        {
+            let (host, wait) = (place.host, Millis(self.rng.within(1, 100)));
+            self.desks.entry(vm).or_default().waits = Waits::Facts(Box::new((asked, asker)));
+            return self.later(wait, Duty::Look(vm, host, None, Purpose::Facts));
+        }
+        self.decide_request(vm, record, asked, asker, None);
+    }
+
+    /// The look that a request waited for.
+    pub(crate) fn looked_for_facts(&mut self, vm: VmId, look: Look) {
+        let desk = self.desks.entry(vm).or_default();
+        let Waits::Facts(waiting) = desk.taken(|waits| matches!(waits, Waits::Facts(_))) else { return };
+        let Some(record) = desk.loaded.clone() else { return };
+        let (asked, asker) = *waiting;
+        self.decide_request(vm, &record, asked, asker, Some(look));
+        self.pump(vm);
+    }
+
+    fn decide_request(&mut self, vm: VmId, record: &Rc<VmRecord>, asked: Request, asker: Asker, look: Option<Look>) {
+        let look = look.map(|look| if self.mutation == Mutation::SilenceIsAbsence { mutation::absent(look) } else { look });
+        let facts = self.facts(record, &asked, look);
+        let input = Input::Request(asked.clone());
+        self.settle(vm, record, facts, input, Some((asker, asked)));
+    }
+
+    /// What a request's decision may know beside the record.
+    fn facts(&mut self, record: &VmRecord, asked: &Request, look: Option<Look>) -> Facts {
+        let mut facts = Facts { look, ..Facts::bare(STORE) };
+        facts.abilities = record.placement.as_ref().map(|place| Self::abilities(place.host));
+        if asked.verb == Verb::Deploy || asked.verb.is_migration() {
+            facts.target = asked.host.filter(|host| self.world.hosts.contains_key(host)).map(|host| Target {
+                host,
+                driver: driver(),
+                storage: record.storage.clone().unwrap_or_else(|| Self::system_storage(record)),
+            });
+            facts.target_abilities = asked.host.map(Self::abilities);
+        }
+        if wants_advice(record, asked.verb) {
+            facts.advice = Self::rules(record, asked.verb);
+        }
+        match &asked.args {
+            Args::NewDisk { source: ostler_model::DiskSource::Image { image }, .. } => {
+                facts.image = self.store.rows.images.values().find(|known| known.name == *image).cloned();
+            }
+            Args::NewImage { image, .. } => {
+                self.next_image += 1;
+                let new = Image {
+                    id: ostler_model::ImageId(self.next_image),
+                    name: image.clone(),
+                    datastore: DatastoreId(9),
+                    path: "image".parse().expect("a path"),
+                    format: ostler_model::DiskFormat::Qcow2,
+                    state: ImageState::Locked,
+                    added: self.now,
+                };
+                facts.new_image = Some((new, driver()));
+            }
+            _ => {}
+        }
+        facts
+    }
+
+    /// Some are on shared storage, some on their host's; one that is made anew may change.
+    fn system_storage(record: &VmRecord) -> Storage {
+        let shared = (record.id.0 + record.issued.0).is_multiple_of(2);
+        Storage { datastore: DatastoreId(if shared { 1 } else { 2 }), driver: driver(), shared }
+    }
+
+    /// Decides `input` and hands what was decided to the store. The answer to a request is given once that is durable.
+    fn settle(&mut self, vm: VmId, record: &Rc<VmRecord>, facts: Facts, input: Input, asked: Asked) {
+        self.stats.decisions += 1;
+        let mutation = self.mutation;
+        let decided = mutation::decide(mutation, record, &facts, &input, self.now, || decide(record, &facts, &input, self.now));
+        let made = match decided {
+            Ok(made) => self.after_seeing(record, &input, made),
+            Err(refusal) => return self.refused(vm, asked, &input, refusal),
+        };
+        if self.tracing {
+            self.note_decision(vm, &input, &made);
+        }
+        if let Err(why) = invariants::decision(record, &input, &made) {
+            self.world.wrong(|| why);
+        }
+        self.coverage.decided(record, &input, &made);
+        if !made.changed {
+            if let (Some((asker, asked)), Some(answer)) = (asked, made.answer) {
+                self.reply(vm, asker, &asked, &Reply::Accepted(answer));
+            }
+            return;
+        }
+        let seen = matches!(input, Input::Observed { .. });
+        self.commit(vm, record, made, seen, asked);
+    }
+
+    /// What was seen has changed the VM's state: what becomes of its snapshots is for the rules to say.
+    fn after_seeing(&self, record: &VmRecord, input: &Input, made: Decision) -> Decision {
+        let seen = matches!(input, Input::Observed { .. }) && made.record.state != record.state;
+        if !seen || record.snapshots.is_empty() {
+            return made;
+        }
+        let facts = Facts { advice: Self::rules(record, Verb::Hold), ..Facts::bare(STORE) };
+        decide(record, &facts, input, self.now).unwrap_or(made)
+    }
+
+    fn refused(&mut self, vm: VmId, asked: Asked, input: &Input, refusal: Refusal) {
+        match asked {
+            Some((asker, asked)) => {
+                self.coverage.refused(&asked, refusal.kind);
+                if self.tracing {
+                    self.note(format!("VM {vm}: {} refused: {}: {}", asked.verb, refusal.kind, refusal.detail));
+                }
+                self.reply(vm, asker, &asked, &Reply::Refused(refusal));
+            }
+            None => self.world.wrong(|| format!("VM {vm}: {input:?} is no request and was refused: {refusal}")),
+        }
+    }
+
+    fn commit(&mut self, vm: VmId, record: &Rc<VmRecord>, made: Decision, seen: bool, asked: Asked) {
+        let next = Rc::new(made.record.clone());
+        let mutation = self.mutation;
+        let commit = Commit {
+            vm,
+            expect: Some(record.version),
+            seen,
+            answer: made.answer.clone(),
+            next: Rc::clone(&next),
+            decision: Box::new(mutation::written(mutation, made)),
+        };
+        if mutation == Mutation::SendFirst {
+            for effect in &commit.decision.effects {
+                self.send(effect, &next);
+            }
+        }
+        if mutation == Mutation::AnswerFirst
+            && let (Some((asker, asked)), Some(answer)) = (&asked, &commit.answer)
+        {
+            self.reply(vm, *asker, asked, &Reply::Accepted(answer.clone()));
+        }
+        self.desks.entry(vm).or_default().waits = Waits::Commit(asked);
+        self.submit(commit);
+    }
+
+    /// Mirrors the group commit of `ostler_store`.
+    pub(crate) fn submit(&mut self, commit: Commit) {
+        self.store.waiting.push(commit);
+        self.write_next();
+    }
+
+    fn write_next(&mut self) {
+        if self.store.writing.is_empty() && !self.store.waiting.is_empty() {
+            self.store.writing = std::mem::take(&mut self.store.waiting);
+            let wait = Millis(self.rng.within(1, 20));
+            self.later(wait, Duty::Written);
+        }
+    }
+
+    /// A batch is durable: whoever waited for it goes on.
+    pub(crate) fn written(&mut self) {
+        let done = self.store.written();
+        let vms: Vec<VmId> = done.iter().map(|(commit, _)| commit.vm).collect();
+        for (commit, committed) in done {
+            self.durable(&commit, &committed);
+            self.committed(commit, committed);
+        }
+        for vm in vms {
+            self.pump(vm);
+        }
+        self.write_next();
+    }
+
+    /// What the world notes for the invariants when a commit is durable, whether or not anybody lives to be told.
+    fn durable(&mut self, commit: &Commit, committed: &Committed) {
+        if *committed != Committed::Applied {
+            return;
+        }
+        if commit.begins_anew() {
+            self.world.forget_content(commit.vm);
+        }
+        let being = self.world.being(commit.vm);
+        if commit.next.usable_recovery().is_none() {
+            being.secret = false;
+        }
+        if let Some(host) = being.brought {
+            let places = commit.next.placement.iter().chain(&commit.next.other);
+            let known = places.chain(commit.next.leftovers.iter().map(|left| &left.place)).any(|place| place.host == host);
+            if !known || !commit.next.files.other && commit.next.placement.as_ref().is_none_or(|place| place.host != host) {
+                // It came to nothing: whoever brought the files takes them away again.
+                being.folders.remove(&Site::Host(host));
+                being.brought = None;
+            } else if commit.next.operation.is_none() {
+                being.brought = None;
+            }
+        }
+    }
+
+    fn committed(&mut self, commit: Commit, committed: Committed) {
+        let vm = commit.vm;
+        let desk = self.desks.entry(vm).or_default();
+        let asked = match std::mem::take(&mut desk.waits) {
+            Waits::Commit(asked) => asked,
+            other => {
+                // The creation of a VM, which no runner waits for.
+                desk.waits = other;
+                None
+            }
+        };
+        match committed {
+            Committed::Applied => {}
+            Committed::ClaimRefused(claim) => {
+                if let Some((asker, asked)) = asked {
+                    self.coverage.refused(&asked, RefusalKind::NoCapacity);
+                    return self.reply(vm, asker, &asked, &Reply::NoRoom(claim));
+                }
+                if commit.expect.is_some() {
+                    self.world.wrong(|| format!("VM {vm}: {claim:?} of a decision that nobody asked for did not hold"));
+                }
+                return;
+            }
+            Committed::Broken(why) => {
+                desk.loaded = None;
+                return self.world.wrong(|| format!("commit: {why}"));
+            }
+        }
+        let before = desk.loaded.replace(Rc::clone(&commit.next));
+        if self.mutation != Mutation::SendFirst {
+            for effect in &commit.decision.effects {
+                self.send(effect, &commit.next);
+            }
+        }
+        self.publish(before.as_deref(), &commit);
+        if let (Some((asker, asked)), Some(answer), true) = (asked, commit.answer, self.mutation != Mutation::AnswerFirst) {
+            self.reply(vm, asker, &asked, &Reply::Accepted(answer));
+        }
+    }
+
+    /// What follows a commit, in the order in which it may be seen.
+    fn publish(&mut self, before: Option<&VmRecord>, commit: &Commit) {
+        let (vm, next) = (commit.vm, &commit.next);
+        self.set_timer(vm, next.next_due());
+        for key in &commit.decision.cancels {
+            self.cancel(key);
+        }
+        let freed = before.is_none_or(|before| (before.held(), before.held_too()) != (next.held(), next.held_too()));
+        if next.state == State::Pending || freed || next.resched {
+            self.wake_scheduler();
+        }
+        if before.is_some_and(|before| before.operation.is_some()) && next.operation.is_none() {
+            let being = self.world.being(vm);
+            being.settled = being.stamp;
+        }
+        if let Err(why) = invariants::committed(self, before, commit) {
+            self.world.wrong(|| why);
+        }
+    }
+
+    pub(crate) fn set_timer(&mut self, vm: VmId, due: Option<Timestamp>) {
+        if self.timers.get(&vm).copied() == due {
+            return;
+        }
+        match due {
+            Some(due) => {
+                self.timers.insert(vm, due);
+                let at = due.max(self.now);
+                self.queue.push(at, Event::Daemon(self.life, Duty::Alarm(vm, due)));
+            }
+            None => drop(self.timers.remove(&vm)),
+        }
+    }
+
+    pub(crate) fn alarm(&mut self, vm: VmId, due: Timestamp) {
+        if self.timers.get(&vm) == Some(&due) {
+            self.timers.remove(&vm);
+            self.deliver(vm, Message::Input(Input::Tick));
+        }
+    }
+
+    /// What is being put away, by the VM's own runner, so that no operation of the VM can begin meanwhile.
+    fn look_to_put_away(&mut self, vm: VmId, host: HostId) {
+        self.say(|| format!("VM {vm}: looks at host {host} for what is to be put away"));
+        self.desks.entry(vm).or_default().waits = Waits::Look;
+        let wait = Millis(self.rng.within(1, 60));
+        self.later(wait, Duty::Look(vm, host, None, Purpose::PutAway));
+    }
+
+    pub(crate) fn looked_to_put_away(&mut self, vm: VmId, host: HostId, look: &Look) {
+        let desk = self.desks.entry(vm).or_default();
+        let Waits::Look = desk.taken(|waits| matches!(waits, Waits::Look)) else { return };
+        if let (Some(record), Ok(seen)) = (desk.loaded.clone(), look) {
+            let begun = self.begin_sweep(&record, host, seen);
+            self.go_on_putting_away(vm, begun);
+        }
+        self.pump(vm);
+    }
+
+    /// A call of what is being put away has returned. What failed stays on the list.
+    pub(crate) fn put_away(&mut self, vm: VmId, done: bool) {
+        let desk = self.desks.entry(vm).or_default();
+        let Waits::PutAway(now) = desk.taken(|waits| matches!(waits, Waits::PutAway(_))) else { return };
+        if let (true, Some(record)) = (done, desk.loaded.clone()) {
+            let next = self.next_to_put_away(&record, &now);
+            self.go_on_putting_away(vm, next);
+        }
+        self.pump(vm);
+    }
+
+    fn go_on_putting_away(&mut self, vm: VmId, next: PuttingAway) {
+        match next {
+            PuttingAway::Nothing => {}
+            PuttingAway::Swept { host, generation } => self.deliver_soon(vm, Message::Input(Input::Swept { host, generation })),
+            PuttingAway::Domain { .. } | PuttingAway::Files { .. } => {
+                self.desks.entry(vm).or_default().waits = Waits::PutAway(Box::new(next))
+            }
+        }
+    }
+
+    /// The daemon dies: all that is not in the store is gone.
+    pub(crate) fn crash(&mut self) {
+        self.stats.crashes += 1;
+        self.life += 1;
+        self.up = false;
+        let durable = self.rng.permille(500);
+        for (commit, committed) in self.store.crash(durable) {
+            self.durable(&commit, &committed);
+        }
+        self.desks.clear();
+        self.executor = crate::executor::Executor::default();
+        self.timers.clear();
+        self.proposed.clear();
+        self.health.clear();
+        self.orphan_works();
+        if let Err(why) = invariants::after_crash(self) {
+            self.world.wrong(|| why);
+        }
+        let at = self.now.plus(Millis(self.rng.within(10, 30_000)));
+        self.queue.push(at, Event::World(Happening::Start));
+    }
+
+    /// Mirrors `ostler_engine::Engine::start`: every VM with something under way is woken, timers are set, hosts are watched.
+    pub(crate) fn start(&mut self) {
+        self.up = true;
+        let vms: Vec<VmId> = self.store.rows.records.keys().copied().collect();
+        for vm in vms {
+            let record = &self.store.rows.records[&vm];
+            // What a daemon before this one began may still be at work, even if nobody waited for it any more.
+            self.executor.haunt_all(record);
+            if record.operation.is_some() || !record.open.is_empty() || record.next_due().is_some() {
+                self.deliver_soon(vm, Message::Wake);
+            }
+        }
+        self.watch_hosts();
+        self.later(Millis(1), Duty::Scheduler);
+    }
+
+    /// A runner with nothing to do ends; the next one reads the record anew.
+    pub(crate) fn runner_ends(&mut self, vm: VmId) {
+        if let Some(desk) = self.desks.get_mut(&vm).filter(|desk| desk.idle()) {
+            desk.loaded = None;
+        }
+    }
+}
+
+/// The one driver of this world, for hypervisors and files alike.
+pub(crate) fn driver() -> DriverName {
+    "sim".parse().expect("a name")
+}

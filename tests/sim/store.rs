@@ -1,0 +1,265 @@
+//! The store, simulated: commits that wait for their batch, batches that are durable when they are answered, and crashes that lose
+//! what was not. Mirrors `ostler_store`'s promises: claims are checked in order against the rows as they are inside the transaction,
+//! books are derived from the records, the outbox is what decisions put in and took out.
+//!
+//! A crash loses every commit that waits. The batch that is being written is lost or durable, as chance has it; its commits are not
+//! answered either way. That is all a real store can do to a daemon, and less would be too kind.
+
+use ostler_lifecycle::Decision;
+use ostler_model::{
+    Answer, Capacity, Claim, Effect, EffectKey, Ended, HostId, Image, ImageChange, ImageId, ImageState, Journal, OperationId,
+    State, Verb, Version, VmId, VmRecord,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// One operation, as far as the simulation holds it against the promises.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) vm: VmId,
+    pub(crate) verb: Verb,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// What a decision writes.
+pub(crate) struct Commit {
+    pub(crate) vm: VmId,
+    pub(crate) expect: Option<Version>,
+    pub(crate) decision: Box<Decision>,
+    pub(crate) next: Rc<VmRecord>,
+    /// Whether it follows from a look of the monitor.
+    pub(crate) seen: bool,
+    /// Whether its answer goes to somebody.
+    pub(crate) answer: Option<Answer>,
+}
+
+impl Commit {
+    /// Whether the VM has no files any more and waits to be made.
+    pub(crate) fn begins_anew(&self) -> bool {
+        matches!(self.next.state, State::Pending | State::Hold) && !self.next.files.host && !self.next.files.home
+    }
+}
+
+/// What came of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Committed {
+    Applied,
+    ClaimRefused(Claim),
+    /// Somebody else changed the record, or the commit makes no sense: neither may ever be.
+    Broken(String),
+}
+
+/// All rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows {
+    pub(crate) records: BTreeMap<VmId, Rc<VmRecord>>,
+    pub(crate) outbox: BTreeMap<VmId, BTreeMap<EffectKey, Effect>>,
+    pub(crate) operations: BTreeMap<OperationId, Told>,
+    pub(crate) images: BTreeMap<ImageId, Image>,
+    pub(crate) held: BTreeMap<HostId, Capacity>,
+    pub(crate) holds: BTreeMap<ImageId, u64>,
+    pub(crate) by_host: BTreeMap<HostId, BTreeSet<VmId>>,
+    pub(crate) pending: BTreeSet<VmId>,
+    pub(crate) resched: BTreeSet<VmId>,
+    /// What hosts offer.
+    pub(crate) total: BTreeMap<HostId, Capacity>,
+}
+
+/// The rows, what waits to be written, and what is being written.
+#[derive(Default)]
+pub(crate) struct Store {
+    pub(crate) rows: Rows,
+    pub(crate) waiting: Vec<Commit>,
+    pub(crate) writing: Vec<Commit>,
+    pub(crate) commits: u64,
+}
+
+impl Store {
+    /// The batch is durable: every commit of it is judged and, if it holds, applied.
+    pub(crate) fn written(&mut self) -> Vec<(Commit, Committed)> {
+        let batch = std::mem::take(&mut self.writing);
+        let rows = &mut self.rows;
+        let done: Vec<_> = batch.into_iter().map(|commit| (rows.apply(&commit), commit)).map(|(done, of)| (of, done)).collect();
+        self.commits += done.len() as u64;
+        done
+    }
+
+    /// The daemon dies. `durable` says whether the batch in hand still made it; nobody is told.
+    pub(crate) fn crash(&mut self, durable: bool) -> Vec<(Commit, Committed)> {
+        self.waiting.clear();
+        if durable {
+            return self.written();
+        }
+        self.writing.clear();
+        Vec::new()
+    }
+}
+
+impl Rows {
+    pub(crate) fn apply(&mut self, commit: &Commit) -> Committed {
+        let found = self.records.get(&commit.vm).map(|record| record.version);
+        if found != commit.expect {
+            return Committed::Broken(format!("VM {} has version {found:?}, not {:?}", commit.vm, commit.expect));
+        }
+        if let Some(why) = self.nonsense(commit) {
+            return Committed::Broken(why);
+        }
+        for claim in &commit.decision.claims {
+            if self.claim_refused(claim, commit) {
+                return Committed::ClaimRefused(claim.clone());
+            }
+        }
+        self.write(commit);
+        Committed::Applied
+    }
+
+    /// Mirrors `ostler_store::prepare::sensible` and the refusals of image changes: a decision must never ask for these.
+    fn nonsense(&self, commit: &Commit) -> Option<String> {
+        for change in &commit.decision.images {
+            let ready = |id: &ImageId| self.images.get(id).is_some_and(|image| image.state == ImageState::Ready);
+            if let ImageChange::Discard { image } = change
+                && ready(image)
+            {
+                return Some(format!("VM {}: image {image} is discarded, and it is ready", commit.vm));
+            }
+        }
+        let open = |effect: &&Effect| !commit.next.open.iter().any(|open| open.key == effect.key);
+        commit
+            .decision
+            .effects
+            .iter()
+            .find(open)
+            .map(|effect| format!("effect {} is put into the outbox and is not open", effect.key))
+    }
+
+    /// Mirrors `ostler_store::vm::claim_refused`.
+    fn claim_refused(&self, claim: &Claim, commit: &Commit) -> bool {
+        match claim {
+            Claim::Capacity { host, enforce } => {
+                let Some(total) = self.total.get(host) else { return true };
+                if !enforce {
+                    return false;
+                }
+                let old = self.records.get(&commit.vm);
+                let has = old.and_then(|old| holdings(old).find(|(at, _)| at == host)).map(|(_, has)| has).unwrap_or_default();
+                let wanted = commit.next.spec.capacity();
+                let taken = self.held.get(host).copied().unwrap_or_default().minus(has).unwrap_or_default();
+                let whole = taken.plus(wanted);
+                let cpu = wanted.cpu_milli <= has.cpu_milli || whole.cpu_milli <= total.cpu_milli;
+                let memory = wanted.memory_mib <= has.memory_mib || whole.memory_mib <= total.memory_mib;
+                !(cpu && memory)
+            }
+            Claim::Image { image } => self.images.get(image).is_none_or(|image| image.state != ImageState::Ready),
+        }
+    }
+
+    fn write(&mut self, commit: &Commit) {
+        let old = self.records.insert(commit.vm, Rc::clone(&commit.next));
+        self.enter(commit.vm, old.as_deref(), &commit.next);
+        let outbox = self.outbox.entry(commit.vm).or_default();
+        for key in &commit.decision.settled {
+            outbox.remove(key);
+        }
+        for effect in &commit.decision.effects {
+            outbox.insert(effect.key.clone(), effect.clone());
+        }
+        for change in &commit.decision.images {
+            match change {
+                ImageChange::Add(image) => drop(self.images.insert(image.id, image.clone())),
+                ImageChange::Set { image, state } => {
+                    if let Some(known) = self.images.get_mut(image) {
+                        known.state = *state;
+                    }
+                }
+                ImageChange::Discard { image } => drop(self.images.remove(image)),
+            }
+        }
+        self.note(commit);
+    }
+
+    /// Mirrors `ostler_engine::runner::note`.
+    fn note(&mut self, commit: &Commit) {
+        for entry in &commit.decision.journal {
+            match entry {
+                Journal::Began { operation, verb, .. } => {
+                    self.operations.insert(*operation, Told { vm: commit.vm, verb: *verb, ended: None });
+                }
+                Journal::Ended { operation, outcome, .. } => {
+                    if let Some(told) = self.operations.get_mut(operation) {
+                        told.ended = Some(outcome.clone());
+                    }
+                }
+                Journal::StepBegan { .. } | Journal::StepWent { .. } | Journal::StepEnded { .. } => {}
+            }
+        }
+    }
+
+    /// Enters the change of one VM into the books. Mirrors `ostler_store::book::books_enter`.
+    fn enter(&mut self, vm: VmId, old: Option<&VmRecord>, new: &VmRecord) {
+        for (host, capacity) in old.into_iter().flat_map(holdings) {
+            let held = self.held.entry(host).or_default();
+            *held = held.minus(capacity).unwrap_or_default();
+        }
+        for (host, capacity) in holdings(new) {
+            let held = self.held.entry(host).or_default();
+            *held = held.plus(capacity);
+        }
+        for image in old.into_iter().flat_map(VmRecord::images_held) {
+            let holds = self.holds.entry(image).or_default();
+            *holds = holds.saturating_sub(1);
+        }
+        for image in new.images_held() {
+            *self.holds.entry(image).or_default() += 1;
+        }
+        for host in old.into_iter().flat_map(hosts) {
+            self.by_host.entry(host).or_default().remove(&vm);
+        }
+        for host in hosts(new) {
+            self.by_host.entry(host).or_default().insert(vm);
+        }
+        set(&mut self.pending, vm, new.state == State::Pending);
+        set(&mut self.resched, vm, new.resched);
+    }
+
+    /// The books do not say what the records say.
+    pub(crate) fn books_differ(&self) -> Option<String> {
+        let mut held: BTreeMap<HostId, Capacity> = BTreeMap::new();
+        let mut holds: BTreeMap<ImageId, u64> = BTreeMap::new();
+        for record in self.records.values() {
+            for (host, capacity) in holdings(record) {
+                let of = held.entry(host).or_default();
+                *of = of.plus(capacity);
+            }
+            for image in record.images_held() {
+                *holds.entry(image).or_default() += 1;
+            }
+        }
+        let zero = Capacity::default();
+        let differs = |host: &&HostId| self.held.get(host).unwrap_or(&zero) != held.get(host).unwrap_or(&zero);
+        if let Some(host) = self.total.keys().find(differs) {
+            return Some(format!("books: host {host} holds {:?}, its VMs {:?}", self.held.get(host), held.get(host)));
+        }
+        let differs = |image: &&ImageId| self.holds.get(image).unwrap_or(&0) != holds.get(image).unwrap_or(&0);
+        self.images.keys().find(differs).map(|image| format!("books: holds of image {image} are wrong"))
+    }
+}
+
+fn set(of: &mut BTreeSet<VmId>, vm: VmId, wanted: bool) {
+    if wanted {
+        of.insert(vm);
+    } else {
+        of.remove(&vm);
+    }
+}
+
+/// What a VM holds, by host.
+pub(crate) fn holdings(record: &VmRecord) -> impl Iterator<Item = (HostId, Capacity)> + use<> {
+    record.held().into_iter().chain(record.held_too())
+}
+
+/// Every host where something of a VM is or may be. Without allocating where there is one at most.
+fn hosts(record: &VmRecord) -> impl Iterator<Item = HostId> + '_ {
+    let here = record.placement.iter().map(|place| place.host);
+    let others = record.other.iter().chain(record.leftovers.iter().map(|left| &left.place));
+    here.chain(others.map(|place| place.host))
+}

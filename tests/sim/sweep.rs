@@ -1,0 +1,113 @@
+//! Puts away what must not be there: domains of VMs that have no place or have it elsewhere, and what VMs left behind on hosts that
+//! were not seen. Mirrors `ostler_engine::sweep`.
+//!
+//! Every call is made under the leftover's own generation, so that the host refuses (`stale`) if a later placement has arrived there.
+
+use crate::mutation::Mutation;
+use crate::queue::Message;
+use crate::run::Sim;
+use crate::shell::driver;
+use crate::work::Origin;
+use crate::world::STORE;
+use ostler_lifecycle::{doomed, to_sweep};
+use ostler_model::{
+    Call, Effect, EffectKey, Generation, HostId, Item, Millis, Observation, OperationId, State, StepNo, VmId, VmRecord,
+};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// Where putting something away stands.
+pub(crate) enum PuttingAway {
+    /// There is nothing to put away, or it cannot be now.
+    Nothing,
+    /// The domain is being removed.
+    Domain { host: HostId },
+    /// Files are being removed; nothing is left after that.
+    Files { host: HostId, generation: Generation },
+    /// It is empty there.
+    Swept { host: HostId, generation: Generation },
+}
+
+impl Sim {
+    /// A host answered with all its domains. Mirrors `ostler_engine::health::{strays, misplaced, left_on}`.
+    pub(crate) fn strays(&mut self, host: HostId) {
+        let mut found: BTreeSet<VmId> = BTreeSet::new();
+        for (vm, being) in &self.world.beings {
+            let Some(record) = self.store.rows.records.get(vm).filter(|_| being.domains.contains_key(&host)) else { continue };
+            let coming = record.other.as_ref().is_some_and(|place| place.host == host);
+            let any = self.mutation == Mutation::AnyZombie;
+            if any || !coming && doomed(record, STORE, host, &self.world.see(*vm, host)).is_some() {
+                found.insert(*vm);
+            }
+        }
+        for vm in self.store.rows.by_host.get(&host).into_iter().flatten() {
+            let Some(record) = self.store.rows.records.get(vm) else { continue };
+            let idle = record.operation.is_none() && record.open.is_empty();
+            if idle && record.also_on().contains(&host) {
+                found.insert(*vm);
+            }
+        }
+        for vm in found {
+            self.deliver(vm, Message::Sweep(host));
+        }
+    }
+
+    /// Looked again: puts away what is there if that is still safe. Mirrors `ostler_engine::sweep::put_away`.
+    pub(crate) fn begin_sweep(&mut self, record: &Rc<VmRecord>, host: HostId, seen: &Observation) -> PuttingAway {
+        let any = (self.mutation == Mutation::AnyZombie && *seen != Observation::Absent).then_some(Generation(u64::MAX));
+        match (any.or_else(|| doomed(record, STORE, host, seen)), seen) {
+            (Some(generation), _) => {
+                self.call_to_put_away(record, host, generation, Call::Remove);
+                PuttingAway::Domain { host }
+            }
+            // Something is there that is not to be touched, or not ours: the leftover stays on the list.
+            (None, Observation::Present(_)) => PuttingAway::Nothing,
+            (None, Observation::Absent) => self.sweep_files(record, host),
+        }
+    }
+
+    fn sweep_files(&mut self, record: &Rc<VmRecord>, host: HostId) -> PuttingAway {
+        let Some(left) = to_sweep(record, host) else { return PuttingAway::Nothing };
+        let generation = left.place.generation;
+        if !left.files || record.storage_is_shared() && record.state != State::Done {
+            return PuttingAway::Swept { host, generation };
+        }
+        if record.storage.is_none() {
+            // Nobody knows any more in which datastore they are.
+            return PuttingAway::Nothing;
+        }
+        self.call_to_put_away(record, host, generation, Call::DropHost);
+        PuttingAway::Files { host, generation }
+    }
+
+    /// A call has succeeded.
+    pub(crate) fn next_to_put_away(&mut self, record: &Rc<VmRecord>, now: &PuttingAway) -> PuttingAway {
+        match *now {
+            PuttingAway::Domain { host } => self.sweep_files(record, host),
+            PuttingAway::Files { host, generation } => PuttingAway::Swept { host, generation },
+            PuttingAway::Nothing | PuttingAway::Swept { .. } => PuttingAway::Nothing,
+        }
+    }
+
+    /// Belongs to no operation. The time makes it another effect each time.
+    fn call_to_put_away(&mut self, record: &Rc<VmRecord>, host: HostId, generation: Generation, call: Call) {
+        let item = if call == Call::Remove { Item::Domain } else { Item::Files };
+        let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(self.now.0), item };
+        let patience = Millis::secs(20);
+        let effect = Effect { vm: record.id, key, attempt: 1, call, host, driver: driver(), generation, patience };
+        if let Some(work) = self.begin_work(&Rc::new(effect), record, Origin::PutAway) {
+            self.later(patience, crate::queue::Duty::GiveUp(record.id, work));
+        }
+    }
+
+    /// What puts something away has not ended in time: it stays on the list.
+    pub(crate) fn give_up(&mut self, vm: VmId, work: u64) {
+        if self.works.contains_key(&work) {
+            if let Some(host) = self.works.get(&work).map(|work| work.effect.host) {
+                self.executor.haunt(vm, host);
+            }
+            self.abandon_work(work);
+            self.put_away(vm, false);
+        }
+    }
+}
