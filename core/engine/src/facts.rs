@@ -1,6 +1,6 @@
 //! Fetches what a decision may know beside the record.
 
-use crate::calls;
+use crate::ahead;
 use crate::clock;
 use crate::rules;
 use crate::shared::{Shared, locked};
@@ -26,7 +26,7 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
         facts.target_abilities = facts.target.as_ref().and_then(|target| abilities(shared, target.host, &target.driver));
     }
     if wants_look(record, asked.verb) {
-        let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
+        let look = tokio::time::timeout(LOOK_TIMEOUT, ahead::look(shared, record)).await;
         facts.look = Some(look.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time"))));
     }
     if wants_advice(record, asked.verb) {

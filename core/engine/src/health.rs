@@ -1,5 +1,6 @@
 //! What the monitor makes of a host that answers, and of one that does not.
 
+use crate::ahead::Ahead;
 use crate::clock;
 use crate::handle::HostHealth;
 use crate::mailbox::Message;
@@ -8,9 +9,11 @@ use crate::shared::{Shared, locked};
 use crate::sweep;
 use ostler_driver::Listed;
 use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, doomed, sight};
-use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId};
-use ostler_store::{Commit, ReadError, Reader, ResourceChange};
-use std::collections::{BTreeSet, HashSet};
+use ostler_model::{
+    DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId, VmRecord, VmUuid,
+};
+use ostler_store::{Commit, ReadError, ResourceChange};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Most strays of a kind told of by name for each host.
@@ -25,12 +28,17 @@ struct Strays {
     zombies: Vec<String>,
     /// Those of them that may be destroyed.
     doomed: Vec<VmId>,
+    /// Those of them that are newer than this store.
+    ahead: BTreeMap<VmUuid, DomainSeen>,
 }
 
 /// The host answered.
 pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<HostFacts>, listed: &Listed) {
     // A store that cannot be read is told by whoever reads for an answer; what was known stays.
     let strays = strays(shared, host, listed).ok();
+    if let Some(strays) = &strays {
+        shared.ahead.keep(host, strays.ahead.clone());
+    }
     let (came_back, news) = note(shared, host, facts.as_ref(), strays.as_ref());
     for (domain, what) in news {
         tell(shared, EventKind::Stray { host, domain, what: what.to_owned() }).await;
@@ -113,7 +121,16 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
     for domain in &listed.domains {
         if domain.identity.is_none_or(|identity| identity.store != store) {
             strays.wild.push(domain.name.clone());
-        } else if let Some(doomed) = misplaced(shared, &reader, host, domain)? {
+            continue;
+        }
+        let record = match reader.vm_by_uuid(domain.uuid)? {
+            Some(id) => reader.vm(id)?,
+            None => None,
+        };
+        if record.as_ref().is_some_and(|record| Ahead::is_it(record, host, domain)) {
+            strays.ahead.insert(domain.uuid, domain.clone());
+        }
+        if let Some(doomed) = misplaced(shared, record, host, domain) {
             strays.zombies.push(domain.name.clone());
             strays.doomed.extend(doomed);
         }
@@ -136,28 +153,24 @@ fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
 }
 
 /// Whether a domain of ours should not be there; and if so, whose it is if it may be destroyed.
-fn misplaced(shared: &Shared, reader: &Reader, host: HostId, domain: &DomainSeen) -> Result<Option<Option<VmId>>, ReadError> {
+fn misplaced(shared: &Shared, record: Option<VmRecord>, host: HostId, domain: &DomainSeen) -> Option<Option<VmId>> {
     let store = shared.store.id();
-    let record = match reader.vm_by_uuid(domain.uuid)? {
-        Some(id) => reader.vm(id)?,
-        None => None,
-    };
     // Of a VM that was forgotten, or of a store that was restored from a backup.
-    let Some(record) = record else { return Ok(Some(None)) };
+    let Some(record) = record else { return Some(None) };
     if record.operation.is_some() || !record.open.is_empty() {
         // It may have a domain where its record does not say so yet.
-        return Ok(None);
+        return None;
     }
     let seen = Observation::Present(domain.clone());
     let at = |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == host);
     if at(&record.other) {
-        return Ok(None);
+        return None;
     }
     let here = at(&record.placement);
     if here && !matches!(sight(&record, store, &seen), Sight::OlderAlive) {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(doomed(&record, store, host, &seen).map(|_| record.id)))
+    Some(doomed(&record, store, host, &seen).map(|_| record.id))
 }
 
 /// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.

@@ -17,6 +17,7 @@ mod config;
 mod handle;
 mod hooks;
 
+mod ahead;
 mod birth;
 mod directory;
 mod engine;

@@ -1,6 +1,7 @@
 //! Looks at hosts: a watch a host. Events and lists are wake-ups; what counts is a look at the one VM, begun with the VM's step
 //! counter in hand. A lost event costs a delay, never a wrong state.
 
+use crate::ahead;
 use crate::calls;
 use crate::clock;
 use crate::health;
@@ -59,6 +60,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             // It ends at its next pause; only then can nothing of it write what is removed here. A panic has been told.
             let _ = watch.task.await;
             locked(&shared.host_health).remove(&id);
+            shared.ahead.keep(id, BTreeMap::new());
         }
         for (id, host) in wanted {
             watches.entry(id).or_insert_with(|| {
@@ -164,6 +166,7 @@ async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<()
 struct Expected {
     state: State,
     reason: Reason,
+    ahead: bool,
 }
 
 fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, ReadError> {
@@ -173,7 +176,10 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
         if let Some(summary) = reader.vm_summary(vm)? {
             // Those that have only left something here are swept, not watched.
             if summary.host == Some(host) {
-                found.insert(summary.uuid, Expected { state: summary.state, reason: summary.reason });
+                found.insert(
+                    summary.uuid,
+                    Expected { state: summary.state, reason: summary.reason, ahead: shared.ahead.knows(summary.uuid) },
+                );
             }
         }
     }
@@ -188,6 +194,10 @@ fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &List
     let seen: HashMap<VmUuid, &DomainSeen> = listed.domains.iter().filter(ours).map(|domain| (domain.uuid, domain)).collect();
     let unreadable: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
     let odd = |uuid: &VmUuid, is: &Expected| {
+        // Newer elsewhere than the store is: then being away from here says nothing.
+        if is.ahead {
+            return true;
+        }
         let power = seen.get(uuid).map(|domain| domain.power);
         match is.state {
             State::Running => power != Some(Power::Running),
@@ -240,7 +250,7 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
     }
     // The step counter was read before the look: a decision made meanwhile makes it void.
     let both = async {
-        let seen = calls::observe(shared, &record).await?;
+        let seen = ahead::look(shared, &record).await?;
         let there = match other {
             Some(other) => Some(calls::observe_at(shared, other.host, &other.driver, &record).await?),
             None => None,

@@ -1,6 +1,7 @@
 //! The runner of one VM: the only one that changes its record. Takes an input, fetches facts, has it decided, commits, and only
 //! then does what was decided.
 
+use crate::ahead;
 use crate::clock;
 use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
@@ -250,6 +251,9 @@ async fn settle(
     input: &Input,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
+    if let Input::Request(asked) = input {
+        ahead::refuse(shared, &state.record, asked.verb)?;
+    }
     let facts = facts(shared, &state.record, input).await;
     let mut decision = decide(&state.record, &facts, input, clock::now())?;
     let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;

@@ -1,6 +1,7 @@
 //! What the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
+use crate::ahead::Ahead;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) executor: Executor,
     pub(crate) timers: Timers,
     pub(crate) wishes: Wishes,
+    pub(crate) ahead: Ahead,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
     /// Sweeps that were asked for and are not over.
@@ -65,6 +67,7 @@ impl Shared {
             mailboxes: Mailboxes::default(),
             timers: Timers::default(),
             wishes: Wishes::default(),
+            ahead: Ahead::default(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
             sweeps: Mutex::default(),

@@ -92,6 +92,10 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
         (None, Observation::Present(_)) => return Ok(swept),
         (_, Observation::Absent) => {}
     }
+    if shared.ahead.of(record).is_some() {
+        // What lives elsewhere may use these files.
+        return Ok(swept);
+    }
     if let Some(left) = to_sweep(record, host) {
         if left.files && !(record.storage_is_shared() && record.state != State::Done) {
             drop_files(shared, record, left).await?;

@@ -1,8 +1,8 @@
 //! What happens outside of Ostler is seen; what cannot be asked is not concluded.
 
-use crate::support::{ALPHA, BETA, World, comes, config, until};
+use crate::support::{ALPHA, BETA, World, ask, comes, config, refusal, until};
 use ostler_driver::fake::{Fake, FakeDomain, Op};
-use ostler_engine::{EngineConfig, Hooks};
+use ostler_engine::{ActionRequest, EngineConfig, Hooks};
 use ostler_lifecycle::UNREACHABLE_GRACE;
 use ostler_model::*;
 use std::time::Duration;
@@ -175,4 +175,39 @@ async fn a_host_is_probed_once_and_its_total_committed_once() {
     until("some lists", || world.fake.count(Op::List) > lists + 10).await;
     assert_eq!(world.engine.store().read().expect("reads").seq().expect("reads"), seq, "an idle engine commits nothing");
     assert!(world.fake.count(Op::Probe) <= 4, "each of two engines probed each host once");
+}
+
+/// The store is older than what is on the hosts: the VM has moved since it was backed up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_an_old_backup_has_elsewhere_is_not_started_again_nor_are_its_disks_removed() {
+    let world = World::new().await;
+    let (placed, away) = (world.running("placed").await, world.running("away").await);
+    world.succeeds(placed, Verb::PoweroffHard).await;
+    world.succeeds(away, Verb::Undeploy).await;
+    let ran = world.running("ran").await;
+    world.fake.drop_domain(ALPHA, world.record(ran).uuid);
+    for vm in [placed, away, ran] {
+        world.fake.put(BETA, stray(&world, world.record(vm).uuid, Some(5)));
+    }
+    world.reaches(placed, State::Unknown).await;
+    world.reaches(ran, State::Unknown).await;
+    assert_eq!(refusal(world.act(ran, Verb::Delete).await), RefusalKind::Contradicted);
+    assert_eq!(world.record(placed).reason, Reason::StoreIsStale);
+    assert!(!comes(Duration::from_millis(200), || world.state(placed) != State::Unknown).await, "it is absent where it was");
+    for verb in [Verb::Resume, Verb::Boot, Verb::Undeploy, Verb::Delete] {
+        assert_eq!(refusal(world.act(placed, verb).await), RefusalKind::Contradicted, "{verb}");
+    }
+    for verb in [Verb::Resume, Verb::Delete, Verb::ShutdownHard] {
+        assert_eq!(refusal(world.act(away, verb).await), RefusalKind::Contradicted, "{verb}");
+        assert!(world.engine.preview(away, ask(verb)).await.expect("answers").refused.is_some());
+    }
+    world.done(away, ActionRequest { args: Args::Name { name: "b".parse().expect("a name") }, ..ask(Verb::Rename) }).await;
+    // Somebody has seen to it.
+    for vm in [placed, away, ran] {
+        world.fake.drop_domain(BETA, world.record(vm).uuid);
+    }
+    world.reaches(placed, State::Poweroff).await;
+    world.succeeds(placed, Verb::Resume).await;
+    world.succeeds(away, Verb::Delete).await;
+    world.healthy();
 }
