@@ -49,7 +49,10 @@ impl World {
             }
             Call::SaveBack => {
                 let Some(name) = self.file_of(effect, record) else { return gone("no-disk") };
-                self.nobody_uses(effect, at);
+                if self.user(effect, at).is_some() {
+                    // An image of what is being written is torn: it may not become ready.
+                    return Ok(());
+                }
                 let complete = |folder: &Folder| folder.disks.get(&name).is_some_and(|file| file.complete);
                 if self.being(vm).folders.get(&at).is_some_and(complete) {
                     return self.image_is_written(effect, record);
@@ -63,11 +66,15 @@ impl World {
         }
     }
 
-    /// Files are only removed or read as a whole where no domain uses them.
-    fn nobody_uses(&mut self, effect: &Effect, at: Site) {
+    /// The host of a domain that uses the files there.
+    fn user(&mut self, effect: &Effect, at: Site) -> Option<HostId> {
         let uses = |host: HostId| at == Site::Shared || at == Site::Host(host);
-        let user =
-            self.being(effect.vm).domains.iter().find(|(host, domain)| domain.alive() && uses(**host)).map(|(host, _)| *host);
+        self.being(effect.vm).domains.iter().find(|(host, domain)| domain.alive() && uses(**host)).map(|(host, _)| *host)
+    }
+
+    /// Files are only removed where no domain uses them.
+    fn nobody_uses(&mut self, effect: &Effect, at: Site) {
+        let user = self.user(effect, at);
         let disks = self.being(effect.vm).folders.get(&at).is_some_and(|folder| folder.disks.keys().any(|name| !is_adopted(name)));
         if let (Some(host), true) = (user, disks) {
             self.wrong(|| format!("{} of VM {} touches files that its domain on host {host} uses", effect.call, effect.vm));

@@ -269,16 +269,16 @@ pub(crate) fn at_rest(sim: &Sim) -> Result<(), Violation> {
 /// A state of rest says what there is.
 fn agrees(sim: &Sim, record: &VmRecord, host: HostId) -> Result<(), Violation> {
     let id = record.id;
-    let (power, reason) = match sim.world.see(id, host) {
-        Observation::Present(domain) => (domain.power, domain.reason),
-        Observation::Absent => (Power::Off, PowerReason::None),
+    let (power, reason, ours) = match sim.world.see(id, host) {
+        Observation::Present(domain) => (domain.power, domain.reason, domain.identity.is_some()),
+        Observation::Absent => (Power::Off, PowerReason::None, true),
     };
     let usable = record.usable_recovery().is_some();
     let right = match record.state {
         State::Running => power == Power::Running,
         State::Poweroff => power == Power::Off,
         State::Suspended => (power == Power::Off && usable) || (power == Power::Paused && !usable),
-        State::Unknown => matches!(reason, PowerReason::IoError | PowerReason::Watchdog) || power == Power::Crashed,
+        State::Unknown => !ours || matches!(reason, PowerReason::IoError | PowerReason::Watchdog) || power == Power::Crashed,
         _ => true,
     };
     must!(right, "disagrees: VM {id} is {} ({}), and its domain is {power} ({reason})", record.state, record.reason);

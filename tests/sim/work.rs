@@ -194,7 +194,9 @@ impl Sim {
         if self.tracing {
             self.note(format!("  host {}: {} of {} ({fate:?})", effect.host, effect.call, effect.key));
         }
+        let looks = effect.call == Call::Observe;
         let result = match fate {
+            Fate::Told if looks => self.no_dropped_call(effect.vm, effect.host).and_then(|()| self.world.execute(&effect, &record)),
             // Whatever is wrong at the host: a level call finds that it is so already, and says so.
             Fate::Not(error) | Fate::Half(error) if error.kind != ErrorKind::Unknown && self.world.is_so(&effect, &record) => {
                 self.world.execute(&effect, &record)
@@ -214,7 +216,7 @@ impl Sim {
             }
             Fate::Never => return,
         };
-        if effect.call != Call::Observe {
+        if !looks {
             self.tell_change(effect.vm, effect.host);
         }
         let at = self.now.plus(Millis(self.rng.within(0, 30)));
@@ -294,18 +296,21 @@ impl Sim {
         }
     }
 
+    /// A driver that was left with a call at work says so, whoever asks what is there.
+    fn no_dropped_call(&self, vm: VmId, host: HostId) -> Result<(), DriverError> {
+        let busy = self.works.values().any(|work| {
+            let changes = work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
+            work.abandoned && !work.done && work.effect.vm == vm && work.holds(host) && changes
+        });
+        if busy { Err(DriverError::retry("busy", "a call that was dropped is still at work")) } else { Ok(()) }
+    }
+
     /// What a driver says that is asked what is there: never *absent* when it cannot tell.
     pub(crate) fn observe(&mut self, vm: VmId, host: HostId) -> Look {
         if !self.world.reaches(host) {
             return Err(unreachable());
         }
-        let busy = self.works.values().any(|work| {
-            let changes = work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
-            work.abandoned && !work.done && work.effect.vm == vm && work.holds(host) && changes
-        });
-        if busy {
-            return Err(DriverError::retry("busy", "a call that was dropped is still at work"));
-        }
+        self.no_dropped_call(vm, host)?;
         if self.rng.permille(self.weather.trouble) {
             return Err(DriverError::retry("not-now", "chance"));
         }
