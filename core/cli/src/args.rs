@@ -26,14 +26,15 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// Where the daemon listens: unix:/PATH or http://ADDRESS:PORT [default: the socket in the data directory]
-    #[arg(long, global = true, env = "OSTLER_SERVER", value_name = "ENDPOINT")]
+    /// Where the daemon listens, or OSTLER_SERVER: unix:/PATH or http://ADDRESS:PORT [default: the socket in the data directory]
+    #[arg(long, global = true, value_name = "ENDPOINT")]
     pub server: Option<Endpoint>,
-    /// The file that holds the token; without it, OSTLER_TOKEN holds the token. A unix socket needs none
-    #[arg(long, global = true, env = "OSTLER_TOKEN_FILE", value_name = "FILE")]
+    /// The file that holds the token, or OSTLER_TOKEN_FILE, or OSTLER_TOKEN. A unix socket needs none
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How to print
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    // Not each with its own words: that would make every page of help twice as long.
+    /// How to print: table, wide, json, yaml or name (`ostler help output`)
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Format,
 }
 
@@ -74,7 +75,7 @@ pub enum Command {
     Completion(crate::complete::CompletionArgs),
     /// Prints the versions of this command and of the daemon
     Version,
-    /// Prints help on a command or a topic (exit-codes, environment, output)
+    /// Prints help on a command or a topic (spec, exit-codes, environment, output)
     Help(crate::help::HelpArgs),
 }
 

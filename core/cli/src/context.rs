@@ -3,7 +3,7 @@
 use crate::out::Out;
 use crate::{Failure, Global};
 use ostler_api::{Client, ClientError, Endpoint};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest token file read: a token has below 100 characters, and a wrong path should not be read to its end.
 const TOKEN_FILE_MAX: usize = 4096;
@@ -14,21 +14,26 @@ pub(crate) struct Context {
     pub(crate) out: Out,
     /// Where the daemon is.
     pub(crate) endpoint: Endpoint,
-    global: Global,
+    token_file: Option<PathBuf>,
 }
 
 impl Context {
     /// From what was typed; nothing is connected or read yet.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
-        let endpoint = global.server.clone().unwrap_or_else(Endpoint::local);
-        Ok(Self { out: Out::new(global.output), endpoint, global: global.clone() })
+        let endpoint = match (&global.server, set("OSTLER_SERVER")) {
+            (Some(endpoint), _) => endpoint.clone(),
+            (None, Some(text)) => text.parse().map_err(|err| Failure::usage(format!("OSTLER_SERVER: {err}")))?,
+            (None, None) => Endpoint::local(),
+        };
+        let token_file = global.token_file.clone().or_else(|| set("OSTLER_TOKEN_FILE").map(PathBuf::from));
+        Ok(Self { out: Out::new(global.output), endpoint, token_file })
     }
 
     /// A client of the daemon. It connects when it is first used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let token = match &self.global.token_file {
+        let token = match &self.token_file {
             Some(path) => Some(read_token(path)?),
-            None => std::env::var("OSTLER_TOKEN").ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+            None => set("OSTLER_TOKEN").map(|text| text.trim().to_owned()),
         };
         Ok(Client::new(&self.endpoint, token)?)
     }
@@ -37,6 +42,11 @@ impl Context {
     pub(crate) const fn is_local(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
+}
+
+/// A variable of the environment that says something.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {

@@ -77,7 +77,7 @@ impl Row for Driver {
             origin(self).into(),
             self.calls.into(),
             Cell::toned(self.errors, errors),
-            mean(self.mean_us).into(),
+            mean(self).into(),
             self.abilities.join(",").into(),
             Cell::from(&self.description),
             Cell::maybe(self.last_error.as_ref()),
@@ -89,8 +89,10 @@ impl Row for Driver {
     }
 }
 
-fn mean(us: u64) -> String {
-    format!("{}.{:03} ms", us / 1000, us % 1000)
+/// The mean time of a call; none before the first.
+fn mean(driver: &Driver) -> String {
+    let us = driver.mean_us;
+    if driver.calls == 0 { "-".to_owned() } else { format!("{}.{:03} ms", us / 1000, us % 1000) }
 }
 
 fn rules(driver: &Driver) -> Cell {
@@ -116,7 +118,7 @@ fn page(cx: &Context, driver: &Driver) -> String {
             page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
         }
     }
-    page.section("Calls").pair("Sent", driver.calls).pair("Errors", driver.errors).pair("Mean time", mean(driver.mean_us));
+    page.section("Calls").pair("Sent", driver.calls).pair("Errors", driver.errors).pair("Mean time", mean(driver));
     page.pair_if("Last error", driver.last_error.as_ref());
     page.done()
 }

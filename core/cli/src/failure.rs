@@ -48,7 +48,7 @@ impl Failure {
     /// The same, told of something.
     #[must_use]
     pub fn about(mut self, subject: &str) -> Self {
-        self.what = self.what.map(|what| if what.starts_with(subject) { what } else { format!("{subject}: {what}") });
+        self.what = self.what.map(|what| if speaks_of(&what, subject) { what } else { format!("{subject}: {what}") });
         self
     }
 
@@ -68,6 +68,17 @@ impl Failure {
             eprintln!("{line}");
         }
     }
+}
+
+/// Whether the text names the subject already, in words of its own: "there is no host h9".
+fn speaks_of(text: &str, subject: &str) -> bool {
+    let (text, subject) = (text.to_ascii_lowercase(), subject.to_ascii_lowercase());
+    let edge = |c: Option<char>| c.is_none_or(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+    text.match_indices(&subject).any(|(at, found)| {
+        let behind = &text[at + found.len()..];
+        // A full stop ends a sentence, within a name it does not.
+        edge(text[..at].chars().next_back()) && (edge(behind.chars().next()) || behind == ".")
+    })
 }
 
 /// An error with all its causes, each said once.
@@ -163,6 +174,17 @@ mod tests {
         problem.field = Some("spec.disks[0].name".to_owned());
         let failure = Failure::from(ClientError::Problem(Box::new(problem)));
         assert_eq!(failure.lines(), ["error: spec.disks[0].name: must not be empty"]);
+    }
+
+    #[test]
+    fn what_it_is_about_is_said_once() {
+        let said = |what: &str, subject: &str| Failure::usage(what).about(subject).what.expect("told");
+        for (what, subject) in [("there is no vm web", "vm web"), ("VM 7 is busy", "vm 7"), ("the host h1 is in use", "host h1")] {
+            assert_eq!(said(what, subject), what);
+        }
+        assert_eq!(said("VM 7 is busy", "vm web"), "vm web: VM 7 is busy");
+        assert_eq!(said("VM 71 is busy", "vm 7"), "vm 7: VM 71 is busy");
+        assert_eq!(said("there is no vm web-2", "vm web"), "vm web: there is no vm web-2");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// About what.
 #[derive(Debug, Args)]
 pub struct HelpArgs {
-    /// A command (`vm create`), or exit-codes, environment, output
+    /// A command (`vm create`), or spec, exit-codes, environment, output
     topic: Vec<String>,
 }
 
@@ -19,6 +19,55 @@ OSTLER_TOKEN       the token itself, if there is no file
 OSTLER_DATA_DIR    the daemon's data directory, where its socket is looked for
                    [default: /var/lib/ostler for root, ~/.local/state/ostler for others]
 NO_COLOR           no colours; there are none anyway where no person looks
+";
+
+/// A specification with every field there is; a test reads it.
+const SPEC: &str = "\
+# Everything a VM can be. Only `name` and `memory` are needed; what is left out has the meaning that is told.
+# The same as YAML or JSON does as well: ostler vm create -f FILE
+
+name = \"web-1\"                   # letters, digits, . _ -; need not be unique
+memory = \"2GiB\"                  # MiB, GiB, TiB
+vcpus = 2                         # virtual CPUs the guest sees [cpu, rounded up]
+cpu = 0.5                         # CPUs reserved on the host [vcpus]
+host = \"kvm1\"                    # the one host it may be placed on [any]
+graphics = \"none\"                # none or vnc
+labels = { role = \"web\" }        # free words
+user_data = \"...\"                # handed to the guest as it is
+
+[headroom]                        # how far it may grow while it runs [not at all]
+vcpus = 4
+memory = \"4GiB\"
+
+[boot]                            # [the first disk]
+firmware = \"bios\"                # bios or uefi
+kernel = \"images:vmlinux\"        # DATASTORE:PATH of a kernel to boot directly
+initrd = \"images:initrd.img\"
+cmdline = \"console=ttyS0\"
+
+[[disks]]                         # each has one of image, size and swap
+name = \"vda\"                     # also its target device
+image = \"debian\"                 # copy on write of this image
+
+[[disks]]
+name = \"vdb\"
+size = \"10GiB\"                   # empty
+format = \"qcow2\"                 # qcow2 or raw [qcow2; raw for swap]
+read_only = false
+
+[[disks]]
+name = \"vdc\"
+swap = \"1GiB\"                    # formatted as swap space
+
+[[nics]]
+bridge = \"br0\"                   # a bridge of the host
+mac = \"52:54:00:12:34:56\"        # [chosen, and stable then]
+
+[patience]                        # [the daemon's]
+shutdown = \"2m\"                  # for the guest to obey the power button
+hypervisor = \"90s\"               # for the hypervisor to answer any other call
+transfer = \"1h\"                  # for one disk to be brought or taken away
+boot_grace = \"10s\"               # the power button is not pressed before the guest has run so long
 ";
 
 const OUTPUT: &str = "\
@@ -45,6 +94,7 @@ fn exit_codes() -> String {
 pub(crate) fn run(cx: &Context, args: &HelpArgs) -> Result<(), Failure> {
     let topic: Vec<&str> = args.topic.iter().map(String::as_str).collect();
     match topic.as_slice() {
+        ["spec"] => cx.out.write(SPEC),
         ["exit-codes"] => cx.out.write(&exit_codes()),
         ["environment"] => cx.out.write(ENVIRONMENT),
         ["output"] => cx.out.write(OUTPUT),
@@ -72,6 +122,18 @@ fn command_help(path: &[&str]) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_specification_shown_is_one_and_has_everything() {
+        let value: serde_json::Value = toml::from_str(SPEC).expect("TOML");
+        ostler_api::decode::<ostler_api::VmSpec>(value.clone()).expect("a specification");
+        // serde names all fields there are to whoever gives another.
+        let all =
+            serde_json::from_value::<ostler_api::VmSpec>(serde_json::json!({ "nothing": 1 })).expect_err("unknown").to_string();
+        for field in all.split('`').skip(3).step_by(2) {
+            assert!(!value[field].is_null(), "{field} is not shown");
+        }
+    }
 
     #[test]
     fn help_finds_commands_and_says_what_there_is() {

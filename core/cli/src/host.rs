@@ -12,7 +12,12 @@ use crate::vm::wait;
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
-use ostler_api::{AdoptBody, ChangeHost, CpuMilli, Host, NewHost, Sent, Size, Span, SshAddress};
+use ostler_api::{AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, Sent, Size, Span, SshAddress};
+use std::time::Duration;
+
+/// How long a new host is waited for to be looked at, and how often that is asked.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Hosts.
 #[derive(Debug, Subcommand)]
@@ -169,6 +174,8 @@ impl Row for Host {
     const WIDER: &'static [&'static str] = &["TRANSPORT", "LABELS", "HYPERVISOR", "ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
+        // Before the first look nobody knows what it has.
+        let known = self.memory.0 > 0;
         vec![
             self.id.into(),
             Cell::from(&self.name),
@@ -176,8 +183,8 @@ impl Row for Host {
             Cell::state(health(self)),
             Cell::maybe(self.driver.as_ref().map(|driver| &driver.name)),
             self.vms.into(),
-            format!("{}/{}", self.cpu_held, self.cpu).into(),
-            format!("{}/{}", self.memory_held, self.memory).into(),
+            Cell::maybe(known.then(|| format!("{}/{}", self.cpu_held, self.cpu))),
+            Cell::maybe(known.then(|| format!("{}/{}", self.memory_held, self.memory))),
             Cell::from(&self.transport),
             line(&self.labels).into(),
             Cell::maybe(self.health.as_ref().map(|health| &health.hypervisor)),
@@ -229,10 +236,7 @@ fn page(cx: &Context, host: &Host) -> String {
 pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {
-        HostCommand::Add(add) => {
-            let host = client.add_host(&add.body()).await?;
-            cx.out.write(&cx.out.one(&host, &host.name, || format!("host {} {}: added, {}\n", host.id, host.name, host.state))?)
-        }
+        HostCommand::Add(add) => add_it(cx, &client, &add.body()).await,
         HostCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.hosts().await?)).await,
         HostCommand::Show { host, watch } => {
             watch::run(cx, &watch, async || {
@@ -271,6 +275,28 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
             .await
         }
     }
+}
+
+/// Adds it, and tells people whether it answers: wrong settings show at the first look.
+async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Failure> {
+    let mut host = client.add_host(new).await?;
+    let began = std::time::Instant::now();
+    while cx.out.for_people() && host.health.is_none() && host.state != "off" && began.elapsed() < FIRST_LOOK {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        host = client.host(&host.name).await?;
+    }
+    let answers = match &host.health {
+        Some(health) if health.reachable => format!(", it answers: {}", health.hypervisor),
+        Some(_) => ", it does not answer".to_owned(),
+        None => String::new(),
+    };
+    let line = || format!("host {} {}: added, {}{answers}\n", host.id, host.name, host.state);
+    cx.out.write(&cx.out.one(&host, &host.name, line)?)?;
+    if let Some(error) = host.health.as_ref().and_then(|health| health.error.as_ref()) {
+        eprintln!("warning: {}", crate::text::clean(error));
+        eprintln!("hint: `ostler host change {} --set KEY=VALUE` mends its settings; it is asked again and again", host.name);
+    }
+    Ok(())
 }
 
 async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {

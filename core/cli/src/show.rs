@@ -19,11 +19,17 @@ impl Page {
 
     /// Begins a section.
     pub(crate) fn section(&mut self, title: &str) -> &mut Self {
+        self.headed(title, "")
+    }
+
+    /// The same of something whose name is to stay as it is written.
+    pub(crate) fn headed(&mut self, title: &str, name: &str) -> &mut Self {
         self.flush();
+        let name = if name.is_empty() { String::new() } else { format!(" {}", clean(name)) };
         let gap = if self.text.is_empty() { "" } else { "\n" };
         let (on, off) = if self.colour { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
         // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{gap}{on}{}{off}", title.to_uppercase());
+        let _ = writeln!(self.text, "{gap}{on}{}{name}{off}", title.to_uppercase());
         self
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<VmSpec, Failure> {
 
 /// The text of a file, or of standard input if it is `-`.
 pub(crate) fn text(file: &Path) -> Result<String, Failure> {
-    text_of(file).map_err(|why| Failure::usage(format!("{}: {why}", shown(file))))
+    text_of(file).map_err(|why| Failure::usage(format!("cannot read {}: {why}", shown(file))))
 }
 
 fn shown(file: &Path) -> String {
@@ -97,7 +97,7 @@ fn parse(shown: &str, language: Language, text: &str, name: Option<&str>) -> Res
     })?;
     let Some(fields) = value.as_object_mut() else {
         let failure = Failure::usage(format!("{shown} holds no specification"));
-        return Err(failure.hint("at least `name` and `memory` are needed"));
+        return Err(failure.hint("at least `name` and `memory` are needed; `ostler help spec` shows one"));
     };
     if let Some(name) = name {
         fields.insert("name".to_owned(), Value::String(name.to_owned()));
@@ -107,7 +107,7 @@ fn parse(shown: &str, language: Language, text: &str, name: Option<&str>) -> Res
         match misfit.hint() {
             Some(hint) => failure.hint(hint),
             None if misfit.detail.contains("missing field `name`") => failure.hint("write it into the file, or say --name"),
-            None => failure,
+            None => failure.hint("`ostler help spec` shows one with everything"),
         }
     })
 }

@@ -54,6 +54,13 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn the_environment_says_where_and_may_be_wrong() {
+    let run = |server: &str| Ran::of(&command().env("OSTLER_SERVER", server).args(["vm", "list"]).output().expect("runs"));
+    run("ftp://x").expect(2).says("OSTLER_SERVER");
+    run("unix:/nonexistent/ostler.sock").expect(6).says("unix:/nonexistent/ostler.sock");
+}
+
+#[test]
 fn a_bad_file_is_2_and_nothing_is_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let cases: &[(&str, &[u8], &str)] = &[
@@ -84,6 +91,9 @@ fn help_and_completions_need_no_daemon() {
     assert!(run(&["help", "exit-codes"]).expect(0).out.contains("6  The daemon cannot be reached."));
     assert!(run(&["help", "vm", "create"]).expect(0).out.contains("--hold"));
     assert!(run(&["help"]).expect(0).out.contains("Exit codes"));
+    assert!(run(&["help", "spec"]).expect(0).out.contains("[headroom]"));
+    let (long, short) = (run(&["vm", "migrate", "--help"]).expect(0).out, run(&["vm", "migrate", "-h"]).expect(0).out);
+    assert_eq!(long, short, "help has one length, which fits a screen");
     assert!(run(&["--version"]).expect(0).out.starts_with("ostler "));
     for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef ostler"), ("fish", "complete -c ostler")] {
         assert!(run(&["completion", shell]).expect(0).out.contains(word), "{shell}");

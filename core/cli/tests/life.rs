@@ -83,7 +83,7 @@ fn a_vm_moves() {
     for (flag, place) in [("--live", "h2"), ("", "h1"), ("--poweroff", "h2"), ("--poweroff-hard", "h1")] {
         let flags: Vec<&str> = [flag].into_iter().filter(|flag| !flag.is_empty()).collect();
         let ran = world.vm(&[&["migrate", "web", place][..], &flags].concat()).expect(0);
-        assert!(ran.out.starts_with("vm web: running (migrate"), "{ran:#?}");
+        assert!(ran.out.starts_with(&format!("vm web: running, on {place} (migrate")), "{ran:#?}");
         let shown = world.shown();
         assert_eq!((&shown["placement"]["host"], &shown["moving"]), (&place.into(), &Value::Null));
     }
@@ -91,8 +91,8 @@ fn a_vm_moves() {
     assert_eq!(names(&history, "host"), ["h1", "h2", "h1", "h2", "h1"]);
     assert_eq!(names(&history, "begun_by"), ["deploy", "migrate-live", "migrate", "migrate-poweroff", "migrate-poweroff-hard"]);
     world.refused(&["migrate", "web", "nowhere"], 3, "there is no host nowhere");
-    world.refused(&["migrate", "web", "h1"], 1, "already");
-    world.refused(&["migrate", "web", "h1", "--dry-run"], 1, "already");
+    world.refused(&["migrate", "web", "h1"], 1, "on host h1 already");
+    world.refused(&["migrate", "web", "h1", "--dry-run"], 1, "on host h1 already");
     world.refused(&["migrate", "web", "h2", "--live", "--poweroff"], 2, "cannot be used with");
     world.refused(&["migrate", "web", "h2", "--live", "--fenced"], 2, "cannot be used with");
     world.vm(&["resched", "web"]).expect(0);
@@ -101,9 +101,20 @@ fn a_vm_moves() {
 }
 
 #[test]
+fn a_host_that_cannot_be_asked_says_so_when_it_is_added() {
+    let Some(world) = World::start() else { return };
+    let ran = world.daemon.run(&["host", "add", "h3", "--driver", "sim", "--set", "datastore=simhosts", "--set", "folder=h3"]);
+    assert!(ran.expect(0).out.contains(": added, on, it answers: "), "the first look is waited for");
+    let ran = world.daemon.run(&["host", "add", "h4", "--driver", "sim", "--set", "datastore=nowhere"]).expect(0);
+    assert!(ran.out.contains(": added, on, it does not answer"), "{ran:#?}");
+    ran.says("warning: ").says("ostler host change h4 --set");
+}
+
+#[test]
 fn disks_and_cards_come_and_go() {
     let Some(world) = World::start() else { return };
-    world.vm(&["disk-attach", "web", "--blank", "8MiB"]).expect(0);
+    let told = world.vm(&["disk-attach", "web", "--blank", "8MiB"]).expect(0).out;
+    assert!(told.starts_with("vm web: running, with disk vdb ("), "{told}");
     world.vm(&["disk-attach", "web", "--swap", "8MiB", "--name", "vdx"]).expect(0);
     assert_eq!(names(&world.shown()["disks"], "name"), ["vda", "vdb", "vdx"]);
     world.refused(&["disk-attach", "web", "--blank", "8MiB", "--name", "vdb"], 1, "twice");
@@ -116,7 +127,8 @@ fn disks_and_cards_come_and_go() {
     world.vm(&["disk-detach", "web", "vdb"]).expect(0);
     assert_eq!(names(&world.shown()["disks"], "name"), ["vda"]);
 
-    world.vm(&["nic-attach", "web", "--bridge", "br1"]).expect(0);
+    let told = world.vm(&["nic-attach", "web", "--bridge", "br1"]).expect(0).out;
+    assert!(told.contains(", with network card 52:54:00:") && told.contains(" on br1 ("), "{told}");
     world.vm(&["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:AA:BB:CC"]).expect(0);
     let macs = names(&world.shown()["nics"], "mac");
     assert_eq!((macs.len(), macs[2].as_str()), (3, "52:54:00:aa:bb:cc"));
@@ -130,18 +142,20 @@ fn disks_and_cards_come_and_go() {
 #[test]
 fn snapshots_are_made_gone_back_to_and_lost() {
     let Some(world) = World::start() else { return };
-    world.vm(&["snapshot-create", "web", "before"]).expect(0);
+    let told = world.vm(&["snapshot-create", "web", "before"]).expect(0).out;
+    assert!(told.contains(", with snapshot snap-") && told.contains(" (before) ("), "{told}");
     world.vm(&["snapshot-create", "web"]).expect(0);
     let shown = world.shown();
     assert_eq!(names(&shown["snapshots"], "label"), ["before"]);
     let second = shown["snapshots"][1]["name"].as_str().expect("a name").to_owned();
     world.refused(&["snapshot-create", "web", "before"], 1, "already");
-    world.refused(&["snapshot-revert", "web", "nonsense"], 1, "nonsense");
+    world.refused(&["snapshot-revert", "web", "nonsense"], 1, "has no snapshot nonsense");
+    world.refused(&["snapshot-revert", "web", "befroe"], 1, "did you mean before?");
     world.vm(&["snapshot-revert", "web", "before"]).expect(0);
     world.vm(&["snapshot-delete", "web", &second]).expect(0);
     let first = world.shown()["snapshots"][0]["name"].as_str().expect("a name").to_owned();
     let plan = world.vm(&["poweroff", "web", "--hard", "--dry-run"]).expect(0).out;
-    assert!(plan.contains(&format!("snapshots lost: {first}")), "{plan}");
+    assert!(plan.contains(&format!("snapshots lost: {first} (before)")), "{plan}");
     let table = world.vm(&["show", "web"]).expect(0).out;
     assert!(table.contains("CALLED") && table.contains("before"), "{table}");
     world.vm(&["poweroff", "web", "--hard"]).expect(0);
@@ -174,7 +188,8 @@ fn snapshots_are_made_gone_back_to_and_lost() {
 fn disks_become_images() {
     let Some(world) = World::start() else { return };
     world.vm(&["disk-snapshot", "web", "vda", "now", "--live", "--datastore", "images"]).expect(0);
-    world.vm(&["disk-snapshot", "web", "vda", "later", "--datastore", "images"]).expect(0);
+    let told = world.vm(&["disk-snapshot", "web", "vda", "later", "--datastore", "images"]).expect(0).out;
+    assert!(told.contains(", disk vda becomes image later when it is shut down ("), "{told}");
     assert_eq!(world.shown()["disks"][0]["becomes"], "later");
     world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "images"], 1, "already");
     world.refused(&["disk-snapshot", "web", "vdq", "again", "--datastore", "images"], 1, "no disk vdq");
@@ -193,7 +208,8 @@ fn disks_become_images() {
 fn size_name_and_data_change() {
     let Some(world) = World::start() else { return };
     world.vm(&["resize", "web", "--vcpus", "2", "--memory", "128MiB"]).expect(0);
-    world.vm(&["resize", "web", "--cpu", "0.25", "--enforce"]).expect(0);
+    let told = world.vm(&["resize", "web", "--cpu", "0.25", "--enforce"]).expect(0).out;
+    assert!(told.contains(", with 0.25 CPUs, 2 virtual, 128MiB ("), "{told}");
     let spec = world.shown()["spec"].clone();
     assert_eq!((&spec["cpu"], &spec["vcpus"], &spec["memory"]), (&0.25.into(), &2.into(), &"128MiB".into()));
     assert_eq!(spec["headroom"], serde_json::json!({"vcpus": 4, "memory": "1GiB"}));
@@ -206,7 +222,9 @@ fn size_name_and_data_change() {
     assert_eq!(world.shown()["spec"]["user_data"], "#cloud-config\n");
     world.refused(&["update", "web", "--user-data", "/nonexistent"], 2, "No such file");
     world.refused(&["rename", "web", "a b"], 2, "name");
-    world.vm(&["rename", "web", "shop"]).expect(0);
+    world.refused(&["rename", "web", "12"], 2, "digits are an id");
+    let told = world.vm(&["rename", "web", "shop"]).expect(0).out;
+    assert!(told.contains(", now called shop ("), "{told}");
     assert_eq!(world.shown()["name"], "shop");
     world.vm(&["show", "web"]).expect(3);
 }
@@ -222,7 +240,9 @@ fn what_is_planned_is_done_later() {
     world.refused(&["schedule", "web", "dance", "--at", "daily 02:00"], 2, "unexpected argument");
     world.refused(&["unschedule", "web", "7"], 1, "no scheduled action 7");
     world.refused(&["reschedule", "web", "7", "--at", "daily 03:00"], 1, "no scheduled action 7");
-    world.vm(&["schedule", "web", "migrate", "h2", "--live", "--at", "daily 02:00", "--zone", "Europe/Berlin"]).expect(0);
+    let berlin = ["--at", "daily 02:00", "--zone", "Europe/Berlin"];
+    let told = world.vm(&[&["schedule", "web", "migrate", "h2", "--live"][..], &berlin].concat()).expect(0).out;
+    assert!(told.contains(", schedule 0 is due ") && told.contains("T02:00:00+0"), "{told}");
     let list = world.vm(&["schedules", "web"]).expect(0).out;
     for word in ["migrate-live", "host=h2", "daily 02:00", "Europe/Berlin", "waiting"] {
         assert!(list.contains(word), "no {word} in\n{list}");

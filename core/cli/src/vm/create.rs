@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// What to create.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// The specification: a file in TOML, YAML or JSON, or - for standard input
+    /// The specification: a file in TOML, YAML or JSON, or - for standard input. `ostler help spec` shows one
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Its name, instead of the one in the file

@@ -397,7 +397,8 @@ impl Ask for Update {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        sent(&UpdateBody { user_data: specfile::text(&self.user_data)? })
+        let text = specfile::text(&self.user_data).map_err(|failure| failure.hint("say a file, or - for standard input"))?;
+        sent(&UpdateBody { user_data: text })
     }
 }
 

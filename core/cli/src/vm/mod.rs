@@ -6,6 +6,7 @@ mod hows;
 mod list;
 mod schedule;
 mod show;
+mod told;
 mod top;
 mod verbs;
 mod why;

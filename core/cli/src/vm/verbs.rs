@@ -2,6 +2,7 @@
 
 use super::VmCommand;
 use super::hows::Hard;
+use super::told;
 use super::wait::{self, Deadline};
 use crate::context::Context;
 use crate::operation::complaint;
@@ -11,7 +12,7 @@ use crate::{Exit, Failure, range};
 use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use ostler_api::{ActionReply, Client, Operation, PlanPreview, Sent, Span};
+use ostler_api::{ActionReply, Client, Operation, PlanPreview, Sent, Span, Vm};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -169,6 +170,8 @@ struct Asking {
     verb: &'static str,
     body: Value,
     waiting: Waiting,
+    /// Whether what came of it is told in a line.
+    for_people: bool,
 }
 
 /// What came of it, before it is printed.
@@ -182,7 +185,7 @@ struct Ended {
 /// Asks, of several VMs at once, and prints each result when it is there.
 pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
     let vms = range::expand(&request.vms)?;
-    let request = Asking { verb: request.verb, body: request.body?, waiting: request.waiting };
+    let request = Asking { verb: request.verb, body: request.body?, waiting: request.waiting, for_people: cx.out.for_people() };
     if request.waiting.if_version.is_some() && vms.len() > 1 {
         return Err(Failure::usage("--if-version is about one VM").hint("ask for one VM at a time"));
     }
@@ -244,7 +247,14 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
         }
         Err(failure) => (None, Some(failure.about(&subject))),
     };
-    let line = answer.as_ref().map(|answer| crate::text::clean(&format!("{subject}: {}", answer.line(request))));
+    let line = match &answer {
+        Some(answer) if failure.is_none() && request.for_people => {
+            let id = answer.vm().map_or_else(|| vm.to_owned(), |id| id.to_string());
+            let now = answer.now(client, &id, request).await;
+            Some(crate::text::clean(&format!("{subject}: {}", answer.line(request, now.as_ref()))))
+        }
+        _ => None,
+    };
     let (reply, plan) = match answer {
         Some(Answer::Reply(reply)) => (Some(*reply), None),
         Some(Answer::Plan(plan)) => (None, Some(plan)),
@@ -326,13 +336,30 @@ impl Answer {
         }
     }
 
+    /// The VM's id, if it is told: a name may be another by now.
+    fn vm(&self) -> Option<u64> {
+        match self {
+            Self::Reply(reply) => Some(reply.vm),
+            Self::Plan(_) => None,
+        }
+    }
+
+    /// The VM as it is now, if there may be something to say about it. What cannot be read is not said.
+    async fn now(&self, client: &Client, vm: &str, request: &Asking) -> Option<Vm> {
+        let worth_it = match self {
+            Self::Reply(reply) => !reply.already && !request.waiting.no_wait,
+            Self::Plan(plan) => !(plan.loses.is_empty() && plan.hides.is_empty()),
+        };
+        if worth_it { client.vm(vm).await.ok() } else { None }
+    }
+
     /// The good news, on a line.
-    fn line(&self, request: &Asking) -> String {
+    fn line(&self, request: &Asking, now: Option<&Vm>) -> String {
         match self {
             Self::Plan(plan) => {
                 let overtakes = plan.overtakes.map_or_else(String::new, |id| format!(", overtaking operation {id}"));
                 let steps = if plan.steps.is_empty() { String::new() } else { format!(" ({})", plan.steps.join(", ")) };
-                let fates = fates(plan);
+                let fates = fates(plan, now);
                 format!("{} would be accepted{overtakes}: {}{steps}{fates}", request.verb, plan.states.join(" > "))
             }
             Self::Reply(reply) => {
@@ -343,7 +370,9 @@ impl Answer {
                     Some(operation) => match operation.ended {
                         Some(ended) => {
                             let took = took(ended.since(operation.began));
-                            format!("{} ({} took {took}{overtook})", reply.state, operation.verb)
+                            let note = now.and_then(|vm| told::note(request.verb, &request.body, vm));
+                            let note = note.map_or_else(String::new, |note| format!(", {note}"));
+                            format!("{}{note} ({} took {took}{overtook})", reply.state, operation.verb)
                         }
                         None => format!("{} ({} accepted, operation {}{overtook})", reply.state, operation.verb, operation.id),
                     },
@@ -354,8 +383,13 @@ impl Answer {
 }
 
 /// What would become of snapshots.
-fn fates(plan: &PlanPreview) -> String {
+fn fates(plan: &PlanPreview, now: Option<&Vm>) -> String {
+    let called = |name: &String| {
+        let known = now.and_then(|vm| vm.snapshots.iter().find(|snapshot| snapshot.name == *name));
+        known.map_or_else(|| name.clone(), told::called)
+    };
     let part = |what: &str, names: &[String]| {
+        let names: Vec<String> = names.iter().map(called).collect();
         if names.is_empty() { String::new() } else { format!("; {what}: {}", names.join(", ")) }
     };
     part("snapshots lost", &plan.loses) + &part("snapshots no longer offered", &plan.hides)
@@ -364,5 +398,12 @@ fn fates(plan: &PlanPreview) -> String {
 fn failed(subject: &str, outcome: &str, operation: &Operation, reply: &ActionReply) -> Failure {
     let why = operation.error.as_ref().map_or_else(String::new, |error| format!(": {}", complaint(error)));
     let failure = Failure::new(Exit::Refused, format!("{subject}: {} {outcome}{why} ({})", operation.verb, reply.state));
-    failure.hint(format!("`ostler vm why {}` says what can be done", reply.vm))
+    let guest_ignored = operation.error.as_ref().is_some_and(|error| error.code == "guest-ignored");
+    failure.hint(match (reply.state.as_str(), operation.verb.as_str()) {
+        ("failed" | "unknown", _) => format!("`ostler vm why {}` says what can be done", reply.vm),
+        (_, "poweroff" | "undeploy" | "shutdown" | "reboot") if guest_ignored => {
+            "ask again when the guest has booted and listens, or with --hard, which does not ask it".to_owned()
+        }
+        _ => format!("`ostler operation show {}` has every step", operation.id),
+    })
 }

@@ -8,6 +8,10 @@ use crate::{Exit, Failure, range};
 use clap::Args;
 use ostler_api::Why;
 
+/// More commands than these are told as verbs alone, so many a line.
+const MANY: usize = 8;
+const VERBS_A_LINE: usize = 7;
+
 /// Which VMs.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
@@ -19,7 +23,10 @@ pub struct WhyArgs {
 fn page(cx: &Context, why: &Why) -> String {
     let now = now();
     let mut page = Page::new(cx.out.colour);
-    page.section(&format!("vm {}", why.vm)).line(&why.summary);
+    page.headed(&format!("vm {}", why.vm), &why.name).line(&why.summary);
+    if let Some(unseen) = &why.unseen {
+        page.pair("But", Cell::toned(unseen, Tone::Bad));
+    }
     page.pair_if("Waits for", why.waits_for.as_ref()).pair("Since", moment(now, why.since));
     page.pair_if("Until", why.until.map(|until| moment(now, until)));
     if let Some(error) = &why.last_error {
@@ -28,19 +35,39 @@ fn page(cx: &Context, why: &Why) -> String {
     for line in &why.scheduler {
         page.pair("Scheduler", line);
     }
-    for verb in &why.can {
-        page.pair("You can", command(verb, why.vm));
+    for line in can(why) {
+        page.pair(if line.first { "You can" } else { "" }, line.text);
     }
     page.done()
 }
 
-/// A verb as it is typed: of this VM, which comes before what else is named.
+/// A line of what can be done.
+struct Can {
+    first: bool,
+    text: String,
+}
+
+/// What can be done. Each command where something is waited for; where all is well it is nearly everything, and the verbs are enough.
+fn can(why: &Why) -> Vec<Can> {
+    let lines = if why.waits_for.is_none() && why.can.len() > MANY {
+        let mut verbs: Vec<&str> = why.can.iter().filter_map(|verb| verb.split(' ').next()).collect();
+        verbs.dedup();
+        let text: Vec<String> = verbs.chunks(VERBS_A_LINE).map(|verbs| verbs.join(", ")).collect();
+        text.join(",\n").lines().map(str::to_owned).collect()
+    } else {
+        why.can.iter().map(|verb| command(verb, why.vm)).collect::<Vec<_>>()
+    };
+    lines.into_iter().enumerate().map(|(at, text)| Can { first: at == 0, text }).collect()
+}
+
+/// A verb as it is typed: the VM comes before what else is named, and behind flags with their values.
 fn command(verb: &str, vm: u64) -> String {
-    let (words, vm) = (verb.split(' ').collect::<Vec<_>>(), vm.to_string());
-    match words.iter().position(|word| *word == "VM") {
-        Some(at) => format!("ostler vm {}", [&words[..at], &[vm.as_str()], &words[at + 1..]].concat().join(" ")),
-        None => format!("ostler vm {verb} {vm}"),
-    }
+    let words: Vec<&str> = verb.split(' ').collect();
+    let named = |at: usize| words[at].chars().all(|c| c.is_ascii_uppercase()) && !words[at - 1].starts_with("--");
+    let (before, after) = words.split_at((1..words.len()).find(|at| named(*at)).unwrap_or(words.len()));
+    let after = if after.first() == Some(&"VM") { &after[1..] } else { after };
+    let vm = vm.to_string();
+    format!("ostler vm {}", [before, &[vm.as_str()], after].concat().join(" "))
 }
 
 /// Does it.
@@ -68,4 +95,35 @@ pub(crate) async fn run(cx: &Context, args: WhyArgs) -> Result<(), Failure> {
     };
     cx.out.write(&text)?;
     if worst == Exit::Ok { Ok(()) } else { Err(Failure::silent(worst)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(can: &[&str]) -> Why {
+        let can = can.iter().map(|&verb| verb.to_owned()).collect();
+        let (summary, since) = ("running: as asked".to_owned(), ostler_api::Time(0));
+        let (name, vm, scheduler) = ("web".to_owned(), 7, Vec::new());
+        Why { vm, name, summary, waits_for: None, since, until: None, last_error: None, unseen: None, can, scheduler }
+    }
+
+    fn lines(why: &Why) -> Vec<String> {
+        can(why).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn commands_can_be_typed_as_they_are_told() {
+        let told = lines(&why(&["resume", "poweroff --hard", "migrate VM HOST --fenced", "migrate HOST", "deploy --host HOST"]));
+        let typed = ["resume 7", "poweroff --hard 7", "migrate 7 HOST --fenced", "migrate 7 HOST", "deploy --host HOST 7"];
+        assert_eq!(told, typed.map(|line| format!("ostler vm {line}")));
+    }
+
+    #[test]
+    fn where_all_is_well_the_verbs_are_enough() {
+        let verbs = ["a", "a --hard", "b", "c", "d", "e", "f", "g", "h"];
+        assert_eq!(lines(&why(&verbs)), ["a, b, c, d, e, f, g,", "h"]);
+        let waiting = Why { waits_for: Some("its host".to_owned()), ..why(&verbs) };
+        assert_eq!(lines(&waiting).len(), verbs.len());
+    }
 }

@@ -1,0 +1,48 @@
+//! What a verb left behind, in a few words: the name that was given, the place, the next time. For people; programs read the reply.
+
+use ostler_api::{ScheduleEntry, SnapshotEntry, Vm};
+use serde_json::Value;
+
+/// What is worth saying of the VM as it is after `verb`, which was asked with `body`.
+pub(super) fn note(verb: &str, body: &Value, vm: &Vm) -> Option<String> {
+    let said = |field: &str| body[field].as_str();
+    match verb {
+        "disk-attach" => {
+            let name = said("name").or_else(|| vm.disks.last().map(|disk| disk.name.as_str()))?;
+            Some(format!("with disk {name}"))
+        }
+        "nic-attach" => vm.nics.last().map(|nic| format!("with network card {} on {}", nic.mac, nic.bridge)),
+        "snapshot-create" => vm.snapshots.last().map(|made| format!("with snapshot {}", called(made))),
+        "disk-snapshot" => Some(format!("disk {} becomes image {} when it is shut down", said("disk")?, said("image")?)),
+        "disk-snapshot-live" => Some(format!("image {} is made", said("image")?)),
+        "rename" => Some(format!("now called {}", vm.name)),
+        "resize" => Some(size(vm)),
+        "schedule" => vm.schedules.iter().max_by_key(|planned| planned.id).map(planned),
+        "reschedule" => vm.schedules.iter().find(|planned| Some(u64::from(planned.id)) == body["id"].as_u64()).map(planned),
+        "resched" if vm.resched => Some("the scheduler moves it next".to_owned()),
+        _ if vm.state == "pending" => Some("the scheduler places it next".to_owned()),
+        "deploy" | "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => {
+            vm.placement.as_ref().map(|place| format!("on {}", place.host))
+        }
+        _ => None,
+    }
+}
+
+fn size(vm: &Vm) -> String {
+    let cpu = vm.spec.cpu.map(|cpu| format!("{cpu} CPUs, ")).unwrap_or_default();
+    let vcpus = vm.spec.vcpus.map(|vcpus| format!("{vcpus} virtual, ")).unwrap_or_default();
+    format!("with {cpu}{vcpus}{}", vm.spec.memory)
+}
+
+fn planned(entry: &ScheduleEntry) -> String {
+    let next = entry.next_local.as_deref().map_or_else(|| "is over".to_owned(), |next| format!("is due {next}"));
+    format!("schedule {} {next}", entry.id)
+}
+
+/// A snapshot's name, and what its maker calls it.
+pub(super) fn called(snapshot: &SnapshotEntry) -> String {
+    match snapshot.label.as_str() {
+        "" => snapshot.name.clone(),
+        label => format!("{} ({label})", snapshot.name),
+    }
+}
