@@ -65,6 +65,8 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
     }
     draft.record.other_domain = true;
     draft.part_from_other();
+    // A look that was begun before says nothing of where it has its place now.
+    draft.record.step = draft.record.step.next();
     draft.note_instant(asked);
     draft.accept(Some(asked.operation), None);
     Ok(())
