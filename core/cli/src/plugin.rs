@@ -63,6 +63,9 @@ pub struct TestArgs {
     patience: Span,
 }
 
+/// Most broken rules that are named again behind the report.
+const NAMED: usize = 6;
+
 #[derive(Serialize)]
 struct Asked<'a> {
     name: &'a str,
@@ -171,7 +174,44 @@ fn bad_file(err: &dyn std::error::Error) -> Failure {
     Failure::usage(crate::failure::chain(err)).hint("`ostler plugin new` lays down a driver that builds")
 }
 
+/// What the manifest does not know would be passed over in silence: a misspelt setting, a capability that is not asked for.
+fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
+    let manifest = &inspection.manifest;
+    let settings: Vec<&str> = manifest.config.keys().map(String::as_str).collect();
+    let capabilities: Vec<&str> = manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
+    let set = [&args.config, &args.blind, &args.second].into_iter().flatten().map(|(key, _)| key);
+    let unknown = |what: &str, given: &str, known: &[&str]| {
+        let failure = Failure::usage(format!("the manifest of {} has no {what} {given}", manifest.name));
+        failure.hint(match ostler_api::nearest(given, known.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None if known.is_empty() => format!("it has no {what} at all"),
+            None => format!("it has: {}", known.join(", ")),
+        })
+    };
+    for key in set {
+        if !settings.contains(&key.as_str()) {
+            return Err(unknown("setting", key, &settings));
+        }
+    }
+    for grant in args.grant.iter().flatten() {
+        if !capabilities.contains(&grant.as_str()) {
+            return Err(unknown("capability", grant, &capabilities));
+        }
+    }
+    Ok(())
+}
+
+/// The names, or how many they are.
+fn broken(names: &[&str]) -> String {
+    match names {
+        [one] => format!("a rule: {one}"),
+        few if few.len() <= NAMED => format!("rules: {}", few.join(", ")),
+        many => format!("{} rules, the first is {}", many.len(), many[0]),
+    }
+}
+
 async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
+    known_to(&ostler_testkit::inspect(&args.file).await.map_err(|err| bad_file(&err))?, &args)?;
     let options = TestOptions {
         only: args.grant.map(|grants| grants.into_iter().collect()),
         config: map(&args.config),
@@ -194,7 +234,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     if tested.passed {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, format!("{name} breaks rules: {}", tested.broken.join(", "))))
+    Err(Failure::new(Exit::Refused, format!("{name} breaks {}", broken(&tested.broken))))
 }
 
 /// Does it.

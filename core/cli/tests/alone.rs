@@ -126,4 +126,8 @@ fn drivers_are_laid_down_and_looked_at() {
     let inspected = run(&["plugin", "inspect", &sim, "-o", "json"]).expect(0).json();
     assert_eq!((&inspected["name"], &inspected["kinds"][0]), (&"sim".into(), &"hypervisor".into()));
     assert!(run(&["plugin", "inspect", &sim]).expect(0).out.contains("ASKS FOR"));
+    // What the manifest does not know is told, not passed over.
+    run(&["plugin", "test", &sim, "--set", "datastor=system"]).expect(2).says("did you mean datastore?");
+    run(&["plugin", "test", &sim, "--second", "foldr=b"]).expect(2).says("did you mean folder?");
+    run(&["plugin", "test", &sim, "--grant", "file"]).expect(2).says("did you mean files?");
 }

@@ -60,7 +60,8 @@ fn told(detail: &str) -> String {
 /// The capability that was missing, if that is why a check failed.
 fn denied(detail: &str) -> Option<&str> {
     let (_, rest) = detail.split_once(DENIED)?;
-    rest.split([';', ' ', '\n']).next()
+    // Whatever stands behind it, a quotation mark too.
+    rest.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))).next()
 }
 
 /// One kind's findings: those that were tried one by one, those that were skipped by their reason, and what to do first.
@@ -134,6 +135,7 @@ mod tests {
     fn what_is_not_granted_is_found() {
         let detail = "driver d wanted command \"stop\" in destroy: the operator has not granted exec; stale was to be expected";
         assert_eq!(denied(detail), Some("exec"));
+        assert_eq!(denied("it said \"the operator has not granted exec:stop\""), Some("exec:stop"));
         assert_eq!(denied("list holds it twice"), None);
     }
 }

@@ -70,7 +70,9 @@ async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDis
 
 async fn spare_nic(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainNic), Trouble> {
     stage.needs(Ability::Hotplug)?;
-    let Some(nic) = stage.bench.spare_nic() else { return skip("the bench has no bridge to plug a network card into") };
+    let Some(nic) = stage.bench.spare_nic() else {
+        return skip("no bridge is named to plug a network card into (`ostler plugin test --bridge NAME`)");
+    };
     let vm = stage.vm();
     stage.deploy(vm, generation).await?;
     stage.bench.guest_ready(vm).await;
