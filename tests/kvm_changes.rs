@@ -186,3 +186,31 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     assert!(kvm.all_domains().is_empty());
     assert!(disk.exists(), "its disk was somebody else's, and still is");
 }
+
+#[test]
+fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let (kernel, away) = (kvm.dir().join("images/vmlinux"), kvm.dir().join("vmlinux.away"));
+    std::fs::rename(&kernel, &away).expect("moved");
+    let vm = kvm.create("stumbler", &[], "");
+    kvm.rests(&vm, "failed", BOOT);
+    let why = kvm.vm(&["why", &vm]);
+    assert!(why.contains("vmlinux") && why.contains("recover --retry"), "{why}");
+    // That it succeeded would be a lie, and is refused as one.
+    let lie = kvm.refused(&["vm", "recover", &vm, "--success"]);
+    assert!(lie.contains("--force"), "{lie}");
+    std::fs::rename(&away, &kernel).expect("moved back");
+    kvm.vm(&["recover", &vm, "--retry"]);
+    assert_eq!(kvm.state(&vm), "running");
+    kvm.console(&vm).wait_for("GUEST-READY", BOOT);
+    kvm.ends_without_a_trace(&vm);
+    std::fs::rename(&kernel, &away).expect("moved");
+    let other = kvm.create("returner", &[], "");
+    kvm.rests(&other, "failed", BOOT);
+    std::fs::rename(&away, &kernel).expect("moved back");
+    // Rolled back it is pending, and the scheduler places it anew: another stay.
+    kvm.vm(&["recover", &other, "--undo", "--no-wait"]);
+    kvm.rests(&other, "running", BOOT);
+    assert_eq!(kvm.show(&other)["history"].as_array().map(Vec::len), Some(2));
+    kvm.ends_without_a_trace(&other);
+}
