@@ -66,7 +66,9 @@ net_join() { # N; -e does not hold in here, for the caller asks how it went
     ip -n "$ns" link set eth0 up &&
     ip -n "$ns" link add br0 type bridge &&
     ip -n "$ns" link set eth1 master br0 up &&
-    ip -n "$ns" link set br0 up
+    ip -n "$ns" link set br0 up &&
+    # That nobody answered at this address before is forgotten, or the first connection would wait for it to be.
+    ip neigh flush dev ostbr0 to "$(net_address "$1")"
 }
 
 net_remove_links() {
