@@ -50,7 +50,8 @@ fn subject(asked: &Request) -> Option<&str> {
     }
 }
 
-fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
+/// What can be done on a host; before it was probed, what its driver can do on some host.
+pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
     let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
     probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
 }

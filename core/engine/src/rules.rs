@@ -2,7 +2,8 @@
 
 use crate::calls;
 use crate::clock;
-use crate::shared::{Shared, locked};
+use crate::facts;
+use crate::shared::Shared;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, Verdict};
 use ostler_lifecycle::{Advice, Fate};
 use ostler_model::{DriverError, DriverName, State, VmRecord};
@@ -44,8 +45,9 @@ pub(crate) async fn advise(
 
 fn question(shared: &Shared, record: &VmRecord, verb: &str, state: State, subject: Option<&str>) -> RulesQuestion {
     let read_only = |name: &ostler_model::DiskName| record.spec.disks.iter().any(|wanted| wanted.name == *name && wanted.read_only);
-    let host = record.placement.as_ref().map(|place| place.host);
-    let known = host.and_then(|host| locked(&shared.host_health).get(&host).map(|health| health.abilities.clone()));
+    // As all else that is asked of the driver: before the host was probed, what the driver can do on some host.
+    let place = record.placement.as_ref();
+    let known = place.and_then(|place| facts::abilities(shared, place.host, &place.driver));
     RulesQuestion {
         verb: verb.to_owned(),
         state,

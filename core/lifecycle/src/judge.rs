@@ -101,7 +101,10 @@ enum Judged {
 }
 
 fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
-    draft.note_sight(seen);
+    // What is seen where it came from, or was to go, is not what it does now.
+    if kind != StepKind::RemoveOther {
+        draft.note_sight(seen);
+    }
     let stated = draft.record.operation.as_mut().and_then(|active| active.stated.take()) == Some(Stated::Success);
     match seen {
         Sight::AboveIssued => {

@@ -188,8 +188,10 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
     let detail = format!("VM {} is busy: operation {} ({}) holds its one slot", draft.record.id, active.id, active.verb);
     let hint = match active.verb.strength() {
-        Strength::Graceful if asks_guest(&active) => "wait for it, or overtake it with a --hard verb or delete",
-        Strength::Graceful | Strength::Plain | Strength::Hard => "wait for it, or overtake it with delete",
+        Strength::Graceful if asks_guest(&active) => "wait for it, or overtake it with a --hard verb",
+        Strength::Graceful | Strength::Plain | Strength::Hard => {
+            "wait for it to end: `vm why` says what it waits for; only delete overtakes it, and that ends the VM"
+        }
         Strength::Delete => "wait for it: a delete is overtaken by forget only, which is for hosts that are lost",
         Strength::Forget => "wait for it",
     };
