@@ -8,7 +8,7 @@ use ostler_model::{
 };
 use strum::IntoEnumIterator;
 
-/// What would be accepted and change something, as far as `facts` tell; [`presumed`] where nothing is known. What only changes the
+/// What would be accepted and change something, as far as `facts` tell. Where nothing is known, as is to be presumed. What only changes the
 /// record can be asked of every VM that is not done, and is left out; so is what is told in a schedule.
 #[must_use]
 pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
