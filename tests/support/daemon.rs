@@ -224,15 +224,12 @@ pub async fn driver(client: &Client, file: &Path) -> String {
     client.add_driver(&new).await.expect("a driver is added").name
 }
 
-/// How long a host may take to answer first. One whose address was another's a moment ago is silent for up to 40 s.
-const FIRST_ANSWER: Duration = Duration::from_secs(120);
-
 /// Waits until a host has answered.
 ///
 /// # Panics
 /// When it does not in time.
 pub async fn reachable(client: &Client, name: &str) {
-    poll("the host to be reached", FIRST_ANSWER, async || {
+    poll("the host to be reached", Duration::from_secs(30), async || {
         let host = client.host(name).await.map_err(|error| error.to_string())?;
         match &host.health {
             Some(health) if health.reachable => Ok(()),
