@@ -4,12 +4,12 @@ use crate::calls;
 use crate::clock;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
-    SnapshotAdvice, WAIT_MAX, Waited,
+    Restored, SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, birth, monitor, retention, runner, scheduler, timers};
+use crate::{EngineConfig, birth, monitor, restored, retention, runner, scheduler, timers};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::why;
 use ostler_model::{
@@ -55,6 +55,7 @@ impl Engine {
         shared.supervise("monitor", monitor::run);
         shared.supervise("scheduler", scheduler::run);
         shared.supervise("retention", retention::run);
+        shared.supervise("reconciliation after a restore", restored::run);
         let waker = Arc::clone(&shared);
         shared.spawn(async move {
             let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
@@ -155,6 +156,24 @@ impl Engine {
             | Committed::Replayed(_)
             | Committed::IdempotencyConflict => self.shared.reload_directory(),
         }
+    }
+
+    /// What is not reconciled since the store was restored from a backup; none if all is.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn restored(&self) -> Result<Option<Restored>, EngineError> {
+        restored::view(&self.shared)
+    }
+
+    /// A person says that the record of a VM is right: a newer domain on another host is not the VM.
+    ///
+    /// # Errors
+    /// When there is no such VM, or the store cannot be written.
+    pub async fn accept_record(&self, vm: VmId, by: String) -> Result<(), EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.mailboxes.ask(&self.shared, vm, Message::Accept(by, reply))?;
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
     }
 
     /// Waits until an operation has ended, at most `patience` and at most [`WAIT_MAX`].
@@ -324,6 +343,7 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::RulesBind(binding) => ("rules", binding.hypervisor.to_string(), "changed"),
         ResourceChange::RulesUnbind(name) => ("rules", name.to_string(), "removed"),
         ResourceChange::VmForget(id) => ("vm", id.to_string(), "removed"),
+        ResourceChange::RestoreOver => ("restore", "of the store".to_owned(), "over"),
     };
     EventKind::Resource { resource: resource.to_owned(), name, change: what.to_owned(), detail: format!("by {by}") }
 }

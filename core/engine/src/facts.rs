@@ -1,6 +1,6 @@
 //! Fetches what a decision may know beside the record.
 
-use crate::ahead;
+use crate::calls;
 use crate::clock;
 use crate::rules;
 use crate::shared::{Shared, locked};
@@ -17,7 +17,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Fetches what the decision may know beside the record.
 pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input) -> Facts {
-    let mut facts = Facts::bare(shared.store.id());
+    let mut facts = bare(shared, record);
     let Input::Request(asked) = input else { return facts };
     let place = record.placement.as_ref();
     facts.abilities = place.and_then(|place| abilities(shared, place.host, &place.driver));
@@ -26,7 +26,7 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
         facts.target_abilities = facts.target.as_ref().and_then(|target| abilities(shared, target.host, &target.driver));
     }
     if wants_look(record, asked.verb) {
-        let look = tokio::time::timeout(LOOK_TIMEOUT, ahead::look(shared, record)).await;
+        let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
         facts.look = Some(look.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time"))));
     }
     if wants_advice(record, asked.verb) {
@@ -38,9 +38,15 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
 
 /// What was seen has changed the VM's state: what becomes of its snapshots is for the rules to say.
 pub(crate) async fn after_seeing(shared: &Arc<Shared>, record: &VmRecord, state: State) -> Facts {
-    let mut facts = Facts::bare(shared.store.id());
+    let mut facts = bare(shared, record);
     facts.advice = rules::advise(shared, record, "observed", state, None).await;
     facts
+}
+
+/// What every decision knows.
+fn bare(shared: &Shared, record: &VmRecord) -> Facts {
+    let store = shared.store.id();
+    Facts { elsewhere: shared.seen.elsewhere(record, store), ..Facts::bare(store) }
 }
 
 fn subject(asked: &Request) -> Option<&str> {

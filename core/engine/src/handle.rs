@@ -1,9 +1,9 @@
 //! What the outside may ask of the engine. Everything else is private.
 
-use ostler_lifecycle::Why;
+use ostler_lifecycle::{Found, Why};
 use ostler_model::{
-    Answer, Args, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId, VmName,
-    VmSpec,
+    Answer, Args, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId,
+    VmName, VmSpec,
 };
 use std::time::Duration;
 
@@ -181,6 +181,32 @@ pub struct Explained {
     pub why: Why,
     /// For pending VMs: what the scheduler said last, a line a host.
     pub scheduler: Vec<String>,
+}
+
+/// A store that came back with a backup, and what is not reconciled yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The time of the newest event of the backup.
+    pub as_of: Timestamp,
+    /// The number of that event.
+    pub seq: EventSeq,
+    /// Hosts that are on and have not been listed since the start: they are waited for.
+    pub hosts: Vec<HostId>,
+    /// VMs that are not reconciled; not all, if there are very many.
+    pub vms: Vec<Unreconciled>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// A VM that is not reconciled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreconciled {
+    /// Which.
+    pub vm: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// Domains of it that hosts have listed.
+    pub found: Vec<Found>,
 }
 
 /// A host as the monitor sees it.

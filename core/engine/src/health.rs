@@ -1,10 +1,10 @@
 //! What the monitor makes of a host that answers, and of one that does not.
 
-use crate::ahead::Ahead;
 use crate::clock;
 use crate::handle::HostHealth;
 use crate::mailbox::Message;
 use crate::monitor::tell;
+use crate::seen::List;
 use crate::shared::{Shared, locked};
 use crate::sweep;
 use ostler_driver::Listed;
@@ -28,8 +28,8 @@ struct Strays {
     zombies: Vec<String>,
     /// Those of them that may be destroyed.
     doomed: Vec<VmId>,
-    /// Those of them that are newer than this store.
-    ahead: BTreeMap<VmUuid, DomainSeen>,
+    /// Ours that are newer than this store, or whose VM is not reconciled.
+    newer: BTreeMap<VmUuid, DomainSeen>,
 }
 
 /// The host answered.
@@ -37,7 +37,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     // A store that cannot be read is told by whoever reads for an answer; what was known stays.
     let strays = strays(shared, host, listed).ok();
     if let Some(strays) = &strays {
-        shared.ahead.keep(host, strays.ahead.clone());
+        keep_list(shared, host, strays.newer.clone(), listed);
     }
     let (came_back, news) = note(shared, host, facts.as_ref(), strays.as_ref());
     for (domain, what) in news {
@@ -54,6 +54,14 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     if came_back {
         shared.wishes.wake();
     }
+}
+
+/// Keeps what is newer than the store, for whoever decides about its VM.
+fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen>, listed: &Listed) {
+    let directory = shared.directory();
+    let Some(driver) = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()) else { return };
+    let unreadable = listed.unreadable.iter().copied().collect();
+    shared.seen.keep(host, List { driver: driver.driver.clone(), domains, unreadable });
 }
 
 /// Writes down what was found; answers whether the host was away, and which strays are new.
@@ -127,8 +135,11 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
             Some(id) => reader.vm(id)?,
             None => None,
         };
-        if record.as_ref().is_some_and(|record| Ahead::is_it(record, host, domain)) {
-            strays.ahead.insert(domain.uuid, domain.clone());
+        let generation = domain.identity.map(|identity| identity.generation);
+        let newer =
+            |record: &VmRecord| record.is_unreconciled() || generation.is_some_and(|generation| record.is_ahead(generation));
+        if record.as_ref().is_some_and(newer) {
+            strays.newer.insert(domain.uuid, domain.clone());
         }
         if let Some(doomed) = misplaced(shared, record, host, domain) {
             strays.zombies.push(domain.name.clone());
@@ -157,7 +168,7 @@ fn misplaced(shared: &Shared, record: Option<VmRecord>, host: HostId, domain: &D
     let store = shared.store.id();
     // Of a VM that was forgotten, or of a store that was restored from a backup.
     let Some(record) = record else { return Some(None) };
-    if record.operation.is_some() || !record.open.is_empty() {
+    if record.operation.is_some() || !record.open.is_empty() || record.is_unreconciled() {
         // It may have a domain where its record does not say so yet.
         return None;
     }

@@ -17,10 +17,10 @@ mod config;
 mod handle;
 mod hooks;
 
-mod ahead;
 mod birth;
 mod directory;
 mod engine;
+mod seen;
 mod shared;
 
 mod facts;
@@ -36,6 +36,7 @@ mod executor;
 
 mod health;
 mod monitor;
+mod restored;
 mod retention;
 mod scheduler;
 mod timers;
@@ -44,7 +45,7 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
-    SnapshotAdvice, WAIT_MAX, Waited,
+    Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
 pub use hooks::{Hooks, Point, Sabotage};

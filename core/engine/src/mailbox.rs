@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Request(ActionRequest, Option<Idempotency>, oneshot::Sender<Result<Replied, EngineError>>),
     /// Somebody asks what would happen.
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
+    /// A person says that the record is right, and a newer domain on another host is not the VM.
+    Accept(String, oneshot::Sender<Result<(), EngineError>>),
     /// Look whether there is something to go on with: after a start. The permit bounds how many do at once.
     Wake(OwnedSemaphorePermit),
     /// Something of this VM is, or may be, on a host where it should not be, and the host answers.

@@ -1,7 +1,6 @@
 //! Looks at hosts: a watch a host. Events and lists are wake-ups; what counts is a look at the one VM, begun with the VM's step
 //! counter in hand. A lost event costs a delay, never a wrong state.
 
-use crate::ahead;
 use crate::calls;
 use crate::clock;
 use crate::health;
@@ -60,7 +59,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             // It ends at its next pause; only then can nothing of it write what is removed here. A panic has been told.
             let _ = watch.task.await;
             locked(&shared.host_health).remove(&id);
-            shared.ahead.keep(id, BTreeMap::new());
+            shared.seen.forget(id);
         }
         for (id, host) in wanted {
             watches.entry(id).or_insert_with(|| {
@@ -166,7 +165,7 @@ async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<()
 struct Expected {
     state: State,
     reason: Reason,
-    ahead: bool,
+    newer: bool,
 }
 
 fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, ReadError> {
@@ -178,7 +177,7 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
             if summary.host == Some(host) {
                 found.insert(
                     summary.uuid,
-                    Expected { state: summary.state, reason: summary.reason, ahead: shared.ahead.knows(summary.uuid) },
+                    Expected { state: summary.state, reason: summary.reason, newer: shared.seen.knows(summary.uuid) },
                 );
             }
         }
@@ -195,7 +194,7 @@ fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &List
     let unreadable: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
     let odd = |uuid: &VmUuid, is: &Expected| {
         // Newer elsewhere than the store is: then being away from here says nothing.
-        if is.ahead {
+        if is.newer {
             return true;
         }
         let power = seen.get(uuid).map(|domain| domain.power);
@@ -250,7 +249,7 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
     }
     // The step counter was read before the look: a decision made meanwhile makes it void.
     let both = async {
-        let seen = ahead::look(shared, &record).await?;
+        let seen = calls::observe(shared, &record).await?;
         let there = match other {
             Some(other) => Some(calls::observe_at(shared, other.host, &other.driver, &record).await?),
             None => None,

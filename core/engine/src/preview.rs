@@ -1,6 +1,5 @@
 //! What would happen, and why not.
 
-use crate::ahead;
 use crate::clock;
 use crate::facts::facts;
 use crate::handle::{ActionRequest, EngineError, Preview};
@@ -15,9 +14,6 @@ const NO_OPERATION: OperationId = OperationId(u64::MAX);
 /// What `asked` would do. Changes nothing.
 pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
     let input = Input::Request(asked.to_request(NO_OPERATION, None));
-    if let Err(EngineError::Refused(refused)) = ahead::refuse(shared, record, asked.verb) {
-        return Ok(Preview { refused: Some(refused), ..Preview::default() });
-    }
     let facts = facts(shared, record, &input).await;
     Ok(match decide(record, &facts, &input, clock::now()) {
         Err(refused) => Preview { refused: Some(refused), ..Preview::default() },

@@ -1,16 +1,16 @@
 //! The runner of one VM: the only one that changes its record. Takes an input, fetches facts, has it decided, commits, and only
 //! then does what was decided.
 
-use crate::ahead;
 use crate::clock;
 use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
 use crate::mailbox::Message;
 use crate::preview::preview;
+use crate::restored;
 use crate::shared::Shared;
 use crate::sweep;
-use ostler_lifecycle::{Decision, Input, decide, due};
+use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
     Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, Journal, OperationId, OperationRecord, Refusal, RefusalKind,
     SCHEDULES_MAX, State, Verb, VmId, VmRecord,
@@ -79,6 +79,16 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
         }
         Message::Preview(asked, reply) => {
             let _ = reply.send(preview(shared, &state.record, &asked).await);
+            return;
+        }
+        Message::Accept(by, reply) => {
+            let outcome = take_in(shared, state, &restored::facts_of(shared, &state.record, Some(by))).await;
+            shared.reconcile.notify_one();
+            let broken = outcome.is_err();
+            let _ = reply.send(outcome);
+            if broken {
+                *loaded = None;
+            }
             return;
         }
         Message::Sweep(sweeping) => {
@@ -164,6 +174,7 @@ fn fail(message: Message, error: EngineError) {
     match message {
         Message::Request(_, _, reply) => drop(reply.send(Err(error))),
         Message::Preview(_, reply) => drop(reply.send(Err(error))),
+        Message::Accept(_, reply) => drop(reply.send(Err(error))),
         Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Sweep(_) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM");
         }
@@ -184,7 +195,7 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 
 /// Calls that are open in the record and that nobody in this process is at were sent by a process that is dead.
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
-    let orphaned = state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
+    let orphaned = must_rest(&state.record) || state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
         let places = state.record.placement.iter().chain(&state.record.other);
         shared.executor.haunt(state.record.id, places.map(|place| place.host));
@@ -251,9 +262,6 @@ async fn settle(
     input: &Input,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    if let Input::Request(asked) = input {
-        ahead::refuse(shared, &state.record, asked.verb)?;
-    }
     let facts = facts(shared, &state.record, input).await;
     let mut decision = decide(&state.record, &facts, input, clock::now())?;
     let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;

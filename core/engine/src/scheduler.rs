@@ -112,6 +112,9 @@ fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: Vm
     }
     let Some(record) = reader.vm(vm)?.filter(|record| record.operation.is_none()) else { return Ok(()) };
     let Some(place) = &record.placement else { return Ok(()) };
+    if waits_for_reconciliation(shared, &record) {
+        return Ok(());
+    }
     if record.state == State::Unknown {
         // To begin elsewhere what may run is an operator's word, not a matter of space.
         let line = "it is moved once it is seen again, or at once by migrate --fenced: its host cannot be asked".to_owned();
@@ -132,6 +135,15 @@ fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: Vm
         None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
     }
     Ok(())
+}
+
+/// A VM that came back with a backup is not proposed to any host: it would be refused, and keep the place from others.
+fn waits_for_reconciliation(shared: &Shared, record: &VmRecord) -> bool {
+    if record.is_unreconciled() {
+        let line = "it came back with a backup, and may be running somewhere: `ostler admin restored` tells more".to_owned();
+        drop(locked(&shared.wishes.said).insert(record.id, vec![line]));
+    }
+    record.is_unreconciled()
 }
 
 fn not_elsewhere(place: &Placement, offer: &Offer) -> Option<String> {
@@ -155,6 +167,9 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
         return Ok(());
     }
     let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { return Ok(()) };
+    if waits_for_reconciliation(shared, &record) {
+        return Ok(());
+    }
     let directory = shared.directory();
     let why_not = |offer: &Offer| barred(&directory, &record, offer);
     match choose(offers, &record, &why_not) {

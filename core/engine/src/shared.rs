@@ -1,20 +1,20 @@
 //! What the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
-use crate::ahead::Ahead;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
 use crate::hooks::Point;
 use crate::mailbox::Mailboxes;
 use crate::scheduler::Wishes;
+use crate::seen::Seen;
 use crate::timers::Timers;
 use futures::FutureExt as _;
 use ostler_driver::Registry;
 use ostler_model::{DriverError, DriverName, HostId, OperationId, VmId};
 use ostler_store::Store;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -35,7 +35,11 @@ pub(crate) struct Shared {
     pub(crate) executor: Executor,
     pub(crate) timers: Timers,
     pub(crate) wishes: Wishes,
-    pub(crate) ahead: Ahead,
+    pub(crate) seen: Seen,
+    /// VMs that are not reconciled since the store was restored.
+    pub(crate) unreconciled: Mutex<BTreeSet<VmId>>,
+    /// Wakes whoever reconciles: a person decided about a VM.
+    pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
     /// Sweeps that were asked for and are not over.
@@ -67,7 +71,9 @@ impl Shared {
             mailboxes: Mailboxes::default(),
             timers: Timers::default(),
             wishes: Wishes::default(),
-            ahead: Ahead::default(),
+            seen: Seen::default(),
+            unreconciled: Mutex::default(),
+            reconcile: Notify::new(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
             sweeps: Mutex::default(),

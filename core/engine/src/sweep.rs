@@ -92,7 +92,7 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
         (None, Observation::Present(_)) => return Ok(swept),
         (_, Observation::Absent) => {}
     }
-    if shared.ahead.of(record).is_some() {
+    if shared.seen.elsewhere(record, shared.store.id()).is_some() {
         // What lives elsewhere may use these files.
         return Ok(swept);
     }

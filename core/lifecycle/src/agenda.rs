@@ -14,6 +14,10 @@ const ASK_AGAIN: Millis = Millis::secs(20);
 /// What is due now: to be asked for, or missed.
 #[must_use]
 pub fn due(record: &VmRecord, now: Timestamp) -> Option<&Planned> {
+    if record.is_unreconciled() {
+        // It comes due once it is known where the VM is; its misfire policy says whether that is too late.
+        return None;
+    }
     let mut due = record.schedules.iter().filter(|planned| planned.try_at().is_some_and(|at| at <= now));
     due.find(|planned| planned.schedule.due(now).is_some())
 }

@@ -1,5 +1,6 @@
 //! What a decision may know beside the record: fetched before it, by the runner.
 
+use crate::restored::Found;
 use ostler_model::{Ability, DriverError, DriverName, HostId, Image, Observation, State, Storage, StoreId, Verb, VmRecord};
 
 /// A fresh look, or why it could not be had.
@@ -55,6 +56,8 @@ pub struct Facts {
     pub advice: Option<Result<Advice, DriverError>>,
     /// For disk-attach: the image that the disk stands on.
     pub image: Option<Image>,
+    /// A domain on another host that is newer than the record ([`crate::is_elsewhere`]).
+    pub elsewhere: Option<Found>,
     /// For disk-snapshot: the image to be, and its datastore's transfer driver.
     pub new_image: Option<(Image, DriverName)>,
 }
@@ -71,6 +74,7 @@ impl Facts {
             look: None,
             advice: None,
             image: None,
+            elsewhere: None,
             new_image: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The one door: [`decide`], and [`create`] for a VM that is not there yet.
 
 use crate::draft::Draft;
+use crate::restored::{self, Found};
 use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
@@ -49,6 +50,15 @@ pub enum Input {
     CouldNotAsk {
         /// Since when that is so.
         since: Timestamp,
+    },
+    /// Every host that is on has been listed since the store was restored, or a person says that the record is right.
+    Reconcile {
+        /// All domains that carry the VM's identity.
+        found: Vec<Found>,
+        /// The system datastore of a VM that has none yet, if there is only one to choose.
+        storage: Option<Storage>,
+        /// The person.
+        by: Option<String>,
     },
     /// Time has passed.
     Tick,
@@ -141,6 +151,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         schedules: Vec::new(),
         next_schedule: ScheduleId::default(),
         adopted_name: None,
+        restored: None,
     };
     fix_macs(&mut record);
     let answer = Answer { vm: record.id, operation: None, state, version: record.version, already: false, overtook: None };
@@ -226,6 +237,8 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
     let mut draft = Draft::new(record, facts, now);
     match input {
         Input::Request(asked) => request::request(&mut draft, asked)?,
+        input if record.is_unreconciled() => restored::unreconciled(&mut draft, input),
+        Input::Reconcile { found, storage, by } => restored::reconcile(&mut draft, found, storage.as_ref(), by.as_deref()),
         Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
         Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
         Input::Swept { host, generation } => monitor::swept(&mut draft, *host, *generation),

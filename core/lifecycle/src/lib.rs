@@ -34,6 +34,7 @@ mod outcomes;
 mod plan;
 mod recover;
 mod request;
+mod restored;
 mod settle;
 mod step;
 
@@ -48,6 +49,7 @@ pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
 pub use monitor::UNREACHABLE_GRACE;
 pub use outcomes::{Cell, Happens, Leads, outcomes};
 pub use recipe::{OnFailure, Plan};
+pub use restored::{Found, is_elsewhere, must_rest};
 pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};

@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
-use crate::{advice, judge, settle};
+use crate::{advice, judge, restored, settle};
 use ostler_model::{
     Generation, HostId, Millis, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord,
 };
@@ -30,8 +30,10 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     if apart && !part(draft, seen, there) {
         return;
     }
+    let contradicted = restored::is_contradicted(draft.facts, seen);
     match draft.record.state {
         State::Running if seen == Sight::Running => draft.record.blind_since = None,
+        State::Running | State::Unknown | State::Poweroff | State::Suspended if contradicted => restored::contradicted(draft),
         State::Running | State::Unknown => settled(draft, seen, lives),
         State::Poweroff | State::Suspended => off(draft, seen, lives),
         // Failed waits for a person; the others have no domain, or an operation.

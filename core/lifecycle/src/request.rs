@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::{advice, agenda, edit, hardware, migrate, plan, recover, step};
+use crate::{advice, agenda, edit, hardware, migrate, plan, recover, restored, step};
 use ostler_model::{
     Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
     Strength, Subject, Verb,
@@ -113,6 +113,7 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         let detail = format!("VM {} has version {}, not {wanted}", record.id, record.version);
         return Err(draft.refuse(asked.verb, RefusalKind::VersionMismatch, detail, "read it again and decide anew"));
     }
+    restored::gate(draft, asked)?;
     if asked.verb.is_recovery() {
         return recover::request(draft, asked);
     }

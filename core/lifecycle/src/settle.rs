@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
 use crate::sight::Sight;
-use crate::{agenda, judge, step};
+use crate::{agenda, judge, restored, step};
 use ostler_model::{
     Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind,
     Subject, Verb,
@@ -250,20 +250,26 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
     rest_at(draft, rest, reason);
 }
 
-/// Taking something back has failed, and the guest runs: what it may have is kept in the books, and an operator can unplug it. A disk
-/// that is in use must not lose its image.
+/// The guest may have what was to be plugged in, or the size that it was to get: the call was sent, and nothing proves that it came to
+/// nothing or was taken back. That stays in the record and in the books, and an operator can unplug it. A disk that is in use must not
+/// lose its image.
 fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
-    let record = &mut draft.record;
-    let Some(active) = &mut record.operation else { return };
-    let kind = active.kind();
-    if !active.undoing {
-        return;
-    }
-    match (&active.subject, kind) {
-        (Subject::Disk { .. }, Some(StepKind::DetachDisk)) | (Subject::Nic { .. }, Some(StepKind::DetachNic)) => {
-            active.subject = Subject::Vm;
-        }
-        (_, _) => {}
+    let Some(active) = &draft.record.operation else { return };
+    let Some(kind) = active.kind() else { return };
+    let plugs = match active.verb {
+        Verb::DiskAttach => StepKind::AttachDisk,
+        Verb::NicAttach => StepKind::AttachNic,
+        Verb::Resize => StepKind::Resize,
+        _ => return,
+    };
+    let in_doubt = if active.undoing {
+        // Until the step that takes it back has ended.
+        recipe::undo(plugs).is_some_and(|unplugs| active.plan[active.at..].contains(&unplugs))
+    } else {
+        kind == plugs && active.attempt > 0
+    };
+    if in_doubt {
+        restored::keep_subject(draft);
     }
 }
 

@@ -38,7 +38,7 @@ pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observatio
     let Some(identity) = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid) else {
         return Sight::Foreign;
     };
-    if identity.generation > record.issued {
+    if record.is_ahead(identity.generation) {
         return Sight::AboveIssued;
     }
     let expected = record.place(side).map_or(Generation(0), |place| place.generation);

@@ -13,6 +13,10 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
     if record.operation.is_some() || !record.open.is_empty() || record.other.is_some() {
         return None;
     }
+    if record.is_unreconciled() || record.is_ahead(identity.generation) {
+        // It may be the VM itself: this store is older than that domain.
+        return None;
+    }
     let left = |left: &Leftover| left.place.host == host && identity.generation <= left.place.generation;
     let below = match &record.placement {
         // What is where the VM has its place is for the VM's own operations.
@@ -31,7 +35,7 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
 /// Files that several hosts see are removed last of all, where nothing can run any more that uses them.
 #[must_use]
 pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
-    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some();
+    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some() || record.is_unreconciled();
     let here = record.placement.as_ref().is_some_and(|place| place.host == host);
     let left = record.leftovers.iter().find(|left| left.place.host == host).filter(|_| !busy && !here)?;
     let used_elsewhere = left.files && record.storage_is_shared() && record.leftovers.len() > 1;

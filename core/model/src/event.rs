@@ -21,6 +21,16 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
+    /// The store came back with a backup: what was told after this event is lost.
+    StoreRestored {
+        /// The last event of the backup.
+        after: EventSeq,
+    },
+    /// The VM came back with a backup, and it is known now where it is: what the record says holds again.
+    Reconciled {
+        /// How that is known.
+        why: String,
+    },
     /// An operation began.
     OperationBegan {
         /// Which.

@@ -27,6 +27,7 @@ mod record;
 mod event;
 mod planned;
 mod request;
+mod restored;
 
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
 pub use event::{Event, EventKind};
@@ -45,6 +46,7 @@ pub use record::{
     Storage, VmRecord,
 };
 pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
+pub use restored::{GENERATIONS_SKIPPED, Restored};
 pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,
     ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,

@@ -2,8 +2,8 @@
 
 use crate::{
     Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
-    MacAddress, OpaqueState, OperationId, Planned, RelPath, ScheduleId, SnapshotName, State, StepKind, StepNo, Subject, Timestamp,
-    Verb, Version, VmId, VmSpec, VmUuid,
+    MacAddress, OpaqueState, OperationId, Planned, RelPath, Restored, ScheduleId, SnapshotName, State, StepKind, StepNo, Subject,
+    Timestamp, Verb, Version, VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -287,6 +287,9 @@ pub struct VmRecord {
     /// Its name at the hypervisor, if that is not the one that Ostler gives: of a domain that was adopted.
     #[serde(default)]
     pub adopted_name: Option<String>,
+    /// Set once it came back with a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
     /// What its drivers keep about it.
     #[serde(default)]
     pub driver_state: BTreeMap<DriverName, OpaqueState>,
@@ -385,6 +388,10 @@ impl VmRecord {
     /// the VM's durable timer; whoever fires it hands in the time, and the record says what it was for.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.is_unreconciled() {
+            // Nothing is sent again and no scheduled action begins before it is known where the VM is.
+            return None;
+        }
         let scheduled = self.schedules.iter().filter_map(Planned::try_at).min();
         [self.step_due(), scheduled].into_iter().flatten().min()
     }

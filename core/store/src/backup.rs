@@ -1,23 +1,24 @@
 //! Backup of a running store, and restore.
 //!
-//! A backup does not know what came after it. A VM that had a host then is told by its generation, if it is another's by now. A VM that
-//! had none may run anywhere, under a generation that the backup never issued: nothing that has none may be started just because the
-//! restored store comes up.
+//! A backup does not know what came after it: VMs were moved, their memory was used up, their operations ended. So a restore marks each
+//! VM as not reconciled ([`ostler_model::Restored`]), and nothing is done for such a VM before every host was listed. Ids, versions,
+//! generations and event numbers go on far above those that were used in the lost time: an effect, an image or a snapshot of that time
+//! must not be taken for one of now, and a reader of the feed must notice that it missed something.
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::commit::EventDraft;
 use crate::error::{BackupError, Fault, OpenError, ReadError};
-use crate::event::{EVENTS_KEPT, EventsAfter};
+use crate::event::{EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 use crate::file::{self, Draft};
+use crate::meta::{self, RestoredStore};
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
-use crate::page::VM_PAGE_MAX;
 use crate::prepare::PreparedVm;
 use crate::read::Reader;
 use crate::row;
 use crate::store::{Options, Store};
 use crate::tables;
-use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmId, VmRecord};
+use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmRecord};
 use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 use std::path::Path;
 
@@ -28,7 +29,9 @@ pub struct Restored {
     pub id: ostler_model::StoreId,
     /// The place of the feed it stands at.
     pub seq: EventSeq,
-    /// How many VMs were pending and are on hold now.
+    /// How many VMs wait to be reconciled.
+    pub vms: u64,
+    /// How many of them were pending; they are on hold until then.
     pub held: u64,
 }
 
@@ -69,8 +72,7 @@ impl Store {
     }
 }
 
-/// Makes a store from a backup: copies it, migrates and checks the copy, puts what is pending on hold, and only then gives it its name.
-/// Whoever has seen that a VM on hold runs nowhere releases it.
+/// Makes a store from a backup: copies it, migrates and checks the copy, marks its VMs as not reconciled, and only then gives it its name.
 ///
 /// # Errors
 /// When the target exists or is a running store, when the source is a running store, or when the backup does not add up.
@@ -88,7 +90,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<Restored, BackupError> {
     let draft = draft(to)?;
     std::fs::copy(from, draft.path()).map_err(file_error("copying", from))?;
     prove(draft.path(), from)?;
-    let restored = hold_pending(draft.path())?;
+    let restored = mark(draft.path())?;
     publish(draft, to)?;
     Ok(restored)
 }
@@ -106,8 +108,8 @@ fn prove(copy: &Path, from: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Puts every pending VM on hold, so that the scheduler starts none that may be running.
-fn hold_pending(copy: &Path) -> Result<Restored, BackupError> {
+/// Marks every VM that is not done, in one transaction with the mark of the store itself.
+fn mark(copy: &Path) -> Result<Restored, BackupError> {
     let options = Options::default();
     let db = Builder::new().set_cache_size(options.cache_bytes).open(copy).map_err(Fault::from)?;
     let (id, tail) = migrate::at_open(&db, None)?;
@@ -115,41 +117,42 @@ fn hold_pending(copy: &Path) -> Result<Restored, BackupError> {
     let txn = db.begin_write().map_err(Fault::from)?;
     let limits = Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT };
     let mut batch = Batch::open(&txn, tail, limits)?;
-    let as_of = as_of(&reader)?;
-    let pending = pending(&reader)?;
-    for vm in &pending {
-        let Some(mut record) = reader.vm(*vm)? else { continue };
-        let event = hold(&mut record, as_of);
-        let old = batch.vm_summary(*vm)?;
+    let stands = RestoredStore { as_of: as_of(&reader)?, seq: reader.seq()? };
+    batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
+    batch.tail.marks = batch.tail.marks.skipped();
+    let lost = EventKind::StoreRestored { after: stands.seq };
+    batch.event_append(&encode(&EventDraft { at: stands.as_of, vm: None, version: None, kind: lost })?)?;
+    let (mut vms, mut held) = (0, 0);
+    for vm in reader.vms_live()? {
+        let Some(mut record) = reader.vm(vm)? else { continue };
+        record.mark_restored();
+        vms += 1;
+        if record.state == State::Pending {
+            held += 1;
+            batch.event_append(&encode(&hold(&mut record, stands.as_of))?)?;
+        }
+        let old = batch.vm_summary(vm)?;
         batch.vm_put(&PreparedVm::new(&record, None).map_err(ReadError::from)?, old.as_ref())?;
-        batch.event_append(&row::encode(&event).map_err(ReadError::from)?)?;
     }
+    meta::restored_put(&mut batch.hot.meta, &stands)?;
     let Tail { last, .. } = batch.finish()?;
     txn.commit().map_err(Fault::from)?;
     drop(reader);
     db.close().map_err(Fault::from)?;
-    Ok(Restored { id, seq: EventSeq(last), held: pending.len() as u64 })
+    Ok(Restored { id, seq: EventSeq(last), vms, held })
 }
 
-/// Puts one on hold. A new version, so that whoever decided on the old one decides again.
+fn encode(event: &EventDraft) -> Result<Vec<u8>, ReadError> {
+    Ok(row::encode(event)?)
+}
+
+/// Puts one on hold, so that also a daemon of an older version does not start it.
 fn hold(record: &mut VmRecord, as_of: Timestamp) -> EventDraft {
     let from = std::mem::replace(&mut record.state, State::Hold);
     record.reason = Reason::StoreIsStale;
     record.since = record.since.max(as_of);
-    record.version = record.version.next();
     let kind = EventKind::State { from, to: record.state, reason: record.reason };
     EventDraft { at: record.since, vm: Some(record.id), version: Some(record.version), kind }
-}
-
-fn pending(reader: &Reader) -> Result<Vec<VmId>, ReadError> {
-    let mut found = Vec::new();
-    loop {
-        let page = reader.vms_in_state(State::Pending, found.last().copied(), VM_PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(found);
-        }
-        found.extend(page);
-    }
 }
 
 /// The time of the newest event: no clock is asked here, and the history that is restored ends then.

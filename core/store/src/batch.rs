@@ -11,9 +11,9 @@ use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::resource::Ahead;
 use crate::summary::VmSummary;
-use crate::tables::{Cold, Hot, META};
+use crate::tables::{Cold, EVENT, Hot, META};
 use ostler_model::EventSeq;
-use redb::WriteTransaction;
+use redb::{ReadableTableMetadata, WriteTransaction};
 
 /// Bounds that tests make small.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +27,8 @@ pub(crate) struct Limits {
 pub(crate) struct Tail {
     /// The number of the last event.
     pub(crate) last: u64,
-    /// The number of the oldest event that is kept; above `last` if there is none.
-    pub(crate) oldest: u64,
+    /// How many events are kept.
+    pub(crate) kept: u64,
     /// The high-water marks.
     pub(crate) marks: Marks,
 }
@@ -37,8 +37,8 @@ impl Tail {
     pub(crate) fn load(reader: &Reader) -> Result<Self, ReadError> {
         let meta = reader.table(META)?;
         let last = meta::event_last(&meta)?;
-        let oldest = reader.oldest_event()?.map_or(last.saturating_add(1), |seq| seq.0);
-        Ok(Self { last, oldest, marks: meta::marks(&meta)? })
+        let kept = reader.table(EVENT)?.len().map_err(Fault::from)?;
+        Ok(Self { last, kept, marks: meta::marks(&meta)? })
     }
 }
 

@@ -174,6 +174,8 @@ pub enum ResourceChange {
     RulesUnbind(DriverName),
     /// Forgets a VM that is done, with its operations; its id is never used again. Refused while something of it may be left on a host.
     VmForget(VmId),
+    /// Takes the mark of a restore away: all VMs are reconciled.
+    RestoreOver,
 }
 
 /// What came of a commit that could be decided.

@@ -1,4 +1,4 @@
-//! The event feed: numbered densely in the order of commits, kept for a bounded while.
+//! The event feed: numbered in the order of commits, without a gap but where a restore leaves numbers out; kept for a bounded while.
 
 use crate::batch::Batch;
 use crate::commit::EventDraft;
@@ -14,6 +14,8 @@ use redb::ReadableTable;
 pub const EVENTS_KEPT: u64 = 200_000;
 /// Trimmed for each event that is appended, so that trimming keeps up without a commit that suddenly takes long.
 const TRIM_RATIO: u64 = 2;
+/// How many numbers a restore leaves out: more events than a store can tell between a backup and its restore.
+pub const EVENTS_SKIPPED: u64 = 1_000_000_000_000;
 /// Most events in one page.
 pub const EVENT_PAGE_MAX: usize = 1000;
 
@@ -27,7 +29,8 @@ pub enum EventsAfter {
         /// The number of the last event that was committed then.
         last: EventSeq,
     },
-    /// Some of the events that follow are no longer kept: read the VMs anew, then go on from `last`.
+    /// Some of the events that follow are no longer kept, or the place belongs to a time that a restore has lost: read the VMs anew,
+    /// then go on from `last`.
     Trimmed {
         /// The oldest that is kept.
         oldest: EventSeq,
@@ -42,18 +45,19 @@ impl Batch<'_> {
         let seq = self.tail.last.saturating_add(1);
         self.hot.event.insert(seq, row)?;
         self.tail.last = seq;
+        self.tail.kept = self.tail.kept.saturating_add(1);
         Ok(())
     }
 
     /// Takes away some of the oldest events beyond the bound.
     pub(crate) fn event_trim(&mut self) -> Result<(), Fault> {
-        let kept = self.tail.last.saturating_add(1).saturating_sub(self.tail.oldest);
-        let appended = self.tail.last.saturating_sub(self.before.last);
-        let surplus = kept.saturating_sub(self.limits.events_kept).min(appended.saturating_mul(TRIM_RATIO));
+        // Counted, not subtracted: a restore leaves numbers out.
+        let appended = self.tail.kept.saturating_sub(self.before.kept);
+        let surplus = self.tail.kept.saturating_sub(self.limits.events_kept).min(appended.saturating_mul(TRIM_RATIO));
         for _ in 0..surplus {
             self.hot.event.pop_first()?;
         }
-        self.tail.oldest = self.tail.oldest.saturating_add(surplus);
+        self.tail.kept = self.tail.kept.saturating_sub(surplus);
         Ok(())
     }
 }
@@ -83,7 +87,9 @@ impl Reader {
         let last = self.seq()?;
         let table = self.table(EVENT)?;
         let oldest = table.first().map_err(Fault::from)?.map_or(last.next(), |(oldest, _)| EventSeq(oldest.value()));
-        if seq.next() < oldest {
+        // A place that no event of this store has: trimmed, or of a time that a restore has lost.
+        let known = seq.next() == oldest || table.get(seq.0).map_err(Fault::from)?.is_some();
+        if !known {
             return Ok(EventsAfter::Trimmed { oldest, last });
         }
         let mut events = Vec::new();

@@ -20,7 +20,8 @@
 //! ├── "derived"        decimal: the version of what is derived from records; the daemon that raises it derives anew
 //! ├── "store"          {id}: made once, stamped into every domain
 //! ├── "marks"          {vm, operation, host, datastore, image}: highest ids ever used; only rise
-//! └── "event"          decimal: number of the last event
+//! ├── "event"          decimal: number of the last event
+//! └── "restored"       {as of, seq}: the store came back with a backup, and not all of its VMs are reconciled
 //!
 //! vm                   VM id -> VmRecord                                                                     vm.rs
 //! ├── vm_summary       VM id -> VmSummary: a line of a list; what the rest of this branch derives from       summary.rs
@@ -44,7 +45,7 @@
 //!
 //! outbox               (VM UUID, operation, step, item) -> Effect                                            outbox.rs
 //!
-//! event                number -> event without its number; dense; the oldest are trimmed                     event.rs
+//! event                number -> event without its number; the oldest are trimmed                            event.rs
 //!
 //! idempotency          (who, route, key) -> IdempotencyRow                                                   idempotency.rs
 //! └── idempotency_by_age (when, who, route, key)           what to forget next
@@ -109,8 +110,9 @@ pub use commit::{
     TokenRow, VmChange,
 };
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
-pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EventsAfter};
+pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 pub use idempotency::IDEMPOTENCY_KEPT;
+pub use meta::RestoredStore;
 pub use migrate::SCHEMA;
 pub use operation::OPERATIONS_KEPT;
 pub use page::{Page, VM_PAGE_MAX, VmFilter};

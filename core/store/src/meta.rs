@@ -2,8 +2,10 @@
 
 use crate::commit::{Commit, ResourceChange};
 use crate::error::{CommitError, Fault, ReadError, RowError};
+use crate::read::Reader;
 use crate::row::{self, Row};
-use ostler_model::StoreId;
+use crate::tables::META;
+use ostler_model::{EventSeq, StoreId, Timestamp};
 use redb::{ReadableTable, Table};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,22 @@ const STORE_KEY: &str = "store";
 const MARKS_KEY: &str = "marks";
 /// Key of the number of the last event, a decimal number.
 const EVENT_KEY: &str = "event";
+
+/// Key of the mark that the store was restored.
+const RESTORED_KEY: &str = "restored";
+
+/// The store came back with a backup, and not all of its VMs are reconciled yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredStore {
+    /// The time of the newest event of the backup.
+    pub as_of: Timestamp,
+    /// The number of that event. What was told after it is lost.
+    pub seq: EventSeq,
+}
+
+impl Row for RestoredStore {
+    const TABLE: &'static str = "meta";
+}
 
 /// Who the store is.
 #[derive(Serialize, Deserialize)]
@@ -44,6 +62,23 @@ impl Row for Marks {
 }
 
 impl Marks {
+    /// How many ids of a wide kind a restore leaves out: more than a store can give between a backup and its restore.
+    const SKIPPED: u64 = 1_000_000_000;
+    /// The same for the narrow kinds, of which there are fewer and which people make by hand.
+    const SKIPPED_NARROW: u32 = 10_000_000;
+
+    /// Marks above all that a lost copy of the store can have used. One that would run over stays at the last number, and the next id
+    /// of that kind is refused.
+    pub(crate) fn skipped(self) -> Self {
+        Self {
+            vm: self.vm.saturating_add(Self::SKIPPED),
+            operation: self.operation.saturating_add(Self::SKIPPED),
+            host: self.host.saturating_add(Self::SKIPPED_NARROW),
+            datastore: self.datastore.saturating_add(Self::SKIPPED_NARROW),
+            image: self.image.saturating_add(Self::SKIPPED_NARROW),
+        }
+    }
+
     /// The marks a commit raises.
     ///
     /// # Errors
@@ -174,4 +209,30 @@ pub(crate) fn store_id_put(table: &mut Meta<'_>, id: StoreId) -> Result<(), Read
     let kept = row::encode(&Identity { id })?;
     table.insert(STORE_KEY, kept.as_slice()).map_err(Fault::from)?;
     Ok(())
+}
+
+/// The mark of a restore, while it stands.
+pub(crate) fn restored(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<RestoredStore>, ReadError> {
+    row_at(table, RESTORED_KEY)
+}
+
+pub(crate) fn restored_put(table: &mut Meta<'_>, mark: &RestoredStore) -> Result<(), ReadError> {
+    let kept = row::encode(mark)?;
+    table.insert(RESTORED_KEY, kept.as_slice()).map_err(Fault::from)?;
+    Ok(())
+}
+
+pub(crate) fn restored_remove(table: &mut Meta<'_>) -> Result<(), Fault> {
+    table.remove(RESTORED_KEY)?;
+    Ok(())
+}
+
+impl Reader {
+    /// The mark that a restore leaves, until all VMs are reconciled.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn restored(&self) -> Result<Option<RestoredStore>, ReadError> {
+        restored(&self.table(META)?)
+    }
 }

@@ -88,6 +88,16 @@ impl Iterator for Merge<'_> {
 }
 
 impl Reader {
+    /// All VMs that are not done.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn vms_live(&self) -> Result<Vec<VmId>, ReadError> {
+        let table = self.table(VM_LIVE)?;
+        let rows = ReadableTable::iter(&table).map_err(Fault::from)?;
+        rows.map(|row| Ok(VmId(row.map_err(Fault::from)?.0.value()))).collect()
+    }
+
     /// A page of VMs after `after`, at most `limit` and at most [`VM_PAGE_MAX`]. May be shorter than `limit` although there is
     /// more: `next` tells.
     ///

@@ -196,5 +196,6 @@ fn touches(change: &ResourceChange) -> String {
         ResourceChange::RulesBind(binding) => format!("rules of {}", binding.hypervisor),
         ResourceChange::RulesUnbind(hypervisor) => format!("rules of {hypervisor}"),
         ResourceChange::VmForget(id) => format!("VM {id}"),
+        ResourceChange::RestoreOver => "the mark of a restore".to_owned(),
     }
 }

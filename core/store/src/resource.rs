@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::commit::{ResourceChange, ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
+use crate::meta;
 use crate::summary::VmSummary;
 use ostler_model::{DatastoreId, ImageId, State, VmId};
 use redb::ReadableTable;
@@ -90,7 +91,7 @@ impl Batch<'_> {
             ResourceChange::ImageRemove(id) => self.image_remove_refused(*id),
             ResourceChange::TokenPut(token) => self.token_put_refused(token),
             ResourceChange::TokenRemove(name) => self.token_remove_refused(name),
-            ResourceChange::DriverPut(_) | ResourceChange::RulesBind(_) => Ok(None),
+            ResourceChange::DriverPut(_) | ResourceChange::RulesBind(_) | ResourceChange::RestoreOver => Ok(None),
             ResourceChange::DriverRemove(name) => self.driver_remove_refused(name),
             ResourceChange::RulesUnbind(hypervisor) => {
                 match self.cold()?.rules.get(hypervisor.as_str()).map_err(Fault::from)?.is_some() {
@@ -141,6 +142,7 @@ impl Batch<'_> {
             ResourceChange::DriverRemove(name) => self.driver_remove(name),
             ResourceChange::RulesBind(binding) => self.rules_bind(binding),
             ResourceChange::RulesUnbind(hypervisor) => self.rules_unbind(hypervisor),
+            ResourceChange::RestoreOver => Ok(meta::restored_remove(&mut self.hot.meta)?),
             ResourceChange::VmForget(id) => match self.vm_summary(*id)? {
                 Some(vm) => {
                     self.vm_remove(&vm)?;

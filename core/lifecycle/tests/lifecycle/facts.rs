@@ -1,16 +1,17 @@
 //! What a decision may know beside the record, as this world would tell; and what becomes of images.
 
 use crate::rig::{Rig, Rules, STORE, Violation, new_vm};
-use ostler_lifecycle::{Advice, Facts, Fate, NewVm, Target, wants_advice, wants_look};
+use crate::world::HOSTS;
+use ostler_lifecycle::{Advice, Facts, Fate, Found, NewVm, Target, is_elsewhere, wants_advice, wants_look};
 use ostler_model::{
-    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Placement, Request,
-    Storage, Verb,
+    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Observation,
+    Placement, Request, Storage, Verb,
 };
 
 impl Rig {
     pub(crate) fn facts(&self, asked: Option<&Request>) -> Facts {
         let Some(asked) = asked else {
-            return Facts { advice: Some(Ok(self.advice(None))), ..Facts::bare(STORE) };
+            return Facts { advice: Some(Ok(self.advice(None))), elsewhere: self.elsewhere(), ..Facts::bare(STORE) };
         };
         let look = self.record.placement.as_ref().filter(|_| wants_look(&self.record, asked.verb));
         let storage = self.storage();
@@ -33,7 +34,21 @@ impl Rig {
             advice: wants_advice(&self.record, asked.verb).then(|| self.rules(asked.verb)).flatten(),
             new_image: wants_image.then(|| (image, "images".parse().unwrap())),
             image: None,
+            elsewhere: self.elsewhere(),
         }
+    }
+
+    /// What the hosts that answer have listed of the VM.
+    pub(crate) fn found(&self) -> Vec<Found> {
+        let list = |host: &HostId| match self.world.look(*host) {
+            Ok(Observation::Present(seen)) => Some(Found { host: *host, driver: "hyper".parse().unwrap(), seen }),
+            Ok(Observation::Absent) | Err(_) => None,
+        };
+        HOSTS.iter().filter_map(list).collect()
+    }
+
+    fn elsewhere(&self) -> Option<Found> {
+        self.found().into_iter().find(|found| is_elsewhere(&self.record, STORE, found))
     }
 
     pub(crate) fn storage(&self) -> Storage {

@@ -43,6 +43,17 @@ pub(crate) fn decision(rig: &Rig, before: &VmRecord, input: &Input, made: &Decis
     Ok(())
 }
 
+/// What must hold also where the record is older than the world.
+pub(crate) fn harmed(rig: &Rig) -> Result<(), Violation> {
+    let harms = |wrong: &&String| ["twice", "while there is a domain", "in use"].iter().any(|word| wrong.contains(word));
+    if let Some(wrong) = rig.world.wrongs.iter().find(harms) {
+        return Err(format!("world: {wrong}"));
+    }
+    let running = rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
+    must!(running <= 1, "twice: more than one domain runs");
+    slot(&rig.record)
+}
+
 /// What must hold at any time.
 pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
@@ -79,7 +90,11 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
         Some(active) => {
             let reboots = matches!(active.verb, Verb::Reboot | Verb::RebootHard);
             must!(reboots || record.state.kind() == StateKind::Transient, "{} with an operation", record.state);
-            must!(!record.open.is_empty() || record.next_due().is_some(), "stuck: {:?} waits for nothing", active.phase);
+            must!(
+                !record.open.is_empty() || record.next_due().is_some() || record.is_unreconciled(),
+                "stuck: {:?} waits for nothing",
+                active.phase
+            );
         }
     }
     Ok(())

@@ -34,5 +34,6 @@ mod preemption;
 mod records;
 mod recovery;
 mod restarts;
+mod restored;
 mod snapshots;
 mod walks;

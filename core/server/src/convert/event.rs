@@ -8,8 +8,10 @@ use ostler_store::Reader;
 use serde_json::{Value, json};
 
 /// All kinds, as [`event`] calls them.
-pub(crate) const EVENT_KINDS: [&str; 11] = [
+pub(crate) const EVENT_KINDS: [&str; 13] = [
     "created",
+    "store-restored",
+    "reconciled",
     "state",
     "operation-began",
     "step-began",
@@ -41,6 +43,12 @@ pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
 fn kind(kind: &EventKind) -> (&'static str, String, Value) {
     match kind {
         EventKind::Created { name } => ("created", format!("{name} was created"), json!({ "name": name })),
+        EventKind::StoreRestored { after } => (
+            "store-restored",
+            format!("the store was restored from a backup: whatever came after event {after} is lost"),
+            json!({ "after": after.0 }),
+        ),
+        EventKind::Reconciled { why } => ("reconciled", format!("reconciled with the hosts: {why}"), json!({ "why": why })),
         EventKind::State { from, to, reason } => (
             "state",
             format!("{from} -> {to} ({reason})"),

@@ -1,0 +1,110 @@
+//! Reconciles the VMs of a store that came back with a backup: once every host that is on has been listed, each VM is told what was found
+//! of it (`ostler_lifecycle::Input::Reconcile`). When all of them are reconciled, the store's mark is taken away.
+
+use crate::handle::{EngineError, Restored, Unreconciled};
+use crate::mailbox::Message;
+use crate::seen::unlisted;
+use crate::shared::{Shared, locked};
+use ostler_lifecycle::Input;
+use ostler_model::{DatastoreKind, Storage, VmId, VmRecord};
+use ostler_store::{Commit, ReadError, ResourceChange};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether the hosts that are waited for have been listed. A list takes a host some milliseconds to seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A VM that only a person can decide about is tried again this often: somebody may have removed the domain that contradicts the store.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// VMs between two turns of others.
+const PAGE: usize = 500;
+/// Most VMs that are told of one by one.
+const TOLD_MAX: usize = 1000;
+
+/// Runs until all VMs are reconciled; at once, if the store was not restored.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    while !shared.stop.is_cancelled() {
+        match round(&shared).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the VMs of the restored store cannot be reconciled");
+            }
+        }
+        let wait = if unlisted(&shared).is_empty() { TRY_AGAIN } else { LOOK_EVERY };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.reconcile.notified() => {}
+            () = shared.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whether nothing is left to do.
+async fn round(shared: &Arc<Shared>) -> Result<bool, EngineError> {
+    if shared.store.read()?.restored()?.is_none() {
+        locked(&shared.unreconciled).clear();
+        return Ok(true);
+    }
+    let waiting = unreconciled(shared).await?;
+    locked(&shared.unreconciled).clone_from(&waiting);
+    if waiting.is_empty() {
+        shared.store.commit(Commit { resources: vec![ResourceChange::RestoreOver], ..Commit::default() }).await?;
+        tracing::info!("all VMs of the restored store are reconciled");
+        return Ok(true);
+    }
+    if unlisted(shared).is_empty() {
+        for vm in &waiting {
+            let Some(record) = shared.store.read()?.vm(*vm)? else { continue };
+            if shared.seen.is_unreadable(record.uuid) {
+                continue;
+            }
+            shared.mailboxes.deliver(shared, *vm, Message::Input(facts_of(shared, &record, None))).await;
+        }
+        shared.wishes.wake();
+    }
+    Ok(false)
+}
+
+async fn unreconciled(shared: &Arc<Shared>) -> Result<BTreeSet<VmId>, ReadError> {
+    let live = shared.store.read()?.vms_live()?;
+    let mut waiting = BTreeSet::new();
+    for page in live.chunks(PAGE) {
+        let reader = shared.store.read()?;
+        for vm in page {
+            if reader.vm(*vm)?.is_some_and(|record| record.is_unreconciled()) {
+                waiting.insert(*vm);
+            }
+        }
+        drop(reader);
+        tokio::task::yield_now().await;
+    }
+    Ok(waiting)
+}
+
+/// The input that reconciles `record`: by what was found, or by the word of a person.
+pub(crate) fn facts_of(shared: &Shared, record: &VmRecord, by: Option<String>) -> Input {
+    Input::Reconcile { found: shared.seen.found(record.uuid), storage: only_storage(shared), by }
+}
+
+/// The one system datastore, if there is just one: then a VM that the lost time has placed is in it.
+fn only_storage(shared: &Shared) -> Option<Storage> {
+    let directory = shared.directory();
+    let mut systems = directory.datastores.values().filter(|store| store.kind == DatastoreKind::System);
+    let only = systems.next().filter(|_| systems.next().is_none())?;
+    Some(Storage { datastore: only.id, driver: only.driver.clone(), shared: only.shared })
+}
+
+/// What is not reconciled yet, and what is waited for. None if nothing is.
+pub(crate) fn view(shared: &Shared) -> Result<Option<Restored>, EngineError> {
+    let reader = shared.store.read()?;
+    let Some(mark) = reader.restored()? else { return Ok(None) };
+    let waiting = locked(&shared.unreconciled).clone();
+    let mut vms = Vec::new();
+    for vm in waiting.iter().take(TOLD_MAX) {
+        let Some(record) = reader.vm(*vm)?.filter(VmRecord::is_unreconciled) else { continue };
+        let found = shared.seen.found(record.uuid);
+        vms.push(Unreconciled { vm: *vm, name: record.spec.name.clone(), found });
+    }
+    Ok(Some(Restored { as_of: mark.as_of, seq: mark.seq, hosts: unlisted(shared), vms, total: waiting.len() }))
+}

@@ -1,0 +1,350 @@
+//! The record is older than the world: it came back with a backup, or somebody put an old copy of the store into its place.
+
+use crate::invariants;
+use crate::model::{Act, act, happen, story};
+use crate::rig::{Fault, Rig, STORE, Violation};
+use ostler_lifecycle::{Found, Input, Sight, sight};
+use ostler_model::{
+    Args, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason, State, Verb,
+    VmRecord,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+const A: HostId = HostId(1);
+const B: HostId = HostId(2);
+
+impl Rig {
+    /// The daemon and its store are lost, and the store comes back as `backup` has it.
+    fn restore(&mut self, backup: VmRecord) {
+        self.record = backup;
+        self.record.mark_restored();
+        self.restored = true;
+        self.flying.clear();
+        self.outbox.clear();
+        self.edges.clear();
+        self.last_answer = None;
+        self.late_looks.clear();
+        self.next_operation += 1000;
+    }
+
+    fn reconcile(&mut self, by: Option<&str>) -> Result<(), Violation> {
+        self.tell(&Input::Reconcile { found: self.found(), storage: Some(self.storage()), by: by.map(str::to_owned) })
+    }
+
+    fn asks(&mut self, verb: Verb, host: HostId) -> Result<(), String> {
+        self.ask(verb, Args::None, false, host).unwrap().map_err(|refusal| format!("{}: {}", refusal.kind, refusal.detail))
+    }
+
+    fn sends(&self) -> usize {
+        self.last.as_ref().map_or(0, |last| last.effects.len())
+    }
+}
+
+fn rig(shared: bool, verbs: &[(Verb, HostId)]) -> Rig {
+    let mut rig = Rig::new(1, shared, Fault::None);
+    goes(&mut rig, verbs);
+    rig
+}
+
+fn goes(rig: &mut Rig, verbs: &[(Verb, HostId)]) {
+    for (verb, host) in verbs {
+        rig.asks(*verb, *host).unwrap();
+        rig.settle().unwrap();
+    }
+}
+
+#[test]
+fn a_vm_that_was_at_boot_and_has_moved_is_not_started_a_second_time() {
+    let mut rig = rig(true, &[]);
+    rig.asks(Verb::Deploy, A).unwrap();
+    rig.answer(0).unwrap();
+    assert_eq!(rig.line(), "boot (boot: calling) > deploy");
+    let backup = rig.record.clone();
+    rig.settle().unwrap();
+    goes(&mut rig, &[(Verb::MigrateLive, B)]);
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    assert_eq!((rig.state(), rig.sends()), (State::Failed, 0), "nothing is sent for what the backup had under way");
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.host(), rig.record.is_unreconciled()), (State::Running, Some(B), false));
+    assert_eq!(rig.record.placement.as_ref().map(|place| place.generation), Some(Generation(2)), "the one it runs under");
+    rig.asks(Verb::Suspend, B).unwrap();
+    rig.settle().unwrap();
+    assert_eq!(rig.line(), "suspended [asked] | operation 1004 succeeded");
+}
+
+#[test]
+fn a_stop_that_was_removing_files_does_not_remove_those_of_the_vm_that_was_deployed_again() {
+    let mut rig = rig(false, &[(Verb::Deploy, A)]);
+    rig.asks(Verb::Stop, A).unwrap();
+    while rig.record.operation.as_ref().and_then(|active| active.kind()) != Some(ostler_model::StepKind::DropHost) {
+        rig.answer(0).unwrap();
+    }
+    let backup = rig.record.clone();
+    rig.settle().unwrap();
+    goes(&mut rig, &[(Verb::Resume, A), (Verb::Deploy, A)]);
+    let files = rig.world.place(A).clone();
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    assert_eq!((rig.state(), rig.sends()), (State::Failed, 0));
+    assert!(rig.asks(Verb::RecoverRetry, A).unwrap_err().starts_with("contradicted"), "not before it is known where it is");
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.host()), (State::Running, Some(A)));
+    assert_eq!(rig.world.place(A).disks, files.disks);
+}
+
+#[test]
+fn before_all_hosts_are_listed_nothing_is_concluded_and_nothing_begins() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Suspend, A)]);
+    let backup = rig.record.clone();
+    goes(&mut rig, &[(Verb::Resume, A), (Verb::MigrateLive, B)]);
+    rig.restore(backup.clone());
+    rig.observe().unwrap();
+    assert_eq!((rig.state(), rig.record.usable_recovery().is_some()), (State::Suspended, true));
+    for verb in [Verb::Resume, Verb::Stop, Verb::Delete, Verb::ShutdownHard, Verb::Migrate, Verb::SnapshotCreate] {
+        let refused = rig.ask(verb, crate::script::args(&rig, verb, ""), false, A).unwrap();
+        assert!(refused.is_err_and(|refusal| refusal.detail.contains("restored from a backup")), "{verb}");
+    }
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.host()), (State::Running, Some(B)));
+    assert!(rig.record.usable_recovery().is_none(), "the guest has run since its memory was saved");
+}
+
+#[test]
+fn what_nobody_has_seen_since_is_as_the_backup_says() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Suspend, A)]);
+    let backup = rig.record.clone();
+    rig.restore(backup.clone());
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.record.usable_recovery()), (State::Suspended, backup.usable_recovery()));
+    assert!(matches!(rig.last.as_ref().unwrap().events.first(), Some(EventKind::Reconciled { .. })));
+    goes(&mut rig, &[(Verb::Resume, A)]);
+    assert_eq!(rig.state(), State::Running);
+    assert!(rig.record.placement.as_ref().unwrap().generation <= rig.record.issued);
+}
+
+#[test]
+fn a_vm_that_was_suspended_after_the_backup_waits_for_a_person() {
+    let mut rig = rig(true, &[(Verb::Deploy, A)]);
+    let backup = rig.record.clone();
+    goes(&mut rig, &[(Verb::MigrateLive, B)]);
+    rig.restore(backup);
+    rig.world.power(B, Power::Off, PowerReason::Saved);
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.record.reason, rig.record.is_unreconciled()), (State::Unknown, Reason::StoreIsStale, true));
+    rig.reconcile(Some("anna")).unwrap();
+    assert!(!rig.record.is_unreconciled());
+    assert!(rig.asks(Verb::Delete, A).is_ok());
+}
+
+#[test]
+fn two_domains_that_live_are_for_a_person_to_decide_about() {
+    let mut rig = rig(true, &[(Verb::Deploy, A)]);
+    let backup = rig.record.clone();
+    goes(&mut rig, &[(Verb::MigrateLive, B)]);
+    rig.restore(backup);
+    let ours = rig.world.ours(1);
+    rig.world.stranger(A, ours);
+    rig.world.power(A, Power::Paused, PowerReason::Person);
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.record.is_unreconciled()), (State::Unknown, true));
+}
+
+#[test]
+fn a_schedule_waits_until_the_vm_is_reconciled() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
+    rig.ask(Verb::Schedule, crate::script::args(&rig, Verb::Schedule, "resume in 60"), false, A).unwrap().unwrap();
+    let backup = rig.record.clone();
+    rig.restore(backup);
+    rig.now = rig.now.plus(ostler_model::Millis::secs(70));
+    assert_eq!((rig.record.next_due(), ostler_lifecycle::due(&rig.record, rig.now)), (None, None));
+    rig.reconcile(None).unwrap();
+    assert!(ostler_lifecycle::due(&rig.record, rig.now).is_some());
+}
+
+#[test]
+fn what_a_lost_attach_has_plugged_in_stays_in_the_record() {
+    let mut rig = rig(true, &[(Verb::Deploy, A)]);
+    let disk = Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false };
+    rig.ask(Verb::DiskAttach, disk, false, A).unwrap().unwrap();
+    rig.answer(0).unwrap();
+    rig.execute(0);
+    let backup = rig.record.clone();
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    assert_eq!((rig.state(), rig.record.reason, rig.record.disks.len()), (State::Unknown, Reason::StoreIsStale, 2));
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.record.disks.len()), (State::Running, 2));
+}
+
+#[test]
+fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
+    let backup = rig.record.clone();
+    rig.restore(backup);
+    rig.reconcile(None).unwrap();
+    // A host that was not known when the VM was reconciled has one from the lost time.
+    let lost = rig.world.ours(7);
+    rig.world.stranger(B, lost);
+    let seen = rig.world.see(B);
+    assert_eq!(sight(&rig.record, STORE, &seen), Sight::AboveIssued);
+    assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM itself");
+    assert!(rig.asks(Verb::Resume, A).unwrap_err().contains("newer than this store"));
+    // A person has removed it, and says so.
+    rig.world.domains.remove(&B);
+    rig.reconcile(Some("anna")).unwrap();
+    goes(&mut rig, &[(Verb::Resume, A)]);
+    assert_eq!(rig.state(), State::Running);
+}
+
+/// A host of another driver, or one that was never asked about this VM, says that it has it.
+fn claim(rig: &Rig, driver: &str, generation: u64) -> Found {
+    let seen = ostler_model::DomainSeen {
+        uuid: rig.record.uuid,
+        name: "mine".to_owned(),
+        identity: Some(Identity { store: STORE, vm: rig.record.uuid, generation: Generation(generation) }),
+        power: Power::Running,
+        reason: PowerReason::None,
+        last_edge: None,
+    };
+    Found { host: HostId(9), driver: driver.parse().unwrap(), seen }
+}
+
+#[test]
+fn the_word_of_another_driver_s_host_does_not_count() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Suspend, A)]);
+    assert!(!ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hostile", u64::MAX)));
+    assert!(ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hyper", 99)));
+    goes(&mut rig, &[(Verb::Stop, A)]);
+    assert!(!ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hostile", u64::MAX)), "it has no place anywhere");
+    let backup = rig.record.clone();
+    rig.restore(backup);
+    assert!(ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hyper", 99)), "the lost time may have placed it");
+}
+
+#[test]
+fn a_look_at_another_host_never_uses_up_saved_memory() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Suspend, A)]);
+    let mut facts = rig.facts(None);
+    facts.elsewhere = Some(claim(&rig, "hyper", 99));
+    let seen = rig.world.see(A);
+    rig.feed(&Input::Observed { step: rig.record.step, seen, there: None }, &facts).unwrap().unwrap();
+    assert_eq!((rig.state(), rig.record.reason), (State::Unknown, Reason::StoreIsStale));
+    assert!(rig.record.usable_recovery().is_some());
+    // The claim ends, and the VM is what it was.
+    rig.observe().unwrap();
+    assert_eq!(rig.state(), State::Suspended);
+    goes(&mut rig, &[(Verb::Resume, A)]);
+    assert_eq!(rig.state(), State::Running);
+}
+
+#[test]
+fn a_disk_that_may_be_plugged_in_is_not_forgotten_when_its_host_falls_silent() {
+    let mut rig = rig(true, &[(Verb::Deploy, A)]);
+    let disk = Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false };
+    rig.ask(Verb::DiskAttach, disk, false, A).unwrap().unwrap();
+    rig.answer(0).unwrap();
+    // The driver says yes, and has not looked.
+    rig.world.looks = false;
+    rig.answer(0).unwrap();
+    rig.world.reach(false);
+    for _ in 0..40 {
+        if rig.flying.is_empty() {
+            if !rig.tick().unwrap() {
+                break;
+            }
+        } else {
+            rig.err(0, DriverError::unknown("unreachable", "no answer"), false).unwrap();
+        }
+    }
+    assert_eq!((rig.state(), rig.record.operation.is_none()), (State::Unknown, true));
+    assert_eq!((rig.record.disks.len(), rig.record.spec.disks.len()), (2, 2), "the guest has it");
+    rig.world.reach(true);
+    rig.observe().unwrap();
+    assert_eq!(rig.state(), State::Running);
+}
+
+/// What happens until the backup, until the store is lost, before and after the VM is reconciled.
+type Tale = ((usize, bool, Vec<Act>), usize, Vec<Act>, Vec<Act>);
+
+fn tale() -> impl Strategy<Value = Tale> {
+    let acts = || prop::collection::vec(act(), 1..25);
+    (story(), any::<usize>(), acts(), acts())
+}
+
+/// With `gated` false the record is taken as it comes back, as if there were no mark.
+fn live(((disks, shared, lost), cut, before, after): &Tale, gated: bool) -> Result<(), Violation> {
+    let mut rig = Rig::new(*disks, *shared, Fault::None);
+    let mut backup = rig.record.clone();
+    let cut = cut % lost.len().max(1);
+    for (at, act) in lost.iter().enumerate() {
+        if at == cut {
+            backup = rig.record.clone();
+        }
+        happen(&mut rig, act)?;
+    }
+    rig.world.half_ends(false);
+    rig.world.reach(true);
+    rig.world.wrongs.clear();
+    if rig.state() == State::Done || backup.state == State::Done {
+        return Ok(());
+    }
+    rig.restore(backup.clone());
+    if !gated {
+        rig.record = backup;
+    }
+    rig.tell(&Input::Restarted)?;
+    for act in before {
+        // Nobody says of a guest that lives that its host is lost.
+        let lies = matches!(act, Act::Ask(Verb::Forget | Verb::Migrate, ..) | Act::Recover(_));
+        if lies || matches!(act, Act::Guest(_)) {
+            continue;
+        }
+        let (domains, files) = (rig.world.domains.len(), rig.world.places.values().filter(|place| !place.is_empty()).count());
+        happen(&mut rig, act)?;
+        if gated && rig.sends() > 0 {
+            return Err(format!("{act:?} sends something before the VM is reconciled"));
+        }
+        let now = (rig.world.domains.len(), rig.world.places.values().filter(|place| !place.is_empty()).count());
+        if gated && now < (domains, files) {
+            return Err(format!("{act:?} removes something before the VM is reconciled"));
+        }
+    }
+    rig.world.reach(true);
+    if gated {
+        rig.reconcile(None)?;
+    }
+    for act in after {
+        let lies = matches!(act, Act::Ask(Verb::Forget | Verb::Migrate, ..) | Act::Recover(_));
+        if lies || matches!(act, Act::Guest(_) | Act::Reach(_) | Act::ReachOne(..) | Act::CouldNotAsk(_)) {
+            continue;
+        }
+        happen(&mut rig, act)?;
+        invariants::harmed(&rig)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_the_lost_time_did_no_guest_runs_twice_and_no_live_disk_is_touched() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&tale(), |tale| live(&tale, true).map_err(TestCaseError::fail));
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn without_the_mark_of_a_restore_a_guest_runs_twice() {
+    let config = Config { cases: 20_000, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    match runner.run(&tale(), |tale| live(&tale, false).map_err(TestCaseError::fail)) {
+        Err(TestError::Fail(reason, _)) => {
+            let said = reason.message();
+            assert!(said.contains("twice") || said.contains("while there is a domain") || said.contains("in use"), "{said}");
+        }
+        other => panic!("an old record harms nobody: {other:?}"),
+    }
+}
