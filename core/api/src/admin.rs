@@ -1,5 +1,6 @@
 //! Looking after the daemon itself.
 
+use crate::Time;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -49,4 +50,32 @@ pub struct Version {
     pub store: String,
     /// The newest event.
     pub seq: u64,
+}
+
+/// The answer of `GET /v1/admin/restored`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoredReply {
+    /// Whether the store came back with a backup and some VMs are not reconciled yet. Nothing is done for those.
+    pub waits: bool,
+    /// The time of the newest event of the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// Hosts that are on and have not been listed since the daemon was started; nothing is reconciled before that. A host that is lost is
+    /// not waited for once it is set to off.
+    pub hosts: Vec<String>,
+    /// How many VMs are not reconciled.
+    pub total: u64,
+    /// They, or the first thousand of them.
+    pub vms: Vec<UnreconciledVm>,
+}
+
+/// A VM that is not reconciled since the store was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnreconciledVm {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Why, and what a person can do.
+    pub why: String,
 }

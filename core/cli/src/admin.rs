@@ -5,6 +5,7 @@ use crate::table::Tone;
 use crate::text::count;
 use crate::{Exit, Failure};
 use clap::Subcommand;
+use ostler_api::{RestoredReply, UnreconciledVm};
 use std::path::{Path, PathBuf};
 
 /// Looking after the daemon.
@@ -17,6 +18,13 @@ pub enum AdminCommand {
     },
     /// Checks that the books add up; exit code 1 if they do not
     Check,
+    /// After a restore from a backup: which VMs wait until it is known where they are, and why
+    Restored {
+        /// States that Ostler's record of this VM is right: a newer domain that a host has is NOT the VM. Make sure of that first, because
+        /// Ostler may start the VM then
+        #[arg(long, value_name = "VM", num_args = 1..)]
+        accept: Vec<String>,
+    },
 }
 
 /// A path as the daemon must be told it. Relative ones are meant from here, which only makes sense on the same machine.
@@ -31,6 +39,22 @@ pub(crate) fn path_on_daemon(cx: &Context, path: &Path) -> Result<String, Failur
     text.map_err(|_| Failure::usage("the path is no UTF-8 text"))
 }
 
+/// What waits after a restore, for people.
+fn waiting(restored: &RestoredReply, colour: bool) -> String {
+    if !restored.waits {
+        return "nothing waits: the store was not restored, or all its VMs are reconciled\n".to_owned();
+    }
+    let mut text = format!("{} not reconciled since the restore\n", count(usize::try_from(restored.total).unwrap_or(usize::MAX), "VM"));
+    if !restored.hosts.is_empty() {
+        text += &format!(
+            "waits for: {} (set a host that is lost to off: ostler host off HOST)\n",
+            restored.hosts.join(", ")
+        );
+    }
+    let cells = |vm: &UnreconciledVm| [vm.id.to_string(), vm.name.clone(), vm.why.clone()].map(crate::table::Cell::from).to_vec();
+    text + &crate::table::render(&["ID", "NAME", "WHY"], restored.vms.iter().map(cells).collect(), colour)
+}
+
 /// Does it.
 pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failure> {
     let client = cx.client()?;
@@ -39,6 +63,17 @@ pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failu
             let made = client.backup(&path_on_daemon(cx, &file)?).await?;
             let line = || format!("{}: {} rows, {} KiB\n", made.path, made.rows, made.bytes.div_ceil(1024));
             cx.out.write(&cx.out.one(&made, &made.path, line)?)
+        }
+        AdminCommand::Restored { accept } if !accept.is_empty() => {
+            for vm in crate::range::expand(&accept)? {
+                client.accept_record(&vm).await?;
+                cx.out.write(&format!("vm {vm}: its record counts\n"))?;
+            }
+            Ok(())
+        }
+        AdminCommand::Restored { .. } => {
+            let restored = client.restored().await?;
+            cx.out.write(&cx.out.one(&restored, if restored.waits { "waits" } else { "reconciled" }, || waiting(&restored, cx.out.colour))?)
         }
         AdminCommand::Check => {
             let check = client.check().await?;

@@ -122,6 +122,10 @@ fn at_rest(record: &VmRecord) -> Why {
 /// What a state of rest waits for.
 fn rests_for(record: &VmRecord) -> Option<String> {
     let here = record.placement.as_ref().map(|place| place.host);
+    if record.is_unreconciled() {
+        let waits = "it to be known where this VM is by now: the store was restored from a backup (ostler admin restored)";
+        return Some(waits.to_owned());
+    }
     match (record.state, here, &record.other) {
         (State::Pending, ..) => Some("the scheduler to find a host".to_owned()),
         (State::Failed, ..) => Some("somebody to say what becomes of it: recover, or delete".to_owned()),

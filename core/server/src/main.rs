@@ -145,11 +145,13 @@ fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
     println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
-    let held = match restored.held {
-        0 => return Ok(()),
-        1 => "1 VM was pending and is on hold now".to_owned(),
-        many => format!("{many} VMs were pending and are on hold now"),
-    };
-    println!("{held}: see that no host runs one already, then `ostler vm release` it");
+    println!(
+        "{} VMs: nothing is done for them before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how \
+         far that is",
+        restored.vms
+    );
+    if restored.held > 0 {
+        println!("{} of them were pending, and are on hold until then", restored.held);
+    }
     Ok(())
 }

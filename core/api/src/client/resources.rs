@@ -3,8 +3,9 @@
 use super::{Client, ClientError, segment};
 use crate::{
     BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost,
-    NewImage, NewToken, Token, TokenMade, Version,
+    NewImage, NewToken, NothingBody, RestoredReply, Token, TokenMade, Version,
 };
+use reqwest::Method;
 
 macro_rules! resource {
     ($plural:literal, $list:ident, $show:ident, $remove:ident, $add:ident, $new:ty => $one:ty) => {
@@ -118,6 +119,23 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn check(&self) -> Result<CheckReply, ClientError> {
         self.get("/v1/admin/check").await
+    }
+
+    /// Tells what is not reconciled since the store was restored from a backup.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn restored(&self) -> Result<RestoredReply, ClientError> {
+        self.get("/v1/admin/restored").await
+    }
+
+    /// Says that the record of a VM is right.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn accept_record(&self, vm: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/admin/restored/{}/accept", segment(vm));
+        self.send(self.request(Method::POST, &path).json(&NothingBody::default())).await.map(|_| ())
     }
 
     /// Who is at the other end.

@@ -24,7 +24,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(super) fn host(&self, id: HostId) -> String {
+    pub(crate) fn host(&self, id: HostId) -> String {
         self.hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 }

@@ -101,6 +101,15 @@ pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
     }
 }
 
+/// The names of these hosts.
+pub(crate) fn names_of_hosts(reader: &Reader, hosts: impl Iterator<Item = ostler_model::HostId>) -> Answer<Names> {
+    let mut names = Names::default();
+    for id in hosts {
+        add_host(&mut names, reader, id)?;
+    }
+    Ok(names)
+}
+
 /// The names that one record speaks of.
 pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
     let mut names = Names::default();

@@ -11,6 +11,7 @@ mod health;
 mod hosts;
 mod images;
 mod operations;
+mod restored;
 mod tokens;
 mod vms;
 
@@ -60,6 +61,8 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::remove))
         .routes(routes!(admin::backup))
         .routes(routes!(admin::check))
+        .routes(routes!(restored::show))
+        .routes(routes!(restored::accept))
         .routes(routes!(admin::version))
         .routes(routes!(health::metrics))
 }

@@ -1,0 +1,70 @@
+//! `/v1/admin/restored`: what is not reconciled since the store came back with a backup.
+
+use super::find;
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::convert::{Names, time};
+use crate::extract::Body;
+use crate::problem::{Answer, ApiError};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use ostler_api::{NothingBody, RestoredReply, UnreconciledVm};
+use ostler_engine::{Restored, Unreconciled};
+
+/// Tells which VMs are not reconciled, and which hosts are waited for.
+#[utoipa::path(get, path = "/v1/admin/restored", tag = "admin", responses((status = 200, body = RestoredReply), ApiError))]
+pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply>> {
+    let Some(restored) = app.engine.restored()? else {
+        return Ok(Json(RestoredReply { waits: false, as_of: None, hosts: vec![], total: 0, vms: vec![] }));
+    };
+    let found = restored.vms.iter().flat_map(|vm| &vm.found).map(|found| found.host);
+    let names = find::names_of_hosts(&app.store().read()?, restored.hosts.iter().copied().chain(found))?;
+    Ok(Json(told(&names, restored)))
+}
+
+/// Takes a person's word that the record of a VM is right: domains of it that are newer are not the VM.
+#[utoipa::path(
+    post, path = "/v1/admin/restored/{vm}/accept", tag = "admin", request_body = NothingBody,
+    params(("vm" = String, Path, description = "id or name of the VM")), responses((status = 204), ApiError)
+)]
+pub(crate) async fn accept(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(which): Path<String>,
+    _body: Body<NothingBody>,
+) -> Answer<StatusCode> {
+    let vm = find::vm_id(&app.store().read()?, &which)?;
+    app.engine.accept_record(vm, caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn told(names: &Names, restored: Restored) -> RestoredReply {
+    let Restored { as_of, seq: _, hosts, vms, total } = restored;
+    let listed = hosts.is_empty();
+    RestoredReply {
+        waits: true,
+        as_of: Some(time(as_of)),
+        hosts: hosts.into_iter().map(|host| names.host(host)).collect(),
+        total: total as u64,
+        vms: vms.into_iter().map(|vm| one(names, vm, listed)).collect(),
+    }
+}
+
+fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledVm {
+    let Unreconciled { vm, name, found } = unreconciled;
+    let domains: Vec<String> = found
+        .iter()
+        .map(|found| format!("host {} has its domain {} ({})", names.host(found.host), found.seen.name, found.seen.power))
+        .collect();
+    let why = match (listed, domains.is_empty()) {
+        (false, true) => "not all hosts have been listed yet".to_owned(),
+        (false, false) => format!("not all hosts have been listed yet; {}", domains.join("; ")),
+        (true, true) => "it is told what was found in a moment".to_owned(),
+        (true, false) => format!(
+            "{}: keep one and remove the others at their hypervisor, or accept the record as it is",
+            domains.join("; ")
+        ),
+    };
+    UnreconciledVm { id: vm.0, name: name.to_string(), why }
+}
