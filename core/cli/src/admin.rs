@@ -44,12 +44,10 @@ fn waiting(restored: &RestoredReply, colour: bool) -> String {
     if !restored.waits {
         return "nothing waits: the store was not restored, or all its VMs are reconciled\n".to_owned();
     }
-    let mut text = format!("{} not reconciled since the restore\n", count(usize::try_from(restored.total).unwrap_or(usize::MAX), "VM"));
+    let mut text =
+        format!("{} not reconciled since the restore\n", count(usize::try_from(restored.total).unwrap_or(usize::MAX), "VM"));
     if !restored.hosts.is_empty() {
-        text += &format!(
-            "waits for: {} (set a host that is lost to off: ostler host off HOST)\n",
-            restored.hosts.join(", ")
-        );
+        text += &format!("waits for: {} (set a host that is lost to off: ostler host off HOST)\n", restored.hosts.join(", "));
     }
     let cells = |vm: &UnreconciledVm| [vm.id.to_string(), vm.name.clone(), vm.why.clone()].map(crate::table::Cell::from).to_vec();
     text + &crate::table::render(&["ID", "NAME", "WHY"], restored.vms.iter().map(cells).collect(), colour)
@@ -73,7 +71,10 @@ pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failu
         }
         AdminCommand::Restored { .. } => {
             let restored = client.restored().await?;
-            cx.out.write(&cx.out.one(&restored, if restored.waits { "waits" } else { "reconciled" }, || waiting(&restored, cx.out.colour))?)
+            cx.out.write(
+                &cx.out
+                    .one(&restored, if restored.waits { "waits" } else { "reconciled" }, || waiting(&restored, cx.out.colour))?,
+            )
         }
         AdminCommand::Check => {
             let check = client.check().await?;

@@ -82,6 +82,15 @@ async fn unreconciled(shared: &Arc<Shared>) -> Result<BTreeSet<VmId>, ReadError>
     Ok(waiting)
 }
 
+/// A VM is reconciled. After the last one the store's mark is taken away.
+pub(crate) fn done(shared: &Shared, vm: VmId) {
+    let mut waiting = locked(&shared.unreconciled);
+    waiting.remove(&vm);
+    if waiting.is_empty() {
+        shared.reconcile.notify_one();
+    }
+}
+
 /// The input that reconciles `record`: by what was found, or by the word of a person.
 pub(crate) fn facts_of(shared: &Shared, record: &VmRecord, by: Option<String>) -> Input {
     Input::Reconcile { found: shared.seen.found(record.uuid), storage: only_storage(shared), by }

@@ -83,7 +83,6 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
         }
         Message::Accept(by, reply) => {
             let outcome = take_in(shared, state, &restored::facts_of(shared, &state.record, Some(by))).await;
-            shared.reconcile.notify_one();
             let broken = outcome.is_err();
             let _ = reply.send(outcome);
             if broken {
@@ -395,6 +394,9 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
     let freed = left(before) != left(next);
     if next.state == State::Pending || freed || (next.resched && !before.resched) {
         shared.wishes.wake();
+    }
+    if before.is_unreconciled() && !next.is_unreconciled() {
+        restored::done(shared, next.id);
     }
     for id in touched {
         if state.operations.get(id).is_some_and(|operation| operation.ended.is_some()) {

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     /// VMs that are not reconciled since the store was restored.
     pub(crate) unreconciled: Mutex<BTreeSet<VmId>>,
-    /// Wakes whoever reconciles: a person decided about a VM.
+    /// Wakes whoever reconciles: the last VM is.
     pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,

@@ -277,7 +277,9 @@ impl<'a> Draft<'a> {
     /// Gives the place, and with it the capacity, back.
     pub(crate) fn leave_host(&mut self, ended_by: Option<Verb>) {
         self.part_from_other();
-        self.record.placement = None;
+        if let Some(place) = self.record.placement.take() {
+            self.record.last_driver = Some(place.driver);
+        }
         self.record.running_since = None;
         self.record.blind_since = None;
         self.record.resched = false;

@@ -151,6 +151,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         schedules: Vec::new(),
         next_schedule: ScheduleId::default(),
         adopted_name: None,
+        last_driver: None,
         restored: None,
     };
     fix_macs(&mut record);

@@ -39,15 +39,17 @@ impl Found {
     }
 }
 
-/// Whether the host's word about `record` counts: it is a host of the driver that the VM has, or had, its place with. A VM that has no
-/// place was placed by nobody, unless a restore has lost the time in which it was.
+/// Whether the host's word about `record` counts: it is a host of the driver that the VM has, or had, its place with. A VM that was never
+/// placed is nowhere, unless a restore has lost the time in which it was.
 fn counts(record: &VmRecord, driver: &DriverName) -> bool {
     let left = record.leftovers.iter().map(|left| &left.place);
-    let mut places = record.placement.iter().chain(&record.other).chain(left).peekable();
-    if places.peek().is_none() {
-        return record.restored.is_some();
+    let places = record.placement.iter().chain(&record.other).chain(left).map(|place| &place.driver);
+    let mut drivers = places.chain(&record.last_driver).peekable();
+    if drivers.peek().is_none() {
+        // A record of an older daemon does not tell who had it last.
+        return record.restored.is_some() || !record.history.is_empty();
     }
-    places.any(|place| place.driver == *driver)
+    drivers.any(|known| known == driver)
 }
 
 /// Whether a domain that was listed on `host` is newer than the record, and the host's word counts.

@@ -287,6 +287,9 @@ pub struct VmRecord {
     /// Its name at the hypervisor, if that is not the one that Ostler gives: of a domain that was adopted.
     #[serde(default)]
     pub adopted_name: Option<String>,
+    /// The hypervisor driver of its last place, once it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_driver: Option<DriverName>,
     /// Set once it came back with a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,

@@ -8,5 +8,6 @@ mod monitor;
 mod moves;
 mod requests;
 mod restart;
+mod restored;
 mod scheduler;
 mod support;

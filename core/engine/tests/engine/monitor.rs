@@ -101,7 +101,7 @@ async fn a_vm_on_a_host_that_is_cut_off_is_not_started_elsewhere() {
     world.healthy();
 }
 
-fn stray(world: &World, uuid: VmUuid, generation: Option<u64>) -> FakeDomain {
+pub(crate) fn stray(world: &World, uuid: VmUuid, generation: Option<u64>) -> FakeDomain {
     let store = world.engine.store().id();
     let seen = DomainSeen {
         uuid,

@@ -186,6 +186,25 @@ impl World {
         Self { fake, engine, dir }
     }
 
+    /// A backup of the store as it is now.
+    pub(crate) fn backup(&self, name: &str) -> std::path::PathBuf {
+        let to = self.dir.path().join(name);
+        self.engine.store().backup(&to).expect("is written");
+        to
+    }
+
+    /// The store is lost, and comes back from this backup.
+    pub(crate) async fn restored(self, backup: &std::path::Path, config: EngineConfig) -> Self {
+        let Self { fake, engine, dir } = self;
+        engine.abort().await;
+        drop(engine);
+        let store = dir.path().join("store.redb");
+        std::fs::remove_file(&store).expect("is there");
+        ostler_store::restore(backup, &store).expect("restores");
+        let engine = start(dir.path(), &fake, config).await;
+        Self { fake, engine, dir }
+    }
+
     pub(crate) async fn create(&self, spec: VmSpec, hold: bool) -> Result<VmId, EngineError> {
         let request = CreateRequest { spec, hold, by: "test".to_owned() };
         self.engine.create(request, None).await.map(|replied| replied.answer.vm)

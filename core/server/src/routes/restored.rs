@@ -61,10 +61,9 @@ fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledV
         (false, true) => "not all hosts have been listed yet".to_owned(),
         (false, false) => format!("not all hosts have been listed yet; {}", domains.join("; ")),
         (true, true) => "it is told what was found in a moment".to_owned(),
-        (true, false) => format!(
-            "{}: keep one and remove the others at their hypervisor, or accept the record as it is",
-            domains.join("; ")
-        ),
+        (true, false) => {
+            format!("{}: keep one and remove the others at their hypervisor, or accept the record as it is", domains.join("; "))
+        }
     };
     UnreconciledVm { id: vm.0, name: name.to_string(), why }
 }
