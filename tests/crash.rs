@@ -1,13 +1,23 @@
 //! `kill -9` of the real daemon at random moments under a mixed load, over many `sim` VMs. After each kill every VM converges without
 //! help, the hypervisor's inventory equals the store's, the books add up, and nothing that was answered is forgotten.
 //!
+//! `restores` puts old backups back while the hypervisors went on.
+//!
 //! `OSTLER_KILLS` sets how often it is killed (default below); `OSTLER_SEED` repeats the choices of a run.
 
-use ostler_api::{Client, ClientError, ListFilter, Sent, Vm};
+#[path = "crash/hosts.rs"]
+mod hosts;
+#[path = "crash/load.rs"]
+mod load;
+#[path = "crash/restores.rs"]
+mod restores;
+
+use hosts::domains;
+use load::{Told, load};
+use ostler_api::{Client, ListFilter, Vm};
 use ostler_tests::daemon::{self, Daemon, poll};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -21,64 +31,6 @@ const VMS: usize = 24;
 const CONVERGE: Duration = Duration::from_secs(60);
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
-const VERBS: [&str; 33] = [
-    "deploy",
-    "suspend",
-    "resume",
-    "stop",
-    "poweroff",
-    "poweroff-hard",
-    "undeploy",
-    "undeploy-hard",
-    "shutdown-hard",
-    "reboot",
-    "delete",
-    "delete-recreate",
-    "recover-retry",
-    "recover-undo",
-    "release",
-    "migrate",
-    "migrate-live",
-    "migrate-live",
-    "migrate-poweroff",
-    "migrate-poweroff-hard",
-    "resched",
-    "disk-attach",
-    "disk-detach",
-    "nic-attach",
-    "nic-detach",
-    "snapshot-create",
-    "snapshot-revert",
-    "snapshot-delete",
-    "disk-snapshot",
-    "disk-snapshot-live",
-    "disk-snapshot-cancel",
-    "resize",
-    "schedule",
-];
-
-/// What the verb is asked with. Chance decides whether it makes sense: a refusal must change nothing.
-fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
-    let host = HOSTS[rng.random_range(0..HOSTS.len())];
-    let disk = ["vda", "vdb", "vdc"][rng.random_range(0..3)];
-    let image = format!("made-{}", rng.random::<u32>());
-    let label = ["one", "two"][rng.random_range(0..2)];
-    match verb {
-        "deploy" => json!({ "host": HOSTS[vm as usize % HOSTS.len()] }),
-        "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => json!({ "host": host }),
-        "disk-attach" => json!({ "size": "1MiB", "name": disk }),
-        "disk-detach" => json!({ "name": disk }),
-        "nic-attach" => json!({ "bridge": "br0", "mac": "52:54:00:00:00:01" }),
-        "nic-detach" => json!({ "mac": "52:54:00:00:00:01" }),
-        "snapshot-create" | "snapshot-revert" | "snapshot-delete" => json!({ "name": label }),
-        "disk-snapshot" | "disk-snapshot-live" => json!({ "disk": disk, "image": image, "datastore": "images" }),
-        "disk-snapshot-cancel" => json!({ "disk": disk }),
-        "resize" => json!({ "memory": format!("{}MiB", rng.random_range(32..96)) }),
-        "schedule" => json!({ "verb": "reboot", "when": "every 1m", "times": 2 }),
-        _ => json!({}),
-    }
-}
-
 /// Trouble that a hypervisor makes at any time: slow calls, passing errors, lost answers, crashes of the driver.
 const KNOBS: &str = r#"{"rules":[
   {"call":"deploy","delay-ms":30,"percent":50},
@@ -86,16 +38,6 @@ const KNOBS: &str = r#"{"rules":[
   {"call":"*","error":"retry","code":"busy","percent":3},
   {"call":"*","error":"unknown","lost":true,"percent":3},
   {"call":"destroy","trap":"after","percent":1}]}"#;
-
-#[derive(Default)]
-struct Told {
-    /// Operations that were answered: the daemon must know them for ever.
-    operations: BTreeSet<u64>,
-    /// VMs whose creation was answered.
-    vms: BTreeSet<u64>,
-    /// How often each verb was accepted.
-    accepted: BTreeMap<&'static str, u64>,
-}
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -154,64 +96,6 @@ async fn set_up(client: &Client, dir: &Path, shared: bool) {
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("knobs"), KNOBS).expect("a file");
         daemon::sim_host(client, host, &[]).await;
-    }
-}
-
-/// Sends requests until the daemon is gone.
-async fn load(client: Client, told: Arc<Mutex<Told>>, seed: u64) {
-    let workers = (0..6u64).map(|at| worker(client.clone(), Arc::clone(&told), SmallRng::seed_from_u64(seed.wrapping_add(at))));
-    futures::future::join_all(workers).await;
-}
-
-async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
-    loop {
-        let page = match client.vms(&ListFilter { limit: Some(1000), ..ListFilter::default() }).await {
-            Ok(page) => page,
-            Err(ClientError::Problem(problem)) => panic!("a list is never refused: {problem}"),
-            Err(_) => return,
-        };
-        let sent = if page.vms.len() < VMS {
-            create(&client, &told, &mut rng).await
-        } else {
-            let vm = page.vms[rng.random_range(0..page.vms.len())].id;
-            let verb = VERBS[rng.random_range(0..VERBS.len())];
-            let body = body(verb, vm, &mut rng);
-            act(&client, &told, vm, verb, &body).await
-        };
-        if sent.is_err() {
-            return;
-        }
-    }
-}
-
-/// A connection that broke: the daemon was killed.
-struct Gone;
-
-async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Result<(), Gone> {
-    let disk = if rng.random_ratio(1, 4) { "[[disks]]\nname = \"vda\"\nsize = \"1MiB\"\n" } else { "" };
-    let spec = format!("name = \"chaos\"\nmemory = \"64MiB\"\n{disk}[patience]\nboot_grace = \"0s\"\nshutdown = \"2s\"\n");
-    let spec = toml::from_str(&spec).expect("a specification");
-    match client.create_vm(&ostler_api::CreateVm { spec, hold: rng.random_ratio(1, 8) }, None).await {
-        Ok(reply) => {
-            told.lock().expect("whole").vms.insert(reply.vm);
-            Ok(())
-        }
-        Err(ClientError::Problem(problem)) => panic!("a creation is never refused here: {problem}"),
-        Err(_) => Err(Gone),
-    }
-}
-
-async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, body: &Value) -> Result<(), Gone> {
-    match client.act(&vm.to_string(), verb, body, &Sent::default()).await {
-        Ok(reply) => {
-            let mut told = told.lock().expect("whole");
-            *told.accepted.entry(verb).or_default() += 1;
-            told.operations.extend(reply.operation.map(|operation| operation.id));
-            Ok(())
-        }
-        // Refusals are what most random verbs deserve.
-        Err(ClientError::Problem(_)) => Ok(()),
-        Err(_) => Err(Gone),
     }
 }
 
@@ -289,29 +173,6 @@ fn done_vm(line: &ostler_api::VmSummary) -> Vm {
         "created": line.created, "version": line.version, "spec": {"name": "x", "memory": "1MiB"},
     });
     serde_json::from_value(vm).expect("a VM")
-}
-
-/// Domains as the `sim` hosts have them: uuid -> (host, power), one entry a file.
-fn domains(dir: &Path) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    for host in HOSTS {
-        for entry in std::fs::read_dir(dir.join("simhosts").join(host)).expect("a folder").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(uuid) = name.strip_suffix(".json") else { continue };
-            let text = std::fs::read_to_string(entry.path()).expect("a domain's file");
-            let domain: serde_json::Value = serde_json::from_str(&text).expect("a domain");
-            // A guest that was told to switch itself off is off from that moment on; its file says so at the next write.
-            let off = domain["off-at-ms"].as_u64().is_some_and(|off| off <= now_ms());
-            let power = if off { "off" } else { domain["power"].as_str().unwrap_or("?") }.to_owned();
-            found.entry(uuid.to_owned()).or_default().push((host.to_owned(), power));
-        }
-    }
-    found
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    u64::try_from(since.as_millis()).expect("before the year 500 million")
 }
 
 fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {

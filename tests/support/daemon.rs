@@ -111,6 +111,21 @@ impl Daemon {
         }
     }
 
+    /// Makes its store from a backup, as an operator does it. It must not run, and the store must be gone.
+    ///
+    /// # Panics
+    /// When the backup is refused.
+    pub fn restore(&self, backup: &Path) {
+        let output = Command::new(binaries().join("ostlerd"))
+            .args(&self.arguments)
+            .arg("--restore")
+            .arg(backup)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ostlerd starts");
+        assert!(output.status.success(), "the backup is refused: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Asks it to end, and answers its exit code.
     ///
     /// # Panics

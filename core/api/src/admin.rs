@@ -78,4 +78,8 @@ pub struct UnreconciledVm {
     pub name: String,
     /// Why, and what a person can do.
     pub why: String,
+    /// Its domains that hosts have listed.
+    pub domains: Vec<String>,
+    /// Whether only a person can tell which of them is the VM.
+    pub in_doubt: bool,
 }

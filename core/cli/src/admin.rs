@@ -49,8 +49,10 @@ fn waiting(restored: &RestoredReply, colour: bool) -> String {
     if !restored.hosts.is_empty() {
         text += &format!("waits for: {} (set a host that is lost to off: ostler host off HOST)\n", restored.hosts.join(", "));
     }
-    let cells = |vm: &UnreconciledVm| [vm.id.to_string(), vm.name.clone(), vm.why.clone()].map(crate::table::Cell::from).to_vec();
-    text + &crate::table::render(&["ID", "NAME", "WHY"], restored.vms.iter().map(cells).collect(), colour)
+    let cells = |vm: &UnreconciledVm| {
+        [vm.id.to_string(), vm.name.clone(), vm.why.clone(), vm.domains.join("; ")].map(crate::table::Cell::from).to_vec()
+    };
+    text + &crate::table::render(&["ID", "NAME", "WHY", "DOMAINS"], restored.vms.iter().map(cells).collect(), colour)
 }
 
 /// Does it.

@@ -207,6 +207,8 @@ pub struct Unreconciled {
     pub name: VmName,
     /// Domains of it that hosts have listed.
     pub found: Vec<Found>,
+    /// Whether only a person can tell which of them is the VM.
+    pub in_doubt: bool,
 }
 
 /// A host as the monitor sees it.

@@ -17,7 +17,7 @@ use crate::sight::Sight;
 use crate::{Facts, Input, settle};
 use ostler_model::{
     Active, DomainSeen, DriverError, DriverName, EventKind, FilesAt, Generation, HostId, Placement, Power, PowerReason, Reason,
-    Refusal, RefusalKind, Request, Side, Size, State, StepKind, Storage, StoreId, Strength, Subject, Verb, VmRecord,
+    Refusal, RefusalKind, Request, Restored, Side, Size, State, StepKind, Storage, StoreId, Strength, Subject, Verb, VmRecord,
 };
 
 /// A domain that a host has listed, stamped with a VM's identity.
@@ -244,6 +244,9 @@ fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Gene
 
 /// Where the VM is cannot be said: a person has to.
 fn stale(draft: &mut Draft<'_>) {
+    if let Some(restored) = &mut draft.record.restored {
+        restored.in_doubt = true;
+    }
     if !matches!(draft.record.state, State::Failed) {
         draft.set_state(State::Unknown, Reason::StoreIsStale);
     }
@@ -252,7 +255,8 @@ fn stale(draft: &mut Draft<'_>) {
 /// Domains up to this generation are not the VM, by a person's word.
 fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     let issued = draft.record.issued;
-    let restored = draft.record.restored.get_or_insert(ostler_model::Restored { known: issued, lost: issued, reconciled: true });
+    let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false };
+    let restored = draft.record.restored.get_or_insert(none);
     if let Some(newest) = newest {
         restored.known = restored.known.max(newest);
         restored.lost = restored.lost.max(newest);
@@ -262,6 +266,7 @@ fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
 fn reconciled(draft: &mut Draft<'_>, why: String) {
     if let Some(restored) = &mut draft.record.restored {
         restored.reconciled = true;
+        restored.in_doubt = false;
     }
     draft.events.push(EventKind::Reconciled { why });
     // A look that was begun before counts for nothing.

@@ -16,6 +16,9 @@ pub struct Restored {
     pub lost: Generation,
     /// Whether all hosts have been listed since, or a person said that the record is right.
     pub reconciled: bool,
+    /// Whether all hosts have been listed, and only a person can tell which domain is the VM.
+    #[serde(default)]
+    pub in_doubt: bool,
 }
 
 impl VmRecord {
@@ -29,7 +32,7 @@ impl VmRecord {
         let lost = Generation(self.issued.0.saturating_add(GENERATIONS_SKIPPED));
         self.issued = lost;
         self.version.0 = self.version.0.saturating_add(GENERATIONS_SKIPPED);
-        self.restored = Some(Restored { known, lost, reconciled: false });
+        self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false });
     }
 
     /// Whether it came back with a backup, and may be anywhere by now: nothing may be started, moved or removed.

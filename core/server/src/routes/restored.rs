@@ -52,18 +52,16 @@ fn told(names: &Names, restored: Restored) -> RestoredReply {
 }
 
 fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledVm {
-    let Unreconciled { vm, name, found } = unreconciled;
+    let Unreconciled { vm, name, found, in_doubt } = unreconciled;
     let domains: Vec<String> = found
         .iter()
         .map(|found| format!("host {} has its domain {} ({})", names.host(found.host), found.seen.name, found.seen.power))
         .collect();
-    let why = match (listed, domains.is_empty()) {
-        (false, true) => "not all hosts have been listed yet".to_owned(),
-        (false, false) => format!("not all hosts have been listed yet; {}", domains.join("; ")),
-        (true, true) => "it is told what was found in a moment".to_owned(),
-        (true, false) => {
-            format!("{}: keep one and remove the others at their hypervisor, or accept the record as it is", domains.join("; "))
-        }
+    let why = match (listed, in_doubt) {
+        (false, _) => "not all hosts have been listed yet".to_owned(),
+        (true, false) => "all hosts have been listed; it is reconciled next".to_owned(),
+        (true, true) => "it cannot be told which domain is the VM: remove those that are not, or accept the record as it is".to_owned(),
     };
-    UnreconciledVm { id: vm.0, name: name.to_string(), why }
+    UnreconciledVm { id: vm.0, name: name.to_string(), why, domains, in_doubt }
+}
 }

@@ -1,0 +1,148 @@
+//! The store is lost and comes back from a backup that was taken under load, while the hypervisors went on. Every guest that ran when the
+//! daemon died must go on running, once, with its files, whatever the backup believes and whatever is asked afterwards.
+//!
+//! `OSTLER_RESTORES` sets how often (default below). With `OSTLER_RESTORE_BY_HAND` set the backup is copied into the place of the store, as
+//! if there were no restore: that is the negative control, and guests are lost or run twice within some rounds.
+
+use crate::hosts::domains;
+use crate::load::{Told, load};
+use crate::{CONVERGE, set_up, setting};
+use ostler_api::Client;
+use ostler_tests::daemon::{self, Daemon, poll};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often a backup is restored unless told otherwise; half of it each for private and shared storage.
+const RESTORES: u64 = 6;
+
+#[test]
+fn an_old_backup_with_private_storage_harms_no_guest() {
+    restored(false);
+}
+
+#[test]
+fn an_old_backup_with_shared_storage_harms_no_guest() {
+    restored(true);
+}
+
+fn restored(shared: bool) {
+    if !daemon::is_built() {
+        return;
+    }
+    let rounds = setting("OSTLER_RESTORES", RESTORES).div_ceil(2);
+    let seed = setting("OSTLER_SEED", u64::from(std::process::id()));
+    println!("{rounds} restores, OSTLER_SEED={seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut guests = 0;
+    for round in 0..rounds {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (ran, findings) = one_round(dir.path(), shared, &mut rng);
+        guests += ran;
+        assert!(findings.is_empty(), "restore {round} (OSTLER_SEED={seed}): {findings:#?}");
+    }
+    println!("{rounds} restores harmed none of {guests} guests");
+    assert!(guests > 0, "no guest ran when the daemon was killed");
+}
+
+/// How many guests ran when the daemon was killed, and what became of them that must not.
+fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String>) {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let mut daemon = Daemon::start(dir, &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
+    runtime.block_on(set_up(daemon.client(), dir, shared));
+    let backup = dir.join("backup");
+    let mut lasts = |at_least: u64, at_most: u64| Duration::from_millis(rng.random_range(at_least..at_most));
+    let (before, after) = (lasts(300, 900), lasts(200, 1200));
+    let seed = rng.random();
+    runtime.block_on(async {
+        let told = Arc::new(Mutex::new(Told::default()));
+        let busy = tokio::spawn(load(daemon.client().clone(), told, seed));
+        tokio::time::sleep(before).await;
+        daemon.client().backup(&backup.display().to_string()).await.expect("a backup is made");
+        tokio::time::sleep(after).await;
+        daemon.kill();
+        busy.await.expect("the load ends when the daemon is gone");
+    });
+    let alive = lives(dir);
+    let files = files_of(dir, &alive);
+    put_back(&daemon, dir, &backup);
+    daemon.up();
+    let findings = runtime.block_on(async {
+        let client = daemon.client();
+        reconciled(client).await;
+        let mut findings = compare(dir, &alive, &files);
+        // What is asked of the VMs now must not start a second one of any.
+        let told = Arc::new(Mutex::new(Told::default()));
+        let busy = tokio::spawn(load(client.clone(), told, seed.wrapping_add(1)));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        findings.extend(twice(dir));
+        daemon.kill();
+        busy.await.expect("the load ends when the daemon is gone");
+        findings.extend(twice(dir));
+        findings
+    });
+    (alive.len(), findings)
+}
+
+/// The store is lost, and the backup takes its place.
+fn put_back(daemon: &Daemon, dir: &Path, backup: &Path) {
+    let store = dir.join("data").join("store.redb");
+    std::fs::remove_file(&store).expect("the store was there");
+    if std::env::var_os("OSTLER_RESTORE_BY_HAND").is_some() {
+        std::fs::copy(backup, &store).expect("the backup can be copied");
+    } else {
+        daemon.restore(backup);
+    }
+}
+
+/// Waits until every VM is reconciled. Where only a person can tell, one states that the record counts: the test has looked.
+async fn reconciled(client: &Client) {
+    poll("all VMs to be reconciled", CONVERGE, async || {
+        let restored = client.restored().await.map_err(|error| error.to_string())?;
+        for vm in restored.vms.iter().filter(|vm| vm.in_doubt) {
+            client.accept_record(&vm.id.to_string()).await.map_err(|error| error.to_string())?;
+        }
+        if restored.waits { Err(format!("{restored:?}")) } else { Ok(()) }
+    })
+    .await;
+}
+
+/// The guests that run: UUID and host. One that is about to switch itself off does not count.
+fn lives(dir: &Path) -> BTreeMap<String, String> {
+    let all = domains(dir);
+    let runs = |(uuid, places): (&String, &Vec<(String, String)>)| {
+        let (host, _) = places.iter().find(|(_, power)| power == "running")?;
+        let text = std::fs::read_to_string(dir.join("simhosts").join(host).join(format!("{uuid}.json"))).ok()?;
+        let goes_off = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|domain| domain["off-at-ms"].is_u64());
+        (!goes_off).then(|| (uuid.clone(), host.clone()))
+    };
+    all.iter().filter_map(runs).collect()
+}
+
+/// The guests' folders that exist.
+fn files_of(dir: &Path, alive: &BTreeMap<String, String>) -> Vec<String> {
+    alive.keys().filter(|uuid| dir.join("system/vms").join(uuid).exists()).cloned().collect()
+}
+
+fn compare(dir: &Path, alive: &BTreeMap<String, String>, files: &[String]) -> Vec<String> {
+    let now = domains(dir);
+    let mut findings = twice(dir);
+    for (uuid, host) in alive {
+        let here = now.get(uuid).and_then(|places| places.iter().find(|(at, _)| at == host));
+        if here.is_none_or(|(_, power)| power != "running") {
+            findings.push(format!("{uuid} ran on {host} and was stopped: {:?}", now.get(uuid)));
+        }
+    }
+    let gone = files.iter().filter(|uuid| !dir.join("system/vms").join(uuid).exists());
+    findings.extend(gone.map(|uuid| format!("{uuid} runs, and its files were removed")));
+    findings
+}
+
+fn twice(dir: &Path) -> Vec<String> {
+    let alive = |places: &[(String, String)]| places.iter().filter(|(_, power)| power == "running").count();
+    let all = domains(dir);
+    all.iter().filter(|(_, places)| alive(places) > 1).map(|(uuid, places)| format!("{uuid} runs twice: {places:?}")).collect()
+}
