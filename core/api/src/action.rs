@@ -86,6 +86,23 @@ pub struct ActionBody {
     pub force: bool,
 }
 
+/// Something that an operation removes for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Destroyed {
+    /// `disk`: it and what was written to it. `memory`: the saved memory. `snapshot`: nobody can go back to it any more. `changes`: all
+    /// that the guest did since the snapshot `name`. There may be more kinds one day.
+    pub kind: String,
+    /// The disk's name, or the snapshot's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the snapshot's maker calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Of a snapshot: it stays at the hypervisor and is only no longer offered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+}
+
 /// What became of a request. It was committed before it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActionReply {
@@ -104,6 +121,9 @@ pub struct ActionReply {
     /// The operation that was overtaken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overtook: Option<u64>,
+    /// What the operation removes for good, if it goes through. Nothing, if that is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destroys: Vec<Destroyed>,
     /// Whether this is the answer that was given to the same request before (same `Idempotency-Key`).
     #[serde(default)]
     pub replayed: bool,
@@ -139,4 +159,7 @@ pub struct PlanPreview {
     /// Snapshots that would no longer be offered, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hides: Vec<String>,
+    /// All that would be removed for good: the same list that the answer to the action itself tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destroys: Vec<Destroyed>,
 }

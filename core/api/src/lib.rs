@@ -27,7 +27,7 @@ mod vm;
 
 mod client;
 
-pub use action::{ActionBody, ActionReply, PlanPreview, VERBS, VerbInfo, verb_info};
+pub use action::{ActionBody, ActionReply, Destroyed, PlanPreview, VERBS, VerbInfo, verb_info};
 pub use admin::{BackupBody, BackupReply, CheckReply, Health, RestoredReply, UnreconciledVm, Version};
 pub use ask::{
     AdoptBody, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody, NicAttachBody,

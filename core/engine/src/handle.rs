@@ -2,8 +2,8 @@
 
 use ostler_lifecycle::{Found, Why};
 use ostler_model::{
-    Answer, Args, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb, Version, VmId,
-    VmName, VmSpec,
+    Answer, Args, Destroyed, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb,
+    Version, VmId, VmName, VmSpec,
 };
 use std::time::Duration;
 
@@ -110,6 +110,8 @@ pub struct Preview {
     pub loses: Vec<String>,
     /// Snapshots that would no longer be offered, by name.
     pub hides: Vec<String>,
+    /// All that would be removed for good.
+    pub destroys: Vec<Destroyed>,
 }
 
 /// What the snapshot rules bound to a VM say now.

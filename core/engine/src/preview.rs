@@ -23,6 +23,7 @@ pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked:
 
 fn describe(before: &VmRecord, decision: &Decision, verb: Verb) -> Preview {
     let overtakes = decision.answer.as_ref().and_then(|answer| answer.overtook);
+    let destroys = decision.answer.as_ref().map(|answer| answer.destroys.clone()).unwrap_or_default();
     let (mut loses, mut hides) = (Vec::new(), Vec::new());
     for event in &decision.events {
         if let EventKind::Snapshots { lost, hidden, .. } = event {
@@ -33,10 +34,12 @@ fn describe(before: &VmRecord, decision: &Decision, verb: Verb) -> Preview {
     // An operation that goes beside one leaves that one in the slot; it is not what was asked for.
     let begun = decision.record.operation.as_ref().filter(|active| active.id == NO_OPERATION);
     let Some(active) = begun else {
-        return Preview { states: vec![decision.record.state.to_string()], overtakes, loses, hides, ..Preview::default() };
+        let states = vec![decision.record.state.to_string()];
+        return Preview { states, overtakes, loses, hides, destroys, ..Preview::default() };
     };
     let mut states: Vec<String> = active.plan.iter().map(|kind| recipe::shown(verb, *kind).to_string()).collect();
     states.push(recipe::ends_in(verb, before.state).to_string());
     states.dedup();
-    Preview { refused: None, states, steps: active.plan.iter().map(ToString::to_string).collect(), overtakes, loses, hides }
+    let steps = active.plan.iter().map(ToString::to_string).collect();
+    Preview { refused: None, states, steps, overtakes, loses, hides, destroys }
 }

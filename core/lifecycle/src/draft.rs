@@ -3,9 +3,9 @@
 use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
-    Active, Answer, Call, Claim, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange, ImageState,
-    Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind, Request, Side,
-    Sighting, State, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Call, Claim, Destroyed, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange,
+    ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind,
+    Request, Side, Sighting, State, Subject, Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {
@@ -92,9 +92,9 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives the slot to a new operation; its plan is begun by the caller.
-    pub(crate) fn occupy(&mut self, active: Active, by: &str, verb: Verb) {
+    pub(crate) fn occupy(&mut self, active: Active, by: &str, verb: Verb, destroys: Vec<Destroyed>) {
         self.journal.push(Journal::Began { operation: active.id, verb, by: by.to_owned(), at: self.now });
-        self.events.push(EventKind::OperationBegan { operation: active.id, verb, by: by.to_owned() });
+        self.events.push(EventKind::OperationBegan { operation: active.id, verb, by: by.to_owned(), destroys });
         self.record.failure = None;
         self.record.operation = Some(active);
     }
@@ -103,7 +103,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn note_instant(&mut self, asked: &Request) {
         let (operation, verb, by) = (asked.operation, asked.verb, asked.by.clone());
         self.journal.push(Journal::Began { operation, verb, by: by.clone(), at: self.now });
-        self.events.push(EventKind::OperationBegan { operation, verb, by });
+        self.events.push(EventKind::OperationBegan { operation, verb, by, destroys: Vec::new() });
         self.end_operation(operation, Ended::Succeeded);
     }
 
@@ -311,7 +311,15 @@ impl<'a> Draft<'a> {
             version: self.record.version,
             already: false,
             overtook,
+            destroys: Vec::new(),
         });
+    }
+
+    /// The answer tells what is removed for good.
+    pub(crate) fn destroys(&mut self, destroys: Vec<Destroyed>) {
+        if let Some(answer) = &mut self.answer {
+            answer.destroys = destroys;
+        }
     }
 
     pub(crate) fn already(&mut self, operation: Option<OperationId>) {

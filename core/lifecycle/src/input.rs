@@ -155,7 +155,15 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         restored: None,
     };
     fix_macs(&mut record);
-    let answer = Answer { vm: record.id, operation: None, state, version: record.version, already: false, overtook: None };
+    let answer = Answer {
+        vm: record.id,
+        operation: None,
+        state,
+        version: record.version,
+        already: false,
+        overtook: None,
+        destroys: Vec::new(),
+    };
     Decision {
         record,
         changed: true,

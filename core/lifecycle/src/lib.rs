@@ -24,6 +24,7 @@ pub mod recipe;
 mod advice;
 mod agenda;
 mod can;
+mod destroys;
 mod draft;
 mod edit;
 mod hardware;

@@ -1,5 +1,6 @@
 //! Recovery: the operator states what happened to the step in hand, sends it again, or rolls the operation back.
 
+use crate::destroys;
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::request::fresh;
@@ -78,6 +79,7 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
         let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
         return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "recover --retry sends its step again"));
     }
+    let mut destroys = Vec::new();
     let stated = match stated {
         Stated::Success => {
             contradicted(draft, asked, active.kind())?;
@@ -86,13 +88,14 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
         // It is being rolled back already.
         Stated::Undo if active.undoing => Stated::Retry,
         Stated::Undo => {
-            way_back(draft, asked, active)?;
+            destroys = destroys::taken_back(&draft.record, &way_back(draft, asked, active)?, &active.subject);
             Stated::Undo
         }
         Stated::SuccessForced | Stated::Failure | Stated::Retry => stated,
     };
     step::state(draft, stated);
     draft.accept(Some(active.id), None);
+    draft.destroys(destroys);
     Ok(())
 }
 
@@ -120,12 +123,18 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
             active.undoing = true;
         }
     }
-    draft.occupy(active, &asked.by, asked.verb);
+    let destroys = if active.undoing {
+        destroys::taken_back(&draft.record, &active.plan, &active.subject)
+    } else {
+        destroys::told(draft, active.verb, &active.subject)
+    };
+    draft.occupy(active, &asked.by, asked.verb, destroys.clone());
     match stated {
         Stated::Success | Stated::SuccessForced => step::stated_done(draft),
         Stated::Retry | Stated::Undo | Stated::Failure => step::begin(draft),
     }
     draft.accept(Some(asked.operation), None);
+    draft.destroys(destroys);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::{advice, agenda, edit, hardware, migrate, plan, recover, restored, step};
+use crate::{advice, agenda, destroys, edit, hardware, migrate, plan, recover, restored, step};
 use ostler_model::{
     Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
     Strength, Subject, Verb,
@@ -446,8 +446,9 @@ pub(crate) fn start(
     overtook: Option<ostler_model::OperationId>,
 ) {
     let plan = advice::apply(draft, asked.verb, plan);
+    let destroys = destroys::told(draft, asked.verb, &subject);
     let origin = origin(draft);
-    draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb);
+    draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb, destroys.clone());
     if asked.verb == Verb::Forget {
         edit::forget(draft);
     }
@@ -459,6 +460,7 @@ pub(crate) fn start(
         step::begin(draft);
     }
     draft.accept(Some(asked.operation), overtook);
+    draft.destroys(destroys);
 }
 
 /// An operation whose first step has not begun.

@@ -1,6 +1,8 @@
 //! The feed: every committed change, numbered.
 
-use crate::{DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId};
+use crate::{
+    Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId,
+};
 use serde::{Deserialize, Serialize};
 
 /// What happened.
@@ -39,6 +41,9 @@ pub enum EventKind {
         verb: Verb,
         /// Who asked.
         by: String,
+        /// What it removes for good, if it goes through.
+        #[serde(default)]
+        destroys: Vec<Destroyed>,
     },
     /// A step began.
     StepBegan {

@@ -17,6 +17,7 @@ mod spec;
 mod state;
 mod verb;
 
+mod destroyed;
 mod effect;
 mod observation;
 mod step;
@@ -29,6 +30,7 @@ mod planned;
 mod request;
 mod restored;
 
+pub use destroyed::Destroyed;
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
 pub use event::{Event, EventKind};
 pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version, VmId, VmUuid};

@@ -1,7 +1,7 @@
 //! Requests, their answers, and what a commit must find true.
 
 use crate::{
-    DatastoreName, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
+    DatastoreName, Destroyed, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
     OperationId, Planned, ScheduleId, State, Verb, Version, VmId, VmName,
 };
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,9 @@ pub struct Answer {
     pub already: bool,
     /// The operation that was overtaken.
     pub overtook: Option<OperationId>,
+    /// What the operation removes for good, if it goes through.
+    #[serde(default)]
+    pub destroys: Vec<Destroyed>,
 }
 
 /// Why a request is refused. Stable codes of the API.

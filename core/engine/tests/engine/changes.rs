@@ -274,3 +274,28 @@ async fn a_planned_action_that_its_resources_refuse_is_told_and_holds_up_no_othe
     until("it to be told", || matches!(first().state, ScheduleState::Failed { why, .. } if why.contains("base"))).await;
     assert_eq!(first().next, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_for_good_is_told_before_and_with_the_answer() {
+    let world = World::ruled(std::sync::Arc::new(Rules)).await;
+    let vm = world.running("a").await;
+    world.done(vm, new_snapshot("first")).await;
+    let disk = |name: &str| Destroyed::Disk { name: name.parse().expect("a name") };
+    let disks: Vec<Destroyed> = world.record(vm).disks.iter().map(|known| disk(known.name.as_str())).collect();
+    let made = world.record(vm).snapshot("first").expect("is offered").name.clone();
+    let first = Destroyed::Snapshot { name: made, label: "first".to_owned(), hidden: false };
+    let detach = with(Verb::DiskDetach, Args::Disk { name: world.record(vm).disks[0].name.clone() });
+    for (asked, destroys) in [
+        (ask(Verb::Reboot), vec![]),
+        (detach, vec![disks[0].clone(), first]),
+        (ask(Verb::Suspend), vec![]),
+        (ask(Verb::ShutdownHard), vec![disks[1].clone(), Destroyed::Memory]),
+    ] {
+        let before = world.engine.preview(vm, asked.clone()).await.expect("answers");
+        let answer = world.engine.act(vm, asked.clone(), None).await.expect("accepted").answer;
+        assert_eq!((&before.destroys, &answer.destroys), (&destroys, &destroys), "{}", asked.verb);
+        world.engine.wait(answer.operation.expect("an operation"), std::time::Duration::from_secs(20)).await.expect("ends");
+    }
+    assert_eq!(world.state(vm), State::Done);
+    world.healthy();
+}

@@ -16,6 +16,7 @@ mod world;
 
 mod deadlines;
 mod deletes;
+mod destroys;
 mod failures;
 mod failures_to_end;
 mod fencing;

@@ -18,13 +18,14 @@
 //! | `half-moved`, `moved`, `unmoved` | the hypervisors stop half-way through a migration, and end it one way or the other |
 //! | `plug-pulled@1`, `sweep@1`, `fire` | a host loses power; what was left there is swept; what is due by schedule is asked |
 //! | `bring@2` | the operator brings the VM's files to a host |
+//! | `destroys` | what the last answer says is removed for good |
 //! | `where`, `hardware`, `images`, `snapshots` | what the record, and the world, say |
 
 use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Args, DiskFormat, DiskSource, DriverError, ErrorKind, Generation, HostId, Identity, Millis, Moment, NicSpec, Planned, Power,
+    Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId, Identity, Millis, Moment, NicSpec, Planned, Power,
     PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
 };
 
@@ -177,6 +178,20 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
     Ok(Some(rig.line()))
 }
 
+/// What the answer says that the operation removes for good. The event that it began says the same.
+fn destroys(rig: &Rig) -> String {
+    let Some(last) = &rig.last else { return "nothing was decided".to_owned() };
+    let told = last.answer.as_ref().map(|answer| answer.destroys.clone()).unwrap_or_default();
+    let began = last.events.iter().find_map(|event| match event {
+        EventKind::OperationBegan { destroys, .. } => Some(destroys.clone()),
+        _ => None,
+    });
+    assert!(began.is_none_or(|began| began == told), "the answer and the event differ");
+    let kept = |what: &Destroyed| matches!(what, Destroyed::Snapshot { hidden: true, .. });
+    let words: Vec<String> = told.iter().map(|what| format!("{what}{}", if kept(what) { " (hidden)" } else { "" })).collect();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
 /// What is told of the record, and of the world.
 fn told(rig: &Rig, word: &str) -> Option<String> {
     let record = &rig.record;
@@ -186,6 +201,7 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
             due.map_or_else(|| "nothing".to_owned(), |due| format!("in {due}"))
         }
         "why" => format!("{:?}", ostler_lifecycle::why(record).waits_for),
+        "destroys" => destroys(rig),
         "memory" => format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed))),
         "place" => {
             let files = record.files;

@@ -1,9 +1,10 @@
 //! Events: the kind in a word, the whole in a sentence, the particulars as data.
 
 use super::named::named;
+use super::vm::destroyed;
 use super::{complaint, time};
 use ostler_api as wire;
-use ostler_model::{DriverError, Event, EventKind};
+use ostler_model::{Destroyed, DriverError, Event, EventKind};
 use ostler_store::Reader;
 use serde_json::{Value, json};
 
@@ -54,10 +55,13 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
             format!("{from} -> {to} ({reason})"),
             json!({ "from": from.to_string(), "to": to.to_string(), "reason": reason.to_string() }),
         ),
-        EventKind::OperationBegan { operation, verb, by } => (
+        EventKind::OperationBegan { operation, verb, by, destroys } => (
             "operation-began",
-            format!("{verb} began, asked by {by}"),
-            json!({ "operation": operation.0, "verb": verb.to_string(), "by": by }),
+            format!("{verb} began, asked by {by}{}", destroyed_words(destroys)),
+            json!({
+                "operation": operation.0, "verb": verb.to_string(), "by": by,
+                "destroys": destroys.iter().map(destroyed).collect::<Vec<_>>(),
+            }),
         ),
         EventKind::StepBegan { operation, step, step_kind } => (
             "step-began",
@@ -98,6 +102,11 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
             json!({ "driver": driver, "capability": capability, "detail": detail }),
         ),
     }
+}
+
+fn destroyed_words(destroys: &[Destroyed]) -> String {
+    let words: Vec<String> = destroys.iter().map(ToString::to_string).collect();
+    if words.is_empty() { String::new() } else { format!("; it destroys: {}", words.join(", ")) }
 }
 
 fn snapshots(lost: &[String], hidden: &[String], by: &str) -> String {

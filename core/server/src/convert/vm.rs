@@ -7,7 +7,9 @@ use crate::problem::Answer;
 use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
-use ostler_model::{Active, DatastoreId, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord};
+use ostler_model::{
+    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord,
+};
 use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -221,6 +223,18 @@ pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, re
     })
 }
 
+/// Something that is removed for good.
+pub(crate) fn destroyed(what: &Destroyed) -> wire::Destroyed {
+    let (kind, name, label, hidden) = match what {
+        Destroyed::Disk { name } => ("disk", Some(name.to_string()), None, false),
+        Destroyed::Memory => ("memory", None, None, false),
+        Destroyed::Snapshot { name, label, hidden } => ("snapshot", Some(name.to_string()), Some(label), *hidden),
+        Destroyed::Changes { since, label } => ("changes", Some(since.to_string()), Some(label), false),
+    };
+    let label = label.filter(|label| !label.is_empty()).cloned();
+    wire::Destroyed { kind: kind.to_owned(), name, label, hidden }
+}
+
 /// What would happen.
 pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPreview> {
     let refused = preview.refused;
@@ -235,5 +249,6 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
         overtakes: preview.overtakes.map(|operation| operation.0),
         loses: preview.loses,
         hides: preview.hides,
+        destroys: preview.destroys.iter().map(destroyed).collect(),
     })
 }

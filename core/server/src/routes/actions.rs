@@ -171,6 +171,7 @@ pub(crate) fn reply(app: &App, replied: Replied) -> Answer<ActionReply> {
         operation: operation.as_ref().map(convert::operation),
         already: answer.already,
         overtook: answer.overtook.map(|operation| operation.0),
+        destroys: answer.destroys.iter().map(convert::destroyed).collect(),
         replayed,
         timed_out: false,
     })
