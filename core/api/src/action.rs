@@ -25,6 +25,7 @@ pub const VERBS: &[VerbInfo] = &[
     verb("suspend", "save its memory, keep its files on the host"),
     verb("stop", "save its memory and bring everything back"),
     verb("resume", "start or restore it again"),
+    verb("resume-cold", "start it from its disks; saved memory is dropped"),
     verb("poweroff", "switch it off gracefully, keep its files on the host"),
     verb("poweroff-hard", "switch it off at once, keep its files on the host"),
     verb("undeploy", "switch it off gracefully and bring its disks back"),

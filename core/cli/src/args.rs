@@ -117,6 +117,7 @@ mod tests {
         // What a verb cannot be typed without.
         let more = |verb: &str| -> &str {
             match verb {
+                "resume-cold" => "resume --cold 7",
                 "recover-success" => "recover 7 --success --force",
                 "recover-failure" => "recover 7 --failure",
                 "recover-retry" => "recover 7 --retry",

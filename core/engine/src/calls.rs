@@ -247,7 +247,8 @@ impl Arguments<'_> {
 
     fn recovery(&self) -> Result<FileRef, DriverError> {
         let file = self.record.recovery.as_ref().ok_or_else(|| missing("the recovery file"))?;
-        self.file(Place::Host, Some(file.name.as_str()))
+        let place = if self.record.placement.is_some() { Place::Host } else { Place::Home };
+        self.file(place, Some(file.name.as_str()))
     }
 
     fn disk(&self) -> Result<&DiskState, DriverError> {

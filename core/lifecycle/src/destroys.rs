@@ -3,7 +3,7 @@
 
 use crate::draft::Draft;
 use crate::recipe::Plan;
-use ostler_model::{Destroyed, DiskName, Snapshot, StepKind, Subject, Verb, VmRecord};
+use ostler_model::{Destroyed, DiskName, Snapshot, State, StepKind, Subject, Verb, VmRecord};
 
 /// What `verb` removes for good if it goes through. Asked once it is written into the record what becomes of snapshots.
 pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Destroyed> {
@@ -23,6 +23,7 @@ pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Dest
             let back = |snapshot: &Snapshot| Destroyed::Changes { since: snapshot.name.clone(), label: snapshot.label.clone() };
             subject_snapshot(record, subject).map(back).into_iter().collect()
         }
+        Verb::ResumeCold => [memory_or_paused(record), lost_snapshots(draft)].concat(),
         // What saved memory there is goes along, or is restored.
         Verb::Suspend | Verb::Stop | Verb::Resume | Verb::Deploy | Verb::Boot | Verb::Hold | Verb::Release => lost_snapshots(draft),
         Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => lost_snapshots(draft),
@@ -72,6 +73,11 @@ fn disks(record: &VmRecord, meant: impl Fn(&DiskName) -> bool) -> Vec<Destroyed>
 
 fn memory(record: &VmRecord) -> Vec<Destroyed> {
     record.usable_recovery().map(|_| Destroyed::Memory).into_iter().collect()
+}
+
+/// Also that of a guest that stands still at the hypervisor.
+fn memory_or_paused(record: &VmRecord) -> Vec<Destroyed> {
+    if record.state == State::Suspended { vec![Destroyed::Memory] } else { memory(record) }
 }
 
 fn subject_snapshot<'a>(record: &'a VmRecord, subject: &Subject) -> Option<&'a Snapshot> {

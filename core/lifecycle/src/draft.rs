@@ -177,7 +177,8 @@ impl<'a> Draft<'a> {
             }
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
-                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (call == Call::SaveBack && place.is_none());
+                let where_it_is = matches!(call, Call::SaveBack | Call::DropRecovery);
+                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (where_it_is && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
                 let driver = match call {
                     Call::SaveBack => self.new_image(item)?.driver,

@@ -195,7 +195,7 @@ impl Stage {
             StepKind::CopyAcross | StepKind::PrepareOther => self.record.files.other = true,
             StepKind::CopyOut => self.record.files.home = true,
             StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => self.record.files.host = true,
-            StepKind::Unpause => {
+            StepKind::Unpause | StepKind::DropRecovery => {
                 if let Some(memory) = &mut self.record.recovery {
                     memory.consumed = true;
                 }
@@ -285,7 +285,7 @@ impl Stage {
             return Some(State::Done);
         }
         if !settle::has_place(origin) {
-            return Some(origin);
+            return Some(settle::without_place(origin, self.record.usable_recovery().is_some()));
         }
         let mut stage = self.clone();
         for step in back {

@@ -14,6 +14,11 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
     Some(match verb {
         Verb::Hold | Verb::Release => vec![],
         Verb::Resume if away => vec![],
+        Verb::ResumeCold if away => record.recovery.iter().map(|_| StepKind::DropRecovery).collect(),
+        Verb::ResumeCold if paused_outside => vec![StepKind::PowerOff, StepKind::Boot],
+        // It carries on what failed.
+        Verb::ResumeCold if record.state == State::Failed => return None,
+        Verb::ResumeCold => recipe::start_cold(record),
         Verb::Resume if paused_outside => vec![StepKind::Unpause],
         Verb::Resume | Verb::Boot => recipe::start(record),
         Verb::Suspend => vec![StepKind::Save],

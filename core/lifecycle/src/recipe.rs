@@ -26,7 +26,8 @@ pub const fn ends(verb: Verb) -> Option<State> {
     match verb {
         Verb::Hold => Some(State::Hold),
         Verb::Release | Verb::DeleteRecreate => Some(State::Pending),
-        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard => Some(State::Running),
+        Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot => Some(State::Running),
+        Verb::Reboot | Verb::RebootHard => Some(State::Running),
         Verb::Suspend => Some(State::Suspended),
         Verb::Stop => Some(State::Stopped),
         Verb::Poweroff | Verb::PoweroffHard => Some(State::Poweroff),
@@ -47,6 +48,8 @@ pub const fn ends(verb: Verb) -> Option<State> {
 #[must_use]
 pub fn ends_in(verb: Verb, origin: State) -> State {
     match (ends(verb), origin) {
+        // The scheduler finds a host for it.
+        (_, State::Stopped | State::Undeployed) if matches!(verb, Verb::Resume | Verb::ResumeCold) => State::Pending,
         (Some(state), _) => state,
         (None, State::Unknown) if verb.is_migration() => State::Running,
         (None, origin) => origin,
@@ -59,6 +62,8 @@ pub const fn shown(verb: Verb, step: StepKind) -> State {
     match step {
         // A deploy clears the front end once the host has the files; every other verb, because the VM ends or goes back.
         StepKind::DropHome if !matches!(verb, Verb::Deploy) => State::Epilog,
+        // Before it is started, and perhaps before it has a host.
+        StepKind::DropRecovery if matches!(verb, Verb::ResumeCold) => State::Prolog,
         // The same steps, for one disk and not for all there is.
         StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk if verb.is_hotplug() => State::Hotplug,
         StepKind::Remove | StepKind::DropHost if verb.is_migration() => State::Migrate,
@@ -78,6 +83,12 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
             StepKind::Unpause | StepKind::DropRecovery | StepKind::DeleteSnapshot => OnFailure::Settle,
             // A VM that had no place keeps the one it got, so that a retry is possible; one that had, goes back to where it was.
             _ if matches!(verb, Verb::Deploy) => OnFailure::Fail,
+            _ => OnFailure::Undo,
+        },
+        Verb::ResumeCold => match step {
+            // The memory counts as dropped. Its file goes with the VM's folder at the latest, and may be why this was asked for.
+            StepKind::DropRecovery => OnFailure::Skip,
+            StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
             _ => OnFailure::Undo,
         },
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => match step {
@@ -236,6 +247,13 @@ pub fn start(record: &VmRecord) -> Plan {
     } else {
         vec![StepKind::Boot]
     }
+}
+
+/// As [`start`], from its disks: saved memory is dropped before.
+#[must_use]
+pub fn start_cold(record: &VmRecord) -> Plan {
+    let drop = record.recovery.as_ref().map(|_| StepKind::DropRecovery);
+    drop.into_iter().chain([StepKind::Boot]).collect()
 }
 
 /// Placing a VM and starting it.

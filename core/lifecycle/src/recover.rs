@@ -6,7 +6,7 @@ use crate::recipe::{self, Plan};
 use crate::request::fresh;
 use crate::sight::{Sight, sight};
 use crate::step;
-use ostler_model::{Active, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
+use ostler_model::{Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
 
 const fn statement(verb: Verb) -> Stated {
     match verb {
@@ -133,6 +133,34 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
         Stated::Success | Stated::SuccessForced => step::stated_done(draft),
         Stated::Retry | Stated::Undo | Stated::Failure => step::begin(draft),
     }
+    draft.accept(Some(asked.operation), None);
+    draft.destroys(destroys);
+    Ok(())
+}
+
+/// What failed at restoring the guest's memory, or has that before it, goes on without it: the guest starts from its disks.
+pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let restores = |failure: &Failure| failure.plan.iter().skip(failure.at).position(|step| *step == StepKind::Restore);
+    let found = draft.record.failure.clone().and_then(|failure| Some((restores(&failure)? + failure.at, failure)));
+    let Some((at, failure)) = found.filter(|_| draft.record.recovery.is_some()) else {
+        let detail = format!("VM {} has failed, and not because of saved memory", draft.record.id);
+        let hint = "`ostler vm why` says what can be done: recover, or delete";
+        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, hint));
+    };
+    let mut plan = failure.plan[..at].to_vec();
+    plan.extend([StepKind::DropRecovery, StepKind::Boot]);
+    let restored = [StepKind::Restore, StepKind::Unpause, StepKind::DropRecovery];
+    plan.extend(failure.plan[at..].iter().filter(|step| !restored.contains(step)));
+    let mut active = fresh(asked, failure.origin, plan, failure.subject, draft.record.step);
+    active.verb = failure.verb;
+    active.at = failure.at;
+    active.undoing = failure.undoing;
+    absent_first(&mut active, 0);
+    // Nor is it copied any more.
+    draft.consume_recovery();
+    let destroys = vec![Destroyed::Memory];
+    draft.occupy(active, &asked.by, asked.verb, destroys.clone());
+    step::begin(draft);
     draft.accept(Some(asked.operation), None);
     draft.destroys(destroys);
     Ok(())

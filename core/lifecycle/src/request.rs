@@ -59,6 +59,8 @@ const fn line_of(verb: Verb) -> Line {
         Verb::Resume => {
             Line { begin: &[Stopped, Suspended, Poweroff, Undeployed], already: &[Pending, Running], if_off: &[Unknown] }
         }
+        // From failed only where saved memory is what it failed at, or what comes next.
+        Verb::ResumeCold => line(&[Stopped, Suspended, Poweroff, Undeployed, Failed], &[Running]),
         Verb::Boot => Line { begin: &[], already: &[Running], if_off: &[Unknown] },
         Verb::Poweroff | Verb::PoweroffHard => line(&[Running, Unknown], &[Poweroff]),
         Verb::Undeploy | Verb::UndeployHard => line(&[Running, Poweroff, Unknown], &[Undeployed]),
@@ -116,6 +118,9 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     restored::gate(draft, asked)?;
     if asked.verb.is_recovery() {
         return recover::request(draft, asked);
+    }
+    if asked.verb == Verb::ResumeCold && record.state == State::Failed {
+        return recover::without_memory(draft, asked);
     }
     if record.operation.is_some() && !edit::goes_beside(asked.verb) {
         return while_busy(draft, asked);

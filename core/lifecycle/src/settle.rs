@@ -42,7 +42,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         }
         Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
         // It runs: whatever memory was saved is older than what the disks hold now.
-        Verb::Deploy | Verb::Resume | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
+        Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
             draft.record.recovery = None;
         }
         Verb::DiskDetach => unplugged(draft, &active.subject),
@@ -124,6 +124,14 @@ pub(crate) const fn has_place(state: State) -> bool {
     }
 }
 
+/// The state of rest of a VM that began in `origin`, without a place: what was stopped has saved memory.
+pub(crate) const fn without_place(origin: State, memory: bool) -> State {
+    match (origin, memory) {
+        (State::Stopped, false) => State::Undeployed,
+        (origin, _) => origin,
+    }
+}
+
 /// The rollback is through: back to where the operation began, as far as that is true.
 fn undone(draft: &mut Draft<'_>, active: &Active) {
     if has_place(active.origin) {
@@ -137,7 +145,7 @@ fn undone(draft: &mut Draft<'_>, active: &Active) {
     let error = DriverError::refused("undone", "it was rolled back");
     draft.part_from_other();
     draft.end_operation(active.id, outcome(active, &error));
-    draft.set_state(active.origin, Reason::StepFailed);
+    draft.set_state(without_place(active.origin, draft.record.recovery.is_some()), Reason::StepFailed);
 }
 
 /// A rollback that an operator asked for, of an operation that had failed before, has done what it was for.

@@ -127,7 +127,8 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
                 record.files.other = true;
             }
         }
-        StepKind::Unpause => {
+        // From here on it may have run, or the file may be gone.
+        StepKind::Unpause | StepKind::DropRecovery => {
             if let Some(file) = &mut record.recovery {
                 file.consumed = true;
             }

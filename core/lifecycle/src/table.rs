@@ -167,8 +167,7 @@ pub fn diagram() -> String {
     for verb in Verb::iter().filter(|verb| !verb.is_recovery() && verb.strength() != Strength::Delete) {
         for from in State::iter().filter(|state| state.kind() == StateKind::Rest) {
             if matches!(admission(from, verb), Admission::Begin | Admission::BeginIfOff) {
-                let away = matches!(from, State::Stopped | State::Undeployed) && verb == Verb::Resume;
-                let to = if away { State::Pending } else { recipe::ends_in(verb, from) };
+                let to = recipe::ends_in(verb, from);
                 let _ = writeln!(out, "    {from} --> {to}: {verb}");
             }
         }

@@ -128,7 +128,7 @@ fn rests_for(record: &VmRecord) -> Option<String> {
     }
     match (record.state, here, &record.other) {
         (State::Pending, ..) => Some("the scheduler to find a host".to_owned()),
-        (State::Failed, ..) => Some("somebody to say what becomes of it: recover, or delete".to_owned()),
+        (State::Failed, ..) => Some(failed_waits_for(record)),
         (State::Unknown, Some(here), Some(other)) => Some(format!(
             "hosts {here} and {} both to be seen: a migration ended without a word, and the guest is at one of them. Whoever knows \
              that it arrived states recover --success, that it did not recover --failure",
@@ -141,9 +141,19 @@ fn rests_for(record: &VmRecord) -> Option<String> {
             }
             _ => format!("host {here} to be seen"),
         }),
+        (State::Suspended, ..) if record.reason == Reason::StepFailed && record.usable_recovery().is_some() => Some(
+            "somebody to resume it. If its saved memory cannot be restored: resume --cold drops that, and starts it from its disks"
+                .to_owned(),
+        ),
         (_, Some(_), _) if record.resched => Some("the scheduler to move it to another host".to_owned()),
         (_, _, _) => None,
     }
+}
+
+fn failed_waits_for(record: &VmRecord) -> String {
+    let restoring = record.failure.as_ref().is_some_and(|failure| failure.plan.get(failure.at) == Some(&StepKind::Restore));
+    let cold = if restoring { "; resume --cold drops its saved memory and starts it from its disks" } else { "" };
+    format!("somebody to say what becomes of it: recover, or delete{cold}")
 }
 
 /// What is still to be put away where it was before.

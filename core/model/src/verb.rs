@@ -22,6 +22,8 @@ pub enum Verb {
     Stop,
     /// Start or restore it again.
     Resume,
+    /// Start it from its disks. Saved memory is dropped.
+    ResumeCold,
     /// Switch off gracefully, keep files on the host.
     Poweroff,
     /// Switch off at once, keep files on the host.
@@ -128,7 +130,8 @@ impl Verb {
             }
             Self::Delete | Self::DeleteRecreate => Strength::Delete,
             Self::Forget => Strength::Forget,
-            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop | Self::Resume | Self::Boot => Strength::Plain,
+            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop => Strength::Plain,
+            Self::Resume | Self::ResumeCold | Self::Boot => Strength::Plain,
             Self::Migrate | Self::MigrateLive | Self::Adopt => Strength::Plain,
             Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach | Self::Resize => Strength::Plain,
             Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete | Self::DiskSnapshotLive => Strength::Plain,

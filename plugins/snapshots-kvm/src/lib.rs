@@ -156,13 +156,14 @@ mod tests {
     }
 
     /// What becomes of snapshots with each verb, in every state.
-    const FATES: [(&str, Fate); 47] = [
+    const FATES: [(&str, Fate); 48] = [
         ("hold", Fate::Keep),
         ("release", Fate::Keep),
         ("deploy", Fate::Lose),
         ("suspend", Fate::Lose),
         ("stop", Fate::Lose),
         ("resume", Fate::Lose),
+        ("resume-cold", Fate::Lose),
         ("poweroff", Fate::Lose),
         ("poweroff-hard", Fate::Lose),
         ("undeploy", Fate::Lose),

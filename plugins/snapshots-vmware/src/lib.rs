@@ -121,13 +121,14 @@ mod tests {
     }
 
     /// What becomes of snapshots with each verb, in every state.
-    const FATES: [(&str, Fate); 47] = [
+    const FATES: [(&str, Fate); 48] = [
         ("hold", Fate::Keep),
         ("release", Fate::Keep),
         ("deploy", Fate::Hide),
         ("suspend", Fate::Hide),
         ("stop", Fate::Hide),
         ("resume", Fate::Hide),
+        ("resume-cold", Fate::Hide),
         ("poweroff", Fate::Hide),
         ("poweroff-hard", Fate::Hide),
         ("undeploy", Fate::Hide),

@@ -28,6 +28,20 @@ pub struct Hard {
     pub(super) hard: bool,
 }
 
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// From its disks: saved memory is dropped. For memory that cannot be restored
+    #[arg(long)]
+    pub(super) cold: bool,
+}
+
+impl Ask for Resume {
+    fn verb(&self) -> &'static str {
+        if self.cold { "resume-cold" } else { "resume" }
+    }
+}
+
 /// `deploy`.
 #[derive(Debug, Args)]
 pub struct Deploy {

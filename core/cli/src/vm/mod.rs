@@ -41,7 +41,7 @@ pub enum VmCommand {
     /// Saves their memory and brings everything back: needs no host any more
     Stop(Many<Nothing>),
     /// Starts or restores them again
-    Resume(Many<Nothing>),
+    Resume(Many<hows::Resume>),
     /// Switches them off, keeps their files on the host
     Poweroff(Many<Hard>),
     /// Switches them off and brings their disks back: needs no host any more

@@ -88,7 +88,7 @@ enum Later {
     /// Saves its memory and brings everything back
     Stop,
     /// Starts or restores it again
-    Resume,
+    Resume(hows::Resume),
     /// Switches it off, keeps its files on the host
     Poweroff(Hard),
     /// Switches it off and brings its disks back
@@ -139,7 +139,6 @@ impl Later {
         let ask: &dyn Ask = match self {
             Self::Suspend => return Ok(("suspend", json!({}))),
             Self::Stop => return Ok(("stop", json!({}))),
-            Self::Resume => return Ok(("resume", json!({}))),
             Self::Hold => return Ok(("hold", json!({}))),
             Self::Release => return Ok(("release", json!({}))),
             Self::Boot => return Ok(("boot", json!({}))),
@@ -149,6 +148,7 @@ impl Later {
             Self::Undeploy(how) => return Ok((how.or("undeploy", "undeploy-hard"), json!({}))),
             Self::Shutdown(how) => return Ok((how.or("shutdown", "shutdown-hard"), json!({}))),
             Self::Reboot(how) => return Ok((how.or("reboot", "reboot-hard"), json!({}))),
+            Self::Resume(how) => how,
             Self::Deploy(how) => how,
             Self::Delete(how) => how,
             Self::Migrate(how) => how,

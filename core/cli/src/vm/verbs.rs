@@ -110,7 +110,7 @@ pub(super) fn request(command: &VmCommand) -> Option<Request> {
     Some(match command {
         VmCommand::Suspend(args) => args.plain("suspend"),
         VmCommand::Stop(args) => args.plain("stop"),
-        VmCommand::Resume(args) => args.plain("resume"),
+        VmCommand::Resume(args) => args.ask(),
         VmCommand::Hold(args) => args.plain("hold"),
         VmCommand::Release(args) => args.plain("release"),
         VmCommand::Boot(args) => args.plain("boot"),

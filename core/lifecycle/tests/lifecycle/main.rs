@@ -14,6 +14,7 @@ mod rig;
 mod script;
 mod world;
 
+mod cold;
 mod deadlines;
 mod deletes;
 mod destroys;

@@ -25,8 +25,8 @@ use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId, Identity, Millis, Moment, NicSpec, Planned, Power,
-    PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
+    Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId, Identity, Millis, Moment,
+    NicSpec, Planned, Power, PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
 };
 
 pub(crate) struct Stage {
