@@ -16,6 +16,9 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, 
     keep_driver_state(draft, closed.call, result);
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
+    if key.item != Item::Look && !matches!(result, Err(error) if error.kind == ErrorKind::Retry) {
+        active.acted = true;
+    }
     if matches!(active.phase, Phase::Draining) {
         if active.id == key.operation && result.is_ok() {
             step::came_true(draft, closed.call, &key.item);

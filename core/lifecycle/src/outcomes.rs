@@ -267,13 +267,13 @@ impl Stage {
             // It is as wild as it was; the VM that it was to be is no more.
             return Leads::Fails(State::Done);
         }
+        let active = active(verb, origin, plan, at, happens);
         match recipe::on_failure(verb, plan[at]) {
+            OnFailure::Fail if happens == Happens::Retry && recipe::only_makes_sure(&active) => Leads::Fails(self.rests()),
             OnFailure::Insist | OnFailure::Skip => Leads::Succeeds(recipe::ends_in(verb, origin)),
             OnFailure::Fail => Leads::Fails(State::Failed),
             OnFailure::Settle => Leads::Fails(self.rests()),
-            OnFailure::Undo if recipe::may_have_written(&self.record, &active(verb, origin, plan, at, happens)) => {
-                Leads::Fails(self.rests())
-            }
+            OnFailure::Undo if recipe::may_have_written(&self.record, &active) => Leads::Fails(self.rests()),
             OnFailure::Undo => Leads::Fails(self.back(verb, origin, plan, at, happens).unwrap_or(State::Failed)),
         }
     }
@@ -330,6 +330,7 @@ fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -
         deadline: None,
         undoing: false,
         stated: None,
+        acted: true,
         error: refused.then(|| DriverError::refused("refused", "refused")),
     }
 }

@@ -190,6 +190,26 @@ pub fn begun(active: &Active) -> &[StepKind] {
     active.plan.get(..=active.at + usize::from(again)).unwrap_or(&active.plan)
 }
 
+/// Whether a VM in that state of rest has a place, and is off or stands still.
+#[must_use]
+pub const fn rests_off(state: State) -> bool {
+    matches!(state, State::Suspended | State::Poweroff)
+}
+
+/// Whether the step in hand is the first that does something to a VM that rested on its host.
+#[must_use]
+pub fn at_first_step(active: &Active) -> bool {
+    let before = active.plan.get(..active.at).unwrap_or_default();
+    rests_off(active.origin) && !active.undoing && before.iter().all(|step| *step == StepKind::DeleteSnapshot)
+}
+
+/// Whether the step in hand makes sure of a domain's absence before anything else is done. All files are still where they were: if it
+/// fails, nobody has to say what becomes of them.
+#[must_use]
+pub fn only_makes_sure(active: &Active) -> bool {
+    at_first_step(active) && active.kind() == Some(StepKind::Remove)
+}
+
 /// Only what concerns the one disk, card or snapshot is taken back; the guest runs on.
 fn plug_back(begun: &[StepKind]) -> Plan {
     let back = begun.iter().rev().filter_map(|step| match step {

@@ -105,6 +105,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
     active.verb = failure.verb;
     active.at = failure.at;
     active.undoing = failure.undoing;
+    active.acted = true;
     match stated {
         Stated::Failure => {
             draft.already(None);
@@ -155,6 +156,7 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     active.verb = failure.verb;
     active.at = failure.at;
     active.undoing = failure.undoing;
+    active.acted = true;
     absent_first(&mut active, 0);
     // Nor is it copied any more.
     draft.consume_recovery();

@@ -487,6 +487,7 @@ pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject
         deadline: None,
         undoing: false,
         stated: None,
+        acted: false,
         error: None,
     }
 }

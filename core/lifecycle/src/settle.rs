@@ -164,6 +164,8 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(active) = &mut draft.record.operation else { return };
     let (undoing, kind, verb) = (active.undoing, active.kind(), active.verb);
     let first = active.attempt <= 1;
+    let only_makes_sure = recipe::only_makes_sure(active);
+    let never_begun = recipe::at_first_step(active) && !active.acted;
     if !undoing {
         active.error = Some(error.clone());
     }
@@ -179,13 +181,20 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
         OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && (verb.is_hotplug() || verb.is_snapshot()) => {
             settle_by_look(draft);
         }
+        // The host does not answer any more. What is there is seen when it does, and nothing of that is for a person to settle.
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && error.kind == ErrorKind::Retry => {
+            unknown(draft, Reason::CannotAsk, error);
+        }
         OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing => rest_failed(draft, error),
+        OnFailure::Fail if only_makes_sure && error.kind == ErrorKind::Retry => settle_by_look(draft),
         OnFailure::Fail => rest_failed(draft, error),
         OnFailure::Settle => settle_by_look(draft),
         // Rolled back once the guest is seen where it was.
         OnFailure::Undo if kind == Some(StepKind::Migrate) => settle_by_look(draft),
         // It has moved, and it is off, or runs, where it went.
         OnFailure::Undo if verb.is_migration() && may_have_written => settle_by_look(draft),
+        // It was never begun, so that nothing is to be taken back.
+        OnFailure::Undo if never_begun && matches!(kind, Some(StepKind::Boot | StepKind::Restore)) => settle_by_look(draft),
         OnFailure::Undo => roll_back(draft, error),
     }
 }
@@ -393,11 +402,30 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
     draft.set_state(State::Failed, Reason::StepFailed);
 }
 
+/// The host could not be asked, and no call ever got there: a VM that was off is what it was before.
+fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
+    // Written ahead of a step that never came to the driver.
+    if let (State::Suspended, Some(file)) = (active.origin, &mut draft.record.recovery) {
+        file.consumed = false;
+    }
+    // Nor is there anything that a rollback could have left.
+    if let Some(active) = &mut draft.record.operation {
+        active.undoing = false;
+    }
+    draft.part_from_other();
+    draft.end_operation(active.id, outcome(active, error));
+    let outside = active.origin == State::Suspended && draft.record.usable_recovery().is_none();
+    rest_at(draft, active.origin, if outside { Reason::External } else { Reason::StepFailed });
+}
+
 /// What is there cannot be said, or must not be touched: the VM rests in unknown. A delete goes on.
 pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
     if matches!(active.verb, Verb::Delete | Verb::DeleteRecreate) && reason == Reason::CannotAsk {
         return step::begin(draft);
+    }
+    if reason == Reason::CannotAsk && !active.acted && recipe::rests_off(active.origin) {
+        return as_it_was(draft, &active, error);
     }
     let left = active.plan.get(active.at..).unwrap_or_default();
     let harmless =

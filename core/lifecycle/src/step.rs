@@ -453,6 +453,7 @@ pub(crate) fn restarted(draft: &mut Draft<'_>) {
     match active.phase {
         Phase::Draining => drained(draft),
         Phase::Calling => {
+            active.acted = true;
             // It was sent, at the latest now: or else a call that crashes the daemon would have no deadline.
             if active.sent.is_none() {
                 active.sent = Some(now);

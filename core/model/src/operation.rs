@@ -78,8 +78,16 @@ pub struct Active {
     /// What the operator stated about the step in hand; done once its open calls have returned.
     #[serde(default)]
     pub stated: Option<Stated>,
+    /// Whether a call of it may have changed something: one was answered with anything else than *not now*, or its answer was lost.
+    #[serde(default = "not_known")]
+    pub acted: bool,
     /// What the call in hand last ended with; none if the driver said that it is done. While the plan rolls back: why it does.
     pub error: Option<DriverError>,
+}
+
+/// What is presumed of operations of a store that did not keep this.
+const fn not_known() -> bool {
+    true
 }
 
 /// What an operation is about, where that is not the whole VM; with what is needed to take it back.

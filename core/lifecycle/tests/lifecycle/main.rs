@@ -38,4 +38,5 @@ mod recovery;
 mod restarts;
 mod restored;
 mod snapshots;
+mod unreached;
 mod walks;

@@ -12,6 +12,7 @@
 //! | `look`, `blind` | the monitor looks, or has not been able to for a minute |
 //! | `run` | all calls answer as they should until it rests or waits for the guest |
 //! | `drive` | as `run`, but no line a step |
+//! | `in-vain` | no call and no look gets to its host until the operation ends |
 //! | `go:STEPS` | as many answers, or things that are due, and one line |
 //! | `host-gone` `host-back` `obeys` `ignores` `mute` (answers carry no look) | the world; `@2` for one host |
 //! | `guest-off` `crash` `destroyed` `paused` `io-error` `preserved` `started` `foreign` `above` `older` `undefined` | the guest; `@2` |
@@ -162,6 +163,7 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
         "blind" => rig.tell(&Input::CouldNotAsk { since: Timestamp(rig.now.0 - 60_000) })?,
         "run" => return run(rig, Some(out)).map(|()| None),
         "drive" => return run(rig, None).map(|()| None),
+        "in-vain" => in_vain(rig)?,
         "fire" => {
             rig.fire()?;
         }
@@ -280,6 +282,18 @@ fn run(rig: &mut Rig, mut out: Option<&mut String>) -> Result<(), String> {
         }
     }
     Err("it runs for ever".to_owned())
+}
+
+/// No call gets to its host, and no look, until the operation ends.
+fn in_vain(rig: &mut Rig) -> Result<(), String> {
+    for _ in 0..2000 {
+        if !rig.flying.is_empty() {
+            rig.err(0, DriverError::retry("no-connection", "nobody answers"), false)?;
+        } else if rig.record.operation.is_none() || !rig.tick()? {
+            return Ok(());
+        }
+    }
+    Err("it tries for ever".to_owned())
 }
 
 fn world(rig: &mut Rig, word: &str) {

@@ -179,6 +179,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         deadline: Some(Timestamp(deadline)),
         undoing: false,
         stated: None,
+        acted: true,
         error: None,
     });
     record.open.push(OpenCall { key: key.clone(), call: Call::Deploy, attempt: 1, cancelled: false });
