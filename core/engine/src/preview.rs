@@ -17,11 +17,11 @@ pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked:
     let facts = facts(shared, record, &input).await;
     Ok(match decide(record, &facts, &input, clock::now()) {
         Err(refused) => Preview { refused: Some(refused), ..Preview::default() },
-        Ok(decision) => describe(record, &decision, asked.verb),
+        Ok(decision) => describe(&decision, asked.verb),
     })
 }
 
-fn describe(before: &VmRecord, decision: &Decision, verb: Verb) -> Preview {
+fn describe(decision: &Decision, verb: Verb) -> Preview {
     let overtakes = decision.answer.as_ref().and_then(|answer| answer.overtook);
     let destroys = decision.answer.as_ref().map(|answer| answer.destroys.clone()).unwrap_or_default();
     let (mut loses, mut hides) = (Vec::new(), Vec::new());
@@ -38,7 +38,7 @@ fn describe(before: &VmRecord, decision: &Decision, verb: Verb) -> Preview {
         return Preview { states, overtakes, loses, hides, destroys, ..Preview::default() };
     };
     let mut states: Vec<String> = active.plan.iter().map(|kind| recipe::shown(verb, *kind).to_string()).collect();
-    states.push(recipe::ends_in(verb, before.state).to_string());
+    states.push(recipe::ends_in(verb, active.origin).to_string());
     states.dedup();
     let steps = active.plan.iter().map(ToString::to_string).collect();
     Preview { refused: None, states, steps, overtakes, loses, hides, destroys }

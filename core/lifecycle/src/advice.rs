@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
-use ostler_model::{EventKind, Refusal, RefusalKind, Request, State, StepKind, Strength, Verb};
+use ostler_model::{EventKind, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
 
 /// The rules' word on a snapshot verb.
 pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -46,7 +46,7 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     let fates = fates(draft);
     mark(draft, &fates, &verb.to_string());
     // What is deleted goes with its files, and what is lost with its host: nothing is held up by those.
-    let lost_host = verb.is_migration() && draft.before.state == State::Unknown;
+    let lost_host = recipe::leaves_lost_host(&plan);
     // A VM that had no place has no domain that a snapshot could be removed from.
     let nowhere = draft.before.placement.is_none();
     let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host || nowhere;

@@ -5,7 +5,7 @@ use crate::{Decision, Facts};
 use ostler_model::{
     Active, Answer, Call, Claim, Destroyed, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange,
     ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind,
-    Request, Side, Sighting, State, Subject, Timestamp, Verb, VmRecord,
+    Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {
@@ -77,6 +77,7 @@ impl<'a> Draft<'a> {
             if from != to {
                 self.record.since = self.now;
             }
+            self.record.was_off &= to == State::Unknown || to.kind() == StateKind::Transient;
             self.record.state = to;
             self.record.reason = reason;
             self.events.push(EventKind::State { from, to, reason });

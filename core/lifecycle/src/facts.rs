@@ -86,7 +86,7 @@ pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
     match verb {
         Verb::Resume | Verb::Boot => matches!(record.state, State::Unknown),
         // Not to move or forget what can be seen.
-        Verb::Migrate if matches!(record.state, State::Unknown) => true,
+        Verb::Migrate if matches!(record.state, State::Unknown | State::Suspended) => true,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
         Verb::RecoverFailure => matches!(record.state, State::Unknown) && record.other.is_some(),
         _ => crate::request::needs_off(record, verb),

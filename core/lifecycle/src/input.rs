@@ -140,6 +140,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         failure: None,
         running_since: None,
         seen: None,
+        was_off: false,
         blind_since: None,
         snapshots: Vec::new(),
         driver_state: Default::default(),

@@ -1,11 +1,13 @@
 //! Whether and where a VM is moved. The steps are in [`crate::recipe`], the two hosts' parts in [`Draft::switch`].
 
 use crate::draft::Draft;
+use crate::recipe::{self, Plan};
 use crate::sight::sight;
-use ostler_model::{Ability, Args, Claim, HostId, Placement, Refusal, RefusalKind, Request, State, Verb};
+use ostler_model::{Ability, Args, Claim, HostId, Placement, Refusal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
 
-/// Checks that the VM can be moved to the target, and gives it a place there. Its capacity is held at both hosts from now on.
-pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+/// Checks that the VM can be moved to the target, and gives it a place there. Its capacity is held at both hosts from now on. Answers
+/// whether the host that it leaves is lost.
+pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     let id = draft.record.id;
     let Some(here) = draft.record.placement.clone() else {
         return Err(draft.refuse(asked.verb, RefusalKind::NoHost, format!("VM {id} has no place to be moved from"), "deploy it"));
@@ -24,9 +26,9 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     }
     empty_there(draft, asked.verb, target.host)?;
     target_is_able(draft, asked)?;
+    let lost = fenced(draft, asked)?;
     match draft.record.state {
-        State::Unknown => fenced(draft, asked)?,
-        State::Suspended if draft.record.usable_recovery().is_none() => {
+        State::Suspended if !lost && draft.record.usable_recovery().is_none() => {
             let detail = format!("VM {id} was paused at the hypervisor and its memory is nowhere but there");
             return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, "resume it, or stop it, then move it"));
         }
@@ -39,7 +41,19 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     // The wish is granted by the try: one that fails is told, and not begun again and again.
     record.resched = false;
     draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
-    Ok(())
+    Ok(lost)
+}
+
+/// The state of a VM that was off where it is not seen any more. Memory that was not saved is lost with its host.
+pub(crate) const fn at_rest(saved: bool) -> State {
+    if saved { State::Suspended } else { State::Poweroff }
+}
+
+/// The steps of leaving a host that is lost: nothing is asked of that host. A VM that was off stays off.
+pub(crate) fn from_lost(record: &VmRecord) -> Plan {
+    let off = recipe::rests_off(record.state) || record.was_off;
+    let start = if off { vec![] } else { recipe::start(record) };
+    [vec![StepKind::Switch], start].concat()
 }
 
 /// A VM does not come to a host where something of an earlier stay may be: that domain may even run. It is put away as soon as the host
@@ -72,22 +86,40 @@ fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the VM leaves a host that is lost.
+///
 /// A VM that cannot be seen is started elsewhere only if nothing of it can run where it was: the one thing worse than a VM that does
-/// not run is one that runs twice. Its storage is not touched, so the new host must see it.
-fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+/// not run is one that runs twice. Its storage is not touched, so the new host must see it. One that is off is moved in the same way if
+/// its host does not answer: to be moved as usual it would have to be removed there first.
+fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     let record = &draft.record;
     let id = record.id;
+    let rests = recipe::rests_off(record.state);
+    if !rests && record.state != State::Unknown {
+        return Ok(false);
+    }
     let (stated, moved) = match &asked.args {
         Args::Migrate { fenced, storage_moved } => (*fenced, *storage_moved),
         _ => (false, false),
     };
+    if rests && !matches!(draft.facts.look, Some(Err(_))) {
+        if !stated || draft.facts.look.is_none() {
+            return Ok(false);
+        }
+        let detail = format!("VM {id}: its host answers, and nothing is taken from a host that answers as from one that is lost");
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "move it without --fenced"));
+    }
     if let Some(Ok(seen)) = &draft.facts.look {
         let seen = sight(record, draft.facts.store, seen);
         let detail = format!("VM {id}: its host answers, and says that it is {}", seen.words());
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "wait until it is settled, then move it as usual"));
     }
     if !stated {
-        let detail = format!("VM {id} may still run on its host, which cannot be asked");
+        let detail = if rests {
+            format!("VM {id}: its host cannot be asked, and has its domain")
+        } else {
+            format!("VM {id} may still run on its host, which cannot be asked")
+        };
         let hint = "make sure that the host is off, then say so with --fenced; or wait until it is back";
         return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, detail, hint));
     }
@@ -96,5 +128,5 @@ fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         let hint = "bring them to the same path on the new host, then say so with --storage-moved";
         return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, detail, hint));
     }
-    Ok(())
+    Ok(true)
 }

@@ -1,5 +1,6 @@
 //! Which steps a verb takes from a state: the one list of plans.
 
+use crate::migrate;
 use crate::recipe::{self, Plan};
 use ostler_model::{State, StepKind, Verb, VmRecord};
 
@@ -36,7 +37,7 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
         Verb::RebootHard => vec![StepKind::Reset],
         Verb::Delete | Verb::DeleteRecreate => recipe::clean(record),
         Verb::Forget => vec![StepKind::DropHome],
-        Verb::Migrate if record.state == State::Unknown => vec![StepKind::Switch, StepKind::Boot],
+        Verb::Migrate if record.state == State::Unknown => migrate::from_lost(record),
         Verb::Migrate | Verb::MigratePoweroff | Verb::MigratePoweroffHard if off => recipe::move_cold(record, None),
         Verb::Migrate => recipe::move_cold(record, Some(StepKind::Save)),
         Verb::MigratePoweroff => recipe::move_cold(record, Some(StepKind::PressPower)),

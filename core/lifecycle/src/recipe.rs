@@ -190,6 +190,12 @@ pub fn begun(active: &Active) -> &[StepKind] {
     active.plan.get(..=active.at + usize::from(again)).unwrap_or(&active.plan)
 }
 
+/// Whether a plan takes a VM from a host of which nothing is asked, because it is lost.
+#[must_use]
+pub fn leaves_lost_host(plan: &[StepKind]) -> bool {
+    plan.contains(&StepKind::Switch) && !plan.iter().any(|step| matches!(step, StepKind::Remove | StepKind::Migrate))
+}
+
 /// Whether a VM in that state of rest has a place, and is off or stands still.
 #[must_use]
 pub const fn rests_off(state: State) -> bool {

@@ -270,6 +270,7 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
     adopted_stays(draft, asked.verb)?;
+    let mut lost = false;
     let subject = match asked.verb {
         Verb::Deploy => return deploy(draft, asked),
         verb if edit::goes_beside(verb) => return edit::apply(draft, asked),
@@ -279,13 +280,13 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
             Subject::Vm
         }
         verb if verb.is_migration() => {
-            migrate::prepare(draft, asked)?;
+            lost = migrate::prepare(draft, asked)?;
             Subject::Vm
         }
         verb if verb.is_hotplug() || verb.is_snapshot() => hardware::prepare(draft, asked)?,
         _ => Subject::Vm,
     };
-    let plan = plan_of(draft, asked.verb)?;
+    let plan = if lost { migrate::from_lost(&draft.record) } else { plan_of(draft, asked.verb)? };
     start(draft, asked, plan, subject, None);
     Ok(())
 }
@@ -452,7 +453,7 @@ pub(crate) fn start(
 ) {
     let plan = advice::apply(draft, asked.verb, plan);
     let destroys = destroys::told(draft, asked.verb, &subject);
-    let origin = origin(draft);
+    let origin = origin(draft, &plan);
     draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb, destroys.clone());
     if asked.verb == Verb::Forget {
         edit::forget(draft);
@@ -493,9 +494,11 @@ pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject
 }
 
 /// The state an operation began in: for one that overtakes another, the one that other began in.
-fn origin(draft: &Draft<'_>) -> State {
+fn origin(draft: &Draft<'_>, plan: &Plan) -> State {
     match (&draft.before.operation, draft.before.state.kind()) {
         (Some(weaker), _) => weaker.origin,
+        // One that was off where it is not seen any more.
+        (None, _) if plan.as_slice() == [StepKind::Switch] => migrate::at_rest(draft.record.usable_recovery().is_some()),
         (None, StateKind::Rest | StateKind::Transient | StateKind::End) => draft.before.state,
     }
 }

@@ -358,6 +358,8 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
             record.running_since = None;
         }
         State::Suspended | State::Unknown => {
+            // What is seen now counts, not what it was.
+            record.was_off = false;
             if record.usable_recovery().is_none() {
                 record.recovery = None;
             }
@@ -421,6 +423,7 @@ fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
 /// What is there cannot be said, or must not be touched: the VM rests in unknown. A delete goes on.
 pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
+    let was_off_before = draft.record.was_off;
     if matches!(active.verb, Verb::Delete | Verb::DeleteRecreate) && reason == Reason::CannotAsk {
         return step::begin(draft);
     }
@@ -444,4 +447,6 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     keep_what_may_be_plugged(draft);
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
     rest_at(draft, State::Unknown, reason);
+    let was_off = recipe::rests_off(active.origin) || active.origin == State::Unknown && was_off_before;
+    draft.record.was_off = was_off && recipe::ends_in(active.verb, active.origin) != State::Running;
 }

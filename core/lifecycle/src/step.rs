@@ -78,12 +78,15 @@ fn switch(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
     let (verb, undoing) = (active.verb, active.undoing);
     // One that overtook a verb which began in unknown has found its domain meanwhile.
-    let lost = active.origin == State::Unknown && verb == Verb::Migrate;
+    let was_lost = undoing && active.origin == State::Unknown && verb == Verb::Migrate;
+    let lost = was_lost || !undoing && recipe::leaves_lost_host(&active.plan);
     let live = !undoing && active.plan.contains(&StepKind::Migrate);
     // On a host that was lost nothing of ours is about to start; what is found there when it is back is still what it was.
     draft.switch(verb, live, undoing && !lost);
     // The operator has stated that nothing of the old host runs. When it is back, its domain is still to be put away.
     draft.record.other_domain |= lost && !undoing;
+    // Its files are where the operator says that they are, and what the lost host has of them is put away.
+    draft.record.files.host |= lost && !undoing;
     if lost && undoing {
         // What is at the host that it was to start on was brought there by the operator, and stays.
         draft.record.files.other = false;

@@ -270,6 +270,9 @@ pub struct VmRecord {
     pub running_since: Option<Timestamp>,
     /// The last fact seen.
     pub seen: Option<Sighting>,
+    /// While it is unknown: whether it was off or suspended when it was last known, and nothing that was asked since was to start it.
+    #[serde(default)]
+    pub was_off: bool,
     /// Since when its host could not be asked.
     pub blind_since: Option<Timestamp>,
     /// Its system snapshots, oldest first.

@@ -24,6 +24,7 @@ mod fencing;
 mod hotplug;
 mod hotplug_sizes;
 mod images;
+mod lost_at_rest;
 mod migrations;
 mod migrations_cold;
 mod migrations_live;
