@@ -30,7 +30,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
         (Verb::SnapshotCreate, Args::None) => create_snapshot(draft, asked, ""),
         (Verb::SnapshotRevert | Verb::SnapshotDelete, Args::Snapshot { name }) => match draft.record.snapshot(name) {
             Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
-            None => Err(bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them")),
+            None => Err(no_such_snapshot(draft, asked, name)),
         },
         (verb, _) => {
             Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"))
@@ -176,6 +176,10 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
     if draft.record.snapshots.iter().any(taken) {
         return Err(bad(draft, asked, format!("has a snapshot called {label:?} already"), "choose another name"));
     }
+    if is_a_name(label) {
+        let what = format!("cannot have a snapshot called {label:?}: that is how snapshots without a name of yours are called");
+        return Err(bad(draft, asked, what, "choose another name"));
+    }
     if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
         let what = format!("cannot have a snapshot called that: at most {LABEL_MAX} printable bytes");
         return Err(bad(draft, asked, what, "choose another name"));
@@ -187,6 +191,21 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
     let made = draft.now;
     draft.record.snapshots.push(Snapshot { name: name.clone(), label: label.to_owned(), made, hidden: false, losing: false });
     Ok(Subject::Snapshot { name })
+}
+
+/// Whether a name that people give is one that snapshots are given: it could be taken for another's.
+fn is_a_name(label: &str) -> bool {
+    let number = label.to_ascii_lowercase().strip_prefix("snap-").map(str::to_owned);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
+    let called: Vec<String> = draft.record.snapshots_called(name).map(|snapshot| snapshot.name.to_string()).collect();
+    if called.is_empty() {
+        return bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them");
+    }
+    let what = format!("has more than one snapshot called {name:?}: {}", called.join(", "));
+    bad(draft, asked, what, "ask for it by its own name; where that is what another one is called, delete that one first")
 }
 
 /// Longest name that people give to a snapshot.

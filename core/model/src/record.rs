@@ -414,14 +414,17 @@ impl VmRecord {
         }
     }
 
-    /// The snapshot that `asked` names: by its name, or by what its maker calls it if only one is called so. Hidden ones are not
-    /// offered.
+    /// The snapshot that `asked` names: by its name, or by what its maker calls it. None if that can mean several.
     #[must_use]
     pub fn snapshot(&self, asked: &str) -> Option<&Snapshot> {
-        let offered = || self.snapshots.iter().filter(|snapshot| !snapshot.hidden);
-        let mut named = offered().filter(|snapshot| snapshot.label == asked);
-        let by_label = named.next().filter(|_| named.next().is_none());
-        offered().find(|snapshot| snapshot.name.as_str() == asked).or(by_label)
+        let mut called = self.snapshots_called(asked);
+        called.next().filter(|_| called.next().is_none())
+    }
+
+    /// All snapshots that `asked` can mean. Hidden ones are not offered.
+    pub fn snapshots_called<'a>(&'a self, asked: &str) -> impl Iterator<Item = &'a Snapshot> {
+        let offered = self.snapshots.iter().filter(|snapshot| !snapshot.hidden && !asked.is_empty());
+        offered.filter(move |snapshot| snapshot.name.as_str() == asked || snapshot.label == asked)
     }
 
     /// The recovery file, if it may be restored from.

@@ -1,7 +1,9 @@
 //! System snapshots: made, gone back to, removed; and what the rules say becomes of them.
 
+use crate::rig::{Fault, Rig};
 use crate::script::check;
 use expect_test::expect;
+use ostler_model::{Args, HostId, Verb};
 
 #[test]
 fn create_and_delete() {
@@ -531,4 +533,42 @@ fn restart_in_each() {
             snapshots      
         "#]],
     );
+}
+
+#[test]
+fn no_snapshot_is_called_like_another() {
+    check(
+        "deploy; drive; snapshot-create; drive; snapshot-create:snap-3; snapshot-create:SNAP-99; snapshot-create:snap-3a; drive; snapshot-create:snap-; drive; snapshots",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            snapshot-create:snap-3 refused bad-request: VM 1 cannot have a snapshot called "snap-3": that is how snapshots without a name of yours are called
+            snapshot-create:SNAP-99 refused bad-request: VM 1 cannot have a snapshot called "SNAP-99": that is how snapshots without a name of yours are called
+            snapshot-create:snap-3a snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-6
+            snapshot-create:snap- snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-7
+            snapshots      snap-3, snap-6, snap-7
+        "#]],
+    );
+}
+
+#[test]
+fn of_two_that_are_called_the_same_none_is_chosen() {
+    let mut rig = Rig::new(1, false, Fault::None);
+    rig.ask(Verb::Deploy, Args::None, false, HostId(1)).unwrap().unwrap();
+    rig.settle().unwrap();
+    for label in ["first", "second"] {
+        rig.ask(Verb::SnapshotCreate, Args::NewSnapshot { label: label.to_owned() }, false, HostId(1)).unwrap().unwrap();
+        rig.settle().unwrap();
+    }
+    // As it was accepted once: the second is called by the first one's name.
+    rig.record.snapshots[1].label = rig.record.snapshots[0].name.to_string();
+    let name = rig.record.snapshots[0].name.to_string();
+    for verb in [Verb::SnapshotRevert, Verb::SnapshotDelete] {
+        let refused = rig.ask(verb, Args::Snapshot { name: name.clone() }, false, HostId(1)).unwrap().expect_err("ambiguous");
+        assert!(refused.detail.contains("more than one snapshot called"), "{refused}");
+    }
+    let second = rig.record.snapshots[1].name.to_string();
+    rig.ask(Verb::SnapshotDelete, Args::Snapshot { name: second }, false, HostId(1)).unwrap().unwrap();
+    rig.settle().unwrap();
+    rig.ask(Verb::SnapshotRevert, Args::Snapshot { name }, false, HostId(1)).unwrap().expect("there is only one now");
 }
