@@ -69,7 +69,7 @@ impl Coverage {
                         self.ended(verb, outcome);
                     }
                 }
-                Journal::Began { .. } | Journal::StepWent { .. } | Journal::StepEnded { .. } => {}
+                Journal::Began { .. } | Journal::StepWent { .. } | Journal::StepFailed { .. } | Journal::StepEnded { .. } => {}
             }
         }
         if made.record.state != before.state {

@@ -189,7 +189,7 @@ impl Rows {
                         told.ended = Some(outcome.clone());
                     }
                 }
-                Journal::StepBegan { .. } | Journal::StepWent { .. } | Journal::StepEnded { .. } => {}
+                Journal::StepBegan { .. } | Journal::StepWent { .. } | Journal::StepFailed { .. } | Journal::StepEnded { .. } => {}
             }
         }
     }

@@ -40,6 +40,9 @@ pub struct Operation {
     /// The operation that overtook it, if it was superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,
+    /// The step that it failed at. Steps that came after it rolled it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<String>,
     /// The steps so far; the last is the one in hand.
     pub steps: Vec<Step>,
 }
@@ -58,9 +61,15 @@ pub struct Step {
     pub ended: Option<Time>,
     /// How often its calls were sent.
     pub attempts: u32,
-    /// What went wrong last.
+    /// What went wrong last. A step that went well in the end may have been sent more than once for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DriverComplaint>,
+    /// Whether it came to nothing: the operation failed, rolled back, or went on without it.
+    #[serde(default)]
+    pub failed: bool,
+    /// Whether it took back what went before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undoing: bool,
 }
 
 /// A VM's operations, the newest first.

@@ -59,7 +59,7 @@ impl Row for Operation {
             self.vm.into(),
             Cell::from(&self.verb),
             outcome(self),
-            Cell::maybe(self.steps.last().map(|step| &step.kind)),
+            Cell::maybe(self.failed_at.as_ref().or_else(|| self.steps.last().map(|step| &step.kind))),
             duration(now, self.began, self.ended).into(),
             age(now, self.began).into(),
             Cell::from(&self.by),
@@ -86,19 +86,20 @@ fn page(cx: &Context, operation: &Operation) -> String {
     page.pair_if("Ended", operation.ended.map(|ended| moment(now, ended)));
     page.pair("Took", duration(now, operation.began, operation.ended));
     page.pair_if("Overtaken by", operation.superseded_by);
+    page.pair_if("Failed at", operation.failed_at.as_ref());
     if let Some(error) = &operation.error {
         page.pair("Error", Cell::toned(complaint(error), Tone::Bad));
     }
     let row = |step: &ostler_api::Step| {
-        let state = match (&step.ended, &step.error) {
-            (None, _) => Cell::toned("running", Tone::Busy),
-            (Some(_), None) => Cell::toned("ok", Tone::Good),
-            (Some(_), Some(_)) => Cell::toned("trouble", Tone::Bad),
+        let state = match step.ended {
+            None => Cell::toned("running", Tone::Busy),
+            Some(_) if step.failed => Cell::toned("failed", Tone::Bad),
+            Some(_) => Cell::toned("ok", Tone::Good),
         };
         let took = duration(now, step.began, step.ended).into();
         vec![
             step.number.into(),
-            Cell::from(&step.kind),
+            Cell::from(&if step.undoing { format!("{} (undo)", step.kind) } else { step.kind.clone() }),
             state,
             took,
             step.attempts.into(),

@@ -311,7 +311,7 @@ impl Engine {
 fn failed(operation: &OperationRecord) -> Option<String> {
     let Some(Ended::Failed { error }) = &operation.outcome else { return None };
     let verb = operation.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string());
-    let step = operation.steps.last().map(|step| format!(" at step {}", step.kind)).unwrap_or_default();
+    let step = operation.failed_at().map(|step| format!(" at step {step}")).unwrap_or_default();
     Some(format!("operation {} ({verb}) failed{step}: {error}", operation.id))
 }
 

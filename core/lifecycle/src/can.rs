@@ -14,18 +14,12 @@ use strum::IntoEnumIterator;
 pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
     let mut verbs: Vec<Verb> = Verb::iter()
         .filter(|verb| !verb.is_record_only() && *verb != Verb::Adopt)
-        .filter(|verb| *verb != Verb::ResumeCold || drops_memory(record))
         .filter(|verb| facts.look.is_some() || !needs_silence(record, *verb))
         .filter(|verb| begins(record, facts, *verb))
         .collect();
     // What carries on first, what ends last.
     verbs.sort_by_key(|verb| (!verb.is_recovery(), verb.strength() >= ostler_model::Strength::Delete));
     verbs
-}
-
-/// Whether there is memory that a cold start would drop; if not, it is a start like any other.
-fn drops_memory(record: &VmRecord) -> bool {
-    record.state == State::Suspended || record.recovery.is_some()
 }
 
 /// Whether `verb` is for hosts that do not answer, and there is no sign that this one does not.

@@ -3,9 +3,9 @@
 use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
-    Active, Answer, Call, Claim, Destroyed, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId, ImageChange,
-    ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal, RefusalKind,
-    Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Call, Claim, Destroyed, DriverError, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId,
+    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal,
+    RefusalKind, Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {
@@ -106,6 +106,13 @@ impl<'a> Draft<'a> {
         self.journal.push(Journal::Began { operation, verb, by: by.clone(), at: self.now });
         self.events.push(EventKind::OperationBegan { operation, verb, by, destroys: Vec::new() });
         self.end_operation(operation, Ended::Succeeded);
+    }
+
+    /// The step in hand has come to nothing.
+    pub(crate) fn step_failed(&mut self, error: &DriverError) {
+        if let Some(active) = &self.record.operation {
+            self.journal.push(Journal::StepFailed { operation: active.id, error: error.clone(), at: self.now });
+        }
     }
 
     /// Writes the end of an operation down and frees the slot if it holds it.

@@ -59,8 +59,8 @@ const fn line_of(verb: Verb) -> Line {
         Verb::Resume => {
             Line { begin: &[Stopped, Suspended, Poweroff, Undeployed], already: &[Pending, Running], if_off: &[Unknown] }
         }
-        // From failed only where saved memory is what it failed at, or what comes next.
-        Verb::ResumeCold => line(&[Stopped, Suspended, Poweroff, Undeployed, Failed], &[Running]),
+        // Where there is saved memory. From failed only where that is what it failed at, or what comes next.
+        Verb::ResumeCold => line(&[Stopped, Suspended, Failed], &[Running]),
         Verb::Boot => Line { begin: &[], already: &[Running], if_off: &[Unknown] },
         Verb::Poweroff | Verb::PoweroffHard => line(&[Running, Unknown], &[Poweroff]),
         Verb::Undeploy | Verb::UndeployHard => line(&[Running, Poweroff, Unknown], &[Undeployed]),

@@ -173,6 +173,9 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     if verb == Verb::Adopt && first && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
         return still_wild(draft, error);
     }
+    if policy != OnFailure::Insist {
+        draft.step_failed(error);
+    }
     match policy {
         OnFailure::Insist => judge::send_later(draft, error),
         // The guest may run there; until that is known, nothing is started or resumed here.
@@ -244,6 +247,7 @@ pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
 /// The operation has failed, and this is what is there now.
 pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     draft.note_sight(seen);
+    draft.step_failed(error);
     let Some(active) = draft.record.operation.clone() else { return };
     if active.kind() == Some(StepKind::Migrate) && !active.undoing {
         return migration_failed(draft, error, seen);
@@ -424,6 +428,7 @@ fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
 pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
     let was_off_before = draft.record.was_off;
+    draft.step_failed(error);
     if matches!(active.verb, Verb::Delete | Verb::DeleteRecreate) && reason == Reason::CannotAsk {
         return step::begin(draft);
     }

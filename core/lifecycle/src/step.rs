@@ -105,8 +105,8 @@ fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
     active.sent = None;
     active.deadline = None;
     active.stated = None;
-    let (operation, shown) = (active.id, recipe::shown(active.verb, kind));
-    draft.journal.push(Journal::StepBegan { operation, step, kind, at: now });
+    let (operation, undoing, shown) = (active.id, active.undoing, recipe::shown(active.verb, kind));
+    draft.journal.push(Journal::StepBegan { operation, step, kind, undoing, at: now });
     draft.events.push(EventKind::StepBegan { operation, step, step_kind: kind });
     draft.set_state(shown, Reason::Asked);
     write_ahead(draft, kind);

@@ -103,7 +103,11 @@ fn place(record: &VmRecord, kind: StepKind) -> String {
 fn at_rest(record: &VmRecord) -> Why {
     let failure = record.failure.as_ref().map(|failure| {
         let step = failure.plan.get(failure.at).map_or("its end", |kind| words(*kind));
-        format!("operation {} ({}) failed while {step}: {}", failure.operation, failure.verb, failure.error)
+        let (operation, verb, error) = (failure.operation, failure.verb, &failure.error);
+        match failure.undoing {
+            false => format!("operation {operation} ({verb}) failed while {step}: {error}"),
+            true => format!("operation {operation} ({verb}) failed, and so did its rollback, while {step}: {error}"),
+        }
     });
     let next =
         record.schedules.iter().filter_map(|planned| Some((planned.try_at()?, planned.schedule.verb))).min_by_key(|next| next.0);

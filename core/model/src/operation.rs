@@ -175,6 +175,8 @@ pub enum Journal {
         step: StepNo,
         /// What it is.
         kind: StepKind,
+        /// Whether it takes back what went before.
+        undoing: bool,
         /// When.
         at: Timestamp,
     },
@@ -186,6 +188,15 @@ pub enum Journal {
         attempts: u32,
         /// What went wrong, if anything.
         error: Option<DriverError>,
+    },
+    /// The step in hand came to nothing: the operation fails, rolls back, or goes on without it.
+    StepFailed {
+        /// Of which operation.
+        operation: OperationId,
+        /// What was wrong.
+        error: DriverError,
+        /// When.
+        at: Timestamp,
     },
     /// A step ended.
     StepEnded {
@@ -213,6 +224,7 @@ impl Journal {
             Self::Began { operation, .. }
             | Self::StepBegan { operation, .. }
             | Self::StepWent { operation, .. }
+            | Self::StepFailed { operation, .. }
             | Self::StepEnded { operation, .. }
             | Self::Ended { operation, .. } => *operation,
         }
@@ -258,8 +270,14 @@ pub struct StepTrace {
     pub ended: Option<Timestamp>,
     /// How often its calls were sent.
     pub attempts: u32,
-    /// What went wrong last, if anything.
+    /// What went wrong last, if anything. One that went well in the end may have been sent more than once for that.
     pub error: Option<DriverError>,
+    /// Whether it came to nothing.
+    #[serde(default)]
+    pub failed: bool,
+    /// Whether it took back what went before.
+    #[serde(default)]
+    pub undoing: bool,
 }
 
 /// One thing asked for; lives as long as its VM's record.
@@ -287,15 +305,28 @@ impl OperationRecord {
     /// Most steps kept in one operation's record: a delete that insists for days must not grow without bound.
     pub const STEPS_MAX: usize = 64;
 
+    /// The step that the operation failed at, if it did: not the last one of its rollback, and none that it went on without.
+    #[must_use]
+    pub fn failed_at(&self) -> Option<StepKind> {
+        if !matches!(self.outcome, Some(Ended::Failed { .. })) {
+            return None;
+        }
+        let failed = || self.steps.iter().rev().filter(|step| step.failed);
+        // Where a store did not keep which one it was, the last one may be.
+        let found = failed().find(|step| !step.undoing).or_else(|| failed().next()).or_else(|| self.steps.last());
+        found.map(|step| step.kind)
+    }
+
     /// Writes `entry` into the record. An entry about a step goes to the last one.
     pub fn note(&mut self, entry: &Journal) {
         match entry {
             Journal::Began { .. } => {}
-            Journal::StepBegan { step, kind, at, .. } => {
+            Journal::StepBegan { step, kind, undoing, at, .. } => {
                 if self.steps.len() >= Self::STEPS_MAX {
                     self.steps.remove(0);
                 }
-                self.steps.push(StepTrace { step: *step, kind: *kind, began: *at, ended: None, attempts: 0, error: None });
+                let (step, kind, began, undoing) = (*step, *kind, *at, *undoing);
+                self.steps.push(StepTrace { step, kind, began, ended: None, attempts: 0, error: None, failed: false, undoing });
             }
             Journal::StepWent { attempts, error, .. } => {
                 if let Some(last) = self.steps.last_mut() {
@@ -305,9 +336,15 @@ impl OperationRecord {
                     }
                 }
             }
+            Journal::StepFailed { error, at, .. } => {
+                if let Some(last) = self.steps.last_mut().filter(|last| last.ended.is_none()) {
+                    (last.failed, last.ended) = (true, Some(*at));
+                    last.error.get_or_insert_with(|| error.clone());
+                }
+            }
             Journal::StepEnded { at, .. } => {
                 if let Some(last) = self.steps.last_mut() {
-                    last.ended = Some(*at);
+                    last.ended.get_or_insert(*at);
                 }
             }
             Journal::Ended { outcome, at, .. } => {

@@ -397,7 +397,8 @@ fn fates(plan: &PlanPreview, now: Option<&Vm>) -> String {
 
 fn failed(subject: &str, outcome: &str, operation: &Operation, reply: &ActionReply) -> Failure {
     let why = operation.error.as_ref().map_or_else(String::new, |error| format!(": {}", complaint(error)));
-    let failure = Failure::new(Exit::Refused, format!("{subject}: {} {outcome}{why} ({})", operation.verb, reply.state));
+    let step = operation.failed_at.as_ref().map_or_else(String::new, |step| format!(" at step {step}"));
+    let failure = Failure::new(Exit::Refused, format!("{subject}: {} {outcome}{step}{why} ({})", operation.verb, reply.state));
     let guest_ignored = operation.error.as_ref().is_some_and(|error| error.code == "guest-ignored");
     failure.hint(match (reply.state.as_str(), operation.verb.as_str()) {
         ("failed" | "unknown", _) => format!("`ostler vm why {}` says what can be done", reply.vm),

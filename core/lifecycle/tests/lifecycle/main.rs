@@ -39,5 +39,6 @@ mod recovery;
 mod restarts;
 mod restored;
 mod snapshots;
+mod steps;
 mod unreached;
 mod walks;

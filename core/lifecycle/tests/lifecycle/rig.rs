@@ -6,8 +6,8 @@ use crate::world::World;
 use ostler_lifecycle::{Decision, Facts, Input, NewVm, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
     Ability, Args, Call, CallResult, DiskFormat, DiskSource, DiskSpec, DiskState, DriverError, Effect, EffectKey, Graphics,
-    Headroom, HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, Patience, Refusal, RefusalKind,
-    Request, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Headroom, HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, OperationRecord, Patience, Refusal,
+    RefusalKind, Request, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,6 +88,8 @@ pub(crate) struct Rig {
     pub(crate) late_looks: Vec<LateLook>,
     /// How operations have ended.
     pub(crate) outcomes: BTreeMap<OperationId, ostler_model::Ended>,
+    /// Operations as the store keeps them.
+    pub(crate) operations: BTreeMap<OperationId, OperationRecord>,
     /// How many operations have ended.
     pub(crate) ended: usize,
     pub(crate) last: Option<Decision>,
@@ -188,6 +190,10 @@ pub(crate) fn asked(operation: u64, verb: Verb, args: Args, host: HostId, force:
     }
 }
 
+fn began(vm: VmId, id: OperationId, verb: Verb, by: &str, began: Timestamp) -> OperationRecord {
+    OperationRecord { id, vm, verb: Some(verb), by: by.to_owned(), began, ended: None, outcome: None, steps: Vec::new() }
+}
+
 impl Rig {
     pub(crate) fn new(disks: usize, shared: bool, fault: Fault) -> Self {
         let now = Timestamp(1_000_000);
@@ -202,6 +208,7 @@ impl Rig {
             last_answer: None,
             late_looks: Vec::new(),
             outcomes: BTreeMap::new(),
+            operations: BTreeMap::new(),
             ended: 0,
             last: None,
             abilities: None,
@@ -261,6 +268,12 @@ impl Rig {
         for entry in &decision.journal {
             if let Journal::Ended { operation, outcome, .. } = entry {
                 self.outcomes.insert(*operation, outcome.clone());
+            }
+            if let Journal::Began { operation, verb, by, at } = entry {
+                self.operations.insert(*operation, began(self.record.id, *operation, *verb, by, *at));
+            }
+            if let Some(kept) = self.operations.get_mut(&entry.operation()) {
+                kept.note(entry);
             }
         }
         for change in &decision.images {

@@ -19,6 +19,7 @@
 //! | `half-moved`, `moved`, `unmoved` | the hypervisors stop half-way through a migration, and end it one way or the other |
 //! | `plug-pulled@1`, `sweep@1`, `fire` | a host loses power; what was left there is swept; what is due by schedule is asked |
 //! | `bring@2` | the operator brings the VM's files to a host |
+//! | `steps` | the steps of the last operation, `!` behind those that came to nothing |
 //! | `destroys` | what the last answer says is removed for good |
 //! | `where`, `hardware`, `images`, `snapshots` | what the record, and the world, say |
 
@@ -180,6 +181,16 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
     Ok(Some(rig.line()))
 }
 
+/// The steps of the last operation, and the one that it failed at.
+fn steps(rig: &Rig) -> String {
+    let Some(last) = rig.operations.values().next_back() else { return "none".to_owned() };
+    let step = |step: &ostler_model::StepTrace| {
+        format!("{}{}{}", if step.undoing { "undo " } else { "" }, step.kind, if step.failed { "!" } else { "" })
+    };
+    let steps: Vec<String> = last.steps.iter().map(step).collect();
+    format!("{}; failed at {:?}", steps.join(", "), last.failed_at().map(|step| step.to_string()))
+}
+
 /// What the answer says that the operation removes for good. The event that it began says the same.
 fn destroys(rig: &Rig) -> String {
     let Some(last) = &rig.last else { return "nothing was decided".to_owned() };
@@ -204,6 +215,7 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
         }
         "why" => format!("{:?}", ostler_lifecycle::why(record).waits_for),
         "destroys" => destroys(rig),
+        "steps" => steps(rig),
         "memory" => format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed))),
         "place" => {
             let files = record.files;

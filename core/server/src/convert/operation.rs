@@ -22,6 +22,7 @@ pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
         outcome: outcome.map(str::to_owned),
         error,
         superseded_by,
+        failed_at: record.failed_at().map(|step| step.to_string()),
         steps: record.steps.iter().map(step).collect(),
     }
 }
@@ -35,6 +36,8 @@ fn step(trace: &StepTrace) -> wire::Step {
         // Only what was sent again is counted in the record.
         attempts: trace.attempts.max(1),
         error: trace.error.as_ref().map(complaint),
+        failed: trace.failed,
+        undoing: trace.undoing,
     }
 }
 
