@@ -2,6 +2,7 @@
 
 use crate::calls;
 use crate::clock;
+use crate::facts::abilities;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
     Restored, SnapshotAdvice, WAIT_MAX, Waited,
@@ -11,7 +12,7 @@ use crate::rules;
 use crate::shared::{Shared, locked};
 use crate::{EngineConfig, birth, monitor, restored, retention, runner, scheduler, timers};
 use ostler_driver::{Registry, Site};
-use ostler_lifecycle::why;
+use ostler_lifecycle::{Facts, presumed, why_with};
 use ostler_model::{
     DriverName, Ended, EventKind, HostId, HostName, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId,
 };
@@ -206,7 +207,11 @@ impl Engine {
     pub fn why(&self, vm: VmId) -> Result<Explained, EngineError> {
         let reader = self.shared.store.read()?;
         let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
-        let mut why = why(&record);
+        let place = record.placement.as_ref();
+        let silent = place.and_then(|place| self.host_health(place.host)).is_some_and(|health| !health.reachable);
+        let abilities = place.and_then(|place| abilities(&self.shared, place.host, &place.driver));
+        let elsewhere = self.shared.seen.elsewhere(&record, self.shared.store.id());
+        let mut why = why_with(&record, &Facts { abilities, elsewhere, ..presumed(&record, silent) });
         if why.last_error.is_none() && record.operation.is_none() {
             why.last_error = reader.operations_of(vm, 1)?.first().and_then(failed);
         }

@@ -1,10 +1,10 @@
 //! What can be asked of a VM now: found out by asking, so that what is offered is never refused for what the record says.
 
-use crate::facts::{Advice, Facts, Fate, Target};
-use crate::{Input, decide};
+use crate::facts::{Advice, Facts, Fate, Look, Target};
+use crate::{Input, decide, recipe};
 use ostler_model::{
-    Args, DatastoreId, DiskFormat, DiskSource, HostId, Image, ImageId, ImageState, NicSpec, OperationId, Phase, Reason, Request,
-    State, Storage, StoreId, Timestamp, Verb, VmRecord,
+    Args, DatastoreId, DiskFormat, DiskSource, DomainSeen, DriverError, HostId, Identity, Image, ImageId, ImageState, NicSpec,
+    Observation, OperationId, Phase, Power, PowerReason, Reason, Request, State, Storage, StoreId, Timestamp, Verb, VmRecord,
 };
 use strum::IntoEnumIterator;
 
@@ -22,6 +22,12 @@ pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
     verbs
 }
 
+/// Whether the VM can only be moved as from a host that is lost.
+pub(crate) fn lost(record: &VmRecord, facts: &Facts) -> bool {
+    let silent = matches!(facts.look, Some(Err(_)));
+    record.state == State::Unknown || silent && recipe::rests_off(record.state)
+}
+
 /// Whether `verb` is for hosts that do not answer, and there is no sign that this one does not.
 fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
     let blind = record.operation.as_ref().is_some_and(|active| matches!(active.phase, Phase::Blind { .. }) || active.blind > 0);
@@ -33,7 +39,7 @@ fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
 }
 
 fn begins(record: &VmRecord, facts: &Facts, verb: Verb) -> bool {
-    let Some(args) = args(record, verb) else { return false };
+    let Some(args) = args(record, facts, verb) else { return false };
     let asked = Request {
         operation: OperationId(u64::MAX),
         verb,
@@ -48,8 +54,10 @@ fn begins(record: &VmRecord, facts: &Facts, verb: Verb) -> bool {
     decide(record, facts, &Input::Request(asked), record.since).is_ok_and(|made| made.answer.is_some_and(|answer| !answer.already))
 }
 
-/// What is presumed of the world where nobody has asked: there is another host, drivers can do what they are for, and rules agree.
-pub(crate) fn presumed(record: &VmRecord) -> Facts {
+/// What is presumed of the world where nobody has asked: there is another host, drivers can do what they are for, rules agree, and what
+/// was seen last is still so. `silent` says that the VM's host does not answer.
+#[must_use]
+pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
     let store: StoreId = "00000000-0000-0000-0000-000000000000".parse().expect("digits and dashes are a UUID");
     let storage = Storage { datastore: DatastoreId(0), driver: any(), shared: true };
     let driver = record.placement.as_ref().map_or_else(any, |place| place.driver.clone());
@@ -67,8 +75,27 @@ pub(crate) fn presumed(record: &VmRecord) -> Facts {
         target: Some(Target { host: HostId(u32::MAX), driver, storage }),
         advice: Some(Ok(Advice { rules: String::new(), refused: None, fates })),
         new_image: Some((image, any())),
+        look: if silent {
+            Some(Err(DriverError::retry("cannot-ask", "the host does not answer")))
+        } else {
+            seen_last(record, store)
+        },
         ..Facts::bare(store)
     }
+}
+
+/// A look that would show again why the VM is unknown, where that was seen.
+fn seen_last(record: &VmRecord, store: StoreId) -> Option<Look> {
+    let place = record.placement.as_ref().filter(|_| record.state == State::Unknown)?;
+    let (power, reason) = match record.reason {
+        Reason::IoError => (Power::Paused, PowerReason::IoError),
+        Reason::Watchdog => (Power::Paused, PowerReason::Watchdog),
+        Reason::GuestCrashed => (Power::Crashed, PowerReason::None),
+        _ => return None,
+    };
+    let identity = Some(Identity { store, vm: record.uuid, generation: place.generation });
+    let (uuid, name) = (record.uuid, record.domain_name());
+    Some(Ok(Observation::Present(DomainSeen { uuid, name, identity, power, reason, last_edge: None })))
 }
 
 /// A word that every name may be.
@@ -77,10 +104,11 @@ pub(crate) fn any<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
 }
 
 /// What `verb` may be asked with; none if there is nothing of that kind.
-fn args(record: &VmRecord, verb: Verb) -> Option<Args> {
+fn args(record: &VmRecord, facts: &Facts, verb: Verb) -> Option<Args> {
     let disk = || record.disks.iter().find(|disk| disk.save_as.is_none()).map(|disk| disk.name.clone());
     Some(match verb {
-        Verb::Migrate => Args::Migrate { fenced: true, storage_moved: true },
+        Verb::Migrate if lost(record, facts) => Args::Migrate { fenced: true, storage_moved: true },
+        Verb::Migrate => Args::None,
         Verb::DiskAttach => {
             Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false }
         }
@@ -103,10 +131,10 @@ fn args(record: &VmRecord, verb: Verb) -> Option<Args> {
 }
 
 /// As it is written on the command line.
-pub(crate) fn command(verb: Verb, record: &VmRecord) -> String {
+pub(crate) fn command(verb: Verb, lost: bool) -> String {
     match verb {
         Verb::Deploy => "deploy --host HOST".to_owned(),
-        Verb::Migrate if record.state == State::Unknown => "migrate HOST --fenced".to_owned(),
+        Verb::Migrate if lost => "migrate HOST --fenced".to_owned(),
         Verb::Migrate => "migrate HOST".to_owned(),
         Verb::MigrateLive => "migrate HOST --live".to_owned(),
         Verb::MigratePoweroff => "migrate HOST --poweroff".to_owned(),

@@ -44,7 +44,7 @@ mod why;
 mod zombie;
 
 pub use agenda::due;
-pub use can::can;
+pub use can::{can, presumed};
 pub use facts::{Advice, Facts, Fate, Look, Target, wants_advice, wants_look};
 pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
 pub use monitor::UNREACHABLE_GRACE;

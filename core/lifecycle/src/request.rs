@@ -267,6 +267,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
 
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
+    can_answer(draft, asked.verb)?;
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
     adopted_stays(draft, asked.verb)?;
@@ -289,6 +290,21 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let plan = if lost { migrate::from_lost(&draft.record) } else { plan_of(draft, asked.verb)? };
     start(draft, asked, plan, subject, None);
     Ok(())
+}
+
+/// A guest that has crashed, or that stands still because a disk failed, does not hear its power button.
+fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
+    let record = &draft.record;
+    if record.state != State::Unknown || verb.strength() != Strength::Graceful {
+        return Ok(());
+    }
+    let (why, hint) = match record.reason {
+        Reason::GuestCrashed => ("has crashed", "--hard does not ask it"),
+        Reason::IoError | Reason::Watchdog => ("stands still", "resume lets it run on; --hard does not ask it"),
+        _ => return Ok(()),
+    };
+    let detail = format!("VM {}: the guest {why} and cannot answer its power button", record.id);
+    Err(draft.refuse(verb, RefusalKind::WrongState, detail, hint))
 }
 
 /// What the record has as off, and a look shows alive, was started by somebody and not seen yet: its disks are in use, and saved memory

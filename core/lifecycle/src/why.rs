@@ -24,7 +24,7 @@ pub struct Why {
 /// Explains `record`, as far as it tells by itself.
 #[must_use]
 pub fn why(record: &VmRecord) -> Why {
-    why_with(record, &can::presumed(record))
+    why_with(record, &can::presumed(record, false))
 }
 
 /// Explains `record` to whoever knows more: what drivers can do, what a look has shown, what the rules say.
@@ -32,9 +32,10 @@ pub fn why(record: &VmRecord) -> Why {
 pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
     let explained = match &record.operation {
         Some(active) => at_work(record, active),
-        None => at_rest(record),
+        None => at_rest(record, facts),
     };
-    Why { can: can::can(record, facts).into_iter().map(|verb| can::command(verb, record)).collect(), ..explained }
+    let lost = can::lost(record, facts);
+    Why { can: can::can(record, facts).into_iter().map(|verb| can::command(verb, lost)).collect(), ..explained }
 }
 
 fn at_work(record: &VmRecord, active: &Active) -> Why {
@@ -100,7 +101,7 @@ fn place(record: &VmRecord, kind: StepKind) -> String {
     driver.map_or_else(|| at.clone(), |driver| format!("{at} through driver {driver}"))
 }
 
-fn at_rest(record: &VmRecord) -> Why {
+fn at_rest(record: &VmRecord, facts: &Facts) -> Why {
     let failure = record.failure.as_ref().map(|failure| {
         let step = failure.plan.get(failure.at).map_or("its end", |kind| words(*kind));
         let (operation, verb, error) = (failure.operation, failure.verb, &failure.error);
@@ -112,7 +113,7 @@ fn at_rest(record: &VmRecord) -> Why {
     let next =
         record.schedules.iter().filter_map(|planned| Some((planned.try_at()?, planned.schedule.verb))).min_by_key(|next| next.0);
     let planned = next.map(|(at, verb)| format!("; next by schedule: {verb} at {}", Moment::At(at))).unwrap_or_default();
-    let waits: Vec<String> = [rests_for(record), leftovers(record)].into_iter().flatten().collect();
+    let waits: Vec<String> = [rests_for(record, facts), leftovers(record)].into_iter().flatten().collect();
     Why {
         summary: format!("{}: {}{planned}", record.state, because(record.reason)),
         waits_for: (!waits.is_empty()).then(|| waits.join("; and ")),
@@ -124,11 +125,14 @@ fn at_rest(record: &VmRecord) -> Why {
 }
 
 /// What a state of rest waits for.
-fn rests_for(record: &VmRecord) -> Option<String> {
+fn rests_for(record: &VmRecord, facts: &Facts) -> Option<String> {
     let here = record.placement.as_ref().map(|place| place.host);
     if record.is_unreconciled() {
         let waits = "it to be known where this VM is by now: the store was restored from a backup (ostler admin restored)";
         return Some(waits.to_owned());
+    }
+    if let (State::Unknown, Reason::StoreIsStale, Some(found)) = (record.state, record.reason, &facts.elsewhere) {
+        return Some(format!("a person to look at the domain {} on host {}", found.seen.name, found.host));
     }
     match (record.state, here, &record.other) {
         (State::Pending, ..) => Some("the scheduler to find a host".to_owned()),
@@ -140,9 +144,10 @@ fn rests_for(record: &VmRecord) -> Option<String> {
         )),
         (State::Unknown, Some(here), None) => Some(match record.reason {
             Reason::StoreIsStale | Reason::Foreign => format!("a person to look at the domain on host {here}"),
-            Reason::IoError | Reason::Watchdog | Reason::GuestCrashed => {
-                format!("a person to look at the guest on host {here}, and to resume it or switch it off")
+            Reason::IoError | Reason::Watchdog => {
+                format!("a person to look at the guest on host {here}, and to resume it or switch it off (--hard)")
             }
+            Reason::GuestCrashed => format!("a person to look at the guest on host {here}, and to switch it off (--hard)"),
             _ => format!("host {here} to be seen"),
         }),
         (State::Suspended, ..) if record.reason == Reason::StepFailed && record.usable_recovery().is_some() => Some(
