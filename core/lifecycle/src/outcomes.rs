@@ -84,7 +84,7 @@ pub fn outcomes() -> Vec<Cell> {
         for verb in Verb::iter() {
             for origin in State::iter().filter(|state| state.kind() == StateKind::Rest) {
                 cells.extend(walk(verb, origin, None, shared));
-                if verb == Verb::Deploy {
+                if verb == Verb::Deploy && matches!(origin, State::Pending | State::Hold) {
                     cells.extend(walk(verb, origin, Some(Verb::Stop), shared));
                     cells.extend(walk(verb, origin, Some(Verb::Undeploy), shared));
                 }

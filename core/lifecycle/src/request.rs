@@ -53,7 +53,7 @@ const fn line_of(verb: Verb) -> Line {
     match verb {
         Verb::Hold => line(&[Pending], &[Hold]),
         Verb::Release => line(&[Hold], &[Pending]),
-        Verb::Deploy => line(&[Pending, Hold], &[Running]),
+        Verb::Deploy => line(&[Pending, Hold, Stopped, Undeployed], &[Running]),
         Verb::Suspend => line(&[Running], &[Suspended]),
         Verb::Stop => line(&[Running, Suspended], &[Stopped]),
         Verb::Resume => {

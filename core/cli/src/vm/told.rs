@@ -21,7 +21,7 @@ pub(super) fn note(verb: &str, body: &Value, vm: &Vm) -> Option<String> {
         "reschedule" => vm.schedules.iter().find(|planned| Some(u64::from(planned.id)) == body["id"].as_u64()).map(planned),
         "resched" if vm.resched => Some("the scheduler moves it next".to_owned()),
         _ if vm.state == "pending" => Some("the scheduler places it next".to_owned()),
-        "deploy" | "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => {
+        "resched" | "deploy" | "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => {
             vm.placement.as_ref().map(|place| format!("on {}", place.host))
         }
         _ => None,

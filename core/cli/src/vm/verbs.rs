@@ -287,7 +287,31 @@ async fn act(client: &Client, vm: &str, request: &Asking) -> Result<Answer, Fail
         let now = patiently(|| client.vm(&id)).await?;
         (reply.state, reply.version) = (now.state.into_owned(), now.version);
     }
+    follow_to_the_scheduler(client, request, &mut reply, deadline).await?;
     Ok(Answer::Reply(Box::new(reply)))
+}
+
+/// A verb that leaves the rest to the scheduler is over when that has done it.
+async fn follow_to_the_scheduler(
+    client: &Client,
+    request: &Asking,
+    reply: &mut ActionReply,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let handed_over = match request.verb {
+        "resume" | "resume-cold" => reply.state == "pending",
+        "resched" => !reply.already,
+        _ => false,
+    };
+    let asked = reply.operation.as_ref();
+    if !handed_over || asked.is_some_and(|operation| operation.outcome.as_deref() != Some("succeeded")) {
+        return Ok(());
+    }
+    let after = asked.map_or(0, |operation| operation.id);
+    let (now, brought) = wait::for_scheduler(client, reply.vm, after, deadline).await?;
+    (reply.state, reply.version) = (now.state.into_owned(), now.version);
+    reply.operation = brought.or(reply.operation.take());
+    Ok(())
 }
 
 enum Answer {

@@ -73,6 +73,34 @@ pub(crate) async fn for_running(client: &Client, id: u64, deadline: Deadline) ->
     }
 }
 
+/// What the scheduler made of a VM that was handed over to it: the VM when it rests somewhere, and the operation that brought it there,
+/// if there was one.
+///
+/// # Errors
+/// The time was over.
+pub(crate) async fn for_scheduler(
+    client: &Client,
+    id: u64,
+    after: u64,
+    deadline: Deadline,
+) -> Result<(Vm, Option<Operation>), Failure> {
+    let (mut pause, longest) = LOOKS;
+    let which = id.to_string();
+    loop {
+        let vm = patiently(|| client.vm(&which)).await?;
+        let at_work = vm.operation.is_some() || vm.state == "pending" || vm.resched;
+        if !at_work {
+            let newest = patiently(|| client.operations_of(&which)).await?.operations.into_iter().next();
+            return Ok((vm, newest.filter(|operation| operation.id > after)));
+        }
+        if deadline.left().is_zero() {
+            return Err(late(client, &vm).await);
+        }
+        tokio::time::sleep(pause.min(deadline.left())).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
 async fn late(client: &Client, vm: &Vm) -> Failure {
     let mut failure =
         Failure::new(Exit::TimedOut, format!("vm {} is {}, and the time to wait is over; it goes on", vm.id, vm.state));
