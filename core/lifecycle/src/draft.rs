@@ -154,7 +154,8 @@ impl<'a> Draft<'a> {
                 record.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.hidden = true);
             }
             (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
-            (Verb::Resize, Subject::Size { before }) => record.spec.set_size(before),
+            // While it is rolled back, the record says already what was before.
+            (Verb::Resize, Subject::Size { before }) if !active.undoing => record.spec.set_size(before),
             (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
                 self.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
             }

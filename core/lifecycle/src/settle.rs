@@ -218,10 +218,15 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(back) = recipe::rollback(record, active) else {
         return rest_failed(draft, error);
     };
+    let now = record.spec.size();
     if let Subject::Size { before } = active.subject {
         record.spec.set_size(before);
     }
     if let Some(active) = &mut record.operation {
+        if let Subject::Size { before } = &mut active.subject {
+            // The guest may have it: held until it is seen to have given it back.
+            *before = now;
+        }
         active.plan = back;
         active.at = 0;
         active.undoing = true;

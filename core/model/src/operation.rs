@@ -121,7 +121,7 @@ pub enum Subject {
     },
     /// Its size.
     Size {
-        /// What it was before.
+        /// What it was before; while the change is rolled back, what it was to be.
         before: Size,
     },
 }

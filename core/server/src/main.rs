@@ -145,6 +145,10 @@ fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
     println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
+    if !restored.mended.is_empty() {
+        println!("indexes or books of the backup did not fit its VMs, and were derived anew:");
+        restored.mended.iter().for_each(|finding| println!("  {finding}"));
+    }
     println!(
         "{} VMs: nothing is done for them before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how \
          far that is",

@@ -6,7 +6,9 @@
 //! must not be taken for one of now, and a reader of the feed must notice that it missed something.
 
 use crate::batch::{Batch, Limits, Tail};
+use crate::check::Findings;
 use crate::commit::EventDraft;
+use crate::derive;
 use crate::error::{BackupError, Fault, OpenError, ReadError};
 use crate::event::{EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 use crate::file::{self, Draft};
@@ -33,6 +35,8 @@ pub struct Restored {
     pub vms: u64,
     /// How many of them were pending; they are on hold until then.
     pub held: u64,
+    /// Indexes and books that did not fit the records, and were derived anew.
+    pub mended: Vec<String>,
 }
 
 fn file_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> BackupError + 'a {
@@ -89,23 +93,31 @@ pub fn restore(from: &Path, to: &Path) -> Result<Restored, BackupError> {
     }
     let draft = draft(to)?;
     std::fs::copy(from, draft.path()).map_err(file_error("copying", from))?;
-    prove(draft.path(), from)?;
+    let mended = prove(draft.path(), from)?;
     let restored = mark(draft.path())?;
     publish(draft, to)?;
-    Ok(restored)
+    Ok(Restored { mended, ..restored })
 }
 
-fn prove(copy: &Path, from: &Path) -> Result<(), BackupError> {
+/// Checks the copy. Answers what did not fit its records and was derived anew.
+fn prove(copy: &Path, from: &Path) -> Result<Vec<String>, BackupError> {
     // A backup is never empty; an empty file would become a new store.
     let length = copy.metadata().map_err(file_error("reading", copy))?.len();
     if length == 0 {
         return Err(OpenError::NotAStore { why: format!("{} is empty", from.display()) }.into());
     }
-    let findings = Store::open(copy, Options::default())?.check()?;
-    if !findings.is_empty() {
-        return Err(BackupError::Broken { path: from.to_owned(), findings });
+    let look = || -> Result<Findings, BackupError> { Ok(Store::open(copy, Options::default())?.read()?.findings()?) };
+    let mut findings = look()?;
+    let mended = findings.derived.clone();
+    if findings.kept.is_empty() && !mended.is_empty() {
+        // The records are whole: indexes and books that do not fit them are no reason to lose everything.
+        derive::anew(copy)?;
+        findings = look()?;
     }
-    Ok(())
+    match findings.all() {
+        left if left.is_empty() => Ok(mended),
+        findings => Err(BackupError::Broken { path: from.to_owned(), findings }),
+    }
 }
 
 /// Marks every VM that is not done, in one transaction with the mark of the store itself.
@@ -139,7 +151,7 @@ fn mark(copy: &Path) -> Result<Restored, BackupError> {
     txn.commit().map_err(Fault::from)?;
     drop(reader);
     db.close().map_err(Fault::from)?;
-    Ok(Restored { id, seq: EventSeq(last), vms, held })
+    Ok(Restored { id, seq: EventSeq(last), vms, held, mended: Vec::new() })
 }
 
 fn encode(event: &EventDraft) -> Result<Vec<u8>, ReadError> {

@@ -15,25 +15,48 @@ use std::fmt::Debug;
 /// Most findings told: the first few name the defect, thousands more only bury it.
 const FINDINGS_MAX: usize = 200;
 
-/// What was found, in words.
-#[derive(Default)]
-struct Findings(Vec<String>);
+/// What does not add up, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Findings {
+    /// About what follows from the records: summaries, indexes, timers and books. Deriving it anew mends it.
+    pub(crate) derived: Vec<String>,
+    /// About rows that follow from nothing else.
+    pub(crate) kept: Vec<String>,
+}
+
+/// Of which of the two a finding is.
+#[derive(Clone, Copy)]
+enum Of {
+    Derived,
+    Kept,
+}
 
 impl Findings {
-    fn add(&mut self, finding: impl Into<String>) {
-        if self.0.len() < FINDINGS_MAX {
-            self.0.push(finding.into());
+    fn add(&mut self, of: Of, finding: impl Into<String>) {
+        let list = match of {
+            Of::Derived => &mut self.derived,
+            Of::Kept => &mut self.kept,
+        };
+        if list.len() < FINDINGS_MAX {
+            list.push(finding.into());
         }
     }
 
     /// Compares what there is with what there should be.
-    fn compare<T: Ord + Debug>(&mut self, table: &str, is: &BTreeSet<T>, should: &BTreeSet<T>) {
+    fn compare<T: Ord + Debug>(&mut self, of: Of, table: &str, is: &BTreeSet<T>, should: &BTreeSet<T>) {
         for extra in is.difference(should) {
-            self.add(format!("{table}: {extra:?} is there, but follows from nothing"));
+            self.add(of, format!("{table}: {extra:?} is there, but follows from nothing"));
         }
         for missing in should.difference(is) {
-            self.add(format!("{table}: {missing:?} is missing"));
+            self.add(of, format!("{table}: {missing:?} is missing"));
         }
+    }
+
+    /// All of them.
+    pub(crate) fn all(self) -> Vec<String> {
+        let mut all = self.derived;
+        all.extend(self.kept);
+        all
     }
 }
 
@@ -91,11 +114,11 @@ impl Derived {
         if let Some(due) = record.next_due() {
             self.timers.insert((due.0, id));
         }
-        let holds: BTreeSet<u32> = record.placement.iter().chain(&record.other).map(|place| place.host.0).collect();
-        for host in holds {
-            let usage = self.usage.entry(host).or_default();
+        // How much a VM holds is for the record to say; that the books are the sum of it is proven here.
+        for (host, capacity) in record.held().into_iter().chain(record.held_too()) {
+            let usage = self.usage.entry(host.0).or_default();
             usage.vms += 1;
-            usage.held = usage.held.plus(record.spec.capacity());
+            usage.held = usage.held.plus(capacity);
         }
         for image in record.images_held() {
             *self.holds.entry(image.0).or_default() += 1;
@@ -134,6 +157,11 @@ impl Reader {
     /// # Errors
     /// When the store or a row cannot be read.
     pub fn check(&self) -> Result<Vec<String>, ReadError> {
+        Ok(self.findings()?.all())
+    }
+
+    /// What [`Reader::check`] finds, by whether deriving anew mends it.
+    pub(crate) fn findings(&self) -> Result<Findings, ReadError> {
         let mut findings = Findings::default();
         let derived = self.check_records(&mut findings)?;
         self.check_vm_indexes(&derived, &mut findings)?;
@@ -144,7 +172,7 @@ impl Reader {
         self.check_idempotency(&mut findings)?;
         self.check_resources(&mut findings)?;
         self.check_marks(&mut findings)?;
-        Ok(findings.0)
+        Ok(findings)
     }
 
     /// Records against summaries; gives what must follow from the records.
@@ -155,62 +183,62 @@ impl Reader {
         for kept in self.rows(tables::VM, |id, kept| row::decode::<VmRecord>(kept, id).map(|record| (id, record)))? {
             let (id, record) = kept?;
             if record.id.0 != id {
-                findings.add(format!("vm: row {id} holds VM {}", record.id));
+                findings.add(Of::Kept, format!("vm: row {id} holds VM {}", record.id));
             }
             match summaries.remove(&id) {
                 Some(summary) if summary == VmSummary::from(&record) => {}
-                Some(_) => findings.add(format!("vm_summary: that of VM {id} does not tell what its record does")),
-                None => findings.add(format!("vm_summary: that of VM {id} is missing")),
+                Some(_) => findings.add(Of::Derived, format!("vm_summary: that of VM {id} does not tell what its record does")),
+                None => findings.add(Of::Derived, format!("vm_summary: that of VM {id} is missing")),
             }
             derived.enter(&record);
         }
         for id in summaries.keys() {
-            findings.add(format!("vm_summary: there is one of VM {id}, which is not there"));
+            findings.add(Of::Derived, format!("vm_summary: there is one of VM {id}, which is not there"));
         }
         Ok(derived)
     }
 
     fn check_vm_indexes(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
         let named = |(key, id): (&str, u64)| (key.to_owned(), id);
-        findings.compare("vm_by_name", &self.keys(tables::VM_BY_NAME, named)?, &derived.by_name);
-        findings.compare("vm_by_owner", &self.keys(tables::VM_BY_OWNER, named)?, &derived.by_owner);
-        findings.compare("vm_by_state", &self.keys(tables::VM_BY_STATE, named)?, &derived.by_state);
-        findings.compare("vm_by_host", &self.keys(tables::VM_BY_HOST, |key| key)?, &derived.by_host);
-        findings.compare("vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
-        findings.compare("vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
-        findings.compare("vm_active", &self.keys(tables::VM_ACTIVE, |key| key)?, &derived.active);
-        findings.compare("vm_resched", &self.keys(tables::VM_RESCHED, |key| key)?, &derived.resched);
-        findings.compare("vm_done", &self.keys(tables::VM_DONE, |key| key)?, &derived.done);
-        findings.compare("timer", &self.keys(tables::TIMER, |key| key)?, &derived.timers);
+        findings.compare(Of::Derived, "vm_by_name", &self.keys(tables::VM_BY_NAME, named)?, &derived.by_name);
+        findings.compare(Of::Derived, "vm_by_owner", &self.keys(tables::VM_BY_OWNER, named)?, &derived.by_owner);
+        findings.compare(Of::Derived, "vm_by_state", &self.keys(tables::VM_BY_STATE, named)?, &derived.by_state);
+        findings.compare(Of::Derived, "vm_by_host", &self.keys(tables::VM_BY_HOST, |key| key)?, &derived.by_host);
+        findings.compare(Of::Derived, "vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
+        findings.compare(Of::Derived, "vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
+        findings.compare(Of::Derived, "vm_active", &self.keys(tables::VM_ACTIVE, |key| key)?, &derived.active);
+        findings.compare(Of::Derived, "vm_resched", &self.keys(tables::VM_RESCHED, |key| key)?, &derived.resched);
+        findings.compare(Of::Derived, "vm_done", &self.keys(tables::VM_DONE, |key| key)?, &derived.done);
+        findings.compare(Of::Derived, "timer", &self.keys(tables::TIMER, |key| key)?, &derived.timers);
         let by_uuid = self.rows(tables::VM_BY_UUID, |uuid, id| (uuid, id))?.into_iter().collect();
-        findings.compare("vm_by_uuid", &by_uuid, &derived.by_uuid);
+        findings.compare(Of::Derived, "vm_by_uuid", &by_uuid, &derived.by_uuid);
         Ok(())
     }
 
     fn check_books(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
         let usage: BTreeMap<u32, Usage> = self.usage_all()?.into_iter().map(|(host, usage)| (host.0, usage)).collect();
         if usage != derived.usage {
-            findings.add(format!("host_usage: is {usage:?}, the records say {:?}", derived.usage));
+            findings.add(Of::Derived, format!("host_usage: is {usage:?}, the records say {:?}", derived.usage));
         }
         let holds: BTreeMap<u32, u64> = self.image_holds_all()?.into_iter().map(|(image, holds)| (image.0, holds)).collect();
         if holds != derived.holds {
-            findings.add(format!("image_hold: is {holds:?}, the records say {:?}", derived.holds));
+            findings.add(Of::Derived, format!("image_hold: is {holds:?}, the records say {:?}", derived.holds));
         }
         let counts = self.state_counts()?;
         if counts != derived.counts {
-            findings.add(format!("state_count: is {counts:?}, the records say {:?}", derived.counts));
+            findings.add(Of::Derived, format!("state_count: is {counts:?}, the records say {:?}", derived.counts));
         }
         let hosts = self.keys(tables::HOST, |id| id)?;
         for host in derived.by_host.iter().map(|(host, _)| host).filter(|host| !hosts.contains(host)) {
-            findings.add(format!("host: {host} is not there, but something of a VM is or may be on it"));
+            findings.add(Of::Kept, format!("host: {host} is not there, but something of a VM is or may be on it"));
         }
         let images = self.keys(tables::IMAGE, |id| id)?;
         for image in derived.holds.keys().filter(|image| !images.contains(image)) {
-            findings.add(format!("image: {image} is not there, but a disk stands on it"));
+            findings.add(Of::Kept, format!("image: {image} is not there, but a disk stands on it"));
         }
         let datastores = self.keys(tables::DATASTORE, |id| id)?;
         for (datastore, vm) in derived.by_datastore.iter().filter(|(datastore, _)| !datastores.contains(datastore)) {
-            findings.add(format!("datastore: {datastore} is not there, but holds disks of VM {vm}"));
+            findings.add(Of::Kept, format!("datastore: {datastore} is not there, but holds disks of VM {vm}"));
         }
         Ok(())
     }
@@ -221,7 +249,7 @@ impl Reader {
             let effect = effect?;
             let open = derived.open.get(&effect.key.vm);
             if !open.is_some_and(|(id, open)| *id == effect.vm && open.contains(&effect.key)) {
-                findings.add(format!("outbox: {} is not open in its record", effect.key));
+                findings.add(Of::Kept, format!("outbox: {} is not open in its record", effect.key));
             }
         }
         Ok(())
@@ -232,15 +260,15 @@ impl Reader {
         for kept in self.rows(tables::OPERATION, |id, kept| row::decode::<OperationRecord>(kept, id).map(|row| (id, row)))? {
             let (id, operation) = kept?;
             if operation.id.0 != id {
-                findings.add(format!("operation: row {id} holds operation {}", operation.id));
+                findings.add(Of::Kept, format!("operation: row {id} holds operation {}", operation.id));
             }
             if !derived.ids.contains(&operation.vm.0) {
-                findings.add(format!("operation: {id} belongs to VM {}, which is not there", operation.vm));
+                findings.add(Of::Kept, format!("operation: {id} belongs to VM {}, which is not there", operation.vm));
             }
             should.insert((operation.vm.0, id, operation.ended.is_some()));
         }
         let index = self.rows(tables::OPERATION_BY_VM, |(vm, id), ended| (vm, id, ended))?.into_iter().collect();
-        findings.compare("operation_by_vm", &index, &should);
+        findings.compare(Of::Kept, "operation_by_vm", &index, &should);
         Ok(())
     }
 
@@ -249,10 +277,10 @@ impl Reader {
         let seqs = self.rows(tables::EVENT, |seq, _| seq)?;
         let follows = |before: u64, after: u64| after - before == 1 || after - before == EVENTS_SKIPPED + 1;
         if let Some(pair) = seqs.windows(2).find(|pair| !follows(pair[0], pair[1])) {
-            findings.add(format!("event: {} is followed by {}", pair[0], pair[1]));
+            findings.add(Of::Kept, format!("event: {} is followed by {}", pair[0], pair[1]));
         }
         if let Some(newest) = seqs.last().filter(|newest| **newest != last) {
-            findings.add(format!("event: the newest is {newest}, and the last number given is {last}"));
+            findings.add(Of::Kept, format!("event: the newest is {newest}, and the last number given is {last}"));
         }
         Ok(())
     }
@@ -266,7 +294,7 @@ impl Reader {
         }
         let ages =
             self.keys(tables::IDEMPOTENCY_BY_AGE, |(at, who, route, key)| (at, who.to_owned(), route.to_owned(), key.to_owned()))?;
-        findings.compare("idempotency_by_age", &ages, &should);
+        findings.compare(Of::Kept, "idempotency_by_age", &ages, &should);
         Ok(())
     }
 
@@ -274,19 +302,19 @@ impl Reader {
         let named = |name: &str, id: u32| (name.to_owned(), id);
         let index = self.rows(tables::HOST_BY_NAME, named)?.into_iter().collect();
         let should = self.hosts()?.iter().map(|host| (host.name.to_string(), host.id.0)).collect();
-        findings.compare("host_by_name", &index, &should);
+        findings.compare(Of::Kept, "host_by_name", &index, &should);
         let index = self.rows(tables::DATASTORE_BY_NAME, named)?.into_iter().collect();
         let should = self.datastores()?.iter().map(|datastore| (datastore.name.to_string(), datastore.id.0)).collect();
-        findings.compare("datastore_by_name", &index, &should);
+        findings.compare(Of::Kept, "datastore_by_name", &index, &should);
         let images = self.images()?;
         let index = self.rows(tables::IMAGE_BY_NAME, named)?.into_iter().collect();
         let should = images.iter().map(|image| (image.name.to_string(), image.id.0)).collect();
-        findings.compare("image_by_name", &index, &should);
+        findings.compare(Of::Kept, "image_by_name", &index, &should);
         let should = images.iter().map(|image| (image.datastore.0, image.id.0)).collect();
-        findings.compare("image_by_datastore", &self.keys(tables::IMAGE_BY_DATASTORE, |key| key)?, &should);
+        findings.compare(Of::Kept, "image_by_datastore", &self.keys(tables::IMAGE_BY_DATASTORE, |key| key)?, &should);
         let index = self.rows(tables::TOKEN_BY_HASH, |hash, name| (hash.to_owned(), name.to_owned()))?.into_iter().collect();
         let should = self.tokens()?.into_iter().map(|token| (token.hash_hex, token.name)).collect();
-        findings.compare("token_by_hash", &index, &should);
+        findings.compare(Of::Kept, "token_by_hash", &index, &should);
         Ok(())
     }
 
@@ -295,7 +323,7 @@ impl Reader {
         let marks = meta::marks(&self.table(tables::META)?)?;
         let mut above = |kind: &str, highest: Option<u64>, mark: u64| {
             if let Some(highest) = highest.filter(|highest| *highest > mark) {
-                findings.add(format!("meta: {kind} {highest} is above the mark {mark}"));
+                findings.add(Of::Kept, format!("meta: {kind} {highest} is above the mark {mark}"));
             }
         };
         above("VM", self.last_key(tables::VM)?, marks.vm);

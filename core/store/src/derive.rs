@@ -4,16 +4,27 @@ use crate::batch::{Batch, Limits, Tail};
 use crate::error::{Fault, OpenError};
 use crate::prepare::PreparedVm;
 use crate::row;
+use crate::store::Options;
 use crate::tables::{
     HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
     VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
 use ostler_model::VmRecord;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{Builder, ReadableTable, WriteTransaction};
+use std::path::Path;
 
 /// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`,
 /// `held_too`, `also_on` and `images_held`. A store with another number derives anew when it is opened.
 pub(crate) const DERIVED: u64 = 2;
+
+/// Derives anew in the store of this file, which nobody has open.
+pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
+    let db = Builder::new().set_cache_size(Options::default().cache_bytes).open(path).map_err(Fault::from)?;
+    let txn = db.begin_write().map_err(Fault::from)?;
+    rebuild(&txn)?;
+    txn.commit().map_err(Fault::from)?;
+    Ok(db.close().map_err(Fault::from)?)
+}
 
 /// Empties every derived table and fills it again.
 pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
@@ -64,7 +75,7 @@ mod tests {
     use crate::tables::{self, META};
     use crate::{Store, meta, migrate};
     use ostler_model::{Timestamp, VmId};
-    use redb::{Builder, Database, ReadableDatabase};
+    use redb::{Database, ReadableDatabase};
 
     /// What the script leaves behind, with VMs in the middle of things.
     async fn played() -> Vec<u8> {
@@ -121,6 +132,40 @@ mod tests {
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
         assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
+    }
+
+    /// The records are what was given to the store to keep. Books that do not fit them are made anew, and that is told.
+    #[tokio::test]
+    async fn a_backup_whose_books_do_not_fit_is_restored_with_books_that_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let restored = async |name: &str, tampering: fn(&WriteTransaction)| {
+            let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+            change(&db, tampering);
+            let backup = dir.path().join(format!("{name}-backup"));
+            let copy = Builder::new().create(&backup).expect("makes");
+            let txn = copy.begin_write().expect("begins");
+            tables::copy_all(&db.begin_read().expect("reads"), &txn).expect("copies");
+            txn.commit().expect("commits");
+            drop(copy);
+            crate::restore(&backup, &dir.path().join(name)).map(|restored| restored.mended)
+        };
+        assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
+        let mended = restored("book", |txn| {
+            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"));
+            drop(txn.open_table(VM_SUMMARY).expect("opens").pop_last().expect("writes"));
+        });
+        let mended = mended.await.expect("restores");
+        for table in ["host_usage", "timer", "vm_summary"] {
+            assert!(mended.iter().any(|finding| finding.starts_with(table)), "{table}: {mended:#?}");
+        }
+        let again = Store::open(&dir.path().join("book"), options()).expect("opens");
+        assert_eq!(again.check().expect("reads"), Vec::<String>::new());
+        let refused = restored("row", |txn| {
+            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            drop(txn.open_table(tables::HOST).expect("opens").pop_last().expect("writes"));
+        });
+        assert!(matches!(refused.await, Err(crate::BackupError::Broken { .. })), "a row that follows from nothing is lost");
     }
 
     type Tampering = fn(&WriteTransaction);

@@ -145,6 +145,44 @@ async fn a_reader_of_the_feed_notices_that_a_restore_has_lost_a_time() {
     assert!(matches!(after(last.0 + 1), EventsAfter::Trimmed { .. }), "nobody was told that yet");
 }
 
+/// Whatever is being done to a VM, on one host or between two: what the books hold of it is what its record says.
+#[tokio::test]
+async fn a_backup_in_the_middle_of_any_operation_adds_up() {
+    let size = |memory_mib| Size { cpu_milli: 500, vcpus: 1, memory_mib };
+    let becomes = NewImage { image: ImageId(2), driver: "transfer-qcow2".parse().expect("a name") };
+    let subjects = [
+        (Verb::Deploy, Subject::Vm),
+        (Verb::DiskAttach, Subject::Disk { name: "vda".parse().expect("a name") }),
+        (Verb::NicAttach, Subject::Nic { mac: "52:54:00:00:00:01".parse().expect("an address") }),
+        (Verb::SnapshotCreate, Subject::Snapshot { name: "snap-1".parse().expect("a name") }),
+        (Verb::DiskSnapshotLive, Subject::DiskImage { name: "vda".parse().expect("a name"), becomes }),
+        // Of 512 MiB: it grows, and it shrinks.
+        (Verb::Resize, Subject::Size { before: size(256) }),
+        (Verb::Resize, Subject::Size { before: size(1024) }),
+    ];
+    for (number, (verb, subject)) in (1..).zip(subjects) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&dir.path().join("store"), options()).expect("opens");
+        applied(&store, ground()).await;
+        let here = placed(with_disk(vm(number), 1), 1);
+        let both = moving(placed(vm(number + 10), 1), 2);
+        for (record, operation) in [(here, number), (both, number + 10)] {
+            let record = about(record, operation, verb, subject.clone());
+            let begun = row_of_operation(&record);
+            applied(&store, Commit { operations: vec![begun], ..create(record) }).await;
+        }
+        sound(&store);
+        store.backup(&dir.path().join("backup")).expect("is written");
+        let restored = restore(&dir.path().join("backup"), &dir.path().join("back"));
+        assert_eq!(restored.unwrap_or_else(|error| panic!("{subject:?}: {error}")).mended, Vec::<String>::new());
+    }
+}
+
+/// The row of the operation in hand.
+fn row_of_operation(record: &VmRecord) -> OperationRecord {
+    operation(record.operation.as_ref().expect("one is in hand").id.0, record.id.0, false)
+}
+
 #[tokio::test]
 async fn backups_during_a_storm_of_commits_add_up() {
     let dir = tempfile::tempdir().expect("a directory");

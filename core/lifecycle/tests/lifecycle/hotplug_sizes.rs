@@ -229,3 +229,23 @@ fn resize_undone_by_the_operator() {
         "#]],
     );
 }
+
+/// Until the guest has given it back, nobody else gets what it may have.
+#[test]
+fn growing_that_is_taken_back_keeps_its_capacity_until_it_is_back() {
+    check(
+        "deploy; drive; holds; resize:3000m; holds; do; refused; holds; ok; holds; run; holds",
+        expect![[r#"
+        deploy         prolog (prepare-disks: calling) > prepare disk:vda
+        holds          1000 thousandths of a CPU
+        resize:3000m   hotplug (resize: calling) > resize
+        holds          3000 thousandths of a CPU
+        refused        hotplug (undo resize: calling) > resize
+        holds          3000 thousandths of a CPU
+        ok             hotplug (undo end: settling) > observe
+        holds          3000 thousandths of a CPU
+          observe      running [step-failed] | operation 3 failed: refused
+        holds          1000 thousandths of a CPU
+    "#]],
+    );
+}

@@ -21,7 +21,7 @@
 //! | `bring@2` | the operator brings the VM's files to a host |
 //! | `steps` | the steps of the last operation, `!` behind those that came to nothing |
 //! | `destroys` | what the last answer says is removed for good |
-//! | `where`, `hardware`, `images`, `snapshots` | what the record, and the world, say |
+//! | `where`, `hardware`, `holds`, `images`, `snapshots` | what the record, and the world, say |
 
 use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
@@ -95,7 +95,10 @@ pub(crate) fn args(rig: &Rig, verb: Verb, about: &str) -> Args {
         Verb::DiskSnapshot | Verb::DiskSnapshotLive => {
             disk(0).map_or(Args::None, |disk| Args::NewImage { disk, image: "golden".parse().unwrap(), datastore: None })
         }
-        Verb::Resize => Args::Size { cpu_milli: None, vcpus: about.parse().ok(), memory_mib: None },
+        Verb::Resize => {
+            let cpu_milli = about.strip_suffix('m').and_then(|milli| milli.parse().ok());
+            Args::Size { cpu_milli, vcpus: about.parse().ok(), memory_mib: None }
+        }
         Verb::Update => Args::UserData { text: about.to_owned() },
         Verb::Rename => Args::Name { name: about.parse().unwrap_or_else(|_| "other".parse().unwrap()) },
         Verb::Schedule => Args::NewSchedule(Box::new(planned(rig, about))),
@@ -228,6 +231,9 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
             let plugged = domain.map(|domain| (domain.disks.len(), domain.nics.len(), domain.vcpus));
             let spec = &record.spec;
             format!("record: {:?}, domain: {plugged:?}", (record.disks.len(), spec.nics.len(), spec.vcpus))
+        }
+        "holds" => {
+            record.held().map_or_else(|| "nothing".to_owned(), |(_, held)| format!("{} thousandths of a CPU", held.cpu_milli))
         }
         "images" => format!("{:?}", rig.images.values().collect::<Vec<_>>()),
         "snapshots" => {

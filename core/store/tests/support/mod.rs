@@ -197,6 +197,17 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
     (record, effect)
 }
 
+/// With an operation in hand that is about `subject`.
+pub(crate) fn about(record: VmRecord, operation: u64, verb: Verb, subject: Subject) -> VmRecord {
+    let (mut record, _) = busy(record, operation, 90);
+    record.open.clear();
+    if let Some(active) = &mut record.operation {
+        active.verb = verb;
+        active.subject = subject;
+    }
+    record
+}
+
 /// With nothing in hand, in this state.
 pub(crate) fn idle(mut record: VmRecord, state: State) -> VmRecord {
     record.operation = None;
