@@ -1,21 +1,36 @@
 //! How VMs come to be: made from a specification, or of a domain that somebody else made.
 
+use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::calls;
 use crate::clock;
 use crate::directory::Directory;
 use crate::handle::{AdoptRequest, CreateRequest, EngineError, Idempotency, Replied};
-use crate::monitor::driver_of;
-use crate::runner;
+use crate::journal;
+use crate::mailbox::Message;
+use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
 use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
     BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, FilePath, Generation, Graphics, Headroom,
-    ImageState, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmSpec, VmUuid,
+    ImageState, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec, VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a host that has a domain to be adopted may take to list its domains, and to tell of that one.
+const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A VM that is to be.
+pub(crate) struct Birth {
+    decision: Decision,
+    idempotency: Option<Idempotency>,
+    /// The VM of that UUID that was before and is done: forgotten with the same commit.
+    former: Option<VmId>,
+}
 
 /// A new VM.
 pub(crate) async fn create_vm(
@@ -24,20 +39,29 @@ pub(crate) async fn create_vm(
     idempotency: Option<Idempotency>,
 ) -> Result<Replied, EngineError> {
     if let Some(key) = &idempotency
-        && let Some(replied) = runner::replay(shared, key)?
+        && let Some(replied) = replay(shared, key)?
     {
         return Ok(replied);
     }
     request.spec.check()?;
     let decision = create(new_vm(shared, request)?, clock::now());
-    commit(shared, decision, idempotency).await
+    bear(shared, Birth { decision, idempotency, former: None }).await
 }
 
-/// Commits the first decision about a VM, and does what it says.
-async fn commit(shared: &Arc<Shared>, decision: Decision, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+/// Hands the first decision to the VM's runner: from then on it is carried out, whatever becomes of the one who asked.
+async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
+    let (reply, answer) = oneshot::channel();
+    let vm = birth.decision.record.id;
+    shared.mailboxes.ask(shared, vm, Message::Born(Box::new(birth), reply))?;
+    shared.answered(answer).await
+}
+
+/// Commits the first decision about a VM, and does what it says. For its runner.
+pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
+    let Birth { decision, idempotency, former } = birth;
     let (vm, version, now) = (decision.record.id, decision.record.version, clock::now());
-    let answer = decision.answer.clone().ok_or_else(runner::no_answer)?;
-    let operations = runner::born(&decision);
+    let answer = decision.answer.clone().ok_or_else(no_answer)?;
+    let operations = journal::born(&decision);
     let events = decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind });
     let record = Arc::new(decision.record);
     let committed = shared
@@ -48,13 +72,14 @@ async fn commit(shared: &Arc<Shared>, decision: Decision, idempotency: Option<Id
             operations,
             outbox_put: decision.effects.clone(),
             events: events.collect(),
-            idempotency: idempotency.as_ref().and_then(|key| runner::keep_answer(key, &answer)),
+            idempotency: idempotency.as_ref().and_then(|key| keep_answer(key, &answer)),
+            resources: former.map(ResourceChange::VmForget).into_iter().collect(),
             ..Commit::default()
         })
         .await?;
     match committed {
         Committed::Applied { .. } => {}
-        Committed::Replayed(row) => return runner::replied(&row),
+        Committed::Replayed(row) => return replied(&row),
         Committed::IdempotencyConflict => {
             return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
         }
@@ -140,14 +165,14 @@ pub(crate) async fn adopt_domain(
     idempotency: Option<Idempotency>,
 ) -> Result<Replied, EngineError> {
     if let Some(key) = &idempotency
-        && let Some(replied) = runner::replay(shared, key)?
+        && let Some(replied) = replay(shared, key)?
     {
         return Ok(replied);
     }
     let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
     let asked = |error: DriverError| refused(error.to_string());
     let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
-    let listed = calls::caught(driver.list(&site)).await.map_err(asked)?;
+    let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
     let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
     let Some(seen) = listed.domains.iter().find(is_it) else {
         return Err(refused("there is none of that name or UUID; `ostler host show` lists wild domains".to_owned()));
@@ -161,7 +186,7 @@ pub(crate) async fn adopt_domain(
         Power::Off => false,
         Power::Paused | Power::Crashed => return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power))),
     };
-    let wild = calls::caught(driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
+    let wild = within(ASK_TIMEOUT, driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
     let directory = shared.directory();
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
@@ -179,32 +204,20 @@ pub(crate) async fn adopt_domain(
         hold: true,
     };
     let now = clock::now();
+    let former = former(shared, seen.uuid)?;
     // Above all that this store has ever issued for it.
-    let generation = forget_former(shared, seen.uuid).await?.next();
+    let generation = former.map_or(Generation(0), |(_, issued)| issued).next();
     let place = Placement { host: request.host, driver: name, generation, since: now };
     let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running };
-    commit(shared, adopt(adopted, &Facts::bare(shared.store.id()), now), idempotency).await
+    let decision = adopt(adopted, &Facts::bare(shared.store.id()), now);
+    bear(shared, Birth { decision, idempotency, former: former.map(|(id, _)| id) }).await
 }
 
-/// A domain may be adopted again: what was known of a VM of that UUID that is done is forgotten. Answers the highest generation that was
-/// issued for it.
-async fn forget_former(shared: &Arc<Shared>, uuid: VmUuid) -> Result<Generation, EngineError> {
+/// A VM of that UUID that is done, and the highest generation that was issued for it: the domain may be adopted again.
+fn former(shared: &Shared, uuid: VmUuid) -> Result<Option<(VmId, Generation)>, EngineError> {
     let reader = shared.store.read()?;
-    let former = match reader.vm_by_uuid(uuid)? {
-        Some(id) => reader.vm(id)?.filter(|record| record.state == State::Done),
-        None => None,
-    };
-    drop(reader);
-    let Some(former) = former else { return Ok(Generation(0)) };
-    let forget = ResourceChange::VmForget(former.id);
-    match shared.store.commit(Commit { resources: vec![forget], ..Commit::default() }).await? {
-        Committed::Refused(refused) => Err(refused.into()),
-        Committed::Applied { .. }
-        | Committed::Stale { .. }
-        | Committed::ClaimRefused(_)
-        | Committed::Replayed(_)
-        | Committed::IdempotencyConflict => Ok(former.issued),
-    }
+    let Some(id) = reader.vm_by_uuid(uuid)? else { return Ok(None) };
+    Ok(reader.vm(id)?.filter(|record| record.state == State::Done).map(|record| (id, record.issued)))
 }
 
 /// The system datastore that the domain's files lie in, and its disks. Files that lie elsewhere could neither be named nor moved.

@@ -22,6 +22,9 @@ pub struct EngineConfig {
     pub cancel_grace: Duration,
     /// A runner with nothing to do ends after this long.
     pub runner_idle: Duration,
+    /// How often it is looked for VMs that should go on and that nobody is at. Only a defect makes one, so this is slow: a minute is soon
+    /// enough for what would otherwise stand until the daemon is started again, and each round reads the record of every VM in work.
+    pub watchdog_every: Duration,
     /// VMs that have been done for this long are forgotten, with their operations.
     pub keep_done: Millis,
     /// Snapshot rules for each hypervisor driver that has no binding in the store.
@@ -41,6 +44,7 @@ impl Default for EngineConfig {
             lane_wait: Millis::secs(600),
             cancel_grace: Duration::from_secs(5),
             runner_idle: Duration::from_secs(2),
+            watchdog_every: Duration::from_secs(60),
             keep_done: Millis::secs(90 * 24 * 3600),
             rules: BTreeMap::new(),
             hooks: Hooks::default(),

@@ -10,7 +10,7 @@ use crate::handle::{
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, birth, monitor, restored, retention, runner, scheduler, timers};
+use crate::{EngineConfig, answers, birth, monitor, restored, retention, scheduler, timers, watchdog};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, presumed, why_with};
 use ostler_model::{
@@ -25,6 +25,9 @@ use tokio::sync::{Semaphore, oneshot};
 const WAKES_AT_ONCE: usize = 256;
 /// How long an end waits for what is in hand.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// Something that follows a commit.
+type Then = Box<dyn FnOnce() + Send>;
 
 /// The lifecycle engine. Cheap to clone; all clones are the same engine.
 #[derive(Clone)]
@@ -57,6 +60,7 @@ impl Engine {
         shared.supervise("scheduler", scheduler::run);
         shared.supervise("retention", retention::run);
         shared.supervise("reconciliation after a restore", restored::run);
+        shared.supervise("watchdog", watchdog::run);
         let waker = Arc::clone(&shared);
         shared.spawn(async move {
             let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
@@ -91,7 +95,7 @@ impl Engine {
     /// Refusals change nothing.
     pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
         if let Some(key) = &idempotency
-            && let Some(replied) = runner::replay(&self.shared, key)?
+            && let Some(replied) = answers::replay(&self.shared, key)?
         {
             return Ok(replied);
         }
@@ -101,7 +105,7 @@ impl Engine {
         }
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
-        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+        self.shared.answered(answer).await
     }
 
     fn check_host(&self, host: HostId) -> Result<(), EngineError> {
@@ -137,26 +141,53 @@ impl Engine {
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
-        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+        self.shared.answered(answer).await
     }
 
-    /// Changes a resource that is no VM.
+    /// Changes a resource that is no VM. A change that was begun is carried out and taken note of, whatever becomes of the one who asks.
     ///
     /// # Errors
     /// Refusals change nothing.
     pub async fn change(&self, change: ResourceChange, by: &str) -> Result<(), EngineError> {
+        self.carry_out(change, by, None).await
+    }
+
+    /// The same, and `then` follows the commit, even if the one who asks is gone by then. Of several changes made by this, what
+    /// follows them comes in the order of their commits.
+    ///
+    /// # Errors
+    /// Refusals change nothing, and `then` is not called.
+    pub async fn change_then(
+        &self,
+        change: ResourceChange,
+        by: &str,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), EngineError> {
+        self.carry_out(change, by, Some(Box::new(then))).await
+    }
+
+    async fn carry_out(&self, change: ResourceChange, by: &str, then: Option<Then>) -> Result<(), EngineError> {
         let kind = describe(&change, by);
         let event = EventDraft { at: clock::now(), vm: None, version: None, kind };
-        let committed =
-            self.shared.store.commit(Commit { resources: vec![change], events: vec![event], ..Commit::default() }).await?;
-        match committed {
-            Committed::Refused(refused) => Err(refused.into()),
-            Committed::Applied { .. }
-            | Committed::Stale { .. }
-            | Committed::ClaimRefused(_)
-            | Committed::Replayed(_)
-            | Committed::IdempotencyConflict => self.shared.reload_directory(),
-        }
+        let commit = Commit { resources: vec![change], events: vec![event], ..Commit::default() };
+        let shared = Arc::clone(&self.shared);
+        let task = async move {
+            // Only those that something follows: the others share a transaction.
+            let _turn = if then.is_some() { Some(shared.changes.lock().await) } else { None };
+            match shared.store.commit(commit).await? {
+                Committed::Refused(refused) => return Err(refused.into()),
+                Committed::Applied { .. }
+                | Committed::Stale { .. }
+                | Committed::ClaimRefused(_)
+                | Committed::Replayed(_)
+                | Committed::IdempotencyConflict => {}
+            }
+            if let Some(then) = then {
+                then();
+            }
+            shared.reload_directory()
+        };
+        self.shared.outlive(task).await
     }
 
     /// What is not reconciled since the store was restored from a backup; none if all is.
@@ -174,7 +205,7 @@ impl Engine {
     pub async fn accept_record(&self, vm: VmId, by: String) -> Result<(), EngineError> {
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Accept(by, reply))?;
-        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+        self.shared.answered(answer).await
     }
 
     /// Waits until an operation has ended, at most `patience` and at most [`WAIT_MAX`].

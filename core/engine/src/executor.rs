@@ -36,16 +36,44 @@ struct InFlight {
 
 /// A call that has returned.
 pub(crate) struct Returned {
-    /// Which sending: the same call may have been sent again.
-    sending: u64,
-    pub(crate) key: EffectKey,
-    pub(crate) sent: Timestamp,
-    pub(crate) result: CallResult,
+    entry: Entry,
+    sent: Timestamp,
+    result: CallResult,
 }
 
 impl Returned {
+    /// The runner has the answer in hand. Only now is the call off the books.
+    pub(crate) fn received(&self) {
+        self.entry.strike();
+    }
+
     pub(crate) fn into_input(self) -> Input {
-        Input::Answered { key: self.key, sent: self.sent, result: self.result }
+        Input::Answered { key: self.entry.key.clone(), sent: self.sent, result: self.result }
+    }
+}
+
+/// A call on the books of those in flight. It goes with whoever is at the call: if that one panics, or the answer is lost with a
+/// mailbox, the call is one that nobody is at, and is looked after like those of a process that is dead.
+struct Entry {
+    shared: Arc<Shared>,
+    key: EffectKey,
+    /// Which sending: the same call may have been sent again.
+    sending: u64,
+}
+
+impl Entry {
+    /// Off the books, unless it was sent again meanwhile.
+    fn strike(&self) {
+        let mut in_flight = locked(&self.shared.executor.in_flight);
+        if in_flight.get(&self.key).is_some_and(|call| call.sending == self.sending) {
+            in_flight.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.strike();
     }
 }
 
@@ -104,14 +132,6 @@ impl Executor {
         }
     }
 
-    /// The runner has the answer in hand. Only now is the call off the books, unless it was sent again meanwhile.
-    pub(crate) fn received(&self, returned: &Returned) {
-        let mut in_flight = locked(&self.in_flight);
-        if in_flight.get(&returned.key).is_some_and(|call| call.sending == returned.sending) {
-            in_flight.remove(&returned.key);
-        }
-    }
-
     /// Calls of this VM may be at work at these hosts though nobody waits for them.
     pub(crate) fn haunt(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
         locked(&self.haunted).extend(hosts.into_iter().map(|host| (vm, host)));
@@ -134,13 +154,14 @@ impl Executor {
         locked(&self.in_flight).insert(effect.key.clone(), InFlight { sending, cancel: cancel.clone(), progress });
         let lanes = self.lanes_of(&effect.driver, effect.host);
         let task = Arc::clone(shared);
+        let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
         shared.spawn(async move {
             let (sent, result) = attempt(&task, &effect, &record, lanes, &cancel, report).await;
             if task.stop.is_cancelled() {
                 // The daemon ends: the record keeps the call open, and the next start looks what came of it.
                 return;
             }
-            let returned = Returned { sending, key: effect.key, sent, result };
+            let returned = Returned { entry, sent, result };
             task.mailboxes.deliver(&task, effect.vm, Message::Returned(returned)).await;
         });
     }

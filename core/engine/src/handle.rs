@@ -172,6 +172,11 @@ pub enum EngineError {
     /// The daemon ends.
     #[error("the daemon is shutting down; ask again when it is back")]
     ShuttingDown,
+    /// A part of the engine panicked before it answered.
+    #[error(
+        "the daemon failed while it served this request; look whether it was done before you ask again, and report what its log says"
+    )]
+    Crashed,
 }
 
 /// A VM and the words for what it waits for.

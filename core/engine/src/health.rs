@@ -96,10 +96,13 @@ async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
         return;
     }
     let probed = ResourceChange::HostProbed { id: host, total: facts.total };
+    let task = Arc::clone(shared);
+    let noted = shared.outlive(async move {
+        task.store.commit(Commit { resources: vec![probed], ..Commit::default() }).await?;
+        task.reload_directory()
+    });
     // A store that cannot be written is told by the next commit of a VM; a failed reload keeps what was known.
-    if shared.store.commit(Commit { resources: vec![probed], ..Commit::default() }).await.is_ok() {
-        let _ = shared.reload_directory();
-    }
+    let _ = noted.await;
 }
 
 fn fresh<'a>(before: &[String], now: &'a [String], what: &'static str) -> impl Iterator<Item = (String, &'static str)> + use<'a> {

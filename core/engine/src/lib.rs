@@ -23,7 +23,9 @@ mod engine;
 mod seen;
 mod shared;
 
+mod answers;
 mod facts;
+mod journal;
 mod mailbox;
 mod preview;
 mod rules;
@@ -40,6 +42,7 @@ mod restored;
 mod retention;
 mod scheduler;
 mod timers;
+mod watchdog;
 
 pub use config::EngineConfig;
 pub use engine::Engine;

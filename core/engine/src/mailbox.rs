@@ -3,6 +3,7 @@
 //! **Invariant:** a message is put in, and a mailbox taken down, only under the one lock. So a mailbox that is taken down is empty,
 //! no message is lost, and a VM never has two runners.
 
+use crate::birth::Birth;
 use crate::executor::Returned;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Preview, Replied};
 use crate::runner;
@@ -32,7 +33,10 @@ pub(crate) enum Message {
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
     /// A person says that the record is right, and a newer domain on another host is not the VM.
     Accept(String, oneshot::Sender<Result<(), EngineError>>),
-    /// Look whether there is something to go on with: after a start. The permit bounds how many do at once.
+    /// The VM comes to be. Its runner commits that, so that nobody else is at its first call, and whoever asked may go.
+    Born(Box<Birth>, oneshot::Sender<Result<Replied, EngineError>>),
+    /// Look whether there is something to go on with: after a start, or after a part of the engine failed. The permit bounds how many
+    /// do at once.
     Wake(OwnedSemaphorePermit),
     /// Something of this VM is, or may be, on a host where it should not be, and the host answers.
     Sweep(Sweeping),

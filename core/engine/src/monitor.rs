@@ -94,7 +94,8 @@ pub(crate) fn driver_of(shared: &Shared, host: HostId) -> Result<(Arc<dyn Hyperv
     Ok((driver, site))
 }
 
-async fn within<T>(time: Duration, call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
+/// A call that does not change anything, at most that long.
+pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
     tokio::time::timeout(time, calls::caught(call))
         .await
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))

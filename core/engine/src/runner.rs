@@ -1,22 +1,27 @@
 //! The runner of one VM: the only one that changes its record. Takes an input, fetches facts, has it decided, commits, and only
 //! then does what was decided.
 
+use crate::answers::{keep_answer, no_answer, replay, replied};
+use crate::birth;
 use crate::clock;
 use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
+use crate::journal::note;
 use crate::mailbox::Message;
 use crate::preview::preview;
 use crate::restored;
 use crate::shared::Shared;
 use crate::sweep;
+use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, Journal, OperationId, OperationRecord, Refusal, RefusalKind,
+    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
     SCHEDULES_MAX, State, Verb, VmId, VmRecord,
 };
-use ostler_store::{Commit, CommitError, Committed, EventDraft, IdempotencyRow, ResourceChange, ResourceRefused, VmChange};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -38,7 +43,14 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
         };
         match message {
             // Boxed, because it is large and most runners wait: what they do is kept only while they do it.
-            Ok(Some(message)) => Box::pin(handle(&shared, vm, &mut loaded, *message)).await,
+            Ok(Some(message)) => {
+                let handled = Box::pin(handle(&shared, vm, &mut loaded, *message));
+                if AssertUnwindSafe(handled).catch_unwind().await.is_err() {
+                    // What waits behind it is not lost with it; what it was at is found open by the watchdog, if by nobody before.
+                    tracing::error!(%vm, "the runner of a VM panicked; the VM is read again");
+                    loaded = None;
+                }
+            }
             Ok(None) => return,
             Err(_idle) => {
                 if shared.mailboxes.close_if_empty(vm, &inbox) {
@@ -50,11 +62,16 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
 }
 
 async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, message: Message) {
+    let message = match message {
+        // There is nothing to load yet.
+        Message::Born(birth, reply) => return drop(reply.send(birth::commit(shared, *birth).await)),
+        message => message,
+    };
     let ready = ready(shared, vm, loaded).await;
     if let Message::Returned(returned) = &message {
         // Not before the record was loaded, or the call would look like one that nobody is at; and not after it is settled, or a
         // failure in between would leave it open for ever.
-        shared.executor.received(returned);
+        returned.received();
     }
     let state = match (ready, loaded.as_mut()) {
         (Ok(()), Some(state)) => state,
@@ -97,7 +114,9 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
                 None => Ok(()),
             }
         }
-        Message::Wake(_place) => return,
+        // A record that was loaded before: somebody who was at a call of it may be gone since.
+        Message::Wake(_place) => resume_orphans(shared, state).await,
+        Message::Born(..) => return,
     };
     if let Err(error) = outcome {
         tracing::error!(%vm, error = &error as &dyn std::error::Error, "a decision could not be committed; the VM is read again");
@@ -174,6 +193,7 @@ fn fail(message: Message, error: EngineError) {
         Message::Request(_, _, reply) => drop(reply.send(Err(error))),
         Message::Preview(_, reply) => drop(reply.send(Err(error))),
         Message::Accept(_, reply) => drop(reply.send(Err(error))),
+        Message::Born(_, reply) => drop(reply.send(Err(error))),
         Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Sweep(_) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM");
         }
@@ -196,6 +216,7 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let orphaned = must_rest(&state.record) || state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
+        tracing::info!(vm = %state.record.id, "a driver call is open that nobody is at; the VM is looked at, and goes on");
         let places = state.record.placement.iter().chain(&state.record.other);
         shared.executor.haunt(state.record.id, places.map(|place| place.host));
         settle(shared, state, &Input::Restarted, None).await?;
@@ -217,41 +238,6 @@ async fn request(
     }
     let input = Input::Request(asked.to_request(shared.store.next_operation_id(), None));
     settle(shared, state, &input, idempotency).await?.ok_or_else(no_answer)
-}
-
-/// The answer that was given to the same request before.
-pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replied>, EngineError> {
-    let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, clock::now())?;
-    match found {
-        Some(row) if row.body_hash != key.body_hash.as_bytes() => Err(EngineError::IdempotencyConflict { key: key.key.clone() }),
-        Some(row) => replied(&row).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// A kept answer. One that cannot be read is an error: to do the request again would be to do it twice.
-pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
-    let answer = serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
-        why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
-    })?;
-    Ok(Replied { answer, replayed: true })
-}
-
-/// A request was decided without an answer: a decision that must not be, and is not committed.
-pub(crate) fn no_answer() -> EngineError {
-    CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
-}
-
-pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer) -> Option<IdempotencyRow> {
-    let answer = serde_json::to_vec(answer).ok()?;
-    Some(IdempotencyRow {
-        who: key.who.clone(),
-        route: key.route.clone(),
-        key: key.key.clone(),
-        body_hash: key.body_hash.as_bytes().to_vec(),
-        answer,
-        at: clock::now(),
-    })
 }
 
 /// Decides `input`, commits, and does what was decided. The answer is some for requests.
@@ -287,7 +273,7 @@ async fn commit(
     verb: Option<Verb>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let touched = note(state, &decision);
+    let touched = note(&mut state.operations, &decision);
     let operations: Vec<OperationRecord> = touched.iter().filter_map(|id| state.operations.get(id).cloned()).collect();
     let Decision { record, changed, effects, settled, cancels, claims, events, images, answer: _, journal: _ } = decision;
     let (at, vm, version) = (clock::now(), record.id, record.version);
@@ -404,41 +390,6 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
             shared.ended(*id);
         }
     }
-}
-
-/// The operations of a VM's first decision.
-pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
-    let mut state = Loaded { record: Arc::new(decision.record.clone()), operations: BTreeMap::new() };
-    note(&mut state, decision);
-    state.operations.into_values().collect()
-}
-
-/// Writes the decision's journal into the operations' records; answers which were touched.
-fn note(state: &mut Loaded, decision: &Decision) -> Vec<OperationId> {
-    let mut touched = Vec::new();
-    for entry in &decision.journal {
-        let id = entry.operation();
-        if !touched.contains(&id) {
-            touched.push(id);
-        }
-        if let Journal::Began { operation, verb, by, at } = entry {
-            let fresh = OperationRecord {
-                id: *operation,
-                vm: decision.record.id,
-                verb: Some(*verb),
-                by: by.clone(),
-                began: *at,
-                ended: None,
-                outcome: None,
-                steps: Vec::new(),
-            };
-            state.operations.insert(id, fresh);
-        }
-        if let Some(operation) = state.operations.get_mut(&id) {
-            operation.note(entry);
-        }
-    }
-    touched
 }
 
 /// Nothing was committed: what was noted about these operations is not true, and they are read again.

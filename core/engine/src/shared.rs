@@ -31,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) drivers: Registry,
     directory: RwLock<Arc<Directory>>,
+    /// Held while the directory is read and put in its place: one that was read earlier must not replace one that was read later.
+    reloading: Mutex<()>,
+    /// Held over a change of a resource that something follows, so that what follows comes in the order of the commits.
+    pub(crate) changes: tokio::sync::Mutex<()>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) executor: Executor,
     pub(crate) timers: Timers,
@@ -68,6 +72,8 @@ impl Shared {
             store,
             drivers,
             directory: RwLock::new(Arc::new(directory)),
+            reloading: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
             mailboxes: Mailboxes::default(),
             timers: Timers::default(),
             wishes: Wishes::default(),
@@ -95,6 +101,27 @@ impl Shared {
                 () = task => {}
             }
         })
+    }
+
+    /// Runs `task` to its end, whatever becomes of the one who waits for it. For all that commits and then has more to do: the client
+    /// that asked may be gone by then.
+    pub(crate) async fn outlive<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        // Nobody may be there to be answered.
+        self.spawn(async move { drop(reply.send(task.await)) });
+        self.answered(answer).await
+    }
+
+    /// Waits for an answer. None comes when the engine ends, or when whoever should give it panicked.
+    pub(crate) async fn answered<T>(&self, answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, EngineError> {
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) if self.stop.is_cancelled() || self.kill.is_cancelled() => Err(EngineError::ShuttingDown),
+            Err(_) => Err(EngineError::Crashed),
+        }
     }
 
     /// Runs a task that lasts as long as the engine: one that panics is begun again, so that a bug costs a moment, not a watch.
@@ -130,7 +157,9 @@ impl Shared {
         Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads hosts and datastores anew. Whoever has committed a change of them finds it in the directory when this returns.
     pub(crate) fn reload_directory(&self) -> Result<(), EngineError> {
+        let _turn = locked(&self.reloading);
         let fresh = Arc::new(Directory::load(&self.store.read()?)?);
         self.executor.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;

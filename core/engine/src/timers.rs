@@ -45,6 +45,13 @@ impl Timers {
         }
     }
 
+    /// Sets the alarm of a VM that has none: the one it had was used up, and whoever should have set the next has failed.
+    pub(crate) fn restore(&self, vm: VmId, due: Timestamp) {
+        if !locked(&self.alarms).of.contains_key(&vm) {
+            self.set(vm, Some(due));
+        }
+    }
+
     fn take_due(&self, now: Timestamp) -> (Vec<VmId>, Duration) {
         let mut alarms = locked(&self.alarms);
         let mut due = Vec::new();

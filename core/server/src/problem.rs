@@ -166,6 +166,7 @@ impl From<EngineError> for ApiError {
             EngineError::Store(err) => err.into(),
             EngineError::Read(err) => err.into(),
             EngineError::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string()),
+            EngineError::Crashed => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error),
         }
     }
 }
@@ -283,6 +284,7 @@ mod tests {
         assert_eq!(status_of(conflict), (409, "idempotency-conflict".to_owned()));
         assert_eq!(status_of(EngineError::Overloaded { vm: VmId(7), waiting: 9 }), (429, "overloaded".to_owned()));
         assert_eq!(status_of(EngineError::ShuttingDown), (503, "shutting-down".to_owned()));
+        assert_eq!(status_of(EngineError::Crashed), (500, "internal".to_owned()));
         let read_only = CommitError::ReadOnly { why: "disk full".to_owned() };
         assert_eq!(status_of(EngineError::Store(read_only)), (503, "store-failed".to_owned()));
     }

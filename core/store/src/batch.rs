@@ -4,7 +4,7 @@
 //! the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
 
 use crate::book::Books;
-use crate::commit::Committed;
+use crate::commit::{Committed, ResourceChange};
 use crate::error::{Fault, ReadError};
 use crate::meta::{self, Marks};
 use crate::prepare::Prepared;
@@ -98,7 +98,7 @@ impl<'txn> Batch<'txn> {
             }
         }
         if let Some(vm) = &commit.vm
-            && let Some(refused) = self.vm_refused(&vm.summary, old.as_ref())?
+            && let Some(refused) = self.vm_refused(&vm.summary, old.as_ref(), commit.forgets())?
         {
             return Ok(Verdict::No(Committed::Refused(refused)));
         }
@@ -112,6 +112,10 @@ impl<'txn> Batch<'txn> {
     /// Writes a commit that was judged.
     pub(crate) fn apply(&mut self, commit: &Prepared, old: Option<&VmSummary>) -> Result<Committed, ReadError> {
         self.tail.marks = self.tail.marks.max(commit.marks);
+        if let Some(former) = commit.forgets() {
+            // Before the VM that takes over its UUID.
+            self.resource_apply(&ResourceChange::VmForget(former))?;
+        }
         if let Some(vm) = &commit.vm {
             self.vm_put(vm, old)?;
         }
@@ -130,7 +134,7 @@ impl<'txn> Batch<'txn> {
         if let Some((row, kept)) = &commit.idempotency {
             self.idempotency_put(row, kept)?;
         }
-        for change in &commit.resources {
+        for change in commit.resources.iter().filter(|change| !matches!(change, ResourceChange::VmForget(_))) {
             self.resource_apply(change)?;
         }
         Ok(Committed::Applied { seq: EventSeq(self.tail.last) })

@@ -5,7 +5,7 @@ use crate::error::{CommitError, RowError};
 use crate::meta::Marks;
 use crate::row::{self, Row};
 use crate::summary::VmSummary;
-use ostler_model::{Claim, Effect, EffectKey, OperationRecord, Version, VmRecord};
+use ostler_model::{Claim, Effect, EffectKey, OperationRecord, Version, VmId, VmRecord};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -118,6 +118,11 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// The VM that is forgotten with it.
+    pub(crate) fn forgets(&self) -> Option<VmId> {
+        self.resources.iter().find_map(|change| if let ResourceChange::VmForget(id) = change { Some(*id) } else { None })
+    }
+
     /// Rows it puts or takes away, indexes and books left out, and their bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
         let kept = self.vm.iter().flat_map(|vm| [vm.row.len(), vm.summary_row.len()]);
@@ -165,8 +170,14 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
         use ResourceChange as C;
         matches!(change, C::HostRemove(_) | C::DatastoreRemove(_) | C::ImageRemove(_) | C::DriverRemove(_) | C::VmForget(_))
     };
+    // Nothing stands on a VM. One that comes to be may take the place of one that is done, in the UUID they share.
+    let takes_over = |change: &ResourceChange| {
+        let new = commit.vm.as_ref().is_some_and(|vm| vm.expect.is_none());
+        new && matches!(change, ResourceChange::VmForget(id) if commit.vm.as_ref().is_some_and(|vm| vm.record.id != *id))
+    };
     // Each commit is judged before its first write: a removal must not be judged next to something that would stand on it.
-    if commit.resources.iter().any(removes) && (commit.resources.len() > 1 || commit.vm.is_some()) {
+    let beside = |change: &ResourceChange| commit.resources.len() > 1 || commit.vm.is_some() && !takes_over(change);
+    if commit.resources.iter().any(|change| removes(change) && beside(change)) {
         return Err(malformed("a removal is committed together with other changes"));
     }
     let mut touched = BTreeSet::new();

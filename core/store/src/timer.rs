@@ -4,7 +4,6 @@ use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::tables::TIMER;
 use ostler_model::{Timestamp, VmId};
-use redb::ReadableTable;
 
 impl Reader {
     /// All timers, the earliest first. At most one a VM; read at start.
@@ -12,9 +11,17 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn timers_all(&self) -> Result<Vec<(Timestamp, VmId)>, ReadError> {
+        self.timers_until(Timestamp(u64::MAX))
+    }
+
+    /// The timers that are due at that time, the earliest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn timers_until(&self, until: Timestamp) -> Result<Vec<(Timestamp, VmId)>, ReadError> {
         let table = self.table(TIMER)?;
         let mut found = Vec::new();
-        for row in ReadableTable::iter(&table).map_err(Fault::from)? {
+        for row in table.range(..=(until.0, u64::MAX)).map_err(Fault::from)? {
             let (due, vm) = row.map_err(Fault::from)?.0.value();
             found.push((Timestamp(due), VmId(vm)));
         }

@@ -69,13 +69,20 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether a record would stand on something that is not there.
-    pub(crate) fn vm_refused(&self, new: &VmSummary, old: Option<&VmSummary>) -> Result<Option<ResourceRefused>, ReadError> {
+    /// Whether a record would stand on something that is not there, or have the UUID of another but the one that goes with the same
+    /// commit.
+    pub(crate) fn vm_refused(
+        &self,
+        new: &VmSummary,
+        old: Option<&VmSummary>,
+        goes: Option<VmId>,
+    ) -> Result<Option<ResourceRefused>, ReadError> {
         let missing = |kind, which: String| Ok(Some(ResourceRefused::NotFound { kind, which }));
         let uuid_old = old.map(|vm| vm.uuid);
         if uuid_old != Some(new.uuid)
             && let Some(other) = self.hot.vm_by_uuid.get(new.uuid.0.as_u128()).map_err(Fault::from)?
             && other.value() != new.id.0
+            && goes != Some(VmId(other.value()))
         {
             return Ok(Some(ResourceRefused::UuidTaken { vm: new.id, other: VmId(other.value()) }));
         }

@@ -1,43 +1,13 @@
 //! Domains that somebody else made, and become VMs. Over the fake.
 
 use crate::support::{ALPHA, World, ask, comes, config, until};
-use ostler_driver::fake::{FakeDomain, FakeFile, Op};
-use ostler_driver::{DomainDisk, FileRef};
+use crate::wild::{adopt, system, wild, wild_at};
+use ostler_driver::fake::Op;
 use ostler_engine::{ActionRequest, AdoptRequest, EngineConfig};
 use ostler_model::*;
 use std::time::Duration;
 
 const OLD: VmUuid = VmUuid(uuid::Uuid::from_u128(9));
-
-fn adopt() -> AdoptRequest {
-    AdoptRequest { host: ALPHA, domain: "old-timer".to_owned(), name: None, by: "test".to_owned() }
-}
-
-fn system() -> DatastoreName {
-    "system".parse().expect("a name")
-}
-
-fn wild(world: &World, uuid: VmUuid) -> FakeDomain {
-    wild_at(world, uuid, "legacy/old.qcow2")
-}
-
-fn wild_at(world: &World, uuid: VmUuid, path: &str) -> FakeDomain {
-    let seen = DomainSeen {
-        uuid,
-        name: "old-timer".to_owned(),
-        identity: None,
-        power: Power::Running,
-        reason: PowerReason::None,
-        last_edge: None,
-    };
-    let absolute = format!("/system/{path}");
-    let path: RelPath = path.parse().expect("a path");
-    world.fake.put_file(ALPHA, system(), path.clone(), FakeFile { content: "old".to_owned(), complete: true });
-    let file = FileRef { host: ALPHA, datastore: system(), path, absolute };
-    let disk = DomainDisk { name: "vda".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false };
-    let machine = ostler_driver::fake::FakeMachine { vcpus: 2, memory_mib: 512, disks: vec![disk], ..Default::default() };
-    FakeDomain { seen, run: 77, edges: Default::default(), machine }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wild_domain_becomes_a_vm_and_nothing_of_it_is_restarted() {

@@ -1,6 +1,7 @@
 //! The engine against real stores and the fake.
 
 mod adoption;
+mod callers;
 mod changes;
 mod faults;
 mod life;
@@ -11,3 +12,5 @@ mod restart;
 mod restored;
 mod scheduler;
 mod support;
+mod watchdog;
+mod wild;

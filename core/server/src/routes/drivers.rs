@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use ostler_api::{BindRules, Driver, NewDriver, RulesOf};
 use ostler_model::DriverName;
 use ostler_store::{ResourceChange, RulesBinding};
+use std::sync::Arc;
 
 fn all(app: &App) -> Answer<Vec<Driver>> {
     let bound = app.store().read()?.rules()?;
@@ -64,8 +65,9 @@ pub(crate) async fn add(
 ) -> Answer<(StatusCode, Json<Driver>)> {
     let loaded = app.loader.load(&body.value).await?;
     let name = loaded.row.name.clone();
-    app.engine.change(ResourceChange::DriverPut(loaded.row.clone()), &caller.name).await?;
-    app.loader.enter(&app.registry, loaded);
+    // With the commit, not after the answer: the store and this process must agree on which one it is, though the client may be gone.
+    let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(&app));
+    app.engine.change_then(change, &caller.name, move || known.loader.enter(&known.registry, loaded)).await?;
     Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
 }
 

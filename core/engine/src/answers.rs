@@ -1,0 +1,42 @@
+//! Answers that are kept for a repeat of the same request.
+
+use crate::clock;
+use crate::handle::{EngineError, Idempotency, Replied};
+use crate::shared::Shared;
+use ostler_model::Answer;
+use ostler_store::{CommitError, IdempotencyRow};
+
+/// The answer that was given to the same request before.
+pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replied>, EngineError> {
+    let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, clock::now())?;
+    match found {
+        Some(row) if row.body_hash != key.body_hash.as_bytes() => Err(EngineError::IdempotencyConflict { key: key.key.clone() }),
+        Some(row) => replied(&row).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A kept answer. One that cannot be read is an error: to do the request again would be to do it twice.
+pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
+    let answer = serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
+        why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
+    })?;
+    Ok(Replied { answer, replayed: true })
+}
+
+/// A request was decided without an answer: a decision that must not be, and is not committed.
+pub(crate) fn no_answer() -> EngineError {
+    CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
+}
+
+pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer) -> Option<IdempotencyRow> {
+    let answer = serde_json::to_vec(answer).ok()?;
+    Some(IdempotencyRow {
+        who: key.who.clone(),
+        route: key.route.clone(),
+        key: key.key.clone(),
+        body_hash: key.body_hash.as_bytes().to_vec(),
+        answer,
+        at: clock::now(),
+    })
+}

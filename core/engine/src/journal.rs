@@ -1,0 +1,40 @@
+//! Operations as they are told: a decision's journal, written into their records.
+
+use ostler_lifecycle::Decision;
+use ostler_model::{Journal, OperationId, OperationRecord};
+use std::collections::BTreeMap;
+
+/// The operations of a VM's first decision.
+pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
+    let mut operations = BTreeMap::new();
+    note(&mut operations, decision);
+    operations.into_values().collect()
+}
+
+/// Writes the decision's journal into the operations' records; answers which were touched.
+pub(crate) fn note(operations: &mut BTreeMap<OperationId, OperationRecord>, decision: &Decision) -> Vec<OperationId> {
+    let mut touched = Vec::new();
+    for entry in &decision.journal {
+        let id = entry.operation();
+        if !touched.contains(&id) {
+            touched.push(id);
+        }
+        if let Journal::Began { operation, verb, by, at } = entry {
+            let fresh = OperationRecord {
+                id: *operation,
+                vm: decision.record.id,
+                verb: Some(*verb),
+                by: by.clone(),
+                began: *at,
+                ended: None,
+                outcome: None,
+                steps: Vec::new(),
+            };
+            operations.insert(id, fresh);
+        }
+        if let Some(operation) = operations.get_mut(&id) {
+            operation.note(entry);
+        }
+    }
+    touched
+}

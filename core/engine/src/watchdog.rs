@@ -1,0 +1,59 @@
+//! Looks slowly for VMs that should go on and that nobody is at: a part of the engine that panicked may have lost what would have carried
+//! them on. Without this they would stand until somebody asks something of them or the daemon is started again.
+
+use crate::clock;
+use crate::mailbox::Message;
+use crate::shared::Shared;
+use ostler_model::{Millis, Timestamp, VmId};
+use ostler_store::{ReadError, Reader};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// VMs read at once; between two pages others have their turn.
+const PAGE: usize = 500;
+/// VMs woken at once, as after a start.
+const WAKES_AT_ONCE: usize = 256;
+/// What is due is not late before this: its tick may be on its way, or its runner at something that may take so long.
+const LATE_AFTER: Millis = Millis::secs(30);
+
+/// Runs until the daemon ends.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(shared.config.watchdog_every) => {}
+            () = shared.stop.cancelled() => return,
+        }
+        if let Err(error) = round(&shared, &places).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot read which VMs should go on");
+        }
+    }
+}
+
+async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), ReadError> {
+    let late = Timestamp(clock::now().0.saturating_sub(LATE_AFTER.0));
+    for (due, vm) in shared.store.read()?.timers_until(late)? {
+        shared.timers.restore(vm, due);
+    }
+    let active = shared.store.read()?.active_vms()?;
+    for page in active.chunks(PAGE) {
+        let reader = shared.store.read()?;
+        let left: Vec<VmId> = page.iter().copied().filter(|vm| is_left(shared, &reader, *vm)).collect();
+        drop(reader);
+        for vm in left {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(places).acquire_owned().await else { return Ok(()) };
+            // A mailbox without a place belongs to a runner that is alive.
+            shared.mailboxes.offer(shared, vm, Message::Wake(place));
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Whether a call is open that nobody in this process is at. Its runner looks again: the call may be about to be sent.
+fn is_left(shared: &Shared, reader: &Reader, vm: VmId) -> bool {
+    // A record that cannot be read is told by whoever needs it.
+    let Ok(Some(record)) = reader.vm(vm) else { return false };
+    record.open.iter().any(|open| !shared.executor.is_at(&open.key))
+}
