@@ -14,8 +14,6 @@ use std::rc::Rc;
 const WIDTH: usize = 6;
 /// As `CONTROL_WIDTH` there.
 const CONTROL_WIDTH: usize = 8;
-/// As `EngineConfig::lane_wait`.
-const LANE_WAIT: Millis = Millis::secs(600);
 /// As `EngineConfig::cancel_grace`.
 const CANCEL_GRACE: Millis = Millis::secs(5);
 
@@ -34,7 +32,7 @@ pub(crate) struct Flight {
     record: Rc<VmRecord>,
     stage: Stage,
     cancelled: bool,
-    sent: Timestamp,
+    sent: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -106,7 +104,7 @@ impl Sim {
         let effect = Rc::new(effect.clone());
         self.executor.in_flight.insert(effect.key.clone(), sending);
         let lane = lane_of(&effect);
-        let flight = Flight { effect, record: Rc::clone(record), stage: Stage::Queued, cancelled: false, sent: self.now };
+        let flight = Flight { effect, record: Rc::clone(record), stage: Stage::Queued, cancelled: false, sent: None };
         self.executor.flights.insert(sending, flight);
         let width = if lane.2 { CONTROL_WIDTH } else { WIDTH };
         let lanes = self.executor.lanes.entry(lane).or_default();
@@ -115,7 +113,6 @@ impl Sim {
             self.attempt(sending);
         } else {
             lanes.waiting.push_back(sending);
-            self.later(LANE_WAIT, Duty::LaneOver(sending));
         }
     }
 
@@ -158,7 +155,7 @@ impl Sim {
     fn bounded(&mut self, sending: u64) {
         let now = self.now;
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
-        flight.sent = now;
+        flight.sent = Some(now);
         let (effect, record) = (Rc::clone(&flight.effect), Rc::clone(&flight.record));
         if let Err(why) = crate::invariants::may_be_sent(self, effect.vm, &effect.key) {
             self.world.wrong(|| why);
@@ -218,7 +215,10 @@ impl Sim {
             self.next_in_lane(lane);
         }
         let key = flight.effect.key.clone();
-        let message = Message::Returned { sending, key, sent: flight.sent, result };
+        // Its time runs from the look before it on.
+        let tried = flight.stage != Stage::Queued && !flight.cancelled;
+        let sent = flight.sent.or(tried.then_some(self.now));
+        let message = Message::Returned { sending, key, sent, result };
         let wait = if self.rng.permille(20) { self.rng.within(100, 5_000) } else { 0 };
         if self.rng.permille(self.weather.late / 4) {
             let wait = Millis(wait + self.rng.within(50, 5_000));
@@ -241,12 +241,6 @@ impl Sim {
         match lanes.waiting.pop_front() {
             Some(next) => self.attempt(next),
             None => lanes.at_work -= 1,
-        }
-    }
-
-    pub(crate) fn lane_over(&mut self, sending: u64) {
-        if self.executor.flights.get(&sending).is_some_and(|flight| flight.stage == Stage::Queued) {
-            self.returned(sending, Err(DriverError::retry("lane-full", "earlier calls have not ended")));
         }
     }
 

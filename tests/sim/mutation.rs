@@ -149,7 +149,7 @@ fn without_remove(facts: &Facts, now: Timestamp, made: Decision) -> Decision {
     let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Remove) else { return made };
     let (key, version) = (effect.key.clone(), made.record.version);
     let result = Ok(Outcome { seen: Some(Observation::Absent), state: None });
-    let input = Input::Answered { key: key.clone(), sent: now, result };
+    let input = Input::Answered { key: key.clone(), sent: Some(now), result };
     let Ok(mut next) = rightly_decide(&made.record, facts, &input, now) else { return made };
     next.record.version = version;
     next.answer = made.answer.map(|mut answer| {

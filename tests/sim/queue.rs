@@ -14,7 +14,7 @@ pub(crate) enum Message {
     Returned {
         sending: u64,
         key: EffectKey,
-        sent: Timestamp,
+        sent: Option<Timestamp>,
         result: CallResult,
     },
     Request(Request, Asker),
@@ -67,8 +67,6 @@ pub(crate) enum Duty {
     Look(VmId, HostId, Option<HostId>, Purpose),
     /// What was seen is told.
     Saw(VmId, HostId, Purpose, Box<Look>, Option<Box<Look>>),
-    /// A call has waited too long for its lane.
-    LaneOver(u64),
     /// A call's time is up.
     Deadline(u64),
     /// A call was told to stop, and has had its time for that.

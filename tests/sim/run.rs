@@ -248,7 +248,6 @@ impl Sim {
             Duty::Again(vm, message) => self.again(vm, *message),
             Duty::Look(vm, host, other, purpose) => self.look(vm, host, other, purpose),
             Duty::Saw(vm, host, purpose, look, there) => self.saw(vm, host, &purpose, *look, there.map(|there| *there)),
-            Duty::LaneOver(sending) => self.lane_over(sending),
             Duty::Deadline(sending) => self.deadline(sending),
             Duty::Drop(sending) => self.drop_call(sending),
             Duty::Poll(host) => self.poll(host),

@@ -16,8 +16,6 @@ pub struct EngineConfig {
     pub lane_width: usize,
     /// The same for single drivers.
     pub lanes: BTreeMap<DriverName, usize>,
-    /// How long a call may wait in its lane before it is answered with *retry*.
-    pub lane_wait: Millis,
     /// After a call was told to stop, how long until it is dropped and its outcome counts as unknown.
     pub cancel_grace: Duration,
     /// A runner with nothing to do ends after this long.
@@ -41,7 +39,6 @@ impl Default for EngineConfig {
             retry_every: Duration::from_secs(3),
             lane_width: 8,
             lanes: BTreeMap::new(),
-            lane_wait: Millis::secs(600),
             cancel_grace: Duration::from_secs(5),
             runner_idle: Duration::from_secs(2),
             watchdog_every: Duration::from_secs(60),

@@ -250,6 +250,13 @@ impl Engine {
         if let (Some(waits), Some(progress)) = (&mut why.waits_for, progress) {
             waits.push_str(&format!("; {}: {} of {}", progress.phase, progress.done, progress.total));
         }
+        let queued = record.open.iter().find_map(|open| self.shared.executor.queued(&open.key));
+        if let (Some(waits), Some(since)) = (&mut why.waits_for, queued) {
+            let so_far = clock::now().since(since);
+            waits.push_str(&format!(
+                "; it is not sent yet: for {so_far} it has waited for earlier calls of this driver and host to end"
+            ));
+        }
         Ok(Explained { vm, why, scheduler: self.shared.wishes.said(vm) })
     }
 

@@ -30,6 +30,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct InFlight {
     sending: u64,
+    /// Since when it waits for a place in its lane; none once it has one.
+    queued: Option<Timestamp>,
     cancel: CancellationToken,
     progress: watch::Receiver<Option<Progress>>,
 }
@@ -37,7 +39,8 @@ struct InFlight {
 /// A call that has returned.
 pub(crate) struct Returned {
     entry: Entry,
-    sent: Timestamp,
+    /// None if it never was.
+    sent: Option<Timestamp>,
     result: CallResult,
 }
 
@@ -125,6 +128,18 @@ impl Executor {
         locked(&self.in_flight).get(key).and_then(|call| call.progress.borrow().clone())
     }
 
+    /// Since when a call waits for a place among the others of its driver and host, if it does.
+    pub(crate) fn queued(&self, key: &EffectKey) -> Option<Timestamp> {
+        locked(&self.in_flight).get(key)?.queued
+    }
+
+    /// It has its place.
+    fn has_place(&self, key: &EffectKey) {
+        if let Some(call) = locked(&self.in_flight).get_mut(key) {
+            call.queued = None;
+        }
+    }
+
     /// Tells a call to stop. It is answered as soon as it has.
     pub(crate) fn cancel(&self, key: &EffectKey) {
         if let Some(call) = locked(&self.in_flight).get(key) {
@@ -151,7 +166,8 @@ impl Executor {
         let cancel = CancellationToken::new();
         let (report, progress) = watch::channel(None);
         let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
-        locked(&self.in_flight).insert(effect.key.clone(), InFlight { sending, cancel: cancel.clone(), progress });
+        locked(&self.in_flight)
+            .insert(effect.key.clone(), InFlight { sending, queued: Some(clock::now()), cancel: cancel.clone(), progress });
         let lanes = self.lanes_of(&effect.driver, effect.host);
         let task = Arc::clone(shared);
         let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
@@ -181,7 +197,8 @@ fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
     }
 }
 
-/// Waits for a place in the lane, then calls.
+/// Waits for a place in the lane, then calls. Whoever waits keeps its turn: each call before it ends in bounded time, so this does too,
+/// and how long it has waited is told to those who ask. Answers when it was sent, if it was.
 async fn attempt(
     shared: &Arc<Shared>,
     effect: &Effect,
@@ -189,28 +206,27 @@ async fn attempt(
     lanes: Lanes,
     cancel: &CancellationToken,
     report: watch::Sender<Option<Progress>>,
-) -> (Timestamp, CallResult) {
+) -> (Option<Timestamp>, CallResult) {
     let place = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => return (clock::now(), Err(DriverError::retry("stopping", "the daemon ends"))),
+        () = shared.stop.cancelled() => return (None, Err(DriverError::retry("stopping", "the daemon ends"))),
         () = cancel.cancelled() => {
-            return (clock::now(), Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
+            return (None, Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
         }
         place = lane(effect.call, lanes).acquire_owned() => place,
-        () = tokio::time::sleep(shared.config.lane_wait.duration()) => {
-            return (clock::now(), Err(DriverError::retry("lane-full", "earlier calls of this driver and host have not ended")));
-        }
     };
+    shared.executor.has_place(&effect.key);
     let alone = tokio::select! {
         biased;
         alone = alone(shared, effect, record) => alone,
         () = cancel.cancelled() => Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")),
     };
     if let Err(error) = alone {
-        return (clock::now(), Err(error));
+        // Its time runs: a host that does not answer the look before it would not have answered the call.
+        return (Some(clock::now()), Err(error));
     }
     shared.reach(Point::Sending).await;
-    let sent = clock::now();
+    let sent = Some(clock::now());
     let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
     drop(place);
     shared.reach(Point::Answered).await;

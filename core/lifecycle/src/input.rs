@@ -18,8 +18,8 @@ pub enum Input {
     Answered {
         /// Which.
         key: EffectKey,
-        /// When it was really sent.
-        sent: Timestamp,
+        /// When it was really sent; none if it never was: to wait for a place among other calls is no sending, and starts no deadline.
+        sent: Option<Timestamp>,
         /// What came of it.
         result: CallResult,
     },

@@ -11,7 +11,7 @@ use ostler_model::{
 };
 
 /// A driver call returned, or was proven dead.
-pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, result: &CallResult) {
+pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Option<Timestamp>, result: &CallResult) {
     let Some(closed) = draft.close_call(key) else { return };
     keep_driver_state(draft, closed.call, result);
     let patience = draft.record.spec.patience;
@@ -40,7 +40,7 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Timestamp, 
     if !matches!(active.phase, Phase::Calling) || active.pending.first() != Some(&key.item) {
         return;
     }
-    if active.sent.is_none() {
+    if let (None, Some(sent)) = (active.sent, sent) {
         active.sent = Some(sent);
         active.deadline = active.kind().map(|kind| sent.plus(step::patience_of(patience, kind)));
     }

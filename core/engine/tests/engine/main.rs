@@ -4,6 +4,7 @@ mod adoption;
 mod callers;
 mod changes;
 mod faults;
+mod lanes;
 mod life;
 mod monitor;
 mod moves;

@@ -328,7 +328,7 @@ impl Rig {
     }
 
     fn deliver(&mut self, flight: &Flight, result: CallResult) -> Result<(), Violation> {
-        let input = Input::Answered { key: flight.effect.key.clone(), sent: flight.sent, result };
+        let input = Input::Answered { key: flight.effect.key.clone(), sent: Some(flight.sent), result };
         self.tell(&input)?;
         self.last_answer = Some(input);
         Ok(())

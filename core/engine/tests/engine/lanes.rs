@@ -1,0 +1,68 @@
+//! Calls that wait for a place among the others of their driver and host. Over the fake.
+
+use crate::support::{World, config, until};
+use ostler_driver::fake::Op;
+use ostler_engine::EngineConfig;
+use ostler_model::*;
+
+async fn narrow() -> World {
+    World::with(EngineConfig { lane_width: 1, ..config() }).await
+}
+
+fn operation(world: &World, vm: VmId) -> Active {
+    world.record(vm).operation.expect("one is in hand")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_a_lane_keeps_its_turn_and_its_time() {
+    let world = narrow().await;
+    let gate = world.fake.on(Op::Deploy).hold();
+    let mut waiting = Vec::new();
+    for number in 1..=4 {
+        let vm = world.held(&format!("vm-{number}")).await;
+        world.act(vm, Verb::Deploy).await.expect("accepted");
+        if number == 1 {
+            gate.reached(1).await;
+        } else {
+            let said = || world.engine.why(vm).expect("is there").why.waits_for.unwrap_or_default();
+            until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+            waiting.push(vm);
+        }
+    }
+    for vm in &waiting {
+        assert_eq!((operation(&world, *vm).sent, operation(&world, *vm).deadline), (None, None), "nothing was sent");
+    }
+    gate.open();
+    for vm in &waiting {
+        world.reaches(*vm, State::Running).await;
+    }
+    let mut served: Vec<VmUuid> = Vec::new();
+    for vm in world.fake.calls().into_iter().filter(|call| call.op == Op::Prepare).filter_map(|call| call.vm) {
+        if !served.contains(&vm) {
+            served.push(vm);
+        }
+    }
+    let uuids: Vec<VmUuid> = waiting.iter().map(|vm| world.record(*vm).uuid).collect();
+    assert_eq!(served[1..], uuids, "first come, first served");
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_told_to_stop_before_it_was_sent_was_not_sent() {
+    let world = narrow().await;
+    let gate = world.fake.on(Op::Deploy).hold();
+    let (first, second) = (world.held("first").await, world.held("second").await);
+    world.act(first, Verb::Deploy).await.expect("accepted");
+    gate.reached(1).await;
+    world.act(second, Verb::Deploy).await.expect("accepted");
+    let said = || world.engine.why(second).expect("is there").why.waits_for.unwrap_or_default();
+    until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+    world.act(second, Verb::Delete).await.expect("accepted");
+    // The first waits no more for a place, and neither does what the delete sends.
+    gate.open();
+    world.reaches(second, State::Done).await;
+    world.reaches(first, State::Running).await;
+    let of_second = |vm: Option<VmUuid>| vm == Some(world.record(second).uuid);
+    assert!(!world.fake.calls().iter().any(|call| call.op == Op::Prepare && of_second(call.vm)));
+    world.healthy();
+}
