@@ -13,9 +13,9 @@ use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
     BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, FilePath, Generation, Graphics, Headroom,
-    ImageState, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec, VmUuid,
+    ImageState, MacAddress, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec, VmUuid,
 };
-use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
+use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, ResourceRefused, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,10 @@ use tokio::sync::oneshot;
 
 /// How long a host that has a domain to be adopted may take to list its domains, and to tell of that one.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often addresses are chosen anew when another VM has one of them. Among a million cards one choice in a
+/// million is taken already: several in a row mean that something else is wrong.
+pub(crate) const DRAWS_MAX: u32 = 8;
 
 /// A VM that is to be.
 pub(crate) struct Birth {
@@ -44,8 +48,17 @@ pub(crate) async fn create_vm(
         return Ok(replied);
     }
     request.spec.check()?;
-    let decision = create(new_vm(shared, request)?, clock::now());
-    bear(shared, Birth { decision, idempotency, former: None }).await
+    let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
+    let mut draws = DRAWS_MAX;
+    loop {
+        // With another UUID each time, and so with other addresses.
+        let decision = create(new_vm(shared, request.clone())?, clock::now());
+        draws -= 1;
+        match bear(shared, Birth { decision, idempotency: idempotency.clone(), former: None }).await {
+            Err(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if draws > 0 && !given.contains(&mac) => {}
+            answer => return answer,
+        }
+    }
 }
 
 /// Hands the first decision to the VM's runner: from then on it is carried out, whatever becomes of the one who asked.

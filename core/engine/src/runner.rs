@@ -16,8 +16,8 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
-    SCHEDULES_MAX, State, Verb, VmId, VmRecord,
+    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
+    SCHEDULES_MAX, ScheduleId, State, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
 use std::collections::BTreeMap;
@@ -161,12 +161,8 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             enforce: planned.host.is_some(),
             ..ActionRequest::of(planned.schedule.verb, format!("schedule {id} of {}", planned.schedule.by))
         };
-        let outcome = if late {
-            Err(EngineError::Refused(too_late(asked.verb)))
-        } else {
-            let input = Input::Request(asked.to_request(shared.store.next_operation_id(), Some(id)));
-            settle(shared, state, &input, None).await
-        };
+        let outcome =
+            if late { Err(EngineError::Refused(too_late(asked.verb))) } else { ask(shared, state, &asked, Some(id), None).await };
         let refusal = match outcome {
             Ok(_) => continue,
             Err(EngineError::Refused(refusal)) => refusal,
@@ -236,8 +232,27 @@ async fn request(
     {
         return Ok(replied);
     }
-    let input = Input::Request(asked.to_request(shared.store.next_operation_id(), None));
-    settle(shared, state, &input, idempotency).await?.ok_or_else(no_answer)
+    ask(shared, state, asked, None, idempotency).await?.ok_or_else(no_answer)
+}
+
+/// Has a request decided. An address that was chosen for it, and that is another VM's, is chosen anew: each time it is another operation.
+async fn ask(
+    shared: &Arc<Shared>,
+    state: &mut Loaded,
+    asked: &ActionRequest,
+    schedule: Option<ScheduleId>,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<Replied>, EngineError> {
+    let chooses = matches!(&asked.args, Args::NewNic(nic) if nic.mac.is_none());
+    let mut draws = if chooses { birth::DRAWS_MAX } else { 1 };
+    loop {
+        let input = Input::Request(asked.to_request(shared.store.next_operation_id(), schedule));
+        draws -= 1;
+        match settle(shared, state, &input, idempotency).await {
+            Err(EngineError::Resource(ResourceRefused::MacTaken { .. })) if draws > 0 => {}
+            answer => return answer,
+        }
+    }
 }
 
 /// Decides `input`, commits, and does what was decided. The answer is some for requests.

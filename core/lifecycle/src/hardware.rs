@@ -105,10 +105,15 @@ fn detach_disk(draft: &Draft<'_>, asked: &Request, name: &DiskName) -> Result<Su
     }
 }
 
+/// More than a VM can have network cards.
+const SALTS_MAX: u64 = 256;
+
 fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<Subject, Refusal> {
     fix_macs(&mut draft.record);
     let taken = |mac: &MacAddress| draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac));
-    let made = || (0..=u8::MAX).map(|at| MacAddress::made_of(draft.record.uuid, at)).find(|mac| !taken(mac));
+    // Of this operation, so that one that is asked again because the address is another VM's gets another.
+    let salts = (1..=SALTS_MAX).map(|at| asked.operation.0.wrapping_mul(SALTS_MAX).wrapping_add(at));
+    let made = || salts.map(|salt| MacAddress::chosen(draft.record.uuid, salt)).find(|mac| !taken(mac));
     let Some(mac) = nic.mac.clone().or_else(made) else {
         return Err(bad(draft, asked, "has no free address left".to_owned(), "give one"));
     };

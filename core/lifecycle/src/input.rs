@@ -5,8 +5,8 @@ use crate::restored::{self, Found};
 use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
-    Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject,
-    Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    MacAddress, Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage,
+    Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// Everything that can happen to a VM.
@@ -155,7 +155,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         last_driver: None,
         restored: None,
     };
-    fix_macs(&mut record);
+    name_macs(&mut record);
     let answer = Answer {
         vm: record.id,
         operation: None,
@@ -229,6 +229,13 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     };
     request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
     draft.finish()
+}
+
+/// Chooses addresses for the network cards of a new VM that were given none.
+fn name_macs(record: &mut VmRecord) {
+    for (salt, nic) in (0..).zip(&mut record.spec.nics) {
+        nic.mac.get_or_insert_with(|| MacAddress::chosen(record.uuid, salt));
+    }
 }
 
 /// Gives every network card its address for good: one that is made from its place would change when another card goes.

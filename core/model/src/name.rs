@@ -142,12 +142,32 @@ impl MacAddress {
         &self.0
     }
 
-    /// An address made of the last bytes of `uuid` and a place. 52:54:00 is the prefix that QEMU and libvirt use for addresses made
-    /// up locally.
+    /// The address of a card in a record that does not name it: made of the last bytes of `uuid` and a place. Records that are written
+    /// now name all of them.
     #[must_use]
-    pub fn made_of(uuid: crate::VmUuid, place: u8) -> Self {
+    pub fn of_place(uuid: crate::VmUuid, place: u8) -> Self {
         let bytes = uuid.0.as_bytes();
         Self(format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[13], bytes[14], bytes[15].wrapping_add(place)))
+    }
+
+    /// An address for a new card: 40 bits that follow from the last bytes of `uuid`, which are random, and from `salt`. Another salt gives
+    /// another address. b2 is a first byte that anybody may use (IEEE 802c: administratively assigned), and neither QEMU nor the container
+    /// engines do.
+    #[must_use]
+    pub fn chosen(uuid: crate::VmUuid, salt: u64) -> Self {
+        const BITS: u64 = (1 << 40) - 1;
+        // Odd, so that no two salts give the same; large, so that the next VM's are not hit.
+        const STRIDE: u64 = 0x9e_3779_b97f;
+        let bytes = uuid.0.as_bytes();
+        let last = bytes[11..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let [.., a, b, c, d, e] = (last.wrapping_add(salt.wrapping_mul(STRIDE)) & BITS).to_be_bytes();
+        Self(format!("b2:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"))
+    }
+
+    /// Its 48 bits as a number.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        self.0.split(':').filter_map(|part| u64::from_str_radix(part, 16).ok()).fold(0, |number, byte| number << 8 | byte)
     }
 }
 
@@ -281,6 +301,19 @@ mod tests {
         for bad in ["", "-a", ".a", "a b", "a/b", "ä", "a\n", &"x".repeat(NAME_MAX + 1)] {
             assert!(bad.parse::<VmName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn chosen_addresses_are_local_unicast_and_differ() {
+        let uuid = |number| crate::VmUuid(uuid::Uuid::from_u128(number));
+        let chosen: Vec<MacAddress> = (0..50).flat_map(|vm| (0..50).map(move |salt| MacAddress::chosen(uuid(vm), salt))).collect();
+        for mac in &chosen {
+            assert_eq!(mac.as_str().parse::<MacAddress>().as_ref(), Ok(mac));
+            assert_eq!(mac.bits() >> 40 & 0b11, 0b10, "local, and for one receiver");
+        }
+        let different: std::collections::BTreeSet<u64> = chosen.iter().map(MacAddress::bits).collect();
+        assert_eq!(different.len(), chosen.len());
+        assert_eq!(MacAddress::chosen(uuid(0x01_0203_0405), 0).as_str(), "b2:01:02:03:04:05");
     }
 
     #[test]

@@ -367,11 +367,18 @@ impl VmRecord {
         self.storage.as_ref().is_some_and(|storage| storage.shared)
     }
 
+    /// The addresses of its network cards, which no other VM may have. One that was forgotten holds them until its host is seen: it may
+    /// run there.
+    pub fn macs_held(&self) -> impl Iterator<Item = MacAddress> + '_ {
+        let alive = self.state != State::Done || !self.leftovers.is_empty();
+        (0..self.spec.nics.len()).filter(move |_| alive).map(|at| self.mac_of(at))
+    }
+
     /// A network card's address: the one it was given, or one made from the VM's UUID and its place.
     #[must_use]
     pub fn mac_of(&self, at: usize) -> MacAddress {
         let given = self.spec.nics.get(at).and_then(|nic| nic.mac.clone());
-        given.unwrap_or_else(|| MacAddress::made_of(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
+        given.unwrap_or_else(|| MacAddress::of_place(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
     }
 
     /// The folder of its files below a datastore's root.

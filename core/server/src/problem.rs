@@ -203,7 +203,7 @@ impl From<ResourceRefused> for ApiError {
             }
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
-            ResourceRefused::UuidTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
+            ResourceRefused::UuidTaken { .. } | ResourceRefused::MacTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
         };
         Self::new(status, code, refused.to_string())
     }

@@ -114,10 +114,8 @@ fn prove(copy: &Path, from: &Path) -> Result<Vec<String>, BackupError> {
         derive::anew(copy)?;
         findings = look()?;
     }
-    match findings.all() {
-        left if left.is_empty() => Ok(mended),
-        findings => Err(BackupError::Broken { path: from.to_owned(), findings }),
-    }
+    let broken = [findings.kept, findings.derived].concat();
+    if broken.is_empty() { Ok(mended) } else { Err(BackupError::Broken { path: from.to_owned(), findings: broken }) }
 }
 
 /// Marks every VM that is not done, in one transaction with the mark of the store itself.

@@ -7,7 +7,7 @@ use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
 use crate::tables;
-use ostler_model::{Effect, EffectKey, OperationRecord, State, Usage, VmId, VmRecord, VmUuid};
+use ostler_model::{Effect, EffectKey, MacAddress, OperationRecord, State, Usage, VmId, VmRecord, VmUuid};
 use redb::{Key, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -22,13 +22,16 @@ pub(crate) struct Findings {
     pub(crate) derived: Vec<String>,
     /// About rows that follow from nothing else.
     pub(crate) kept: Vec<String>,
+    /// What should not be, and can be lived with: of old stores, which did not look for it.
+    pub(crate) odd: Vec<String>,
 }
 
-/// Of which of the two a finding is.
+/// Of which of them a finding is.
 #[derive(Clone, Copy)]
 enum Of {
     Derived,
     Kept,
+    Odd,
 }
 
 impl Findings {
@@ -36,6 +39,7 @@ impl Findings {
         let list = match of {
             Of::Derived => &mut self.derived,
             Of::Kept => &mut self.kept,
+            Of::Odd => &mut self.odd,
         };
         if list.len() < FINDINGS_MAX {
             list.push(finding.into());
@@ -56,6 +60,7 @@ impl Findings {
     pub(crate) fn all(self) -> Vec<String> {
         let mut all = self.derived;
         all.extend(self.kept);
+        all.extend(self.odd);
         all
     }
 }
@@ -68,6 +73,8 @@ struct Derived {
     by_state: BTreeSet<(String, u64)>,
     by_uuid: BTreeSet<(u128, u64)>,
     by_host: BTreeSet<(u32, u64)>,
+    by_mac: BTreeSet<(u64, u64)>,
+    macs: BTreeMap<MacAddress, BTreeSet<String>>,
     by_datastore: BTreeSet<(u32, u64)>,
     live: BTreeSet<u64>,
     active: BTreeSet<u64>,
@@ -93,6 +100,10 @@ impl Derived {
         let left = record.leftovers.iter().map(|left| &left.place);
         for place in record.placement.iter().chain(&record.other).chain(left) {
             self.by_host.insert((place.host.0, id));
+        }
+        for mac in record.macs_held() {
+            self.by_mac.insert((mac.bits(), id));
+            self.macs.entry(mac).or_default().insert(format!("{} (id {id})", record.spec.name));
         }
         if record.state != State::Done {
             self.live.insert(id);
@@ -204,6 +215,15 @@ impl Reader {
         findings.compare(Of::Derived, "vm_by_owner", &self.keys(tables::VM_BY_OWNER, named)?, &derived.by_owner);
         findings.compare(Of::Derived, "vm_by_state", &self.keys(tables::VM_BY_STATE, named)?, &derived.by_state);
         findings.compare(Of::Derived, "vm_by_host", &self.keys(tables::VM_BY_HOST, |key| key)?, &derived.by_host);
+        findings.compare(Of::Derived, "vm_by_mac", &self.keys(tables::VM_BY_MAC, |key| key)?, &derived.by_mac);
+        for (mac, vms) in derived.macs.iter().filter(|(_, vms)| vms.len() > 1) {
+            let vms: Vec<&str> = vms.iter().map(String::as_str).collect();
+            let vms = vms.join(" and ");
+            findings.add(
+                Of::Odd,
+                format!("network address: {mac} is that of VMs {vms}; detach it from all but one, and attach another"),
+            );
+        }
         findings.compare(Of::Derived, "vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
         findings.compare(Of::Derived, "vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
         findings.compare(Of::Derived, "vm_active", &self.keys(tables::VM_ACTIVE, |key| key)?, &derived.active);

@@ -2,7 +2,7 @@
 
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
-    Image, ImageId, ImageState, OperationRecord, Timestamp, Version, VmId, VmRecord,
+    Image, ImageId, ImageState, MacAddress, OperationRecord, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -237,6 +237,16 @@ pub enum ResourceRefused {
         vm: VmId,
         /// Whose it is.
         other: VmId,
+    },
+    /// A network card of another VM has that address.
+    #[error("the network address {mac} is that of VM {name} (id {vm}): give another, or none and one is chosen")]
+    MacTaken {
+        /// The address.
+        mac: MacAddress,
+        /// Whose it is.
+        vm: VmId,
+        /// What that one is called.
+        name: String,
     },
 }
 

@@ -6,16 +6,16 @@ use crate::prepare::PreparedVm;
 use crate::row;
 use crate::store::Options;
 use crate::tables::{
-    HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
-    VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
+    HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_MAC, VM_BY_NAME, VM_BY_OWNER,
+    VM_BY_STATE, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
 use ostler_model::VmRecord;
 use redb::{Builder, ReadableTable, WriteTransaction};
 use std::path::Path;
 
 /// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`,
-/// `held_too`, `also_on` and `images_held`. A store with another number derives anew when it is opened.
-pub(crate) const DERIVED: u64 = 2;
+/// `held_too`, `also_on`, `images_held` and `macs_held`. A store with another number derives anew when it is opened.
+pub(crate) const DERIVED: u64 = 3;
 
 /// Derives anew in the store of this file, which nobody has open.
 pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
@@ -40,6 +40,7 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
         VM_BY_STATE,
         VM_BY_OWNER,
         VM_BY_HOST,
+        VM_BY_MAC,
         VM_BY_DATASTORE,
         VM_LIVE,
         VM_ACTIVE,
@@ -92,6 +93,14 @@ mod tests {
         Reader::new(db.begin_read().expect("reads"))
     }
 
+    /// A backup of it.
+    fn copied(db: &Database, to: &Path) {
+        let copy = Builder::new().create(to).expect("makes");
+        let txn = copy.begin_write().expect("begins");
+        tables::copy_all(&db.begin_read().expect("reads"), &txn).expect("copies");
+        txn.commit().expect("commits");
+    }
+
     fn change(db: &Database, change: impl FnOnce(&WriteTransaction)) {
         let txn = db.begin_write().expect("begins");
         change(&txn);
@@ -113,6 +122,31 @@ mod tests {
         migrate::at_open(&db, None).expect("derives anew");
         assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader(&db).dump().expect("dumps"), before);
+    }
+
+    /// Older daemons did not look whether a network address is another VM's.
+    #[tokio::test]
+    async fn a_store_in_which_two_vms_have_one_address_opens_and_tells() {
+        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        change(&db, |txn| {
+            let mut vms = txn.open_table(tables::VM).expect("opens");
+            for id in [7, 8] {
+                let mut record: VmRecord =
+                    row::decode(vms.get(id).expect("reads").expect("is there").value(), id).expect("decodes");
+                let mac = Some("52:54:00:00:00:07".parse().expect("an address"));
+                record.spec.nics = vec![ostler_model::NicSpec { bridge: "br0".to_owned(), mac }];
+                vms.insert(id, row::encode(&record).expect("encodes").as_slice()).expect("writes");
+            }
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 2).expect("writes");
+        });
+        migrate::at_open(&db, None).expect("opens");
+        let findings = reader(&db).check().expect("reads");
+        let told = "network address: 52:54:00:00:00:07 is that of VMs vm-7 (id 7) and vm-8 (id 8); \
+                    detach it from all but one, and attach another";
+        assert_eq!(findings, [told]);
+        let dir = tempfile::tempdir().expect("a directory");
+        copied(&db, &dir.path().join("backup"));
+        crate::restore(&dir.path().join("backup"), &dir.path().join("back")).expect("is no reason to lose everything");
     }
 
     /// As a store of schema 1 with VMs that are done, or were to move: the sets that came with schema 2 are made and filled.
@@ -142,11 +176,7 @@ mod tests {
             let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
             change(&db, tampering);
             let backup = dir.path().join(format!("{name}-backup"));
-            let copy = Builder::new().create(&backup).expect("makes");
-            let txn = copy.begin_write().expect("begins");
-            tables::copy_all(&db.begin_read().expect("reads"), &txn).expect("copies");
-            txn.commit().expect("commits");
-            drop(copy);
+            copied(&db, &backup);
             crate::restore(&backup, &dir.path().join(name)).map(|restored| restored.mended)
         };
         assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
@@ -181,6 +211,7 @@ mod tests {
             ("vm_by_state", |txn| drop(txn.open_table(VM_BY_STATE).expect("opens").insert(("x", 1), ()).expect("writes"))),
             ("vm_by_owner", |txn| drop(txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes"))),
             ("vm_by_host", |txn| drop(txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes"))),
+            ("vm_by_mac", |txn| drop(txn.open_table(VM_BY_MAC).expect("opens").insert((1, 1), ()).expect("writes"))),
             ("vm_by_datastore", |txn| drop(txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes"))),
             ("vm_live", |txn| drop(txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes"))),
             ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),

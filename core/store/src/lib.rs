@@ -30,6 +30,7 @@
 //! ├── vm_by_state      (state, VM id)                      lists; the scheduler's queue
 //! ├── vm_by_owner      (owner, VM id)
 //! ├── vm_by_host       (host id, VM id)                    where it has its place, migrates from or to, or may have left something
+//! ├── vm_by_mac        (network address, VM id)            of its cards; no two VMs get the same
 //! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until nothing of it is left
 //! ├── vm_live          VM id                               not done
 //! ├── vm_active        VM id                               an operation in hand, or a call that may be under way

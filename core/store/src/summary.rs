@@ -4,8 +4,8 @@
 
 use crate::row::Row;
 use ostler_model::{
-    Capacity, DatastoreId, HostId, ImageId, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId, VmName, VmRecord,
-    VmUuid,
+    Capacity, DatastoreId, HostId, ImageId, MacAddress, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId,
+    VmName, VmRecord, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,9 @@ pub struct VmSummary {
     /// The images it holds, one entry a disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageId>,
+    /// The addresses of its network cards that no other VM may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<MacAddress>,
     /// Its system datastore, until it is done and nothing of it is left anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DatastoreId>,
@@ -114,6 +117,7 @@ impl From<&VmRecord> for VmSummary {
             also_on: record.also_on(),
             resched: record.resched,
             images: record.images_held().collect(),
+            macs: record.macs_held().collect(),
             datastore: record.storage.as_ref().filter(|_| !ends).map(|storage| storage.datastore),
         }
     }

@@ -76,6 +76,7 @@ tables! {
         VM_BY_STATE vm_by_state: (&'static str, u64) => ();
         VM_BY_OWNER vm_by_owner: (&'static str, u64) => ();
         VM_BY_HOST vm_by_host: (u32, u64) => ();
+        VM_BY_MAC vm_by_mac: (u64, u64) => ();
         VM_BY_DATASTORE vm_by_datastore: (u32, u64) => ();
         VM_LIVE vm_live: u64 => ();
         VM_ACTIVE vm_active: u64 => ();

@@ -8,7 +8,7 @@ use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
 use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
-use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, Timestamp, VmId, VmName, VmRecord, VmUuid};
+use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, MacAddress, Timestamp, VmId, VmName, VmRecord, VmUuid};
 use redb::{ReadableTable, TableDefinition};
 use std::collections::BTreeSet;
 
@@ -69,8 +69,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether a record would stand on something that is not there, or have the UUID of another but the one that goes with the same
-    /// commit.
+    /// Whether a record would stand on something that is not there, or have the UUID or a network card's address of another but the one
+    /// that goes with the same commit.
     pub(crate) fn vm_refused(
         &self,
         new: &VmSummary,
@@ -95,6 +95,17 @@ impl Batch<'_> {
             && self.hot.datastore.get(datastore.0).map_err(Fault::from)?.is_none()
         {
             return missing(ResourceKind::Datastore, datastore.to_string());
+        }
+        for mac in new.macs.iter().filter(|mac| !old.is_some_and(|vm| vm.macs.contains(mac))) {
+            let key = mac.bits();
+            let has = self.hot.vm_by_mac.range((key, 0)..=(key, u64::MAX)).map_err(Fault::from)?;
+            for row in has {
+                let owner = VmId(row.map_err(Fault::from)?.0.value().1);
+                if owner != new.id && goes != Some(owner) {
+                    let name = self.vm_summary(owner)?.map_or_else(|| owner.to_string(), |vm| vm.name.to_string());
+                    return Ok(Some(ResourceRefused::MacTaken { mac: mac.clone(), vm: owner, name }));
+                }
+            }
         }
         for image in new.images.iter().filter(|image| !old.is_some_and(|vm| vm.images.contains(image))) {
             if self.hot.image.get(image.0).map_err(Fault::from)?.is_none() {
@@ -167,7 +178,24 @@ impl Batch<'_> {
                 hot.vm_by_uuid.insert(uuid, id)?;
             }
         }
+        self.vm_index_macs(id, old, new)?;
         self.vm_index_hosts(id, old, new)
+    }
+
+    /// A VM is found by the address of each of its network cards.
+    fn vm_index_macs(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
+        let macs = |vm: Option<&VmSummary>| vm.into_iter().flat_map(|vm| &vm.macs).map(MacAddress::bits).collect::<BTreeSet<_>>();
+        if old.map(|vm| &vm.macs) == new.map(|vm| &vm.macs) {
+            return Ok(());
+        }
+        let (before, after) = (macs(old), macs(new));
+        for mac in before.difference(&after) {
+            self.hot.vm_by_mac.remove((*mac, id))?;
+        }
+        for mac in after.difference(&before) {
+            self.hot.vm_by_mac.insert((*mac, id), ())?;
+        }
+        Ok(())
     }
 
     /// A VM is found from every host where something of it is or may be.

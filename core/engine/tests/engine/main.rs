@@ -1,5 +1,6 @@
 //! The engine against real stores and the fake.
 
+mod addresses;
 mod adoption;
 mod callers;
 mod changes;

@@ -9,13 +9,13 @@ fn attach_a_card() {
         "deploy; drive; nic-attach; run; hardware; nic-attach; run; hardware; nic-detach; run; hardware",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:44:a4:a6:f5:6e
               attach-nic   running [asked] | operation 3 succeeded
             hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
-            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:f0
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:7c:1e:60:74:6e
               attach-nic   running [asked] | operation 4 succeeded
             hardware       record: (1, 2, 1), domain: Some((1, 2, 1))
-            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:b2:44:a4:a6:f5:6e
               detach-nic   running [asked] | operation 5 succeeded
             hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
         "#]],
@@ -46,8 +46,8 @@ fn attach_of_a_card_is_refused() {
         "deploy; drive; nic-attach; refused; run; hardware",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
-            refused        hotplug (undo detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:44:a4:a6:f5:6e
+            refused        hotplug (undo detach-nic: calling) > detach-nic nic:b2:44:a4:a6:f5:6e
               detach-nic   hotplug (undo end: settling) > observe
               observe      running [step-failed] | operation 3 failed: refused
             hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
@@ -75,9 +75,9 @@ fn detach_of_a_card_is_refused() {
         "deploy; drive; nic-attach; run; nic-detach; refused; run; hardware",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:44:a4:a6:f5:6e
               attach-nic   running [asked] | operation 3 succeeded
-            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:b2:44:a4:a6:f5:6e
             refused        hotplug (detach-nic: settling) > observe
               observe      running [step-failed] | operation 4 failed: refused
             hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
@@ -91,11 +91,11 @@ fn detach_of_a_card_is_lost() {
         "deploy; drive; nic-attach; run; nic-detach; lost; go:1; run; hardware",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:44:a4:a6:f5:6e
               attach-nic   running [asked] | operation 3 succeeded
-            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            nic-detach     hotplug (detach-nic: calling) > detach-nic nic:b2:44:a4:a6:f5:6e
             lost           hotplug (detach-nic: backoff)
-            go:1           hotplug (detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            go:1           hotplug (detach-nic: calling) > detach-nic nic:b2:44:a4:a6:f5:6e
               detach-nic   running [asked] | operation 4 succeeded
             hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
         "#]],

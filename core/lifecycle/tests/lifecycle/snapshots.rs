@@ -339,7 +339,7 @@ fn lost_by_hotplug() {
             snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
               create-snapshot running [asked] | operation 3 succeeded
             nic-attach     snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
-              delete-snapshot hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
+              delete-snapshot hotplug (attach-nic: calling) > attach-nic nic:b2:7c:1e:60:74:6e
               attach-nic   running [asked] | operation 4 succeeded
             snapshots      
         "#]],
@@ -355,8 +355,8 @@ fn lost_by_hotplug_that_fails() {
             snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
               create-snapshot running [asked] | operation 3 succeeded
             nic-attach     snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
-            ok             hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
-            refused        hotplug (undo detach-nic: calling) > detach-nic nic:52:54:00:00:be:ef
+            ok             hotplug (attach-nic: calling) > attach-nic nic:b2:7c:1e:60:74:6e
+            refused        hotplug (undo detach-nic: calling) > detach-nic nic:b2:7c:1e:60:74:6e
               detach-nic   hotplug (undo end: settling) > observe
               observe      running [step-failed] | operation 4 failed: refused
             snapshots      
