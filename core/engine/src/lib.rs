@@ -38,6 +38,7 @@ mod executor;
 
 mod health;
 mod monitor;
+mod refusals;
 mod restored;
 mod retention;
 mod scheduler;

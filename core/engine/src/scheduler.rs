@@ -3,18 +3,25 @@
 use crate::directory::Directory;
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
+use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
 use ostler_model::{Ability, Capacity, DriverName, Host, HostId, HostName, Placement, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 /// Who the scheduler is in operations and events.
 pub(crate) const SCHEDULER: &str = "scheduler";
 /// VMs read at once; between two pages others have their turn.
 const PAGE: usize = 500;
+/// Most proposals that are not answered: each is a runner with its record, and a queue for the store. The next cycle goes on behind them.
+const PROPOSED_MAX: usize = 512;
+/// Most VMs that are looked at in one cycle because they are to be moved; the next cycle goes on behind them.
+const MOVES_LOOKED_AT: usize = 500;
+/// Most that move to or from one host at once: each copies memory or disks there, and more of them only take longer together.
+const MOVES_AT_ONE_HOST: usize = 8;
 /// Without being woken, it looks this often: a host may have come back.
 const CYCLE_EVERY: Duration = Duration::from_secs(5);
 /// Most hosts told of by name for one VM.
@@ -26,6 +33,9 @@ pub(crate) struct Wishes {
     wake: Notify,
     /// Proposed and not yet answered.
     proposed: Mutex<HashMap<VmId, (HostId, Capacity)>>,
+    /// Proposed, and refused since the cycle that is under way began: there is room again.
+    given_back: Mutex<Vec<(HostId, Capacity)>>,
+    refused: Mutex<Refusals>,
     /// What it said last about VMs that stay pending, a line a host.
     said: Mutex<HashMap<VmId, Vec<String>>>,
 }
@@ -34,6 +44,12 @@ impl Wishes {
     /// Something changed that may let a pending VM be placed.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// A host, a datastore or an image was changed: what was refused may be accepted now.
+    pub(crate) fn changed(&self) {
+        locked(&self.refused).clear();
+        self.wake();
     }
 
     pub(crate) fn said(&self, vm: VmId) -> Vec<String> {
@@ -45,8 +61,9 @@ impl Wishes {
 pub(crate) async fn run(shared: Arc<Shared>) {
     // What a run that panicked has proposed is answered to nobody.
     locked(&shared.wishes.proposed).clear();
+    let mut turn = Turn::default();
     while !shared.stop.is_cancelled() {
-        if let Err(error) = cycle(&shared).await {
+        if let Err(error) = cycle(&shared, &mut turn).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the scheduler cannot read the store");
         }
         tokio::select! {
@@ -67,46 +84,115 @@ struct Offer {
     unreachable: Option<String>,
 }
 
-/// Looks once at every pending VM, the oldest first.
-async fn cycle(shared: &Arc<Shared>) -> Result<(), ReadError> {
-    let mut offers = None;
+/// Where the next cycle goes on, if one could not look at all of them.
+#[derive(Default)]
+struct Turn {
+    pending: Option<VmId>,
+    moving: Option<VmId>,
+}
+
+/// Looks at every pending VM, the oldest first, and at those that are to be moved. One that ends early goes on there the next time, so
+/// that those behind have their turn too.
+async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
     let mut seen: HashSet<VmId> = HashSet::new();
-    let mut after = None;
+    let mut offers = None;
+    let began_with = turn.pending;
+    let all = place_pending(shared, turn, &mut offers, &mut seen).await?;
+    let reader = shared.store.read()?;
+    let moving = reader.vms_to_resched()?;
+    let mut moves = None;
+    for vm in in_turn(&moving, turn.moving) {
+        turn.moving = Some(*vm);
+        let offers = match &mut offers {
+            Some(offers) => offers,
+            none => none.insert(look_for_offers(shared, &reader)?),
+        };
+        let moves = match &mut moves {
+            Some(moves) => moves,
+            none => none.insert(moves_now(&reader)?),
+        };
+        take_back(shared, offers);
+        move_away(shared, &reader, offers, moves, *vm)?;
+    }
+    if all && began_with.is_none() {
+        seen.extend(moving);
+        locked(&shared.wishes.said).retain(|vm, _| seen.contains(vm));
+    }
+    Ok(())
+}
+
+/// Those that are looked at in this cycle: the ones behind `last` first.
+fn in_turn(all: &[VmId], last: Option<VmId>) -> impl Iterator<Item = &VmId> {
+    let first = last.map_or(0, |last| all.partition_point(|vm| *vm <= last));
+    all[first..].iter().chain(&all[..first]).take(MOVES_LOOKED_AT)
+}
+
+/// Answers whether it came to the last of them.
+async fn place_pending(
+    shared: &Arc<Shared>,
+    turn: &mut Turn,
+    offers: &mut Option<Vec<Offer>>,
+    seen: &mut HashSet<VmId>,
+) -> Result<bool, ReadError> {
     loop {
         let reader = shared.store.read()?;
-        let page = reader.vms_in_state(State::Pending, after, PAGE)?;
-        if offers.is_none() && !page.is_empty() {
-            offers = Some(look_for_offers(shared, &reader)?);
-        }
+        let page = reader.vms_in_state(State::Pending, turn.pending, PAGE)?;
         for vm in &page {
-            seen.insert(*vm);
-            if let Some(offers) = &mut offers {
-                place(shared, &reader, offers, *vm)?;
+            if locked(&shared.wishes.proposed).len() >= PROPOSED_MAX {
+                return Ok(false);
             }
+            // Before: one that cannot be read must not keep those behind it from their turn.
+            turn.pending = Some(*vm);
+            let offers = match &mut *offers {
+                Some(offers) => offers,
+                none => none.insert(look_for_offers(shared, &reader)?),
+            };
+            take_back(shared, offers);
+            place(shared, &reader, offers, *vm)?;
+            seen.insert(*vm);
         }
-        after = page.last().copied();
-        if page.len() < PAGE || shared.stop.is_cancelled() {
-            break;
+        if page.len() < PAGE {
+            turn.pending = None;
+            return Ok(true);
+        }
+        if shared.stop.is_cancelled() {
+            return Ok(false);
         }
         drop(reader);
         tokio::task::yield_now().await;
     }
-    let reader = shared.store.read()?;
-    for vm in reader.vms_to_resched()?.into_iter().take(PAGE) {
-        seen.insert(vm);
-        if offers.is_none() {
-            offers = Some(look_for_offers(shared, &reader)?);
-        }
-        if let Some(offers) = &mut offers {
-            move_away(shared, &reader, offers, vm)?;
+}
+
+/// Those that were proposed in this cycle and refused meanwhile need their room no more.
+fn take_back(shared: &Shared, offers: &mut [Offer]) {
+    for (host, capacity) in locked(&shared.wishes.given_back).drain(..) {
+        if let Some(offer) = offers.iter_mut().find(|offer| offer.id == host) {
+            offer.free = offer.free.plus(capacity);
         }
     }
-    locked(&shared.wishes.said).retain(|vm, _| seen.contains(vm));
-    Ok(())
+}
+
+/// How many VMs move to or from each host now.
+fn moves_now(reader: &Reader) -> Result<HashMap<HostId, usize>, ReadError> {
+    let mut moves = HashMap::new();
+    for vm in reader.active_vms()? {
+        let summary = reader.vm_summary(vm)?;
+        let moving = summary.filter(|summary| summary.operation.as_ref().is_some_and(|brief| brief.verb.is_migration()));
+        for host in moving.iter().flat_map(|summary| summary.host.into_iter().chain(summary.also_on.iter().copied())) {
+            *moves.entry(host).or_default() += 1;
+        }
+    }
+    Ok(moves)
 }
 
 /// Has a VM moved whose operator asked for another host: live where both hosts can.
-fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
+fn move_away(
+    shared: &Arc<Shared>,
+    reader: &Reader,
+    offers: &mut [Offer],
+    moves: &mut HashMap<HostId, usize>,
+    vm: VmId,
+) -> Result<(), ReadError> {
     if locked(&shared.wishes.proposed).contains_key(&vm) {
         return Ok(());
     }
@@ -122,14 +208,26 @@ fn move_away(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: Vm
         return Ok(());
     }
     let here = offers.iter().any(|offer| offer.id == place.host && offer.live);
-    let directory = shared.directory();
-    let why_not = |offer: &Offer| not_elsewhere(place, offer).or_else(|| barred(&directory, &record, offer));
+    let (directory, now) = (shared.directory(), Instant::now());
+    let full = |host: HostId| moves.get(&host).is_some_and(|moves| *moves >= MOVES_AT_ONE_HOST);
+    let crowded = |host| full(host).then(|| format!("{MOVES_AT_ONE_HOST} VMs move to or from it already"));
+    if let Some(crowded) = crowded(place.host) {
+        drop(locked(&shared.wishes.said).insert(vm, vec![format!("its host: {crowded}")]));
+        return Ok(());
+    }
+    let why_not = |offer: &Offer| {
+        let never = not_elsewhere(place, offer).or_else(|| barred(&directory, &record, offer));
+        never.or_else(|| refused(shared, vm, offer.id, now)).or_else(|| crowded(offer.id))
+    };
     match choose(offers, &record, &why_not) {
         Some((host, there)) => {
             let verb = match record.state {
                 State::Running if here && there => Verb::MigrateLive,
                 _ => Verb::Migrate,
             };
+            for host in [place.host, host] {
+                *moves.entry(host).or_default() += 1;
+            }
             propose(shared, vm, host, record.spec.capacity(), verb);
         }
         None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
@@ -162,6 +260,11 @@ fn barred(directory: &Directory, record: &VmRecord, offer: &Offer) -> Option<Str
     Some(format!("is reached as host {other} is, and would see the same files"))
 }
 
+/// Why a VM was refused at a host lately.
+fn refused(shared: &Shared, vm: VmId, host: HostId, now: Instant) -> Option<String> {
+    locked(&shared.wishes.refused).why(vm, host, now).map(|why| format!("it was refused there a moment ago: {why}"))
+}
+
 fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
     if locked(&shared.wishes.proposed).contains_key(&vm) {
         return Ok(());
@@ -170,8 +273,8 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
     if waits_for_reconciliation(shared, &record) {
         return Ok(());
     }
-    let directory = shared.directory();
-    let why_not = |offer: &Offer| barred(&directory, &record, offer);
+    let (directory, now) = (shared.directory(), Instant::now());
+    let why_not = |offer: &Offer| barred(&directory, &record, offer).or_else(|| refused(shared, vm, offer.id, now));
     match choose(offers, &record, &why_not) {
         Some((host, _)) => propose(shared, vm, host, record.spec.capacity(), Verb::Deploy),
         None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
@@ -182,6 +285,8 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
 /// What each host has left, without what was proposed and is not committed; what is proposed from now on is taken off as it goes.
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
+    // Before it is read what is proposed: what is refused after that is given back to these offers.
+    locked(&shared.wishes.given_back).clear();
     let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
     let proposed = locked(&shared.wishes.proposed).clone();
     for (vm, (host, capacity)) in proposed {
@@ -255,7 +360,8 @@ fn line(offer: &Offer, wanted: Capacity, why_not: WhyNot<'_>) -> String {
     }
 }
 
-/// Asks for the deployment or the move like anybody else. A refusal leaves it pending, and the next cycle sees why.
+/// Asks for the deployment or the move like anybody else. A refusal leaves it where it is, gives the room back, and is remembered for a
+/// while.
 fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
     let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
@@ -268,11 +374,45 @@ fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, ver
     let task = Arc::clone(shared);
     shared.spawn(async move {
         let answered = answer.await;
-        locked(&task.wishes.proposed).remove(&vm);
+        let accepted = matches!(answered, Ok(Ok(_)));
         match answered {
             Ok(Ok(_)) => drop(locked(&task.wishes.said).remove(&vm)),
-            Ok(Err(error)) => drop(locked(&task.wishes.said).insert(vm, vec![error.to_string()])),
-            Err(_) => {}
+            Ok(Err(error)) => {
+                locked(&task.wishes.said).insert(vm, vec![error.to_string()]);
+                locked(&task.wishes.refused).keep(vm, host, error.to_string(), Instant::now());
+                locked(&task.wishes.given_back).push((host, capacity));
+            }
+            // Its runner failed, or the daemon ends.
+            Err(_) => locked(&task.wishes.given_back).push((host, capacity)),
+        }
+        // Those behind the last one that was proposed have waited for a place.
+        let half_way = {
+            let mut proposed = locked(&task.wishes.proposed);
+            proposed.remove(&vm);
+            proposed.len() == PROPOSED_MAX / 2
+        };
+        if half_way || !accepted {
+            task.wishes.wake();
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_are_to_be_moved_each_has_its_turn() {
+        let all: Vec<VmId> = (1..=1_300).map(VmId).collect();
+        let (mut last, mut looked_at) = (None, HashSet::new());
+        for _cycle in 0..3 {
+            for vm in in_turn(&all, last) {
+                looked_at.insert(*vm);
+                last = Some(*vm);
+            }
+        }
+        assert_eq!(looked_at.len(), all.len());
+        assert_eq!(in_turn(&all[..3], Some(VmId(2))).collect::<Vec<_>>(), [&VmId(3), &VmId(1), &VmId(2)]);
+        assert_eq!(in_turn(&[], Some(VmId(2))).count(), 0);
+    }
 }

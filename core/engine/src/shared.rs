@@ -164,7 +164,7 @@ impl Shared {
         self.executor.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
-        self.wishes.wake();
+        self.wishes.changed();
         Ok(())
     }
 

@@ -100,3 +100,30 @@ async fn those_that_fit_nowhere_do_not_hide_those_that_do() {
     world.reaches(small, State::Running).await;
     world.healthy();
 }
+
+/// Why it is refused, the scheduler does not know: it only sees that there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_refused_does_not_keep_the_room_from_one_that_is_not() {
+    let world = World::new().await;
+    limit(&world, ALPHA, "alpha", 1).await;
+    limit(&world, BETA, "beta", 0).await;
+    let refused = world.held("refused").await;
+    let broken = ResourceChange::ImageSetState { id: ImageId(1), state: ImageState::Error };
+    world.engine.change(broken, "test").await.expect("changes");
+    let blank = |name: &str| VmSpec { disks: vec![spec(name).disks.remove(1)], ..spec(name) };
+    let other = world.create(blank("other"), true).await.expect("creates");
+    world.act(refused, Verb::Release).await.expect("accepted");
+    until("it to have been refused", || {
+        world.engine.why(refused).expect("answers").scheduler.iter().any(|line| line.contains("image base is error"))
+    })
+    .await;
+    world.act(other, Verb::Release).await.expect("accepted");
+    world.reaches(other, State::Running).await;
+    assert_eq!(world.state(refused), State::Pending);
+    // Once there is room, and a reason to try again.
+    world.succeeds(other, Verb::Delete).await;
+    let mended = ResourceChange::ImageSetState { id: ImageId(1), state: ImageState::Ready };
+    world.engine.change(mended, "test").await.expect("changes");
+    world.reaches(refused, State::Running).await;
+    world.healthy();
+}
