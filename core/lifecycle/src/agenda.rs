@@ -4,8 +4,8 @@
 use crate::draft::Draft;
 use crate::hardware::bad;
 use ostler_model::{
-    Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId, ScheduleState,
-    Timestamp, Verb, VmRecord,
+    Args, Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId,
+    ScheduleState, Timestamp, Verb, VmRecord,
 };
 
 /// A VM that was busy when an action was due is asked again after this long, as long as the action is not too late.
@@ -36,6 +36,12 @@ fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Plan
     let verb = planned.schedule.verb;
     if !may_be_planned(verb) {
         return Err(bad(draft, asked, format!("cannot have {verb} done later"), "schedule another verb"));
+    }
+    if let Args::Migrate { fenced, storage_moved } = planned.args
+        && (fenced || storage_moved)
+    {
+        let what = "cannot have it stated ahead of time that a host is fenced, or that files were moved".to_owned();
+        return Err(bad(draft, asked, what, "somebody must look at that time: ask for the migration then"));
     }
     let first = planned.schedule.first(draft.now);
     let first = first.map_err(|error| bad(draft, asked, format!("cannot have that schedule: {error}"), "change when"))?;
@@ -82,6 +88,15 @@ pub(crate) fn replace(draft: &mut Draft<'_>, asked: &Request, id: ScheduleId, pl
 
 fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
     bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm show` lists them")
+}
+
+/// Refuses a firing of a scheduled action of which this version cannot tell when it is due: it was written by another.
+pub(crate) fn understood(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let planned = asked.schedule.and_then(|id| draft.record.schedules.iter().find(|planned| planned.id() == id));
+    match planned.map_or(Ok(()), |planned| planned.schedule.check()) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(bad(draft, asked, format!("has a schedule that cannot be followed: {error}"), "reschedule it")),
+    }
 }
 
 /// The request was accepted, or it was so already. If a scheduled action asked, that was one firing of it.

@@ -102,6 +102,7 @@ pub(crate) fn admission(state: State, verb: Verb) -> Admission {
 
 /// The three answers to a request: accepted, already so, refused with a reason.
 pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    agenda::understood(draft, asked)?;
     answer(draft, asked)?;
     agenda::begun(draft, asked);
     Ok(())
@@ -340,11 +341,14 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 /// A disk that was adopted stays where it is: it is not in the VM's folder, and other hosts do not see it.
 fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
-    let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || verb.is_migration();
+    // Recreated, it is placed on any host.
+    let recreated = verb == Verb::DeleteRecreate;
+    let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || recreated || verb.is_migration();
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
         Some(disk) if leaves && !record.storage_is_shared() => {
             let detail = format!("VM {}: its disk {} was adopted, and only its host sees it", record.id, disk.name);
-            Err(draft.refuse(verb, RefusalKind::NotAble, detail, "suspend it or switch it off instead"))
+            let instead = if recreated { "switch it off and on, or delete it" } else { "suspend it or switch it off instead" };
+            Err(draft.refuse(verb, RefusalKind::NotAble, detail, instead))
         }
         Some(_) | None => Ok(()),
     }

@@ -57,9 +57,10 @@ pub struct Schedule {
     /// What is asked of the VM.
     pub verb: Verb,
     /// When.
+    #[serde(deserialize_with = "when::kept")]
     pub when: When,
     /// The zone whose clocks `when` goes by.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "zone::kept")]
     pub zone: TimeZoneName,
     /// What becomes of a firing that is late.
     #[serde(default)]
@@ -252,6 +253,24 @@ impl Schedule {
                 Err(InvalidSchedule::new("until", problem))
             }
             _ => Ok(first),
+        }
+    }
+
+    /// Whether this version can tell when it is due. One that was made by another may not be.
+    ///
+    /// # Errors
+    /// It does not know the zone, or does not understand the time.
+    pub fn check(&self) -> Result<(), InvalidSchedule> {
+        self.zone.rules()?;
+        match &self.when {
+            When::Unread { text } => Err(InvalidSchedule::new("when", format!("{text:?} is not understood by this version"))),
+            When::Once { .. }
+            | When::Every { .. }
+            | When::Daily { .. }
+            | When::Weekly { .. }
+            | When::Monthly { .. }
+            | When::Yearly { .. }
+            | When::Cron { .. } => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Proves that the books add up: everything that is derived is derived once more and compared, both ways.
 
-use crate::error::{Fault, ReadError};
+use crate::error::{Chain, Fault, ReadError};
 use crate::event::EVENTS_SKIPPED;
 use crate::meta;
 use crate::read::Reader;
@@ -86,6 +86,8 @@ struct Derived {
     counts: BTreeMap<State, u64>,
     open: BTreeMap<VmUuid, (VmId, Vec<EffectKey>)>,
     ids: BTreeSet<u64>,
+    /// VMs whose records cannot be read: what hangs on them cannot be judged.
+    unreadable: BTreeSet<u64>,
 }
 
 impl Derived {
@@ -191,8 +193,19 @@ impl Reader {
         let mut derived = Derived::default();
         let mut summaries: BTreeMap<u64, VmSummary> =
             self.summaries()?.into_iter().map(|summary| (summary.id.0, summary)).collect();
-        for kept in self.rows(tables::VM, |id, kept| row::decode::<VmRecord>(kept, id).map(|record| (id, record)))? {
-            let (id, record) = kept?;
+        for (id, kept) in self.rows(tables::VM, |id, kept| (id, row::decode::<VmRecord>(kept, id)))? {
+            let record = match kept {
+                Ok(record) => record,
+                Err(error) => {
+                    // Its summary may be of a time when it could be read.
+                    summaries.remove(&id);
+                    derived.ids.insert(id);
+                    derived.unreadable.insert(id);
+                    findings
+                        .add(Of::Odd, format!("vm: the record of VM {id} cannot be read, so it is in no list: {}", Chain(&error)));
+                    continue;
+                }
+            };
             if record.id.0 != id {
                 findings.add(Of::Kept, format!("vm: row {id} holds VM {}", record.id));
             }
@@ -267,6 +280,9 @@ impl Reader {
         let effects = self.rows(tables::OUTBOX, |key, kept| row::decode::<Effect>(kept, format_args!("{key:?}")))?;
         for effect in effects {
             let effect = effect?;
+            if derived.unreadable.contains(&effect.vm.0) {
+                continue;
+            }
             let open = derived.open.get(&effect.key.vm);
             if !open.is_some_and(|(id, open)| *id == effect.vm && open.contains(&effect.key)) {
                 findings.add(Of::Kept, format!("outbox: {} is not open in its record", effect.key));

@@ -26,8 +26,9 @@ pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
     Ok(db.close().map_err(Fault::from)?)
 }
 
-/// Empties every derived table and fills it again.
-pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
+/// Empties every derived table and fills it again. A record that cannot be read is left out, and told: its VM is in no list and in no book,
+/// but all others are. Answers whether none was.
+pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<bool, OpenError> {
     macro_rules! empty {
         ($($table:ident),*) => {
             $(txn.delete_table($table).map_err(Fault::from)?;)*
@@ -54,17 +55,27 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
     // The bounds do not matter: nothing is appended here.
     let limits = Limits { events_kept: u64::MAX, operations_kept: usize::MAX };
     let mut batch = Batch::open(txn, Tail::default(), limits)?;
-    let mut next = Some(0);
+    let (mut next, mut whole) = (Some(0), true);
     while let Some(from) = next {
-        let record = match batch.hot.vm.range(from..).map_err(Fault::from)?.next().transpose().map_err(Fault::from)? {
-            Some((id, kept)) => row::decode::<VmRecord>(kept.value(), id.value())?,
+        let (id, record) = match batch.hot.vm.range(from..).map_err(Fault::from)?.next().transpose().map_err(Fault::from)? {
+            Some((id, kept)) => (id.value(), row::decode::<VmRecord>(kept.value(), id.value())),
             None => break,
         };
-        next = record.id.0.checked_add(1);
-        batch.vm_put(&PreparedVm::new(&record, None)?, None)?;
+        next = id.checked_add(1);
+        match record {
+            Ok(record) => batch.vm_put(&PreparedVm::new(&record, None)?, None)?,
+            Err(error) => {
+                whole = false;
+                tracing::error!(
+                    vm = id,
+                    error = &error as &dyn std::error::Error,
+                    "the record of a VM cannot be read; it is kept as it is and left out of all lists: use the version that wrote it"
+                );
+            }
+        }
     }
     batch.books_flush()?;
-    Ok(())
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -147,6 +158,29 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         copied(&db, &dir.path().join("backup"));
         crate::restore(&dir.path().join("backup"), &dir.path().join("back")).expect("is no reason to lose everything");
+    }
+
+    #[tokio::test]
+    async fn one_record_that_cannot_be_read_keeps_no_other_from_being_there() {
+        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let listed = |db: &Database| reader(db).summaries().expect("reads").into_iter().map(|vm| vm.id.0).collect::<Vec<_>>();
+        let (before, dump) = (listed(&db), reader(&db).dump().expect("dumps"));
+        let vms = db.begin_read().expect("reads").open_table(tables::VM).expect("opens");
+        let good = vms.get(7).expect("reads").expect("is there").value().to_vec();
+        drop(vms);
+        let newer = br#"{"v":1,"row":{"id":7,"state":"a state of a newer version"}}"#;
+        change(&db, |txn| {
+            txn.open_table(tables::VM).expect("opens").insert(7, newer.as_slice()).expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+        });
+        migrate::at_open(&db, None).expect("opens");
+        assert_eq!(listed(&db), before.iter().copied().filter(|id| *id != 7).collect::<Vec<_>>());
+        let findings = reader(&db).check().expect("reads");
+        assert!(findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"), "{findings:#?}");
+        // Read by a version that can, it is there again.
+        change(&db, |txn| drop(txn.open_table(tables::VM).expect("opens").insert(7, good.as_slice()).expect("writes")));
+        migrate::at_open(&db, None).expect("opens");
+        assert_eq!(reader(&db).dump().expect("dumps"), dump);
     }
 
     /// As a store of schema 1 with VMs that are done, or were to move: the sets that came with schema 2 are made and filled.

@@ -70,8 +70,10 @@ fn derive_anew(db: &Database) -> Result<(), OpenError> {
     }
     tracing::info!(?kept, now = derive::DERIVED, "deriving summaries, indexes, timers and books anew");
     let txn = db.begin_write().map_err(Fault::from)?;
-    derive::rebuild(&txn)?;
-    meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, derive::DERIVED)?;
+    let whole = derive::rebuild(&txn)?;
+    // What was left out is tried again at each start, by the version that can read it.
+    let number = if whole { derive::DERIVED } else { 0 };
+    meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, number)?;
     txn.commit().map_err(Fault::from)?;
     Ok(())
 }

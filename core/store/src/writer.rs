@@ -11,7 +11,7 @@
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
 use crate::commit::Committed;
-use crate::error::{CommitError, Fault, ReadError};
+use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::prepare::Prepared;
 use crate::store::{Sabotage, Shared};
 use ostler_model::EventSeq;
@@ -192,20 +192,5 @@ impl Writer {
             answers.append(&mut answer);
         }
         Ok(answers)
-    }
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -530,3 +530,27 @@ proptest! {
         prop_assert!(made.next.is_none_or(|next| next.0 > later.max(now)));
     }
 }
+
+/// A row that another version has written, with what this one does not take.
+#[test]
+fn what_is_not_understood_is_kept_and_never_due() {
+    let schedule = |when: &str, zone: &str| {
+        let mut schedule = Schedule::new(ScheduleId(1), Verb::Poweroff, "daily 02:00".parse().expect("valid"), "operator");
+        schedule.next = Some(Timestamp(1000));
+        let mut row = serde_json::to_value(&schedule).expect("encodes");
+        row["when"] = when.into();
+        row["zone"] = zone.into();
+        (serde_json::from_value::<Schedule>(row.clone()).expect("decodes"), row)
+    };
+    for (when, zone, field) in
+        [("daily 02:00", "Mars/Olympus", "zone"), ("cron 0 2 * * 99", "UTC", "when"), ("at dawn", "UTC", "when")]
+    {
+        let (mut kept, row) = schedule(when, zone);
+        assert_eq!(serde_json::to_value(&kept).expect("encodes"), row, "kept as it is");
+        assert_eq!(kept.check().expect_err("not understood").field, field);
+        assert_eq!((kept.when.to_string(), kept.zone.to_string()), (when.to_owned(), zone.to_owned()));
+        kept.refused(Timestamp(2000), "no");
+        assert_eq!(kept.next, None, "{when} in {zone}");
+    }
+    assert_eq!(schedule("daily 02:00", "Europe/Berlin").0.check(), Ok(()));
+}

@@ -7,7 +7,7 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -76,6 +76,17 @@ pub enum When {
         /// The five fields.
         expression: CronExpr,
     },
+    /// As a row of the store has it, and this version does not understand it. Never due. Nobody can ask for it.
+    Unread {
+        /// The text, which is kept for a version that does.
+        text: String,
+    },
+}
+
+/// As a row of the store has it: a text that this version does not take must not make the whole row unreadable.
+pub(super) fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<When, D::Error> {
+    let text = String::deserialize(from)?;
+    Ok(text.parse().unwrap_or(When::Unread { text }))
 }
 
 /// A moment as an operator gives it.
@@ -132,7 +143,7 @@ impl When {
     /// The calendar forms as a pattern of local times.
     fn pattern(&self) -> Option<Cron> {
         let text = match self {
-            Self::Once { .. } | Self::Every { .. } => return None,
+            Self::Once { .. } | Self::Every { .. } | Self::Unread { .. } => return None,
             Self::Daily { time } => format!("{} * * *", time.cron()),
             Self::Weekly { days, time } => format!("{} * * {}", time.cron(), list(days, |day| *day as u8)),
             Self::Monthly { days, time } => format!("{} {} * *", time.cron(), list(days, MonthDay::cron)),
@@ -218,6 +229,7 @@ impl fmt::Display for When {
             Self::Monthly { days, time } => write!(f, "monthly {} {time}", list(days, MonthDay::to_string)),
             Self::Yearly { day, time } => write!(f, "yearly {day} {time}"),
             Self::Cron { expression } => write!(f, "cron {}", expression.0),
+            Self::Unread { text } => f.write_str(text),
         }
     }
 }
