@@ -297,6 +297,15 @@ pub trait Transfer: Send + Sync {
     /// # Errors
     /// `unknown` if that cannot be said.
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError>;
+
+    /// Whether nothing of a call for this VM that nobody waits for any more is still at work: what was dropped may go on at the host, and
+    /// what it still removes must not be made anew meanwhile. For a driver whose work ends with its calls that is always so.
+    ///
+    /// # Errors
+    /// `retry` while something is.
+    async fn idle(&self, _vm: VmUuid) -> Result<(), DriverError> {
+        Ok(())
+    }
 }
 
 /// How far a job is.

@@ -101,6 +101,9 @@ pub(crate) struct Executor {
     /// Hosts at which a call of a VM may still be at work though nobody waits for it: it was dropped, or sent by a process that is dead. A
     /// look at that host that the driver answers proves that it is not.
     haunted: Mutex<HashSet<(VmId, HostId)>>,
+    /// Transfer drivers of which a call of a VM may still be at work in the same way. Only they know: a hypervisor does not see who copies
+    /// or removes files beside it.
+    transferring: Mutex<HashSet<(VmId, DriverName)>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
     widths: BTreeMap<DriverName, usize>,
@@ -112,6 +115,7 @@ impl Executor {
             in_flight: Mutex::default(),
             sendings: AtomicU64::default(),
             haunted: Mutex::default(),
+            transferring: Mutex::default(),
             lanes: Mutex::default(),
             width: config.lane_width.max(1),
             widths: config.lanes.clone(),
@@ -152,6 +156,16 @@ impl Executor {
         locked(&self.haunted).extend(hosts.into_iter().map(|host| (vm, host)));
     }
 
+    /// A transfer of this VM was dropped, and may be at work.
+    pub(crate) fn transfers_on(&self, vm: VmId, driver: &DriverName) {
+        locked(&self.transferring).insert((vm, driver.clone()));
+    }
+
+    /// The transfer drivers of which something of this VM may be at work.
+    fn transferring(&self, vm: VmId) -> Vec<DriverName> {
+        locked(&self.transferring).iter().filter(|(of, _)| *of == vm).map(|(_, driver)| driver.clone()).collect()
+    }
+
     fn haunts(&self, vm: VmId, host: HostId) -> bool {
         locked(&self.haunted).contains(&(vm, host))
     }
@@ -168,7 +182,7 @@ impl Executor {
         let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
         locked(&self.in_flight)
             .insert(effect.key.clone(), InFlight { sending, queued: Some(clock::now()), cancel: cancel.clone(), progress });
-        let lanes = self.lanes_of(&effect.driver, effect.host);
+        let lanes = self.lanes_for(&effect, &record);
         let task = Arc::clone(shared);
         let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
         shared.spawn(async move {
@@ -180,6 +194,19 @@ impl Executor {
             let returned = Returned { entry, sent, result };
             task.mailboxes.deliver(&task, effect.vm, Message::Returned(returned)).await;
         });
+    }
+
+    /// The lanes that a call takes a place in, in the order of their hosts: what moves something between two hosts is work for both, and two
+    /// that go opposite ways must not wait for each other.
+    fn lanes_for(&self, effect: &Effect, record: &VmRecord) -> Vec<Arc<Semaphore>> {
+        let mut at = BTreeMap::from([(effect.host, &effect.driver)]);
+        if matches!(effect.call, Call::Migrate | Call::CopyAcross) {
+            for place in record.placement.iter().chain(&record.other) {
+                let transfer = effect.call.lane() == Lane::Transfer;
+                at.entry(place.host).or_insert(if transfer { &effect.driver } else { &place.driver });
+            }
+        }
+        at.into_iter().map(|(host, driver)| lane(effect.call, self.lanes_of(driver, host))).collect()
     }
 
     fn lanes_of(&self, driver: &DriverName, host: HostId) -> Lanes {
@@ -203,17 +230,24 @@ async fn attempt(
     shared: &Arc<Shared>,
     effect: &Effect,
     record: &Arc<VmRecord>,
-    lanes: Lanes,
+    lanes: Vec<Arc<Semaphore>>,
     cancel: &CancellationToken,
     report: watch::Sender<Option<Progress>>,
 ) -> (Option<Timestamp>, CallResult) {
-    let place = tokio::select! {
+    let in_all = async {
+        let mut places = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            places.push(lane.acquire_owned().await);
+        }
+        places
+    };
+    let places = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return (None, Err(DriverError::retry("stopping", "the daemon ends"))),
         () = cancel.cancelled() => {
             return (None, Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
         }
-        place = lane(effect.call, lanes).acquire_owned() => place,
+        places = in_all => places,
     };
     shared.executor.has_place(&effect.key);
     let alone = tokio::select! {
@@ -228,7 +262,7 @@ async fn attempt(
     shared.reach(Point::Sending).await;
     let sent = Some(clock::now());
     let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
-    drop(place);
+    drop(places);
     shared.reach(Point::Answered).await;
     (sent, result)
 }
@@ -236,7 +270,11 @@ async fn attempt(
 /// One mutating call a VM at a time: after a call that nobody waits for any more, the next is sent once the driver answers a look.
 /// A driver whose dropped call is still at work answers none.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
-    if effect.call.lane() == Lane::Transfer || matches!(effect.call, Call::Destroy | Call::Observe) {
+    if matches!(effect.call, Call::Destroy | Call::Observe) {
+        return Ok(());
+    }
+    transfers_are_over(shared, record).await?;
+    if effect.call.lane() == Lane::Transfer {
         return Ok(());
     }
     for host in touched(effect, record) {
@@ -252,6 +290,23 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
                 let detail = "an earlier call may still be at work: the host did not answer in time";
                 return Err(DriverError::retry("earlier-call", detail));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing of a transfer of this VM that nobody waits for any more is at work.
+///
+/// # Errors
+/// *Retry* while that cannot be said.
+pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Result<(), DriverError> {
+    let at_work = |error: String| DriverError::retry("earlier-call", format!("an earlier transfer may still be at work: {error}"));
+    for driver in shared.executor.transferring(record.id) {
+        let transfer = shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
+        match tokio::time::timeout(LOOK_TIMEOUT, calls::caught(transfer.idle(record.uuid))).await {
+            Ok(Ok(())) => drop(locked(&shared.executor.transferring).remove(&(record.id, driver))),
+            Ok(Err(error)) => return Err(at_work(error.to_string())),
+            Err(_) => return Err(at_work("the driver did not answer in time".to_owned())),
         }
     }
     Ok(())
@@ -321,7 +376,10 @@ async fn bounded(
     };
     if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
         // Dropped, crashed or lost: what it began at the host may go on.
-        shared.executor.haunt(effect.vm, touched(effect, record));
+        match effect.call.lane() {
+            Lane::Hypervisor => shared.executor.haunt(effect.vm, touched(effect, record)),
+            Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
+        }
     }
     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());

@@ -6,6 +6,7 @@
 
 use crate::calls;
 use crate::clock;
+use crate::executor::transfers_are_over;
 use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
@@ -52,6 +53,9 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId)
     if lost {
         // Dropped or lost: what it began may go on.
         shared.executor.haunt(record.id, [host]);
+        if let Some(storage) = &record.storage {
+            shared.executor.transfers_on(record.id, &storage.driver);
+        }
     }
     match swept {
         Ok(Ok(Swept { destroyed, empty })) => {
@@ -124,6 +128,7 @@ async fn drop_files(shared: &Arc<Shared>, record: &VmRecord, left: &Leftover) ->
         .file(left.place.host, store, &format!("{}/{}", calls::ON_HOST, record.folder()))
         .ok_or_else(|| gone("the folder"))?;
     let control = control(record, left.place.generation, Item::Files);
+    transfers_are_over(shared, record).await?;
     let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
     // Bounded by whoever waits for the whole of it.
     while let JobStatus::Pending(_) = status {

@@ -124,6 +124,8 @@ struct State {
     violations: Vec<String>,
     jobs: BTreeMap<EffectKey, transfer::Job>,
     hyper_jobs: BTreeMap<EffectKey, jobs::Begun>,
+    /// How many transfers of a VM are at work.
+    transferring: BTreeMap<VmUuid, usize>,
     polls: u32,
 }
 

@@ -4,7 +4,7 @@ use super::hypervisor::done;
 use super::{Fake, Op};
 use crate::{CallControl, JobStatus, Site, Transfer, TransferJob};
 use async_trait::async_trait;
-use ostler_model::{DriverError, ErrorKind, Progress};
+use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
 
 /// A job that was begun and is polled.
 pub(super) struct Job {
@@ -32,8 +32,10 @@ impl Transfer for Fake {
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         let (fake, key, job) = (self.clone(), call.context.key.clone(), job.clone());
+        let at_work = AtWork::begin(self, key.vm);
         // As with a real host, what was begun goes on when the caller goes away.
         let work = tokio::spawn(async move {
+            let _at_work = at_work;
             plan.before().await?;
             let status = {
                 let mut state = fake.lock();
@@ -69,6 +71,38 @@ impl Transfer for Fake {
         plan.before().await?;
         self.lock().jobs.remove(&call.context.key);
         plan.after().await
+    }
+
+    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
+        match self.lock().transferring.get(&vm) {
+            Some(_) => Err(DriverError::retry("busy", "a transfer that was begun is still at work")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Something that is at work for a VM, whether or not anybody waits for it.
+struct AtWork {
+    fake: Fake,
+    vm: VmUuid,
+}
+
+impl AtWork {
+    fn begin(fake: &Fake, vm: VmUuid) -> Self {
+        *fake.lock().transferring.entry(vm).or_default() += 1;
+        Self { fake: fake.clone(), vm }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut state = self.fake.lock();
+        let left = state.transferring.get(&self.vm).copied().unwrap_or_default().saturating_sub(1);
+        if left == 0 {
+            state.transferring.remove(&self.vm);
+        } else {
+            state.transferring.insert(self.vm, left);
+        }
     }
 }
 

@@ -276,3 +276,19 @@ async fn a_panic_of_a_driver_is_an_answer_and_the_watch_goes_on() {
     world.reaches(vm, State::Poweroff).await;
     world.healthy();
 }
+
+/// Removing the VM's files hangs. What still removes them must not be at work when they are made or removed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_was_dropped_is_over_before_the_next_one_begins() {
+    let world = World::new().await;
+    let patience = Patience { transfer: Millis(200), ..spec("web").patience };
+    let vm = world.running_as(VmSpec { patience, ..spec("web") }).await;
+    let gate = world.fake.on(Op::Delete).hold();
+    world.act(vm, Verb::Delete).await.expect("accepted");
+    let waits = || world.engine.why(vm).expect("is there").why.last_error.unwrap_or_default().contains("earlier transfer");
+    until("it to wait for the one that was dropped", waits).await;
+    assert_eq!(world.fake.count(Op::Delete), 1);
+    gate.open();
+    world.reaches(vm, State::Done).await;
+    world.healthy();
+}

@@ -1,8 +1,8 @@
 //! Calls that wait for a place among the others of their driver and host. Over the fake.
 
-use crate::support::{World, config, until};
+use crate::support::{BETA, World, ask, config, until};
 use ostler_driver::fake::Op;
-use ostler_engine::EngineConfig;
+use ostler_engine::{ActionRequest, EngineConfig};
 use ostler_model::*;
 
 async fn narrow() -> World {
@@ -64,5 +64,38 @@ async fn a_call_that_was_told_to_stop_before_it_was_sent_was_not_sent() {
     world.reaches(first, State::Running).await;
     let of_second = |vm: Option<VmUuid>| vm == Some(world.record(second).uuid);
     assert!(!world.fake.calls().iter().any(|call| call.op == Op::Prepare && of_second(call.vm)));
+    world.healthy();
+}
+
+fn to_beta(verb: Verb) -> ActionRequest {
+    ActionRequest { host: Some(BETA), ..ask(verb) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_is_work_for_both_hosts() {
+    let world = narrow().await;
+    let (moves, other) = (world.running("moves").await, world.held("other").await);
+    let gate = world.fake.on(Op::Migrate).hold();
+    world.engine.act(moves, to_beta(Verb::MigrateLive), None).await.expect("accepted");
+    gate.reached(1).await;
+    world.engine.act(other, to_beta(Verb::Deploy), None).await.expect("accepted");
+    let said = || world.engine.why(other).expect("is there").why.waits_for.unwrap_or_default();
+    until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+    gate.open();
+    for vm in [moves, other] {
+        world.reaches(vm, State::Running).await;
+        assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA));
+    }
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_that_go_opposite_ways_do_not_wait_for_each_other() {
+    let world = narrow().await;
+    let (there, back) = (world.running("there").await, world.held("back").await);
+    world.done(back, to_beta(Verb::Deploy)).await;
+    let away = ask(Verb::MigrateLive);
+    let away = ActionRequest { host: Some(crate::support::ALPHA), ..away };
+    tokio::join!(world.done(there, to_beta(Verb::MigrateLive)), world.done(back, away));
     world.healthy();
 }

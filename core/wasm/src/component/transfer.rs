@@ -5,7 +5,7 @@ use crate::bindings::exports::ostler::driver as exported;
 use crate::convert::{self, TransferAsked};
 use async_trait::async_trait;
 use ostler_driver::{CallControl, JobStatus, Site, Transfer, TransferJob};
-use ostler_model::DriverError;
+use ostler_model::{DriverError, VmUuid};
 
 impl Component {
     async fn begin_save_back(
@@ -33,6 +33,8 @@ impl Transfer for Component {
         if self.0.exports.transfer.is_none() {
             return Err(self.no_kind("transfer"));
         }
+        // Under another identity, or under this one when its answer was lost: what was dropped is over first.
+        self.idle(call.context.key.vm).await?;
         let job = match convert::job(job, site, &*self.0.side.services.sites)? {
             TransferAsked::Job(job) => job,
             TransferAsked::SaveBack(job) => return self.begin_save_back(site, call, job).await,
@@ -66,5 +68,12 @@ impl Transfer for Component {
             guest.call_abort(store, lent).await
         });
         answer(self.call(Request::act("abort", site, call), body).await?)
+    }
+
+    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
+        if self.0.side.orphans.busy(vm) {
+            return Err(DriverError::retry("busy", format!("a transfer for {vm} that was dropped may still be at work on the host")));
+        }
+        Ok(())
     }
 }
