@@ -81,6 +81,9 @@ pub enum HostCommand {
         /// Names or ids
         #[arg(required = true)]
         hosts: Vec<String>,
+        /// State that they are fenced and do not come back: what VMs left there is not waited for any more
+        #[arg(long)]
+        fenced: bool,
     },
 }
 
@@ -267,10 +270,10 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
             client.unbind_host_rules(&host).await.map_err(|err| Failure::from(err).about(&format!("host {host}")))?;
             cx.out.line(&if cx.out.for_people() { format!("host {host}: the rules of its driver count") } else { host })
         }
-        HostCommand::Remove { hosts } => {
+        HostCommand::Remove { hosts, fenced } => {
             remove_each(cx, "host", &hosts, |name| {
                 let client = client.clone();
-                async move { client.remove_host(&name).await }
+                async move { if fenced { client.remove_fenced_host(&name).await } else { client.remove_host(&name).await } }
             })
             .await
         }

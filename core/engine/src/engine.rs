@@ -166,6 +166,17 @@ impl Engine {
         self.carry_out(change, by, Some(Box::new(then))).await
     }
 
+    /// Removes a host that the operator states to be fenced and not to come back: what VMs left there is not waited for any more. VMs that
+    /// have their place there are not touched: they are named, and it is refused.
+    ///
+    /// # Errors
+    /// Refusals change nothing. When it fails half-way, it is asked again.
+    pub async fn remove_fenced(&self, host: HostId, by: &str) -> Result<(), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.outlive(async move { crate::fenced::give_up(&shared, host).await }).await?;
+        self.change(ResourceChange::HostRemove(host), &format!("{by}, who stated that it is fenced")).await
+    }
+
     async fn carry_out(&self, change: ResourceChange, by: &str, then: Option<Then>) -> Result<(), EngineError> {
         let kind = describe(&change, by);
         let event = EventDraft { at: clock::now(), vm: None, version: None, kind };

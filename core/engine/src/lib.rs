@@ -25,6 +25,7 @@ mod shared;
 
 mod answers;
 mod facts;
+mod fenced;
 mod journal;
 mod mailbox;
 mod preview;

@@ -10,13 +10,13 @@ use crate::runner;
 use crate::shared::{Shared, locked};
 use crate::sweep::Sweeping;
 use ostler_lifecycle::Input;
-use ostler_model::VmId;
+use ostler_model::{HostId, VmId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Most that waits for one VM. A VM has at most two open calls, a tick, a look of the monitor and a wake-up; the rest are
-/// requests of people, and a queue of more than this for one VM helps nobody.
+/// requests of people, and a queue of more than this for one VM helps nobody. Its runner has at most as many again in hand.
 pub(crate) const MAILBOX_MAX: usize = 64;
 /// Of those, how many may be requests: what drivers answer must always find a place.
 const REQUESTS_MAX: usize = 48;
@@ -35,6 +35,8 @@ pub(crate) enum Message {
     Accept(String, oneshot::Sender<Result<(), EngineError>>),
     /// The VM comes to be. Its runner commits that, so that nobody else is at its first call, and whoever asked may go.
     Born(Box<Birth>, oneshot::Sender<Result<Replied, EngineError>>),
+    /// The operator states that a host is gone for good.
+    HostGone(HostId, oneshot::Sender<Result<(), EngineError>>),
     /// Look whether there is something to go on with: after a start, or after a part of the engine failed. The permit bounds how many
     /// do at once.
     Wake(OwnedSemaphorePermit),

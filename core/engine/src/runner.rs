@@ -8,7 +8,7 @@ use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
 use crate::journal::note;
-use crate::mailbox::Message;
+use crate::mailbox::{MAILBOX_MAX, Message};
 use crate::preview::preview;
 use crate::restored;
 use crate::shared::Shared;
@@ -17,10 +17,10 @@ use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
     Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
-    SCHEDULES_MAX, ScheduleId, State, Verb, VmId, VmRecord,
+    SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,29 +35,60 @@ struct Loaded {
 /// Runs until the VM has had nothing to do for a while.
 pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver<Box<Message>>) {
     let mut loaded: Option<Loaded> = None;
+    let mut waiting: VecDeque<Box<Message>> = VecDeque::new();
     loop {
-        let message = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            message = tokio::time::timeout(shared.config.runner_idle, inbox.recv()) => message,
-        };
-        match message {
-            // Boxed, because it is large and most runners wait: what they do is kept only while they do it.
-            Ok(Some(message)) => {
-                let handled = Box::pin(handle(&shared, vm, &mut loaded, *message));
-                if AssertUnwindSafe(handled).catch_unwind().await.is_err() {
-                    // What waits behind it is not lost with it; what it was at is found open by the watchdog, if by nobody before.
-                    tracing::error!(%vm, "the runner of a VM panicked; the VM is read again");
-                    loaded = None;
-                }
-            }
-            Ok(None) => return,
-            Err(_idle) => {
-                if shared.mailboxes.close_if_empty(vm, &inbox) {
-                    return;
-                }
+        if waiting.is_empty() {
+            let message = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                message = tokio::time::timeout(shared.config.runner_idle, inbox.recv()) => message,
+            };
+            match message {
+                Ok(Some(message)) => waiting.push_back(message),
+                Ok(None) => return,
+                Err(_idle) if shared.mailboxes.close_if_empty(vm, &inbox) => return,
+                Err(_idle) => continue,
             }
         }
+        while waiting.len() < MAILBOX_MAX
+            && let Ok(message) = inbox.try_recv()
+        {
+            waiting.push_back(message);
+        }
+        if shared.stop.is_cancelled() {
+            return;
+        }
+        if let Some(message) = next(&mut waiting) {
+            // Boxed, because it is large and most runners wait: what they do is kept only while they do it.
+            let handled = Box::pin(handle(&shared, vm, &mut loaded, *message));
+            if AssertUnwindSafe(handled).catch_unwind().await.is_err() {
+                // What waits behind it is not lost with it; what it was at is found open by the watchdog, if by nobody before.
+                tracing::error!(%vm, "the runner of a VM panicked; the VM is read again");
+                loaded = None;
+            }
+        }
+    }
+}
+
+/// The next message: the first, unless a delete waits. Whatever came before it is over with it, and requests may take long, because of what
+/// is asked of others for them.
+fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
+    let strength = |message: &Message| match message {
+        Message::Request(asked, ..) => asked.verb.strength(),
+        Message::Input(_)
+        | Message::Returned(_)
+        | Message::Preview(..)
+        | Message::Born(..)
+        | Message::HostGone(..)
+        | Message::Accept(..)
+        | Message::Wake(_)
+        | Message::Sweep(_) => Strength::Plain,
+    };
+    // The first of the strongest.
+    let strongest = waiting.iter().enumerate().max_by_key(|(at, message)| (strength(message), std::cmp::Reverse(*at)));
+    match strongest {
+        Some((at, message)) if strength(message) >= Strength::Delete => waiting.remove(at),
+        Some(_) | None => waiting.pop_front(),
     }
 }
 
@@ -103,6 +134,15 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             let broken = outcome.is_err();
             let _ = reply.send(outcome);
             if broken {
+                *loaded = None;
+            }
+            return;
+        }
+        Message::HostGone(host, reply) => {
+            let gone = take_in(shared, state, &Input::HostGone { host }).await;
+            let failed = gone.is_err();
+            let _ = reply.send(gone);
+            if failed {
                 *loaded = None;
             }
             return;
@@ -190,6 +230,7 @@ fn fail(message: Message, error: EngineError) {
         Message::Preview(_, reply) => drop(reply.send(Err(error))),
         Message::Accept(_, reply) => drop(reply.send(Err(error))),
         Message::Born(_, reply) => drop(reply.send(Err(error))),
+        Message::HostGone(_, reply) => drop(reply.send(Err(error))),
         Message::Input(_) | Message::Returned(_) | Message::Wake(_) | Message::Sweep(_) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "an input found no VM");
         }

@@ -39,6 +39,11 @@ pub enum Input {
         /// The generation it was there under.
         generation: Generation,
     },
+    /// The operator states that a host is fenced and does not come back. What was left there is not waited for any more.
+    HostGone {
+        /// Which.
+        host: HostId,
+    },
     /// A scheduled action was due and could not be begun.
     ScheduleRefused {
         /// Which.
@@ -259,6 +264,7 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
         Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
         Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
         Input::Swept { host, generation } => monitor::swept(&mut draft, *host, *generation),
+        Input::HostGone { host } => monitor::host_gone(&mut draft, *host),
         Input::ScheduleRefused { schedule, refusal } => agenda::refused(&mut draft, *schedule, refusal),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => step::tick(&mut draft),

@@ -101,6 +101,11 @@ pub(crate) fn swept(draft: &mut Draft<'_>, host: HostId, generation: Generation)
     draft.record.leftovers.retain(|left| left.place.host != host || left.place.generation > generation);
 }
 
+/// A host will not be seen again. What has its place there keeps it: that is for a request to change, VM by VM.
+pub(crate) fn host_gone(draft: &mut Draft<'_>, host: HostId) {
+    draft.record.leftovers.retain(|left| left.place.host != host);
+}
+
 fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     match seen {
         Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {

@@ -56,7 +56,9 @@ impl Batch<'_> {
         let how = match self.vm_summary(vm)? {
             Some(summary) if summary.host == Some(id) => "has its place there",
             Some(summary) if summary.held_on(id).is_some() => "migrates from there or to it",
-            Some(_) | None => "may have left something there; it is looked for once the host is seen",
+            Some(_) | None => {
+                "may have left something there; it is looked for once the host is seen. If it does not come back, remove it as fenced"
+            }
         };
         Ok(Some((vm, how)))
     }

@@ -39,6 +39,14 @@ resource!("images", images, image, remove_image, add_image, NewImage => Image);
 resource!("drivers", drivers, driver, remove_driver, add_driver, NewDriver => Driver);
 
 impl Client {
+    /// Removes a host that is stated to be fenced and not to come back, and what VMs left there with it.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn remove_fenced_host(&self, host: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/hosts/{}?fenced=true", segment(host))).await
+    }
+
     /// Changes a host.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod adoption;
 mod callers;
 mod changes;
 mod faults;
+mod fenced;
 mod lanes;
 mod life;
 mod monitor;

@@ -180,3 +180,22 @@ async fn a_host_that_is_draining_or_off_takes_no_vm() {
     assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA));
     world.healthy();
 }
+
+/// Each of the others may take as long as a host does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_does_not_wait_for_the_requests_before_it() {
+    let world = World::new().await;
+    let vm = world.running("web").await;
+    world.succeeds(vm, Verb::PoweroffHard).await;
+    let gate = world.fake.on(Op::Observe).vm(world.record(vm).uuid).hold();
+    let behind = async {
+        gate.reached(1).await;
+        let asked = [Verb::Undeploy, Verb::Undeploy, Verb::Delete].map(|verb| world.act(vm, verb));
+        tokio::join!(futures::future::join_all(asked), async { gate.open() }).0
+    };
+    let (first, behind) = tokio::join!(world.act(vm, Verb::Undeploy), behind);
+    let [second, third, delete] = <[_; 3]>::try_from(behind).expect("three");
+    assert!(first.is_ok() && delete.is_ok(), "{first:?} {delete:?}");
+    assert_eq!([refusal(second), refusal(third)], [RefusalKind::Busy; 2], "they came after it");
+    world.reaches(vm, State::Done).await;
+}

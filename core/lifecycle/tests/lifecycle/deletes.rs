@@ -232,3 +232,19 @@ fn recreate_of_a_vm_paused_by_a_person() {
     "#]],
     );
 }
+
+/// The host burnt down: nobody will ever see it empty.
+#[test]
+fn what_was_left_on_a_host_that_does_not_come_back_is_given_up() {
+    check(
+        "deploy; drive; host-gone; blind; forget; where; fenced-for-good@2; fenced-for-good@1",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            blind          unknown [cannot-ask]
+            forget         done [asked] | operation 3 succeeded
+            where          at - left 1g1 (files) | domains: 1 running | files: 1
+            fenced-for-good@2 at - left 1g1 (files) | domains: 1 running | files: 1
+            fenced-for-good@1 at - | domains: | files:
+        "#]],
+    );
+}

@@ -18,6 +18,7 @@
 //! | `guest-off` `crash` `destroyed` `paused` `io-error` `preserved` `started` `foreign` `above` `older` `undefined` | the guest; `@2` |
 //! | `half-moved`, `moved`, `unmoved` | the hypervisors stop half-way through a migration, and end it one way or the other |
 //! | `plug-pulled@1`, `sweep@1`, `fire` | a host loses power; what was left there is swept; what is due by schedule is asked |
+//! | `fenced-for-good@1` | a host burns down, and the operator states that it does not come back |
 //! | `bring@2` | the operator brings the VM's files to a host |
 //! | `steps` | the steps of the last operation, `!` behind those that came to nothing |
 //! | `destroys` | what the last answer says is removed for good |
@@ -137,6 +138,13 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
             }
         }
         return Ok(Some(rig.line()));
+    }
+    if let Some(host) = word.strip_prefix("fenced-for-good@") {
+        let host = HostId(host.parse().unwrap());
+        rig.world.domains.remove(&host);
+        rig.world.places.remove(&host);
+        rig.tell(&Input::HostGone { host })?;
+        return Ok(Some(r#where(rig)));
     }
     if let Some(host) = word.strip_prefix("sweep@") {
         let swept = rig.sweep(HostId(host.parse().unwrap()))?;

@@ -100,14 +100,33 @@ pub(crate) async fn change(
     told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
 
+/// How a removal is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RemoveParams {
+    /// You state that the host is fenced and does not come back: what VMs left there is not waited for any more.
+    fenced: bool,
+}
+
 /// Removes a host that no VM is on.
 #[utoipa::path(
-    delete, path = "/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    delete, path = "/v1/hosts/{host}", tag = "hosts",
+    params(("host" = String, Path, description = "Id or name"), RemoveParams),
     responses((status = 204, description = "It is gone"), ApiError)
 )]
-pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+    Params(params): Params<RemoveParams>,
+) -> Answer<StatusCode> {
     let id = find::host(&app.store().read()?, &which)?.id;
-    once::change(&app, ResourceChange::HostRemove(id), &caller).await?;
+    if params.fenced {
+        app.engine.remove_fenced(id, &caller.name).await.map_err(|err| named::refused(&app, err))?;
+    } else {
+        once::change(&app, ResourceChange::HostRemove(id), &caller).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,0 +1,71 @@
+//! Hosts that are lost for good: what is still waited for there is given up, VM by VM, each by its own runner.
+
+use crate::handle::EngineError;
+use crate::mailbox::Message;
+use crate::shared::{Shared, locked};
+use futures::StreamExt as _;
+use ostler_model::{HostId, HostState, VmId};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// VMs that give up what they left there at once: enough to share the store's transactions.
+const AT_ONCE: usize = 64;
+/// Most VMs that are named in a refusal.
+const NAMES_MAX: usize = 10;
+
+/// Has all VMs give up what they left on `host`.
+///
+/// # Errors
+/// It answers, or VMs have their place there: nothing was changed.
+pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), EngineError> {
+    let unusable = |why: String| Err(EngineError::Unusable { what: format!("host {host}"), why });
+    // One that is off is not asked; one that is not there is refused by the removal.
+    let asked = shared.directory().hosts.get(&host).is_some_and(|known| known.state != HostState::Off);
+    let answers = locked(&shared.host_health).get(&host).map(|health| health.reachable);
+    match answers {
+        Some(true) if asked => {
+            let why =
+                "it answers, so it is not lost: what VMs left there will be put away, and then it can be removed without --fenced";
+            return unusable(why.to_owned());
+        }
+        None if asked => return unusable("it was not asked yet since the daemon was started; ask again in a moment".to_owned()),
+        Some(_) | None => {}
+    }
+    let (there, left) = on(shared, host)?;
+    if !there.is_empty() {
+        let more = there.len().saturating_sub(NAMES_MAX);
+        let names: Vec<String> = there.into_iter().take(NAMES_MAX).collect();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let names = names.join(", ");
+        return unusable(format!(
+            "these VMs have their place there: {names}{more}; migrate them away with --fenced, or forget them, and ask again"
+        ));
+    }
+    let mut given_up = futures::stream::iter(left).map(|vm| give_up_one(shared, vm, host)).buffer_unordered(AT_ONCE);
+    while let Some(answer) = given_up.next().await {
+        answer?;
+    }
+    Ok(())
+}
+
+async fn give_up_one(shared: &Arc<Shared>, vm: VmId, host: HostId) -> Result<(), EngineError> {
+    let (reply, answer) = oneshot::channel();
+    shared.mailboxes.deliver(shared, vm, Message::HostGone(host, reply)).await;
+    shared.answered(answer).await
+}
+
+/// The names of VMs that have a place on the host, and those that have only left something there.
+fn on(shared: &Shared, host: HostId) -> Result<(Vec<String>, Vec<VmId>), EngineError> {
+    let reader = shared.store.read()?;
+    let (mut there, mut left) = (Vec::new(), Vec::new());
+    for vm in reader.vms_on_host(host)? {
+        let Some(summary) = reader.vm_summary(vm)? else { continue };
+        let migrates = summary.held_too.is_some_and(|(other, _)| other == host);
+        if summary.host == Some(host) || migrates {
+            there.push(format!("{} (id {vm})", summary.name));
+        } else {
+            left.push(vm);
+        }
+    }
+    Ok((there, left))
+}
