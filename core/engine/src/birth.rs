@@ -48,6 +48,7 @@ pub(crate) async fn create_vm(
         return Ok(replied);
     }
     request.spec.check()?;
+    request.spec.check_labels()?;
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let mut draws = DRAWS_MAX;
     loop {

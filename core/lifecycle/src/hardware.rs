@@ -185,6 +185,10 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
         let what = format!("cannot have a snapshot called {label:?}: that is how snapshots without a name of yours are called");
         return Err(bad(draft, asked, what, "choose another name"));
     }
+    if draft.record.snapshots.len() >= SNAPSHOTS_MAX {
+        let what = format!("has {SNAPSHOTS_MAX} snapshots already");
+        return Err(bad(draft, asked, what, "delete some first: snapshot-delete"));
+    }
     if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
         let what = format!("cannot have a snapshot called that: at most {LABEL_MAX} printable bytes");
         return Err(bad(draft, asked, what, "choose another name"));
@@ -213,5 +217,8 @@ fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
     bad(draft, asked, what, "ask for it by its own name; where that is what another one is called, delete that one first")
 }
 
+/// Most snapshots of one VM, hidden ones included. They are part of its record, which is written as a whole with each commit, and each is an
+/// overlay that every read of the guest goes through.
+const SNAPSHOTS_MAX: usize = 64;
 /// Longest name that people give to a snapshot.
 const LABEL_MAX: usize = 128;

@@ -10,6 +10,9 @@ use ostler_model::{
     PowerReason, Reason, Side, Stated, StepKind, Timestamp,
 };
 
+/// So many attempts that end in the same trouble are each told; after that the 16th, the 32nd, and so on.
+const TROUBLE_TOLD: u32 = 8;
+
 /// A driver call returned, or was proven dead.
 pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Option<Timestamp>, result: &CallResult) {
     let Some(closed) = draft.close_call(key) else { return };
@@ -208,7 +211,12 @@ fn note_trouble(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(step_kind) = active.kind() else { return };
     let (operation, attempts) = (active.id, active.attempt);
     draft.journal.push(Journal::StepWent { operation, attempts, error: Some(error.clone()) });
-    draft.events.push(EventKind::StepTrouble { operation, step_kind, error: error.clone() });
+    // The same again and again is told ever more seldom: what is insisted on, on a host that is down, must not push everybody else's
+    // events out of the feed.
+    let known = active.error.as_ref().is_some_and(|last| (last.kind, &last.code) == (error.kind, &error.code));
+    if !known || attempts <= TROUBLE_TOLD || attempts.is_power_of_two() {
+        draft.events.push(EventKind::StepTrouble { operation, step_kind, error: error.clone() });
+    }
 }
 
 fn erred(draft: &mut Draft<'_>, error: &DriverError) {

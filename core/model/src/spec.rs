@@ -13,6 +13,9 @@ const MEMORY_MIB_MAX: u64 = 64 * 1024 * 1024;
 const DISKS_MAX: usize = 64;
 /// Most NICs.
 const NICS_MAX: usize = 32;
+/// Most labels of a VM, and the longest name and value of one: they are part of its record, which is written as a whole with each commit.
+const LABELS_MAX: usize = 64;
+const LABEL_MAX: usize = 256;
 /// Largest blank disk: 1 PiB.
 const DISK_MIB_MAX: u64 = 1024 * 1024 * 1024;
 /// Longest kernel command line (Linux's own limit on x86).
@@ -249,6 +252,26 @@ impl VmSpec {
             return Err(InvalidSpec::new("user_data", format!("longer than {USER_DATA_MAX} bytes")));
         }
         self.patience.check()
+    }
+
+    /// The bounds of what is asked for with a new VM only. Kept apart, so that a VM that was made without them can still be changed.
+    ///
+    /// # Errors
+    /// The labels are too many or too long.
+    pub fn check_labels(&self) -> Result<(), InvalidSpec> {
+        if self.labels.len() > LABELS_MAX {
+            return Err(InvalidSpec::new("labels", format!("more than {LABELS_MAX}")));
+        }
+        match self.labels.iter().find(|(name, value)| name.is_empty() || name.len() > LABEL_MAX || value.len() > LABEL_MAX) {
+            Some((name, _)) => {
+                let short: String = name.chars().take(40).collect();
+                Err(InvalidSpec::new(
+                    "labels",
+                    format!("{short:?}: a name has 1 to {LABEL_MAX} bytes, and a value at most {LABEL_MAX}"),
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_disks(&self) -> Result<(), InvalidSpec> {
