@@ -133,7 +133,7 @@ pub struct ActionReply {
     pub timed_out: bool,
 }
 
-/// What an action would do (`?dry_run=true`). Nothing was changed.
+/// What an action or a creation would do (`?dry_run=true`). Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanPreview {
     /// Whether it would be accepted.
@@ -163,4 +163,7 @@ pub struct PlanPreview {
     /// All that would be removed for good: the same list that the answer to the action itself tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destroys: Vec<Destroyed>,
+    /// For a VM that would be created: what the scheduler would do with it now, a line a host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduler: Vec<String>,
 }

@@ -47,19 +47,24 @@ pub(crate) async fn create_vm(
     {
         return Ok(replied);
     }
-    request.spec.check()?;
-    request.spec.check_labels()?;
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let mut draws = DRAWS_MAX;
     loop {
         // With another UUID each time, and so with other addresses.
-        let decision = create(new_vm(shared, request.clone())?, clock::now());
+        let decision = decided(shared, request.clone(), || shared.store.next_vm_id())?;
         draws -= 1;
         match bear(shared, Birth { decision, idempotency: idempotency.clone(), former: None }).await {
             Err(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if draws > 0 && !given.contains(&mac) => {}
             answer => return answer,
         }
     }
+}
+
+/// What comes of a creation, and why not: for the creation itself and for its dry run. A refusal uses up no id.
+pub(crate) fn decided(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<Decision, EngineError> {
+    request.spec.check()?;
+    request.spec.check_labels()?;
+    Ok(create(new_vm(shared, request, id)?, clock::now()))
 }
 
 /// Hands the first decision to the VM's runner: from then on it is carried out, whatever becomes of the one who asked.
@@ -112,13 +117,13 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
     Ok(Replied { answer, replayed: false })
 }
 
-fn new_vm(shared: &Shared, request: CreateRequest) -> Result<NewVm, EngineError> {
+fn new_vm(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<NewVm, EngineError> {
     let reader = shared.store.read()?;
     let directory = shared.directory();
     check_names(&request.spec, &directory)?;
     let disks = request.spec.disks.iter().map(|disk| disk_state(&reader, disk)).collect::<Result<Vec<_>, _>>()?;
     Ok(NewVm {
-        id: shared.store.next_vm_id(),
+        id: id(),
         uuid: VmUuid(uuid::Uuid::new_v4()),
         operation: OperationId(0),
         by: request.by,

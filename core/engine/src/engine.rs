@@ -10,7 +10,7 @@ use crate::handle::{
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, answers, birth, monitor, restored, retention, scheduler, timers, watchdog};
+use crate::{EngineConfig, answers, birth, monitor, preview, restored, retention, scheduler, timers, watchdog};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, presumed, why_with};
 use ostler_model::{
@@ -142,6 +142,14 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
         self.shared.answered(answer).await
+    }
+
+    /// What a creation would make. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::create`] would refuse it.
+    pub fn preview_create(&self, request: CreateRequest) -> Result<Preview, EngineError> {
+        preview::creation(&self.shared, request)
     }
 
     /// Changes a resource that is no VM. A change that was begun is carried out and taken note of, whatever becomes of the one who asks.

@@ -112,6 +112,8 @@ pub struct Preview {
     pub hides: Vec<String>,
     /// All that would be removed for good.
     pub destroys: Vec<Destroyed>,
+    /// For a VM that would be created: what the scheduler would do with it now, a line a host.
+    pub scheduler: Vec<String>,
 }
 
 /// What the snapshot rules bound to a VM say now.

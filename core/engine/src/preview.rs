@@ -1,15 +1,17 @@
 //! What would happen, and why not.
 
-use crate::clock;
 use crate::facts::facts;
-use crate::handle::{ActionRequest, EngineError, Preview};
+use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
 use crate::shared::Shared;
+use crate::{birth, clock, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
-use ostler_model::{EventKind, OperationId, Verb, VmRecord};
+use ostler_model::{EventKind, OperationId, State, Verb, VmId, VmRecord};
 use std::sync::Arc;
 
 /// The operation that does not come to be.
 const NO_OPERATION: OperationId = OperationId(u64::MAX);
+/// The VM that does not come to be.
+const NO_VM: VmId = VmId(u64::MAX);
 
 /// What `asked` would do. Changes nothing.
 pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
@@ -19,6 +21,13 @@ pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked:
         Err(refused) => Preview { refused: Some(refused), ..Preview::default() },
         Ok(decision) => describe(&decision, asked.verb),
     })
+}
+
+/// What a creation would make, and where the scheduler would place it now. Changes nothing.
+pub(crate) fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
+    let record = birth::decided(shared, request, || NO_VM)?.record;
+    let scheduler = if record.state == State::Pending { scheduler::foresee(shared, &record)? } else { Vec::new() };
+    Ok(Preview { states: vec![record.state.to_string()], scheduler, ..Preview::default() })
 }
 
 fn describe(decision: &Decision, verb: Verb) -> Preview {
@@ -41,5 +50,5 @@ fn describe(decision: &Decision, verb: Verb) -> Preview {
     states.push(recipe::ends_in(verb, active.origin).to_string());
     states.dedup();
     let steps = active.plan.iter().map(ToString::to_string).collect();
-    Preview { refused: None, states, steps, overtakes, loses, hides, destroys }
+    Preview { refused: None, states, steps, overtakes, loses, hides, destroys, ..Preview::default() }
 }

@@ -282,6 +282,19 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
     Ok(())
 }
 
+/// What would be done now with a VM that does not exist yet: the host it would come to, or a line a host why it would wait.
+pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>, ReadError> {
+    let directory = shared.directory();
+    if directory.system_storage().is_none() {
+        return Ok(vec!["it would wait: there is no system datastore; add one".to_owned()]);
+    }
+    let mut offers = look_for_offers(shared, &shared.store.read()?)?;
+    let why_not = |offer: &Offer| barred(&directory, record, offer);
+    let Some((host, _)) = choose(&mut offers, record, &why_not) else { return Ok(lines(&offers, record, &why_not)) };
+    let name = offers.iter().find(|offer| offer.id == host).map_or_else(|| host.to_string(), |offer| offer.name.to_string());
+    Ok(vec![format!("{name}: has room, and would be chosen now")])
+}
+
 /// What each host has left, without what was proposed and is not committed; what is proposed from now on is taken off as it goes.
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();

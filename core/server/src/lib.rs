@@ -5,6 +5,7 @@
 //! daemon    opens the store, loads drivers, starts the engine, listens, ends
 //! listen    connections over TCP and the unix socket
 //! auth      who asks, and whether they may
+//! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
 //! convert   between the wire's types and ours
 //! problem   errors as problems: the only place that knows HTTP's statuses
@@ -23,6 +24,7 @@ mod drivers;
 mod extract;
 mod listen;
 mod metrics;
+mod params;
 mod problem;
 mod routes;
 mod services;

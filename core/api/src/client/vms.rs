@@ -68,6 +68,14 @@ impl Client {
         self.answer(request).await
     }
 
+    /// What a creation would make.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn preview_create(&self, body: &CreateVm) -> Result<PlanPreview, ClientError> {
+        self.answer(self.request(Method::POST, "/v1/vms").query(&[("dry_run", "true")]).json(body)).await
+    }
+
     /// A page of VMs.
     ///
     /// # Errors

@@ -3,9 +3,10 @@
 use super::wait;
 use crate::context::Context;
 use crate::retry::{key, patiently};
+use crate::text::clean;
 use crate::{Failure, specfile};
 use clap::Args;
-use ostler_api::{CreateVm, Span};
+use ostler_api::{CreateVm, PlanPreview, Span};
 use std::path::PathBuf;
 
 /// What to create.
@@ -26,6 +27,9 @@ pub struct CreateArgs {
     /// How long to wait at most
     #[arg(long, default_value = wait::TIMEOUT, value_name = "TIME")]
     timeout: Span,
+    /// Change nothing and tell what would happen
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
 }
 
 /// Does it.
@@ -33,6 +37,10 @@ pub(crate) async fn run(cx: &Context, args: CreateArgs) -> Result<(), Failure> {
     let spec = specfile::read(&args.file, args.name.as_deref())?;
     let (name, body, key) = (spec.name.clone(), CreateVm { spec, hold: args.hold }, key());
     let client = cx.client()?;
+    if args.dry_run {
+        let plan = patiently(|| client.preview_create(&body)).await?;
+        return cx.out.write(&cx.out.one(&plan, &name, || told(&name, &plan))?);
+    }
     let deadline = wait::Deadline::after(args.timeout.duration());
     let mut reply = patiently(|| client.create_vm(&body, Some(&key))).await?;
     let line = |state: &str| format!("vm {} {name}: created, {state}\n", reply.vm);
@@ -51,4 +59,12 @@ pub(crate) async fn run(cx: &Context, args: CreateArgs) -> Result<(), Failure> {
             Err(failure)
         }
     }
+}
+
+fn told(name: &str, plan: &PlanPreview) -> String {
+    let mut text = format!("vm {name}: would be created, {}\n", clean(&plan.states.join(" > ")));
+    for line in &plan.scheduler {
+        text.push_str(&format!("  {}\n", clean(line)));
+    }
+    text
 }

@@ -257,7 +257,7 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
     };
     let (reply, plan) = match answer {
         Some(Answer::Reply(reply)) => (Some(*reply), None),
-        Some(Answer::Plan(plan)) => (None, Some(plan)),
+        Some(Answer::Plan(plan)) => (None, Some(*plan)),
         None => (None, None),
     };
     let (error, hint) = failure.as_ref().map_or((None, None), |failure| (failure.what.clone(), failure.hint.clone()));
@@ -266,7 +266,7 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
 }
 
 async fn preview(client: &Client, vm: &str, request: &Asking) -> Result<Answer, Failure> {
-    Ok(Answer::Plan(patiently(|| client.preview(vm, request.verb, &request.body)).await?))
+    Ok(Answer::Plan(Box::new(patiently(|| client.preview(vm, request.verb, &request.body)).await?)))
 }
 
 /// Asks, with one key however often it must be sent, and waits for the end.
@@ -316,7 +316,7 @@ async fn follow_to_the_scheduler(
 
 enum Answer {
     Reply(Box<ActionReply>),
-    Plan(PlanPreview),
+    Plan(Box<PlanPreview>),
 }
 
 impl Answer {

@@ -250,5 +250,6 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
         loses: preview.loses,
         hides: preview.hides,
         destroys: preview.destroys.iter().map(destroyed).collect(),
+        scheduler: preview.scheduler,
     })
 }

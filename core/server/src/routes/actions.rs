@@ -40,7 +40,7 @@ pub(crate) enum Settled {
     /// It was so already, or it ended.
     Reply(Box<ActionReply>),
     /// With `dry_run`.
-    Preview(PlanPreview),
+    Preview(Box<PlanPreview>),
 }
 
 /// Asks something of a VM. `202` with the operation that does it; `200` if it was so already, or if `wait` saw it end.

@@ -21,11 +21,13 @@ pub(crate) mod once;
 use crate::app::{App, Shared};
 use crate::auth::authorise;
 use crate::metrics::measure;
+use crate::params::{Known, only_known};
 use crate::problem::ApiError;
-use axum::http::{Method, StatusCode, Uri};
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router, middleware};
+use axum::{Extension, Router, middleware};
 use ostler_api::{Problem, code};
 use std::sync::Arc;
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
@@ -95,20 +97,29 @@ pub fn openapi() -> OpenApi {
 
 /// The whole service.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let document = Arc::new(openapi());
-    let guarded = Router::from(guarded()).route_layer(middleware::from_fn_with_state(Arc::clone(&app), authorise));
-    let open = Router::from(open()).route("/v1/openapi.json", get(serve_document));
+    let document = openapi();
+    let parameters = middleware::from_fn_with_state(Known::of(&document), only_known);
+    let text = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
+    // The layer that is added last is asked first: who asks comes before what is asked.
+    let guarded = Router::from(guarded())
+        .route_layer(parameters.clone())
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), authorise));
+    let open = Router::from(open()).route("/v1/openapi.json", get(serve_document)).route_layer(parameters);
     guarded
         .merge(open)
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_that_way)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
-        .layer(Extension(document))
+        .layer(Extension(Document(text)))
         .with_state(app)
 }
 
-async fn serve_document(Extension(document): Extension<Arc<OpenApi>>) -> Response {
-    Json(&*document).into_response()
+/// The OpenAPI document as it is sent: written once, so that asking for it over and over costs no memory.
+#[derive(Clone)]
+struct Document(Bytes);
+
+async fn serve_document(Extension(Document(text)): Extension<Document>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 async fn nothing_here(uri: Uri) -> ApiError {

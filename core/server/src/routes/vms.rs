@@ -10,7 +10,9 @@ use axum::Json;
 use axum::extract::{Path, State as Shares};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ostler_api::{ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, SnapshotAdvice, Vm, VmPage, Why};
+use ostler_api::{
+    ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
+};
 use ostler_engine::{CreateRequest, Idempotency};
 use ostler_model::{StateKind, VmId, VmName, VmRecord};
 use ostler_store::{Page, Reader, VmFilter, VmSummary};
@@ -96,26 +98,43 @@ fn takes(filter: &VmFilter, vm: &VmSummary) -> bool {
     state && filter.host.is_none_or(|host| vm.host == Some(host)) && filter.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
 }
 
+/// How a creation is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CreateParams {
+    /// Change nothing and tell what would happen.
+    dry_run: bool,
+}
+
 /// Creates a VM. It is `pending`, or `hold` if that was asked for; the scheduler does the rest.
 #[utoipa::path(
     post, path = "/v1/vms", tag = "vms", request_body = CreateVm,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer")),
-    responses((status = 201, body = ActionReply), ApiError)
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
+        CreateParams
+    ),
+    responses((status = 201, body = ActionReply), (status = 200, body = PlanPreview, description = "With `dry_run`"), ApiError)
 )]
 pub(crate) async fn create(
     Shares(app): Shares<Shared>,
     caller: Caller,
+    Params(params): Params<CreateParams>,
     Key(key): Key,
     body: Body<CreateVm>,
-) -> Answer<Tagged<ActionReply>> {
+) -> Answer<Response> {
     let spec = convert::spec_from_wire(&body.value.spec).map_err(in_spec)?;
     let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
     let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
+    if params.dry_run {
+        let preview = app.engine.preview_create(request)?;
+        return Ok(Json(convert::preview(preview, &app.store().read()?)?).into_response());
+    }
     let replied = app.engine.create(request, once).await?;
     let version = replied.answer.version.0;
     let location = Some(format!("/v1/vms/{}", replied.answer.vm));
     let reply = super::actions::reply(&app, replied)?;
-    Ok(Tagged { status: StatusCode::CREATED, version, location, body: reply })
+    Ok(Tagged { status: StatusCode::CREATED, version, location, body: reply }.into_response())
 }
 
 fn in_spec(unfit: Unfit) -> ApiError {
