@@ -115,7 +115,8 @@ impl Feed {
     async fn pause(&mut self, why: Option<ClientError>) -> Result<(), Failure> {
         self.lost += 1;
         if self.lost == 1 {
-            eprintln!("the connection is lost; going on after event {} when it is back", self.filter.after.unwrap_or_default());
+            let after = self.filter.after.unwrap_or_default();
+            crate::out::aside(&format!("the connection is lost; going on after event {after} when it is back"));
         }
         if self.lost > TRIES {
             return Err(

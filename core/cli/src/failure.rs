@@ -65,7 +65,7 @@ impl Failure {
     /// Says it on standard error.
     pub fn tell(&self) {
         for line in self.lines() {
-            eprintln!("{line}");
+            crate::out::aside(&line);
         }
     }
 }

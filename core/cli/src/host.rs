@@ -296,8 +296,9 @@ async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Fail
     let line = || format!("host {} {}: added, {}{answers}\n", host.id, host.name, host.state);
     cx.out.write(&cx.out.one(&host, &host.name, line)?)?;
     if let Some(error) = host.health.as_ref().and_then(|health| health.error.as_ref()) {
-        eprintln!("warning: {}", crate::text::clean(error));
-        eprintln!("hint: `ostler host change {} --set KEY=VALUE` mends its settings; it is asked again and again", host.name);
+        crate::out::aside(&format!("warning: {}", crate::text::clean(error)));
+        let mends = format!("`ostler host change {} --set KEY=VALUE` mends its settings", host.name);
+        crate::out::aside(&format!("hint: {mends}; it is asked again and again"));
     }
     Ok(())
 }

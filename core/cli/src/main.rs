@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Parser;
 use ostler_cli::{Cli, Exit};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,7 +11,8 @@ fn main() -> ExitCode {
     match ended(cli) {
         Ok(exit) => exit.into(),
         Err(err) => {
-            eprintln!("error: {err:#}");
+            // Nobody may read it; the exit code tells, too.
+            let _ = writeln!(std::io::stderr(), "error: {err:#}");
             Exit::Server.into()
         }
     }

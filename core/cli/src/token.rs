@@ -14,7 +14,7 @@ pub enum TokenCommand {
     Add {
         /// Its name; whoever uses it is known by this name
         name: String,
-        /// What it may do: admin is everything, read is every GET but tokens
+        /// What it may do: admin is everything, read is every GET but tokens and `admin check`
         #[arg(long, value_parser = ["admin", "read"])]
         scope: String,
         /// How long it is good, such as 720h; for ever if not given
@@ -53,7 +53,8 @@ pub(crate) async fn run(cx: &Context, command: TokenCommand) -> Result<(), Failu
             let made = client.add_token(&NewToken { name, scope, lifetime }).await?;
             if cx.out.for_people() {
                 // The secret alone goes to standard output, so that it can be sent into a file.
-                eprintln!("token {} ({}): keep this secret, it is not told again", made.token.name, made.token.scope);
+                let (name, scope) = (&made.token.name, &made.token.scope);
+                crate::out::aside(&format!("token {name} ({scope}): keep this secret, it is not told again"));
             }
             cx.out.write(&cx.out.one(&made, &made.token.name, || format!("{}\n", made.secret))?)
         }

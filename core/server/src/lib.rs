@@ -8,6 +8,7 @@
 //! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
 //! convert   between the wire's types and ours
+//! log       lines that hold nobody up, whatever becomes of standard error
 //! problem   errors as problems: the only place that knows HTTP's statuses
 //! ```
 //!
@@ -23,6 +24,7 @@ mod daemon;
 mod drivers;
 mod extract;
 mod listen;
+mod log;
 mod metrics;
 mod params;
 mod problem;
@@ -35,4 +37,5 @@ mod golden;
 pub use config::{Config, ConfigError, DriverConfig};
 pub use daemon::{DaemonError, Ready, STORE_FILE, TOKEN_FILE, run};
 pub use drivers::DriverProblem;
+pub use log::Log;
 pub use routes::openapi;

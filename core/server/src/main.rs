@@ -4,12 +4,15 @@
 
 use anyhow::Context;
 use clap::Parser;
-use ostler_server::{Config, DaemonError, DriverConfig, Ready};
+use ostler_server::{Config, DaemonError, DriverConfig, Log, Ready};
 use ostler_store::OpenError;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +25,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const IN_USE: u8 = 3;
+/// How long an end waits for work on threads of its own, after the engine has ended.
+const END_WAIT: Duration = Duration::from_secs(2);
 
 /// Keeps guests on any host: the daemon.
 #[derive(Debug, Parser)]
@@ -88,20 +93,37 @@ impl Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let log = match standard_error().and_then(Log::start) {
+        Ok(log) => log,
+        Err(err) => {
+            let _ = writeln!(std::io::stderr(), "ostlerd: cannot start a thread for the log: {err}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    log.take_panics();
     let filter = EnvFilter::try_new(&flags.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // What the subscriber says of its own troubles goes to standard error by a macro that panics when that cannot be written.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
+    subscriber.with_ansi(false).log_internal_errors(false).init();
     let restore = flags.restore.clone();
     let outcome = flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
         Some(backup) => restored(&config, &backup),
         None => daemon(config),
     });
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("ostlerd: {err:#}");
+            log.line(&format!("ostlerd: {err:#}"));
             ExitCode::from(code_of(&err))
         }
-    }
+    };
+    log.flush();
+    code
+}
+
+/// Standard error as a file of the log's own: its thread may stand in a write for ever, and must hold no lock there.
+fn standard_error() -> std::io::Result<File> {
+    std::io::stderr().as_fd().try_clone_to_owned().map(File::from)
 }
 
 fn code_of(err: &anyhow::Error) -> u8 {
@@ -115,7 +137,7 @@ fn code_of(err: &anyhow::Error) -> u8 {
 
 fn daemon(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stopping = CancellationToken::new();
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let told = stopping.clone();
@@ -124,17 +146,26 @@ fn daemon(config: Config) -> anyhow::Result<()> {
             tracing::info!("told to end");
             told.cancel();
         });
-        ostler_server::run(config, stopping, announce).await?;
+        // On a thread of its own: standard output may be a pipe that nobody reads.
+        let announced = |ready| drop(tokio::task::spawn_blocking(move || announce(&ready)));
+        ostler_server::run(config, stopping, announced).await?;
         anyhow::Ok(())
-    })
+    });
+    // Threads that compile a component, or stand in a call of the system, are not waited for.
+    runtime.shutdown_timeout(END_WAIT);
+    ended
 }
 
 /// One line on standard output: scripts wait for it and read where the API is.
-fn announce(ready: Ready) {
+fn announce(ready: &Ready) {
     let address = ready.address.map(|address| format!(" http://{address}")).unwrap_or_default();
+    tell(&format!("ostlerd ready: unix:{}{address}", ready.socket.display()));
+}
+
+/// A line on standard output. The reader may have closed its end; that is no reason to stop.
+fn tell(line: &str) {
     let mut out = std::io::stdout();
-    // Whoever started us may have closed its end; that is no reason to stop.
-    let _ = writeln!(out, "ostlerd ready: unix:{}{address}", ready.socket.display()).and_then(|()| out.flush());
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
@@ -144,18 +175,18 @@ fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
-    println!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display());
+    tell(&format!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display()));
     if !restored.mended.is_empty() {
-        println!("indexes or books of the backup did not fit its VMs, and were derived anew:");
-        restored.mended.iter().for_each(|finding| println!("  {finding}"));
+        tell("indexes or books of the backup did not fit its VMs, and were derived anew:");
+        restored.mended.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
-    println!(
+    tell(&format!(
         "{} VMs: nothing is done for them before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how \
          far that is",
         restored.vms
-    );
+    ));
     if restored.held > 0 {
-        println!("{} of them were pending, and are on hold until then", restored.held);
+        tell(&format!("{} of them were pending, and are on hold until then", restored.held));
     }
     Ok(())
 }

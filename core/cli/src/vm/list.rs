@@ -91,7 +91,7 @@ pub(crate) async fn run(cx: &Context, args: ListArgs) -> Result<(), Failure> {
     watch::run(cx, &watch, async || {
         let (vms, more) = fetch(&client, filter.clone(), most).await?;
         if more {
-            eprintln!("there are more than {most}: narrow it with --state, --name, --host or --owner");
+            crate::out::aside(&format!("there are more than {most}: narrow it with --state, --name, --host or --owner"));
         }
         cx.out.rows(&vms)
     })

@@ -208,7 +208,7 @@ pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
     drop(under_way);
     let left = waiting.len();
     if left > 0 {
-        eprintln!("{left} more were not asked");
+        crate::out::aside(&format!("{left} more were not asked"));
     }
     outcomes.sort_by_key(|(place, _)| *place);
     let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();

@@ -45,6 +45,12 @@ pub(crate) fn ostlerd(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ostlerd")).args(arguments).stdin(Stdio::null()).output().expect("ostlerd runs")
 }
 
+/// The same with standard error going to `err`.
+pub(crate) fn ostlerd_into(arguments: &[&str], err: Stdio) -> std::process::ExitStatus {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ostlerd"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(err).status().expect("ostlerd runs")
+}
+
 impl Daemon {
     /// On a new data directory.
     pub(crate) fn start() -> Self {
@@ -55,11 +61,17 @@ impl Daemon {
 
     /// On this data directory.
     pub(crate) fn on(dir: PathBuf, files: Option<tempfile::TempDir>) -> Self {
+        Self::logging(dir, files, "warn", Stdio::inherit())
+    }
+
+    /// On this data directory, with so much of a log going to `err`.
+    pub(crate) fn logging(dir: PathBuf, files: Option<tempfile::TempDir>, log: &str, err: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ostlerd"))
-            .args(["--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
+            .args(["--listen", "127.0.0.1:0", "--log", log, "--data-dir"])
             .arg(&dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(err)
             .spawn()
             .expect("ostlerd starts");
         let mut line = String::new();

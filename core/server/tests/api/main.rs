@@ -7,6 +7,7 @@ mod bad_input;
 mod daemon;
 mod events;
 mod life;
+mod log;
 mod parameters;
 mod resources;
 mod verbs;
