@@ -5,7 +5,7 @@ use crate::auth::{ADMIN, hash, new_secret};
 use crate::clock::now;
 use crate::config::{Config, ConfigError};
 use crate::drivers::{Loader, enter};
-use crate::listen::{UnixSocket, serve_tcp};
+use crate::listen::{Limits, UnixSocket, serve_tcp};
 use crate::problem::chain;
 use crate::routes::router;
 use crate::services::{AuditTrail, StoreSites};
@@ -127,7 +127,7 @@ async fn listen(
     let (router, serving) = (router(Arc::clone(app)), TaskTracker::new());
     serving.spawn(socket.serve(router.clone(), stopping.clone()));
     if let Some(tcp) = tcp {
-        serving.spawn(serve_tcp(tcp, router, stopping.clone()));
+        serving.spawn(serve_tcp(tcp, router, Limits::default(), stopping.clone()));
     }
     ready(Ready { address: bound, socket: path });
     serving.close();

@@ -3,7 +3,7 @@
 //! ```text
 //! main      flags and the configuration file; exit codes
 //! daemon    opens the store, loads drivers, starts the engine, listens, ends
-//! listen    connections over TCP and the unix socket
+//! listen    connections over TCP and the unix socket; peers counts them by address
 //! auth      who asks, and whether they may
 //! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
@@ -27,6 +27,7 @@ mod listen;
 mod log;
 mod metrics;
 mod params;
+mod peers;
 mod problem;
 mod routes;
 mod services;
