@@ -6,6 +6,7 @@ use crate::clock::now;
 use crate::config::{Config, ConfigError};
 use crate::drivers::{Loader, enter};
 use crate::listen::{Limits, UnixSocket, serve_tcp};
+use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
 use crate::services::{AuditTrail, StoreSites};
@@ -16,9 +17,8 @@ use ostler_model::DriverName;
 use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
 use ostler_wasm::{Host, HostError, HostOptions};
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -91,7 +91,7 @@ pub struct Ready {
 pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce(Ready)) -> Result<(), DaemonError> {
     let address = config.address()?;
     let data = config.data_dir();
-    private_dir(&data)?;
+    private_dir(&data).map_err(|source| DaemonError::File { what: "keep anything in", path: data.clone(), source })?;
     let store = Store::open(&data.join(STORE_FILE), Options::default())?;
     let registry = Registry::new();
     let loader = drivers(&config, &data, &store, &registry).await?;
@@ -206,11 +206,6 @@ fn plugin_files(dir: Option<&Path>) -> Result<Vec<PathBuf>, DaemonError> {
     Ok(files)
 }
 
-fn private_dir(path: &Path) -> Result<(), DaemonError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| DaemonError::File { what: "make", path: path.to_owned(), source })
-}
-
 /// Makes the first admin token of a new store. The file comes first: a crash in between leaves a file that opens nothing and is
 /// written anew, never a token whose secret nobody has.
 async fn first_token(engine: &Engine, data: &Path) -> Result<(), DaemonError> {
@@ -224,17 +219,4 @@ async fn first_token(engine: &Engine, data: &Path) -> Result<(), DaemonError> {
     engine.change(ResourceChange::TokenPut(row), "ostlerd").await?;
     tracing::info!(path = %path.display(), "the first admin token is in this file");
     Ok(())
-}
-
-/// Writes a file that only its owner reads, whole or not at all.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    match std::fs::remove_file(&draft) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)
 }

@@ -9,7 +9,6 @@ use ostler_store::OpenError;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -170,9 +169,7 @@ fn tell(line: &str) {
 
 fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
     let dir = config.data_dir();
-    // As the daemon makes it: for its owner alone.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    ostler_server::private_dir(&dir).with_context(|| format!("cannot keep anything in {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to)?;
     tell(&format!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display()));

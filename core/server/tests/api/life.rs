@@ -58,3 +58,17 @@ fn settings_that_make_no_sense_end_with_2() {
     assert!(said.contains("did you mean plugin_dir?"), "{said}");
     assert!(!folder.path().join("data").exists(), "something was made");
 }
+
+#[test]
+fn a_data_directory_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let ended = ostlerd(&["--data-dir", &data.display().to_string(), "--listen", "off"]);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("others may write to it (mode 777)"), "{said}");
+    assert_eq!(std::fs::read_dir(&data).expect("it is there").count(), 0, "something was made");
+}
