@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 pub struct NewToken {
     /// Its name; unique. Whoever uses it is known by this name.
     pub name: String,
-    /// `admin` (everything) or `read` (every GET but tokens).
+    /// `admin` (everything) or `read` (every GET but tokens and `/v1/admin/check`).
     pub scope: String,
     /// How long it is good; for ever if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,15 +8,19 @@ use ostler_api::code;
 use ostler_driver::Registry;
 use ostler_engine::Engine;
 use ostler_model::DriverName;
-use ostler_store::{Health, Store};
+use ostler_store::{Health, ReadError, Store};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Most event streams at once: each holds a connection for as long as its reader likes.
 const STREAMS_MAX: usize = 256;
+
+/// Most files of datastores that are read for clients at once: each takes a thread, for ever if its storage hangs.
+const FILES_MAX: usize = 16;
 
 /// What every handler shares.
 pub(crate) struct App {
@@ -28,7 +32,12 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     streams: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+    checking: Checking,
 }
+
+/// The last proof that the books add up, for those who asked while it was made.
+type Checking = Arc<tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>>;
 
 /// As axum hands it to handlers.
 pub(crate) type Shared = Arc<App>;
@@ -43,8 +52,9 @@ impl App {
         rules: BTreeMap<DriverName, DriverName>,
         stopping: CancellationToken,
     ) -> Arc<Self> {
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Arc::new(Self { engine, registry, loader, rules, metrics: Metrics::new(), stopping, streams })
+        let (streams, files) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(FILES_MAX)));
+        let (metrics, checking) = (Metrics::new(), Checking::default());
+        Arc::new(Self { engine, registry, loader, rules, metrics, stopping, streams, files, checking })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -65,22 +75,44 @@ impl App {
         Ok(tokio::task::spawn_blocking(move || store.backup(&to)).await.map_err(|err| broken(&err))??)
     }
 
-    /// Proves that the books add up. Reads everything, on a thread of its own.
-    pub(crate) async fn check(&self) -> Answer<Vec<String>> {
+    /// Proves that the books add up. Reads everything, on a thread of its own, and never twice at once: a request that comes while one
+    /// is served waits, and gets an answer that was begun after it came.
+    pub(crate) async fn check(&self) -> Answer<Arc<Vec<String>>> {
+        let came = Instant::now();
+        let mut last = Arc::clone(&self.checking).lock_owned().await;
+        if let Some((_, findings)) = last.as_ref().filter(|(begun, _)| *begun >= came) {
+            return Ok(Arc::clone(findings));
+        }
         let store = self.store().clone();
-        Ok(tokio::task::spawn_blocking(move || store.check()).await.map_err(|err| broken(&err))??)
+        // The thread keeps the lock, also when the client that asked is gone.
+        let checked = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let findings = Arc::new(store.check()?);
+            *last = Some((begun, Arc::clone(&findings)));
+            Ok::<_, ReadError>(findings)
+        });
+        Ok(checked.await.map_err(|err| broken(&err))??)
+    }
+
+    /// A place for one more read of a datastore's file.
+    pub(crate) fn file_permit(&self) -> Answer<OwnedSemaphorePermit> {
+        let busy = format!("{FILES_MAX} files are being read already");
+        Arc::clone(&self.files).try_acquire_owned().map_err(|_| overloaded(busy, "ask again in a moment"))
     }
 
     /// A place for one more event stream.
     pub(crate) fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
-            let detail = format!("{STREAMS_MAX} event streams are open already");
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail)
-                .hint("close one, or watch with one stream for all")
-        })
+        let many = format!("{STREAMS_MAX} event streams are open already");
+        let streams = Arc::clone(&self.streams);
+        streams.try_acquire_owned().map_err(|_| overloaded(many, "close one, or watch with one stream for all"))
     }
 }
 
-fn broken(err: &tokio::task::JoinError) -> ApiError {
+fn overloaded(detail: String, hint: &str) -> ApiError {
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail).hint(hint)
+}
+
+/// A task of ours that panicked.
+pub(crate) fn broken(err: &tokio::task::JoinError) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, format!("a defect of ostlerd: {err}"))
 }

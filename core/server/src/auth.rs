@@ -26,8 +26,10 @@ const SECRET_BYTES: usize = 32;
 const SECRET_PREFIX: &str = "ostler_";
 /// Everything.
 pub(crate) const ADMIN: &str = "admin";
-/// Every GET but tokens.
+/// Every GET but tokens and `/v1/admin/check`.
 pub(crate) const READ: &str = "read";
+/// Below these paths not even a GET is for [`READ`]: it tells who may ask, or costs a look at the whole store.
+const ADMIN_ONLY: [&str; 2] = ["/v1/tokens", "/v1/admin/check"];
 /// What the local admin is called in records and events.
 const LOCAL: &str = "local";
 
@@ -93,7 +95,7 @@ fn identify(app: &Shared, request: &Request) -> Answer<Caller> {
 }
 
 fn may(caller: Caller, method: &Method, path: &str) -> Answer<Caller> {
-    let reads = matches!(*method, Method::GET | Method::HEAD) && !path.starts_with("/v1/tokens");
+    let reads = matches!(*method, Method::GET | Method::HEAD) && !ADMIN_ONLY.iter().any(|part| path.starts_with(part));
     if caller.admin || reads {
         return Ok(caller);
     }
@@ -132,7 +134,12 @@ mod tests {
     fn a_reader_reads_and_nothing_else() {
         let reader = || Caller { name: "r".to_owned(), admin: false };
         assert!(may(reader(), &Method::GET, "/v1/vms").is_ok());
-        for (method, path) in [(Method::POST, "/v1/vms"), (Method::DELETE, "/v1/hosts/a"), (Method::GET, "/v1/tokens")] {
+        for (method, path) in [
+            (Method::POST, "/v1/vms"),
+            (Method::DELETE, "/v1/hosts/a"),
+            (Method::GET, "/v1/tokens"),
+            (Method::GET, "/v1/admin/check"),
+        ] {
             assert_eq!(may(reader(), &method, path).expect_err("refused").0.status, 403);
         }
     }

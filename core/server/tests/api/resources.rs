@@ -121,3 +121,13 @@ async fn a_backup_is_whole_and_overwrites_nothing() {
     assert_eq!(second.local.vm("kept").await.expect("the VM").id, id);
     assert_eq!(second.local.vm("waits").await.expect("the VM").state, "hold");
 }
+
+#[tokio::test]
+async fn checks_at_the_same_time_share_an_answer() {
+    let daemon = Daemon::start();
+    for number in 0..20 {
+        daemon.vm(&format!("vm-{number}")).await;
+    }
+    let checks = futures::future::join_all((0..50).map(|_| daemon.local.check())).await;
+    assert!(checks.into_iter().all(|check| check.expect("an answer").ok));
+}
