@@ -30,6 +30,7 @@ mod work;
 
 pub use component::LoadedDriver;
 pub use error::{HostError, LoadError};
+pub use files::open_in_datastore;
 pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
 pub use host::{Host, HostOptions, inspect_file};
 pub use inspect::{Inspection, inspect};

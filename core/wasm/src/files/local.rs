@@ -90,10 +90,19 @@ fn make_folders(root: BorrowedFd<'_>, folder: &str) -> Result<(), FileError> {
 
 /// Opens a regular file for reading.
 pub(super) fn open(root: &str, rel: &RelPath) -> Result<File, FileError> {
+    open_with(root, rel, OFlags::empty())
+}
+
+/// Opens a regular file for reading that is no symbolic link itself.
+pub(super) fn open_itself(root: &str, rel: &RelPath) -> Result<File, FileError> {
+    open_with(root, rel, OFlags::NOFOLLOW)
+}
+
+fn open_with(root: &str, rel: &RelPath, more: OFlags) -> Result<File, FileError> {
     let root = open_root(root)?;
     // Non-blocking, or a named pipe would hold this thread for ever.
-    let file =
-        beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::NONBLOCK).map_err(|errno| explain(rel.as_str(), errno))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | more;
+    let file = beneath(root.as_fd(), rel.as_str(), flags).map_err(|errno| explain(rel.as_str(), errno))?;
     let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(FileError::WrongKind(rel.to_string()));
