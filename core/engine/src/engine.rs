@@ -390,7 +390,7 @@ fn no_rules(vm: VmId, why: &str) -> EngineError {
 fn describe(change: &ResourceChange, by: &str) -> EventKind {
     let (resource, name, what) = match change {
         ResourceChange::HostPut(host) => ("host", host.name.to_string(), "changed"),
-        ResourceChange::HostSetState { id, .. } => ("host", id.to_string(), "changed"),
+        ResourceChange::HostEdit { id, .. } => ("host", id.to_string(), "changed"),
         ResourceChange::HostProbed { id, .. } => ("host", id.to_string(), "changed"),
         ResourceChange::HostRemove(id) => ("host", id.to_string(), "removed"),
         ResourceChange::DatastorePut(store) => ("datastore", store.name.to_string(), "changed"),

@@ -121,17 +121,46 @@ pub struct RulesBinding {
     pub rules: DriverName,
 }
 
+/// Fields of a host that operators change. What is not given stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostEdit {
+    /// What it is to be.
+    pub state: Option<HostState>,
+    /// All its labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// All its driver's settings; of no account for a host without a driver.
+    pub config: Option<BTreeMap<String, String>>,
+    /// The snapshot rules that count on it; `Some(None)` takes them away.
+    pub rules: Option<Option<DriverName>>,
+}
+
+impl HostEdit {
+    /// The host as it will be.
+    #[must_use]
+    pub(crate) fn of(&self, mut host: Host) -> Host {
+        let Self { state, labels, config, rules } = self.clone();
+        host.state = state.unwrap_or(host.state);
+        host.labels = labels.unwrap_or(host.labels);
+        host.rules = rules.unwrap_or(host.rules);
+        if let (Some(config), Some(driver)) = (config, host.hypervisor.as_mut()) {
+            driver.config = config;
+        }
+        host
+    }
+}
+
 /// A change of something that is no VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResourceChange {
     /// Adds the host, or puts it in the place of the one with its id.
     HostPut(Host),
-    /// Says only what the operator wants of it. Cannot undo what a concurrent probe found.
-    HostSetState {
+    /// Changes the fields that are given and leaves the others as they are when it is committed: it cannot undo what another operator
+    /// or a probe changed meanwhile.
+    HostEdit {
         /// Which.
         id: HostId,
-        /// What it is to be.
-        state: HostState,
+        /// What becomes of it.
+        edit: HostEdit,
     },
     /// Says only what a probe found. Leaves a host alone whose capacity the operator stated.
     HostProbed {

@@ -107,8 +107,8 @@ mod writer;
 
 pub use backup::{Restored, restore};
 pub use commit::{
-    Commit, Committed, DriverRow, EventDraft, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused, RulesBinding,
-    TokenRow, VmChange,
+    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused,
+    RulesBinding, TokenRow, VmChange,
 };
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
 pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};

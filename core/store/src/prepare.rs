@@ -191,7 +191,7 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
 fn touches(change: &ResourceChange) -> String {
     match change {
         ResourceChange::HostPut(host) => format!("host {}", host.id),
-        ResourceChange::HostSetState { id, .. } | ResourceChange::HostProbed { id, .. } | ResourceChange::HostRemove(id) => {
+        ResourceChange::HostEdit { id, .. } | ResourceChange::HostProbed { id, .. } | ResourceChange::HostRemove(id) => {
             format!("host {id}")
         }
         ResourceChange::DatastorePut(datastore) => format!("datastore {}", datastore.id),

@@ -75,7 +75,11 @@ impl Batch<'_> {
     fn resource_refused(&mut self, change: &ResourceChange, ahead: &mut Ahead<'_>) -> Refusal {
         match change {
             ResourceChange::HostPut(host) => self.host_put_refused(host, ahead),
-            ResourceChange::HostSetState { id, .. } | ResourceChange::HostProbed { id, .. } => match self.host(*id)? {
+            ResourceChange::HostEdit { id, edit } => match self.host(*id)? {
+                Some(host) => self.host_put_refused(&edit.of(host), ahead),
+                None => not_found(ResourceKind::Host, id),
+            },
+            ResourceChange::HostProbed { id, .. } => match self.host(*id)? {
                 Some(_) => Ok(None),
                 None => not_found(ResourceKind::Host, id),
             },
@@ -119,8 +123,8 @@ impl Batch<'_> {
     pub(crate) fn resource_apply(&mut self, change: &ResourceChange) -> Result<(), ReadError> {
         match change {
             ResourceChange::HostPut(host) => self.host_put(host),
-            ResourceChange::HostSetState { id, state } => match self.host(*id)? {
-                Some(host) => self.host_put(&ostler_model::Host { state: *state, ..host }),
+            ResourceChange::HostEdit { id, edit } => match self.host(*id)? {
+                Some(host) => self.host_put(&edit.of(host)),
                 None => Ok(()),
             },
             ResourceChange::HostProbed { id, total } => match self.host(*id)?.filter(|host| !host.total_is_fixed) {

@@ -66,7 +66,8 @@ async fn a_vm_does_not_compete_with_itself_and_without_enforcement_with_nobody()
 async fn claims_look_at_hosts_and_images_as_they_are() {
     let store = store();
     applied(&store, ground()).await;
-    let drain = ResourceChange::HostSetState { id: HostId(1), state: HostState::Draining };
+    let drain =
+        ResourceChange::HostEdit { id: HostId(1), edit: HostEdit { state: Some(HostState::Draining), ..HostEdit::default() } };
     let lock = ResourceChange::ImagePut(Image { state: ImageState::Locked, ..image(1) });
     applied(&store, Commit { resources: vec![drain, lock], ..Commit::default() }).await;
     let refused = [
@@ -401,7 +402,8 @@ async fn nothing_is_removed_from_under_a_vm() {
 async fn an_operator_and_a_probe_do_not_undo_each_other() {
     let store = store();
     applied(&store, ground()).await;
-    made(&store, ResourceChange::HostSetState { id: HostId(1), state: HostState::Off }).await;
+    made(&store, ResourceChange::HostEdit { id: HostId(1), edit: HostEdit { state: Some(HostState::Off), ..HostEdit::default() } })
+        .await;
     let total = Capacity { cpu_milli: 1, memory_mib: 2 };
     made(&store, ResourceChange::HostProbed { id: HostId(1), total }).await;
     let host = store.read().expect("reads").host(HostId(1)).expect("reads").expect("is there");
@@ -436,4 +438,33 @@ async fn a_driver_stays_while_something_names_it() {
     assert!(matches!(refused(&store, RulesUnbind(sim.name)).await, ResourceRefused::NotFound { .. }));
     made(&store, DriverRemove(rules.name)).await;
     assert_eq!(store.read().expect("reads").drivers().expect("reads"), [row("sim")]);
+}
+
+#[tokio::test]
+async fn operators_do_not_undo_each_other() {
+    let store = store();
+    applied(&store, ground()).await;
+    let edit = |edit| ResourceChange::HostEdit { id: HostId(1), edit };
+    let (labels, uri) = ([("rack".to_owned(), "3".to_owned())], [("uri".to_owned(), "qemu:///elsewhere".to_owned())]);
+    // Each was made up by somebody who had seen the host as it was at first.
+    made(&store, edit(HostEdit { state: Some(HostState::Draining), ..HostEdit::default() })).await;
+    made(&store, edit(HostEdit { labels: Some(labels.clone().into()), ..HostEdit::default() })).await;
+    made(&store, edit(HostEdit { rules: Some(Some("snapshots".parse().expect("a name"))), ..HostEdit::default() })).await;
+    made(&store, edit(HostEdit { config: Some(uri.clone().into()), ..HostEdit::default() })).await;
+    let host = store.read().expect("reads").host(HostId(1)).expect("reads").expect("is there");
+    assert_eq!((host.state, host.labels), (HostState::Draining, labels.into()));
+    assert_eq!(
+        (host.rules.as_ref().map(DriverName::as_str), host.hypervisor.map(|driver| driver.config)),
+        (Some("snapshots"), Some(uri.into()))
+    );
+    made(&store, edit(HostEdit { rules: Some(None), ..HostEdit::default() })).await;
+    assert_eq!(store.read().expect("reads").host(HostId(1)).expect("reads").and_then(|host| host.rules), None);
+
+    // A host that VMs are on keeps its settings.
+    applied(&store, create(placed(vm(1), 1))).await;
+    let elsewhere = HostEdit { config: Some([("uri".to_owned(), "x".to_owned())].into()), ..HostEdit::default() };
+    assert!(matches!(refused(&store, edit(elsewhere.clone())).await, ResourceRefused::InUse { .. }));
+    let missing = ResourceChange::HostEdit { id: HostId(9), edit: elsewhere };
+    assert!(matches!(refused(&store, missing).await, ResourceRefused::NotFound { .. }));
+    sound(&store);
 }

@@ -170,7 +170,8 @@ async fn a_host_that_is_draining_or_off_takes_no_vm() {
     let world = World::new().await;
     let vm = world.held("nowhere").await;
     for state in [ostler_model::HostState::Draining, ostler_model::HostState::Off] {
-        let change = ostler_store::ResourceChange::HostSetState { id: ALPHA, state };
+        let edit = ostler_store::HostEdit { state: Some(state), ..ostler_store::HostEdit::default() };
+        let change = ostler_store::ResourceChange::HostEdit { id: ALPHA, edit };
         world.engine.change(change, "test").await.expect("changes");
         assert_eq!(refusal(world.act(vm, Verb::Deploy).await), RefusalKind::NoCapacity);
     }

@@ -3,7 +3,7 @@
 use crate::support::{ALPHA, BETA, World, comes, spec, until};
 use ostler_driver::fake::Op;
 use ostler_model::*;
-use ostler_store::ResourceChange;
+use ostler_store::{HostEdit, ResourceChange};
 use std::time::Duration;
 
 async fn limit(world: &World, id: HostId, name: &str, vms: u64) {
@@ -67,7 +67,9 @@ async fn the_host_it_asks_for_or_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_are_draining_off_or_away_take_nothing() {
     let world = World::new().await;
-    let set = async |id, state| world.engine.change(ResourceChange::HostSetState { id, state }, "test").await.expect("changes");
+    let edit = |state| HostEdit { state: Some(state), ..HostEdit::default() };
+    let set =
+        async |id, state| world.engine.change(ResourceChange::HostEdit { id, edit: edit(state) }, "test").await.expect("changes");
     set(ALPHA, HostState::Draining).await;
     set(BETA, HostState::Off).await;
     let vm = world.create(spec("waits"), false).await.expect("creates");

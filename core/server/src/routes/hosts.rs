@@ -15,8 +15,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ostler_api::{ActionReply, AdoptBody, BindRules, ChangeHost, Host, NewHost, Span};
 use ostler_engine::AdoptRequest;
-use ostler_model::{DriverName, HostState};
-use ostler_store::{Reader, ResourceChange};
+use ostler_model::{DriverName, HostId, HostState};
+use ostler_store::{HostEdit, Reader, ResourceChange};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -81,21 +81,9 @@ pub(crate) async fn change(
 ) -> Answer<Json<Host>> {
     let ChangeHost { state, labels, config } = body.value;
     let state: Option<HostState> = state.as_deref().map(|state| word("state", state)).transpose()?;
-    let mut host = find::host(&app.store().read()?, &which)?;
-    let id = host.id;
-    // The state alone is a change of its own, so that it cannot undo what a probe found meanwhile.
-    let change = match (state, labels, config) {
-        (Some(state), None, None) => ResourceChange::HostSetState { id, state },
-        (state, labels, config) => {
-            host.state = state.unwrap_or(host.state);
-            host.labels = labels.unwrap_or(host.labels);
-            if let (Some(config), Some(driver)) = (config, host.hypervisor.as_mut()) {
-                driver.config = config;
-            }
-            ResourceChange::HostPut(host)
-        }
-    };
-    once::change(&app, change, &caller).await?;
+    let id = find::host(&app.store().read()?, &which)?.id;
+    let edit = HostEdit { state, labels, config, ..HostEdit::default() };
+    once::change(&app, ResourceChange::HostEdit { id, edit }, &caller).await?;
     let reader = app.store().read()?;
     told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
@@ -143,7 +131,7 @@ pub(crate) async fn bind(
 ) -> Answer<Json<Host>> {
     let host = find::host(&app.store().read()?, &which)?;
     let rules = rules_named(&app, &body.value)?;
-    set_rules(&app, &caller, host, Some(rules)).await
+    set_rules(&app, &caller, host.id, Some(rules)).await
 }
 
 /// Takes that back: the rules bound to the host's hypervisor driver count again.
@@ -157,12 +145,12 @@ pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(which
         let detail = format!("no snapshot rules are bound to host {}", host.name);
         return Err(ApiError::new(StatusCode::NOT_FOUND, ostler_api::code::NOT_FOUND, detail));
     }
-    set_rules(&app, &caller, host, None).await.map(|_| StatusCode::NO_CONTENT)
+    set_rules(&app, &caller, host.id, None).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-async fn set_rules(app: &App, caller: &Caller, host: ostler_model::Host, rules: Option<DriverName>) -> Answer<Json<Host>> {
-    let id = host.id;
-    once::change(app, ResourceChange::HostPut(ostler_model::Host { rules, ..host }), caller).await?;
+async fn set_rules(app: &App, caller: &Caller, id: HostId, rules: Option<DriverName>) -> Answer<Json<Host>> {
+    let edit = HostEdit { rules: Some(rules), ..HostEdit::default() };
+    once::change(app, ResourceChange::HostEdit { id, edit }, caller).await?;
     let reader = app.store().read()?;
     told(app, &reader, find::host(&reader, &id.to_string())?).map(Json)
 }
