@@ -143,6 +143,10 @@ async fn events_are_dense_and_the_feed_tells_what_is_no_longer_kept() {
     assert_eq!(events.iter().map(|event| event.seq.0).collect::<Vec<_>>(), [21, 22, 23, 24, 25]);
     assert_eq!((events[0].version, last), (Some(Version(21)), EventSeq(30)));
     assert_eq!(reader.events_after(EventSeq(30), 5).expect("reads"), EventsAfter::Page { events: vec![], last: EventSeq(30) });
+    // Somebody counts on what this store never said: it was restored from a backup.
+    let beyond = EventsAfter::Trimmed { oldest: EventSeq(21), last: EventSeq(30) };
+    assert_eq!(reader.events_after(EventSeq(31), 5).expect("reads"), beyond);
+    assert_eq!(reader.events_after(EventSeq(u64::MAX), 5).expect("reads"), beyond);
     sound(&store);
 }
 

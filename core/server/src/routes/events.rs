@@ -113,11 +113,15 @@ impl Stream {
                 }
                 Ok((text, events.is_empty()))
             }
-            Ok((EventsAfter::Trimmed { oldest, last }, _)) => Err(StreamEnd {
-                code: code::TRIMMED.to_owned(),
-                detail: format!("events after {} are not kept any more: list again, then watch after {last}", self.after),
-                oldest: Some(oldest.0),
-            }),
+            Ok((EventsAfter::Trimmed { oldest, last }, _)) => {
+                let after = self.after;
+                let why = match after > last {
+                    true => format!("there is no event {after}, the last is {last}: the store was restored from an older backup"),
+                    false => format!("events after {after} are not kept any more"),
+                };
+                let detail = format!("{why}: list again, then watch after {last}");
+                Err(StreamEnd { code: code::TRIMMED.to_owned(), detail, oldest: Some(oldest.0) })
+            }
             Err(err) => Err(end(code::STORE, &err.to_string())),
         }
     }

@@ -114,3 +114,21 @@ async fn streams_have_a_bound_and_end_with_the_daemon() {
     };
     assert_eq!(end.expect("a reason").code, "shutting-down");
 }
+
+#[tokio::test]
+async fn a_place_beyond_the_end_is_told() {
+    let daemon = Daemon::start();
+    daemon.vm("a").await;
+    let last = daemon.seq().await;
+    for (path, header) in [("/v1/events?after=999999", ""), ("/v1/events", "18446744073709551615")] {
+        let mut request = daemon.http.get(format!("{}{path}", daemon.url)).bearer_auth(&daemon.token);
+        if !header.is_empty() {
+            request = request.header("last-event-id", header);
+        }
+        // It ends by itself.
+        let text = tokio::time::timeout(SOON, async { request.send().await.expect("an answer").text().await.expect("text") });
+        let text = text.await.expect("the stream ends");
+        assert!(text.contains("event: end\n") && text.contains("events-trimmed"), "{text}");
+        assert!(text.contains(&format!("watch after {last}")), "{text}");
+    }
+}
