@@ -65,7 +65,7 @@ pub(crate) async fn observe_at(
 /// Calls the driver.
 pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecord, control: &CallControl) -> CallResult {
     let directory = shared.directory();
-    let site = directory.site(effect.host).ok_or_else(|| no_host(effect.host))?;
+    let site = directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
     let args = Arguments { shared, directory: &directory, record, effect };
     if effect.call.is_job() {
         let job = args.job()?;

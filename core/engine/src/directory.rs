@@ -2,8 +2,8 @@
 
 use ostler_driver::{FileRef, Site};
 use ostler_model::{
-    Datastore, DatastoreId, DatastoreKind, DatastoreName, ExecTransport, FilePath, Host, HostId, HostState, RelPath, Storage,
-    VmRecord,
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState, RelPath,
+    Storage, VmRecord,
 };
 use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;
@@ -31,6 +31,17 @@ impl Directory {
 
     pub(crate) fn site(&self, host: HostId) -> Option<Arc<Site>> {
         self.sites.get(&host).cloned()
+    }
+
+    /// A host as a driver may see it. A host's settings are for the driver that they are written for: a transfer driver is another, and
+    /// a setting of the same name would mean something else to it.
+    pub(crate) fn site_for(&self, host: HostId, driver: &DriverName) -> Option<Arc<Site>> {
+        let site = self.site(host)?;
+        let own = self.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()).is_some_and(|own| own.driver == *driver);
+        if own || site.config.is_empty() {
+            return Some(site);
+        }
+        Some(Arc::new(Site { config: BTreeMap::new(), ..Site::clone(&site) }))
     }
 
     pub(crate) fn site_by_name(&self, name: &ostler_model::HostName) -> Option<Arc<Site>> {
@@ -94,5 +105,36 @@ fn front_end(roots: &BTreeMap<DatastoreName, String>) -> Site {
         config: BTreeMap::new(),
         transport: ExecTransport::Local,
         roots: roots.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_model::{Capacity, DriverRef, Timestamp};
+
+    #[test]
+    fn settings_of_a_host_are_for_its_own_driver() {
+        let name = |text: &str| -> DriverName { text.parse().expect("a name") };
+        let host = Host {
+            id: HostId(1),
+            name: "h".parse().expect("a name"),
+            state: HostState::On,
+            hypervisor: Some(DriverRef { driver: name("kvm"), config: [("uri".to_owned(), "x".to_owned())].into() }),
+            rules: None,
+            transport: ExecTransport::Local,
+            total: Capacity::default(),
+            total_is_fixed: false,
+            labels: BTreeMap::new(),
+            added: Timestamp(0),
+        };
+        let roots = [("system".parse().expect("a name"), "/srv".to_owned())].into();
+        let sites = [(host.id, Arc::new(site(&host, &roots)))].into();
+        let directory = Directory { hosts: [(host.id, host)].into(), sites, ..Directory::default() };
+        let seen_by = |driver| directory.site_for(HostId(1), &name(driver)).expect("a site");
+        assert_eq!(seen_by("kvm").config.len(), 1);
+        assert!(seen_by("transfer").config.is_empty());
+        assert_eq!(seen_by("transfer").roots, seen_by("kvm").roots, "it is the same host in all else");
+        assert!(directory.site_for(HostId(2), &name("kvm")).is_none());
     }
 }
