@@ -150,16 +150,11 @@ impl Transports {
             };
             spawn(command, tag, permit)
         };
-        let mut running = tokio::select! {
+        let running = tokio::select! {
             started = started => started?,
             () = stop.cancelled() => return Err(RunError::Cancelled),
         };
-        if let Some(stdin) = &mut running.stdin
-            && let Err(error) = stdin.write_all(head.as_bytes()).await
-        {
-            return Err(RunError::Lost(error.to_string()));
-        }
-        Ok(running)
+        running.told(head.as_bytes(), stop).await
     }
 
     fn lane(&self, via: &ExecTransport) -> Arc<Semaphore> {
@@ -208,6 +203,23 @@ fn spawn(mut command: Command, tag: String, permit: OwnedSemaphorePermit) -> Res
 }
 
 impl Running {
+    /// Tells the helper what to do. That is more than a pipe holds, and a far end that hangs reads nothing of it.
+    async fn told(mut self, head: &[u8], stop: &CancellationToken) -> Result<Self, RunError> {
+        let Some(stdin) = &mut self.stdin else { return Ok(self) };
+        let written = tokio::select! {
+            written = stdin.write_all(head) => Some(written),
+            () = stop.cancelled() => None,
+        };
+        match written {
+            Some(Ok(())) => Ok(self),
+            Some(Err(error)) => Err(RunError::Lost(error.to_string())),
+            None => {
+                self.end().await;
+                Err(RunError::Cancelled)
+            }
+        }
+    }
+
     /// Reads both pipes until the command ended.
     async fn drain(&mut self, out: &mut Kept, err: &mut Kept) {
         let drains = async { tokio::join!(out.read(&mut self.stdout), err.read(&mut self.stderr)) };

@@ -50,6 +50,23 @@ async fn what_is_started_ends_with_the_command() {
 }
 
 #[tokio::test]
+async fn a_far_end_that_reads_nothing_can_be_left() {
+    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
+    let mut deaf = Command::new("/bin/sleep");
+    deaf.arg("3600");
+    let running = spawn(deaf, "tag".to_owned(), permit).expect("it starts");
+    let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
+    let (stop, head) = (CancellationToken::new(), vec![b'x'; 1024 * 1024]);
+    let told = running.told(&head, &stop);
+    tokio::pin!(told);
+    assert!(futures::poll!(&mut told).is_pending(), "a pipe holds a megabyte");
+    stop.cancel();
+    let answer = timeout(Duration::from_secs(20), told).await.expect("it ends");
+    assert!(matches!(answer, Err(RunError::Cancelled)));
+    gone(pid).await;
+}
+
+#[tokio::test]
 async fn cancel_kills_the_group() {
     let transports = Transports::new(None).expect("transports");
     let dir = tempfile::tempdir().expect("dir");
