@@ -138,7 +138,7 @@ pub struct ResizeBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateBody {
-    /// The new user data, in full.
+    /// The new user data, in full. It is kept and shown; no guest is handed it yet.
     pub user_data: String,
 }
 

@@ -40,7 +40,7 @@ pub struct VmSpec {
     /// Free words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Handed to the guest; kept as given.
+    /// Kept and shown as given. No guest is handed it yet.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_data: String,
     /// How long steps may take.

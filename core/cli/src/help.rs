@@ -33,7 +33,7 @@ cpu = 0.5                         # CPUs reserved on the host [vcpus]
 host = \"kvm1\"                    # the one host it may be placed on [any]
 graphics = \"none\"                # none or vnc
 labels = { role = \"web\" }        # free words
-user_data = \"...\"                # handed to the guest as it is
+user_data = \"...\"                # kept and shown; no guest is handed it yet
 
 [headroom]                        # how far it may grow while it runs [not at all]
 vcpus = 4

@@ -46,7 +46,7 @@ pub struct VmSpec {
     pub host: Option<HostName>,
     /// Free words.
     pub labels: BTreeMap<String, String>,
-    /// Handed to the guest later; kept as given.
+    /// Kept and shown as given. No guest is handed it yet.
     pub user_data: String,
     /// How long steps may take.
     pub patience: Patience,

@@ -84,7 +84,7 @@ pub enum VmCommand {
     DiskSnapshotCancel(One<hows::DiskSnapshotCancel>),
     /// Changes CPUs or memory; while a VM runs, within its headroom
     Resize(Many<hows::Resize>),
-    /// Changes the user data
+    /// Changes the user data, which is kept and shown; no guest is handed it yet
     Update(Many<hows::Update>),
     /// Changes the name
     Rename(One<hows::Rename>),
