@@ -9,6 +9,13 @@ const NAME_MAX: usize = 63;
 /// Longest relative path inside a datastore; below every file system's limit once the datastore's root is put before it.
 const PATH_MAX: usize = 1024;
 
+/// How much is repeated of a text that is no name: it may be of any length.
+const SHOWN_MAX: usize = 256;
+
+fn shown(text: &str) -> String {
+    if text.len() <= SHOWN_MAX { text.to_owned() } else { format!("{}...", &text[..text.floor_char_boundary(SHOWN_MAX)]) }
+}
+
 /// Why a text is not a name or path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -73,7 +80,7 @@ macro_rules! name {
                 if name_is_valid(text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(InvalidName::Name { what: $what, given: text.to_owned() })
+                    Err(InvalidName::Name { what: $what, given: shown(text) })
                 }
             }
         }
@@ -179,7 +186,7 @@ impl FromStr for MacAddress {
         let bytes: Vec<Option<u8>> = text.split(':').map(byte).collect();
         // The lowest bit of the first byte says multicast (IEEE 802).
         let unicast = bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0);
-        if unicast { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidName::Mac { given: text.to_owned() }) }
+        if unicast { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidName::Mac { given: shown(text) }) }
     }
 }
 
@@ -225,7 +232,7 @@ impl FromStr for RelPath {
         if parts_ok && text.len() <= PATH_MAX && !text.chars().any(char::is_control) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidName::Path { given: text.to_owned() })
+            Err(InvalidName::Path { given: shown(text) })
         }
     }
 }
@@ -264,7 +271,7 @@ impl FromStr for FilePath {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (datastore, path) = text.split_once(':').ok_or_else(|| InvalidName::File { given: text.to_owned() })?;
+        let (datastore, path) = text.split_once(':').ok_or_else(|| InvalidName::File { given: shown(text) })?;
         Ok(Self { datastore: datastore.parse()?, path: path.parse()? })
     }
 }

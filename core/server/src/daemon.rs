@@ -1,6 +1,7 @@
 //! The life of the daemon: everything is wired here, and nowhere else.
 
 use crate::app::App;
+use crate::audit::AuditTrail;
 use crate::auth::{ADMIN, hash, new_secret};
 use crate::clock::now;
 use crate::config::{Config, ConfigError};
@@ -9,7 +10,7 @@ use crate::listen::{Limits, UnixSocket, serve_tcp};
 use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
-use crate::services::{AuditTrail, StoreSites};
+use crate::services::StoreSites;
 use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
 use ostler_engine::{Engine, EngineConfig, EngineError};
 use ostler_libvirt::{Kvm, KvmOptions};

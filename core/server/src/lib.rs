@@ -16,6 +16,7 @@
 //! it answers in microseconds. No lock is held across an answer.
 
 mod app;
+mod audit;
 mod auth;
 mod clock;
 mod config;

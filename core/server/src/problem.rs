@@ -18,6 +18,16 @@ use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder, response::Response
 /// After how many seconds a client that was told *too much* or *not now* may try again.
 const RETRY_AFTER: &str = "1";
 
+/// The longest text of a problem. What a component or a request made of megabytes is told at its beginning.
+const TEXT_MAX: usize = 4096;
+
+fn shorten(text: &mut String) {
+    if text.len() > TEXT_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        text.push_str("...");
+    }
+}
+
 /// A request that was not served. Boxed, because it is large and rare.
 #[derive(Debug)]
 pub(crate) struct ApiError(pub(crate) Box<Problem>);
@@ -105,7 +115,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        shorten(&mut self.0.detail);
+        self.0.hint.iter_mut().chain(&mut self.0.field).for_each(shorten);
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&*self.0)).into_response();
         let headers = response.headers_mut();
@@ -287,6 +299,16 @@ mod tests {
         assert_eq!(status_of(EngineError::Crashed), (500, "internal".to_owned()));
         let read_only = CommitError::ReadOnly { why: "disk full".to_owned() };
         assert_eq!(status_of(EngineError::Store(read_only)), (503, "store-failed".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_text_of_megabytes_is_told_at_its_beginning() {
+        let long = "ä".repeat(1024 * 1024);
+        let error = ApiError::new(StatusCode::BAD_REQUEST, code::INVALID, long.clone()).hint(long.clone()).field(long);
+        let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX).await.expect("a body");
+        let problem: Problem = serde_json::from_slice(&body).expect("a problem");
+        assert!(problem.detail.starts_with('ä') && problem.detail.ends_with("..."));
+        assert!(body.len() < 4 * TEXT_MAX, "{}", body.len());
     }
 
     #[test]

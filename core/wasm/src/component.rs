@@ -100,6 +100,7 @@ impl LoadedDriver {
             grants,
             services: Arc::new(shared.services.for_driver()),
             orphans: Arc::new(Orphans::default()),
+            lines: Default::default(),
         };
         let inner =
             Inner { pre, exports: Arc::new(exports), side: Arc::new(side), shared, abilities: inspection.abilities.clone() };

@@ -1,6 +1,6 @@
 //! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of its name.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
 use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
@@ -15,12 +15,15 @@ const STDOUT_MAX: usize = 1024 * 1024;
 /// How much of its complaints is kept.
 const STDERR_MAX: usize = 64 * 1024;
 
+/// Longest value of a hole, and longest name of one: more than a path in a datastore may have.
+const VALUE_MAX: usize = 4096;
+
 impl Host for View<'_> {
     async fn run(&mut self, command: String, arguments: Vec<Argument>, input: Vec<u8>) -> wasmtime::Result<Result<Exit, Error>> {
         let begun = Instant::now();
         let env = Arc::clone(self.env);
         let rendered = env.rendered(&command, arguments);
-        let traced = rendered.as_ref().map_or_else(|_| format!("{command:?}"), ToString::to_string);
+        let traced = rendered.as_ref().map_or_else(|_| format!("{:?}", told(&command)), |rendered| told(&rendered.to_string()));
         let answer = match rendered {
             Ok(rendered) => env.run(rendered, input).await,
             Err(error) => Err(error),
@@ -32,13 +35,18 @@ impl Host for View<'_> {
 
 impl Env {
     fn rendered(&self, command: &str, arguments: Vec<Argument>) -> Result<Rendered, Error> {
-        self.granted("exec", &format!("command {command:?}"))?;
+        let name = told(command);
+        self.granted("exec", &format!("command {name:?}"))?;
         let template = self.side.manifest.command(command);
         let granted = self.side.grants.commands.contains(command);
-        self.check(&format!("exec:{command}"), template.is_some(), granted, &format!("command {command:?}"))?;
+        self.check(&format!("exec:{name}"), template.is_some(), granted, &format!("command {name:?}"))?;
+        if let Some(long) = arguments.iter().find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX) {
+            let problem = format!("hole {:?} of command {name:?} is given more than {VALUE_MAX} bytes", told(&long.hole));
+            return Err(refused("bad-argument", problem));
+        }
         let values: Vec<(String, String)> = arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect();
         let rendered = template.map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
-        rendered.map_err(|problem| refused("bad-argument", problem))
+        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
     }
 
     async fn run(&self, rendered: Rendered, input: Vec<u8>) -> Result<Exit, Error> {

@@ -1,6 +1,6 @@
 //! `files`: files below a datastore's root on the target host. Needs the grant `files`.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
 use crate::bindings::ostler::driver::files::{FileStat, Host, Path, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::{FileError, Place, Progress};
@@ -13,15 +13,18 @@ use wasmtime::component::Linker;
 /// A file of a host, checked for datastore and form.
 fn locate(site: &Site, path: &Path) -> Result<(Place, RelPath), Error> {
     let place = Place::find(site, &path.datastore)?;
-    let rel: RelPath = path.path.parse().map_err(|error: ostler_model::InvalidName| refused("bad-path", error.to_string()))?;
-    Ok((place, rel))
+    Ok((place, relative(&path.path)?))
+}
+
+fn relative(path: &str) -> Result<RelPath, Error> {
+    path.parse().map_err(|error: ostler_model::InvalidName| refused("bad-path", told(&error.to_string())))
 }
 
 /// One host function: grant, path, work in its own task, one line of trace.
 macro_rules! act {
     ($view:ident, $name:literal, $path:expr, |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
-        let what = format!("{}:{}", path.datastore, path.path);
+        let what = format!("{}:{}", told(&path.datastore), told(&path.path));
         let answer = async {
             env.granted("files", &format!("{} of {what:?}", $name))?;
             let ($place, $rel) = locate(env.site()?, path)?;
@@ -71,12 +74,9 @@ impl Host for View<'_> {
         if source.datastore != target.datastore {
             return Ok(Err(refused("other-datastore", "a rename stays within one datastore; copy and remove instead")));
         }
-        let to: RelPath = match target.path.parse() {
+        let to = match relative(&target.path) {
             Ok(to) => to,
-            Err(problem) => {
-                let problem: ostler_model::InvalidName = problem;
-                return Ok(Err(refused("bad-path", problem.to_string())));
-            }
+            Err(problem) => return Ok(Err(problem)),
         };
         act!(self, "files.rename", source, |place, rel, services, stop| place.rename(&services, rel, to, &stop))
     }
@@ -111,7 +111,7 @@ impl Host for View<'_> {
 }
 
 fn other_site(env: &Env, name: &str) -> Result<Site, Error> {
-    let unknown = || refused("no-such-host", format!("no host named {name:?}"));
+    let unknown = || refused("no-such-host", format!("no host named {:?}", told(name)));
     let name: HostName = name.parse().map_err(|_| unknown())?;
     match &env.site {
         Some(site) if site.name == name => Ok(site.clone()),

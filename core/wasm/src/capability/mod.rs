@@ -14,7 +14,7 @@ mod secrets;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::grants::{AuditSink, Grants, SiteDirectory};
-use crate::instance::State;
+use crate::instance::{State, cut};
 use crate::manifest::Manifest;
 use crate::transport::Transports;
 use crate::work::{self, Orphans};
@@ -30,6 +30,15 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 /// Most denials of one call that the audit is told: the first says it all, a loop must not flood the event log.
 const DENIALS_MAX: u32 = 16;
+
+/// How much is repeated of a text that a component hands over: in errors, events and the log. It may be megabytes long, and each of
+/// these would hold it once more.
+const TOLD_MAX: usize = 256;
+
+/// The beginning of a text that a component handed over, for people.
+pub(crate) fn told(text: &str) -> String {
+    if text.len() > TOLD_MAX { cut(text, TOLD_MAX) + "..." } else { text.to_owned() }
+}
 
 /// What all drivers of a host share.
 pub(crate) struct Services {
@@ -51,6 +60,7 @@ pub(crate) struct DriverSide {
     pub(crate) grants: Grants,
     pub(crate) services: Arc<Services>,
     pub(crate) orphans: Arc<Orphans>,
+    pub(crate) lines: log::Minute,
 }
 
 /// One call, as host functions see it.
@@ -89,7 +99,7 @@ impl Env {
         self.check(capability, asks, self.side.grants.capabilities.contains(capability), wanted)
     }
 
-    /// Denies, and tells the audit, unless asked for and granted.
+    /// Denies, and tells the audit, unless asked for and granted. `grant` and `wanted` are [`told`] texts.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),

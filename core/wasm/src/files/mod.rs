@@ -7,7 +7,7 @@ mod part;
 mod remote;
 
 use crate::bindings::ostler::driver::types::Error;
-use crate::capability::Services;
+use crate::capability::{Services, told};
 use crate::transport::RunError;
 use ostler_driver::Site;
 use ostler_model::{ExecTransport, RelPath};
@@ -91,8 +91,9 @@ impl Place {
         match root {
             Some(root) if root.starts_with('/') => Ok(Self { root, via: site.transport.clone() }),
             Some(_) | None => Err(FileError::NoDatastore(format!(
-                "host {} has no datastore {datastore:?}, or no absolute directory for it",
-                site.name
+                "host {} has no datastore {:?}, or no absolute directory for it",
+                site.name,
+                told(datastore)
             ))
             .into()),
         }
