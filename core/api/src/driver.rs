@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// The body of `POST /v1/drivers`: loads a component, or puts it in the place of the one of the same name.
+/// The body of `POST /v1/drivers`: loads a component.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDriver {
@@ -13,9 +13,12 @@ pub struct NewDriver {
     /// Capabilities granted, of those its manifest asks for.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// Its settings, for all hosts; a host's own come before these.
+    /// Its settings, for all hosts; those of a host whose hypervisor driver it is come before these.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
+    /// Whether it may take the place of another file, or other grants and settings, of the same name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
 }
 
 /// A loaded driver.
@@ -54,6 +57,9 @@ pub struct RulesOf {
     pub driver: String,
     /// Whether that was bound with `PUT /v1/drivers/{driver}/rules`; else it stands in the daemon's settings.
     pub bound: bool,
+    /// Why they cannot be asked: then no snapshot is made. None if they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// The body of `PUT /v1/drivers/{driver}/rules` and `PUT /v1/hosts/{host}/rules`.

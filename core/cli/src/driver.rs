@@ -8,13 +8,13 @@ use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
-use ostler_api::{Driver, DriverOrigin, NewDriver};
+use ostler_api::{Driver, DriverOrigin, NewDriver, RulesOf};
 use std::path::PathBuf;
 
 /// Drivers.
 #[derive(Debug, Subcommand)]
 pub enum DriverCommand {
-    /// Loads a component, or puts it in the place of the one of the same name
+    /// Loads a component, now and at every start
     Add(AddDriver),
     /// Lists drivers
     List(Watch),
@@ -51,9 +51,12 @@ pub struct AddDriver {
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config, secrets, files, exec, exec:COMMAND, all
     #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]
     grants: Vec<String>,
-    /// A setting for all hosts; a host's own come first
+    /// A setting for all hosts; those of a host whose hypervisor driver it is come first
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
+    /// Put it in the place of the driver of the same name, which must be of the same kind
+    #[arg(long)]
+    replace: bool,
 }
 
 fn origin(driver: &Driver) -> String {
@@ -73,7 +76,10 @@ impl Row for Driver {
             Cell::from(&self.name),
             Cell::from(&self.version),
             self.kinds.join(",").into(),
-            Cell::maybe(self.rules.as_ref().map(|rules| &rules.driver)),
+            match &self.rules {
+                Some(rules) if rules.missing.is_some() => Cell::toned(format!("{} (not loaded)", rules.driver), Tone::Bad),
+                rules => Cell::maybe(rules.as_ref().map(|rules| &rules.driver)),
+            },
             origin(self).into(),
             self.calls.into(),
             Cell::toned(self.errors, errors),
@@ -97,6 +103,7 @@ fn mean(driver: &Driver) -> String {
 
 fn rules(driver: &Driver) -> Cell {
     match &driver.rules {
+        Some(RulesOf { missing: Some(why), .. }) => Cell::toned(format!("none: no snapshot is made; {why}"), Tone::Bad),
         Some(rules) if rules.bound => Cell::from(&rules.driver),
         Some(rules) => format!("{} (from the daemon's settings)", rules.driver).into(),
         None => Cell::toned("none: no snapshot is made; `ostler driver bind-rules`", Tone::Busy),
@@ -129,7 +136,8 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
     match command {
         DriverCommand::Add(add) => {
             let path = crate::admin::path_on_daemon(cx, &add.file)?;
-            let driver = client.add_driver(&NewDriver { path, grants: add.grants, config: map(&add.config) }).await?;
+            let new = NewDriver { path, grants: add.grants, config: map(&add.config), replace: add.replace };
+            let driver = client.add_driver(&new).await?;
             let line = || format!("driver {} {}: loaded ({})\n", driver.name, driver.version, driver.kinds.join(", "));
             cx.out.write(&cx.out.one(&driver, &driver.name, line)?)
         }

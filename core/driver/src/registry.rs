@@ -115,6 +115,13 @@ impl Registry {
         entries.values().map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect())).collect()
     }
 
+    /// One of them, if it is loaded.
+    #[must_use]
+    pub fn get(&self, name: &DriverName) -> Option<(DriverInfo, Vec<&'static str>)> {
+        let entries = self.read();
+        entries.get(name).map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
+    }
+
     /// A hypervisor driver.
     ///
     /// # Errors

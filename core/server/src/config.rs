@@ -79,6 +79,18 @@ pub enum ConfigError {
     /// The address is none.
     #[error("{0:?} is not ADDRESS:PORT (for example {LISTEN}) and not off")]
     Listen(String),
+    /// A binding of snapshot rules names no such driver.
+    #[error(
+        "[rules] {hypervisor} = {rules:?}: {problem}; a driver that is added while ostlerd runs is bound with `ostler driver bind-rules`"
+    )]
+    Rules {
+        /// The hypervisor driver.
+        hypervisor: String,
+        /// The driver that is to hold the rules.
+        rules: String,
+        /// What is wrong, with the nearest name.
+        problem: String,
+    },
     /// Other machines would reach the API.
     #[error(
         "{0} can be reached from other machines, and there is no TLS: put a proxy with TLS before {LISTEN}, or say --listen-anywhere"

@@ -17,7 +17,7 @@ use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::DriverName;
 use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
 use ostler_wasm::{Host, HostError, HostOptions};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -95,8 +95,13 @@ pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce
     private_dir(&data).map_err(|source| DaemonError::File { what: "keep anything in", path: data.clone(), source })?;
     let store = Store::open(&data.join(STORE_FILE), Options::default())?;
     let registry = Registry::new();
-    let loader = drivers(&config, &data, &store, &registry).await?;
+    let (loader, all) = drivers(&config, &data, &store, &registry).await?;
     let settings = engine_config(&config)?;
+    match bindings(&settings.rules, &registry) {
+        // It may be one of those that were not loaded, and said so in the log.
+        Err(wrong) if !all => tracing::error!(error = chain(&wrong), "no snapshot is made there"),
+        checked => checked?,
+    }
     let rules = settings.rules.clone();
     let engine = Engine::start(settings, store.clone(), registry.clone()).await?;
     first_token(&engine, &data).await?;
@@ -153,9 +158,24 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     Ok(engine)
 }
 
-/// The built-in driver, those of the plugin directory, and those that operators added. One that cannot be loaded is said in the
-/// log and left out: its hosts cannot be asked then, and everything else goes on.
-async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<Loader, DaemonError> {
+/// A binding of snapshot rules that is misspelt would be noticed when the first snapshot is wanted.
+fn bindings(rules: &BTreeMap<DriverName, DriverName>, registry: &Registry) -> Result<(), ConfigError> {
+    let loaded = registry.list();
+    for (hypervisor, rules) in rules {
+        let missing = registry.hypervisor(hypervisor).err().map(|err| (err, hypervisor, "hypervisor"));
+        let missing = missing.or_else(|| registry.rules(rules).err().map(|err| (err, rules, "snapshot-rules")));
+        let Some((err, name, kind)) = missing else { continue };
+        let known = loaded.iter().filter(|(_, kinds)| kinds.contains(&kind)).map(|(info, _)| info.name.as_str());
+        let near = ostler_api::nearest(name.as_str(), known).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let problem = format!("{err}{near}");
+        return Err(ConfigError::Rules { hypervisor: hypervisor.to_string(), rules: rules.to_string(), problem });
+    }
+    Ok(())
+}
+
+/// The built-in driver, those of the plugin directory, and those that operators added, and whether all could be loaded. One that cannot be
+/// is said in the log and left out: its hosts cannot be asked then, and everything else goes on.
+async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<(Loader, bool), DaemonError> {
     let kvm: DriverName = KVM.parse()?;
     enter_kvm(registry, kvm.clone(), store);
     let options = HostOptions {
@@ -165,19 +185,28 @@ async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registr
         ..HostOptions::default()
     };
     let loader = Loader::new(Host::new(options)?, data.join("drivers"), BTreeSet::from([kvm]));
+    let mut all = true;
     for path in plugin_files(config.plugin_dir.as_deref())? {
         match loader.load_file(&path, &config.drivers).await {
             Ok(driver) => enter(registry, &driver),
-            Err(err) => tracing::error!(path = %path.display(), error = chain(&err), "a driver is not loaded"),
+            Err(err) => {
+                all = false;
+                tracing::error!(path = %path.display(), error = chain(&err), "a driver is not loaded");
+            }
         }
     }
-    for row in store.read()?.drivers()?.into_iter().filter(|row| row.enabled) {
+    let rows = store.read()?.drivers()?;
+    loader.tidy(&rows).await;
+    for row in rows.into_iter().filter(|row| row.enabled) {
         match loader.load_row(&row).await {
             Ok(driver) => enter(registry, &driver),
-            Err(err) => tracing::error!(driver = %row.name, error = chain(&err), "a driver is not loaded"),
+            Err(err) => {
+                all = false;
+                tracing::error!(driver = %row.name, error = chain(&err), "a driver is not loaded");
+            }
         }
     }
-    Ok(loader)
+    Ok((loader, all))
 }
 
 fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) {

@@ -9,12 +9,16 @@ use crate::config::DriverConfig;
 use crate::problem::ApiError;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, code};
-use ostler_driver::Registry;
+use ostler_driver::{DriverInfo, Registry};
 use ostler_model::DriverName;
-use ostler_store::DriverRow;
-use ostler_wasm::{Grants, Host, LoadError, LoadedDriver, Manifest, Secret};
+use ostler_store::{DriverRow, Store};
+use ostler_wasm::{Grants, Host, Inspection, LoadError, LoadedDriver, Manifest, Secret};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
 
 /// Why a driver was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,19 @@ pub enum DriverProblem {
     /// It is compiled in.
     #[error("driver {0} is built in and cannot be replaced")]
     BuiltIn(DriverName),
+    /// The name is another driver's, or an earlier build's.
+    #[error("a driver {0} is there already, of another file or with other grants or settings")]
+    Exists(DriverName),
+    /// The name is that of a driver of another kind.
+    #[error("driver {driver} is a {is} driver, and this file is a {new} driver: what uses {driver} could not go on")]
+    OtherKind {
+        /// The driver.
+        driver: DriverName,
+        /// What the driver of that name is.
+        is: String,
+        /// What the file is.
+        new: String,
+    },
     /// A file could not be handled.
     #[error("cannot {what} {path}")]
     File {
@@ -60,11 +77,16 @@ pub enum DriverProblem {
 
 impl From<DriverProblem> for ApiError {
     fn from(problem: DriverProblem) -> Self {
-        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, crate::problem::chain(&problem));
+        let unusable = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, crate::problem::chain(&problem));
+        let taken = || Self::new(StatusCode::CONFLICT, code::EXISTS, problem.to_string());
         match problem {
-            DriverProblem::Load(_) | DriverProblem::File { .. } | DriverProblem::OtherFile { .. } => error.field("path"),
-            DriverProblem::NotAsked { .. } => error.field("grants").hint("`ostler plugin inspect FILE` shows what it asks for"),
-            DriverProblem::BuiltIn(_) => error,
+            DriverProblem::Load(_) | DriverProblem::File { .. } | DriverProblem::OtherFile { .. } => unusable.field("path"),
+            DriverProblem::NotAsked { .. } => unusable.field("grants").hint("`ostler plugin inspect FILE` shows what it asks for"),
+            DriverProblem::BuiltIn(_) => unusable,
+            DriverProblem::Exists(_) => {
+                taken().hint("to put this one in its place, say so: `ostler driver add --replace`, or \"replace\": true")
+            }
+            DriverProblem::OtherKind { .. } => taken().hint("give the new driver a name of its own in its manifest"),
         }
     }
 }
@@ -82,65 +104,101 @@ pub(crate) struct Loader {
     host: Host,
     dir: PathBuf,
     built_in: BTreeSet<DriverName>,
+    /// Held while a driver is added: the store, the files and what is loaded must tell of the same one.
+    pub(crate) adding: Arc<Mutex<()>>,
 }
 
 impl Loader {
     /// One that keeps files in `dir`.
     pub(crate) fn new(host: Host, dir: PathBuf, built_in: BTreeSet<DriverName>) -> Self {
-        Self { host, dir, built_in }
+        Self { host, dir, built_in, adding: Arc::default() }
     }
 
     /// Loads what an operator adds. Nobody knows it yet.
-    pub(crate) async fn load(&self, new: &NewDriver) -> Result<Fresh, DriverProblem> {
+    pub(crate) async fn load(&self, new: &NewDriver, registry: &Registry, store: &Store) -> Result<Fresh, ApiError> {
         let path = PathBuf::from(&new.path);
-        let inspection = ostler_wasm::inspect_file(&path).await?;
+        let bytes = ostler_wasm::read_component(&path).await.map_err(DriverProblem::from)?;
+        let inspection = ostler_wasm::inspect(&new.path, &bytes).map_err(DriverProblem::from)?;
         let name = inspection.manifest.name.clone();
         if self.built_in.contains(&name) {
-            return Err(DriverProblem::BuiltIn(name));
+            return Err(DriverProblem::BuiltIn(name).into());
         }
         let grants = granted(&inspection.manifest, &new.grants)?;
-        let kept = self.keep(&path, &name, &inspection.digest).await?;
         let row = DriverRow {
+            file: self.place(&name, &inspection.digest).display().to_string(),
             name,
-            file: kept.display().to_string(),
-            digest: inspection.digest,
+            digest: inspection.digest.clone(),
             grants,
             config: new.config.clone(),
             enabled: true,
             added: now(),
         };
-        let driver = self.load_row(&row).await?;
+        let before = store.read()?.drivers()?.into_iter().find(|old| old.name == row.name);
+        may_enter(&row, &inspection, before.as_ref(), registry.get(&row.name), new.replace)?;
+        self.keep(&bytes, Path::new(&row.file)).await?;
+        let driver = self.load_as(&row, bytes).await?;
         Ok(Fresh { row, driver })
     }
 
-    /// Copies the file to its place.
-    async fn keep(&self, from: &Path, name: &DriverName, digest: &str) -> Result<PathBuf, DriverProblem> {
+    /// Where a component's file is kept.
+    fn place(&self, name: &DriverName, digest: &str) -> PathBuf {
+        self.dir.join(format!("{name}-{}.wasm", digest.get(..16).unwrap_or(digest)))
+    }
+
+    /// Writes the file to its place.
+    async fn keep(&self, bytes: &[u8], to: &Path) -> Result<(), DriverProblem> {
         let failed = |what, path: &Path| {
             let path = path.to_owned();
             move |source| DriverProblem::File { what, path, source }
         };
         tokio::fs::create_dir_all(&self.dir).await.map_err(failed("make", &self.dir))?;
-        let to = self.dir.join(format!("{name}-{}.wasm", digest.get(..16).unwrap_or(digest)));
         let draft = to.with_extension("new");
-        tokio::fs::copy(from, &draft).await.map_err(failed("copy", from))?;
-        tokio::fs::rename(&draft, &to).await.map_err(failed("rename", &draft))?;
-        Ok(to)
+        let written = async {
+            let mut file = tokio::fs::File::create(&draft).await?;
+            file.write_all(bytes).await?;
+            file.sync_all().await
+        };
+        written.await.map_err(failed("write", &draft))?;
+        tokio::fs::rename(&draft, to).await.map_err(failed("rename", &draft))
+    }
+
+    /// Removes what is kept of components that no row names: of those that were replaced, removed, or never loaded.
+    pub(crate) async fn tidy(&self, rows: &[DriverRow]) {
+        // By name alone: a data directory that was moved or restored elsewhere has its files here, too.
+        let named: BTreeSet<&OsStr> = rows.iter().filter_map(|row| Path::new(&row.file).file_name()).collect();
+        // Without a folder there is nothing to remove.
+        let Ok(mut entries) = tokio::fs::read_dir(&self.dir).await else { return };
+        while let Ok(Some(entry)) = entries.next_entry().await {
+            let path = entry.path();
+            let ours = path.extension().is_some_and(|extension| extension == "wasm" || extension == "new");
+            if ours
+                && path.file_name().is_some_and(|name| !named.contains(name))
+                && let Err(err) = tokio::fs::remove_file(&path).await
+            {
+                tracing::warn!(path = %path.display(), %err, "the file of a component that is not used any more stays");
+            }
+        }
     }
 
     /// Loads what was added earlier, if it is still that file.
     pub(crate) async fn load_row(&self, row: &DriverRow) -> Result<LoadedDriver, DriverProblem> {
         let path = PathBuf::from(&row.file);
+        let bytes = ostler_wasm::read_component(&path).await?;
+        let found = ostler_wasm::inspect(&row.file, &bytes)?.digest;
+        if found != row.digest {
+            return Err(DriverProblem::OtherFile { driver: row.name.clone(), path, found });
+        }
+        self.load_as(row, bytes).await
+    }
+
+    async fn load_as(&self, row: &DriverRow, bytes: Vec<u8>) -> Result<LoadedDriver, DriverProblem> {
         let grants = Grants {
             capabilities: row.grants.keys().cloned().collect(),
             commands: row.grants.get("exec").into_iter().flatten().cloned().collect(),
             config: row.config.clone(),
             secrets: BTreeMap::new(),
         };
-        let found = ostler_wasm::inspect_file(&path).await?.digest;
-        if found != row.digest {
-            return Err(DriverProblem::OtherFile { driver: row.name.clone(), path, found });
-        }
-        Ok(self.host.load(&path, grants).await?)
+        Ok(self.host.load_bytes(&row.file, bytes, grants).await?)
     }
 
     /// Loads a file of the plugin directory.
@@ -149,7 +207,8 @@ impl Loader {
         path: &Path,
         configs: &BTreeMap<String, DriverConfig>,
     ) -> Result<LoadedDriver, DriverProblem> {
-        let inspection = ostler_wasm::inspect_file(path).await?;
+        let (what, bytes) = (path.display().to_string(), ostler_wasm::read_component(path).await?);
+        let inspection = ostler_wasm::inspect(&what, &bytes)?;
         let name = inspection.manifest.name.clone();
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name));
@@ -162,12 +221,34 @@ impl Loader {
             config: config.config,
             secrets: secrets(&config.secrets).await?,
         };
-        Ok(self.host.load(path, grants).await?)
+        Ok(self.host.load_bytes(&what, bytes, grants).await?)
     }
 
     /// From now on everybody knows it; calls in flight end on the one it replaces.
     pub(crate) fn enter(&self, registry: &Registry, fresh: Fresh) {
         enter(registry, &fresh.driver);
+    }
+}
+
+/// Whether a component may have its name: nobody else has it, or it is the same again, or the operator says that it is to take the
+/// other's place and it is of the same kind.
+fn may_enter(
+    row: &DriverRow,
+    inspection: &Inspection,
+    before: Option<&DriverRow>,
+    loaded: Option<(DriverInfo, Vec<&'static str>)>,
+    replace: bool,
+) -> Result<(), DriverProblem> {
+    if let Some((_, kinds)) = &loaded
+        && !kinds.iter().all(|kind| inspection.kinds.contains(kind))
+    {
+        let (is, new) = (kinds.join(" and "), inspection.kinds.join(" and "));
+        return Err(DriverProblem::OtherKind { driver: row.name.clone(), is, new });
+    }
+    let same = before.is_some_and(|old| DriverRow { added: old.added, ..row.clone() } == *old);
+    match (before.is_some() || loaded.is_some(), same || replace) {
+        (true, false) => Err(DriverProblem::Exists(row.name.clone())),
+        (true, true) | (false, _) => Ok(()),
     }
 }
 
@@ -215,4 +296,67 @@ fn granted(manifest: &Manifest, words: &[String]) -> Result<BTreeMap<String, Vec
         }
     }
     Ok(granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_driver::DriverOrigin;
+
+    fn file(kinds: &[&'static str]) -> Inspection {
+        let manifest = "name = \"x\"\nversion = \"1.0.0\"\nsummary = \"s\"\nlicence = \"l\"\nauthors = [\"a\"]\n";
+        Inspection {
+            manifest: Manifest::parse(manifest.as_bytes()).expect("a manifest"),
+            digest: "d".to_owned(),
+            size: 1,
+            contract: "0.1.0".to_owned(),
+            kinds: kinds.to_vec(),
+            abilities: Vec::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+        }
+    }
+
+    fn row(digest: &str, added: u64) -> DriverRow {
+        DriverRow {
+            name: "x".parse().expect("a name"),
+            file: format!("/x-{digest}.wasm"),
+            digest: digest.to_owned(),
+            grants: BTreeMap::new(),
+            config: BTreeMap::new(),
+            enabled: true,
+            added: ostler_model::Timestamp(added),
+        }
+    }
+
+    fn loaded(kinds: &[&'static str]) -> Option<(DriverInfo, Vec<&'static str>)> {
+        let info = DriverInfo {
+            name: "x".parse().expect("a name"),
+            version: String::new(),
+            description: String::new(),
+            origin: DriverOrigin::BuiltIn,
+            abilities: Vec::new(),
+        };
+        Some((info, kinds.to_vec()))
+    }
+
+    #[test]
+    fn a_name_in_use_is_given_away_only_when_told_so_and_never_to_another_kind() {
+        let (new, old, both) = (row("b", 2), row("a", 1), ["hypervisor", "transfer"]);
+        assert!(may_enter(&new, &file(&both), None, None, false).is_ok(), "nobody has it");
+        let again = DriverRow { added: ostler_model::Timestamp(9), ..old.clone() };
+        assert!(may_enter(&again, &file(&both), Some(&old), loaded(&both), false).is_ok(), "the same again");
+        let other = |replace| may_enter(&new, &file(&both), Some(&old), loaded(&both), replace);
+        assert!(matches!(other(false), Err(DriverProblem::Exists(_))));
+        assert!(other(true).is_ok());
+        // Of the plugin directory: no row.
+        assert!(matches!(may_enter(&new, &file(&both), None, loaded(&both), false), Err(DriverProblem::Exists(_))));
+        // Of a row whose file could not be loaded.
+        assert!(matches!(may_enter(&new, &file(&both), Some(&old), None, false), Err(DriverProblem::Exists(_))));
+        for replace in [false, true] {
+            let less = may_enter(&new, &file(&["transfer"]), Some(&old), loaded(&both), replace);
+            assert!(matches!(less, Err(DriverProblem::OtherKind { .. })));
+        }
+        assert!(may_enter(&new, &file(&both), Some(&old), loaded(&["transfer"]), true).is_ok(), "it does more than the old one");
+    }
 }

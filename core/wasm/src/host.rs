@@ -112,7 +112,7 @@ impl Host {
     /// # Errors
     /// Why this host cannot run it.
     pub async fn load(&self, file: &Path, grants: Grants) -> Result<LoadedDriver, LoadError> {
-        let bytes = read(file).await?;
+        let bytes = read_component(file).await?;
         self.load_bytes(&file.display().to_string(), bytes, grants).await
     }
 
@@ -153,11 +153,16 @@ impl Host {
 /// # Errors
 /// Why this host could not run it.
 pub async fn inspect_file(file: &Path) -> Result<Inspection, LoadError> {
-    let bytes = read(file).await?;
+    let bytes = read_component(file).await?;
     inspect(&file.display().to_string(), &bytes)
 }
 
-async fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
+/// Reads a component's file: what is looked at and what is loaded are then the same bytes, whatever becomes of the file. One that is
+/// larger than a driver may be is read no further than that shows.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn read_component(file: &Path) -> Result<Vec<u8>, LoadError> {
     use tokio::io::AsyncReadExt;
     let unreadable = |source| LoadError::Unreadable { path: file.to_owned(), source };
     let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;

@@ -32,7 +32,7 @@ pub use component::LoadedDriver;
 pub use error::{HostError, LoadError};
 pub use files::open_in_datastore;
 pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
-pub use host::{Host, HostOptions, inspect_file};
+pub use host::{Host, HostOptions, inspect_file, read_component};
 pub use inspect::{Inspection, inspect};
 pub use manifest::{Asked, Manifest, Setting};
 pub use template::{HoleType, Part, Rendered, Template};

@@ -25,7 +25,8 @@ fn all(app: &App) -> Answer<Vec<Driver>> {
 
 /// What was bound comes before what the settings say.
 fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<RulesOf> {
-    let told = |rules: &DriverName, bound| RulesOf { driver: rules.to_string(), bound };
+    let missing = |rules: &DriverName| app.registry.rules(rules).err().map(|err| err.to_string());
+    let told = |rules: &DriverName, bound| RulesOf { driver: rules.to_string(), bound, missing: missing(rules) };
     let here = bound.iter().find(|binding| binding.hypervisor == *driver);
     here.map(|binding| told(&binding.rules, true)).or_else(|| app.rules.get(driver).map(|rules| told(rules, false)))
 }
@@ -53,7 +54,8 @@ pub(crate) async fn show(State(app): State<Shared>, Path(name): Path<String>) ->
     one(&app, &name).map(Json)
 }
 
-/// Loads a component, now and at every start, or puts it in the place of the one of the same name. A repeat ends the same.
+/// Loads a component, now and at every start. With `replace` it takes the place of the one of the same name, if it is of the same kind. A
+/// repeat ends the same.
 #[utoipa::path(
     post, path = "/v1/drivers", tag = "drivers", request_body = NewDriver, responses((status = 201, body = Driver), ApiError)
 )]
@@ -63,12 +65,27 @@ pub(crate) async fn add(
     _key: Key,
     body: Body<NewDriver>,
 ) -> Answer<(StatusCode, Json<Driver>)> {
-    let loaded = app.loader.load(&body.value).await?;
-    let name = loaded.row.name.clone();
-    // With the commit, not after the answer: the store and this process must agree on which one it is, though the client may be gone.
-    let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(&app));
-    app.engine.change_then(change, &caller.name, move || known.loader.enter(&known.registry, loaded)).await?;
+    // A task of its own: what is committed must also be loaded, when the client is gone, too.
+    let adding = tokio::spawn(load(Arc::clone(&app), body.value, caller.name));
+    let name = adding.await.map_err(|err| crate::app::broken(&err))??;
     Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
+}
+
+async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
+    let _alone = app.loader.adding.lock().await;
+    let entered = enter(&app, &new, &by).await;
+    // The file of a driver that was replaced, or that did not load, is of no use.
+    app.loader.tidy(&app.store().read()?.drivers()?).await;
+    entered
+}
+
+async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
+    let loaded = app.loader.load(new, &app.registry, app.store()).await?;
+    let name = loaded.row.name.clone();
+    // With the commit, not after it: the store and this process must agree on which one it is.
+    let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
+    app.engine.change_then(change, by, move || known.loader.enter(&known.registry, loaded)).await?;
+    Ok(name)
 }
 
 /// Forgets a component that no host or datastore names. It is unloaded at the next start.

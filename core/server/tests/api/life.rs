@@ -60,6 +60,21 @@ fn settings_that_make_no_sense_end_with_2() {
 }
 
 #[test]
+fn bindings_of_rules_that_are_misspelt_end_with_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    for (binding, told) in [("kvmm=snapshots-kvm", "did you mean kvm?"), ("kvm=snapshot-kvm", "no driver named snapshot-kvm")] {
+        let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--rules", binding]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{binding}: {said}");
+        assert!(said.contains(told), "{binding}: {said}");
+    }
+    // The name is right, the kind is not.
+    let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--rules", "kvm=kvm"]);
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("a snapshot-rules driver is needed here"), "{ended:?}");
+}
+
+#[test]
 fn a_data_directory_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
