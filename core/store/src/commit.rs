@@ -189,7 +189,7 @@ pub enum ResourceChange {
     ImageDiscard(ImageId),
     /// Removes it; refused while a disk stands on it, and while it is locked, as somebody writes it then.
     ImageRemove(ImageId),
-    /// Adds or replaces.
+    /// Adds it; refused while there is another of its name.
     TokenPut(TokenRow),
     /// Removes it by name.
     TokenRemove(String),

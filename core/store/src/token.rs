@@ -19,7 +19,11 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), name)).transpose()?)
     }
 
+    /// A token is never replaced: somebody holds the secret of the one that is there.
     pub(crate) fn token_put_refused(&mut self, token: &TokenRow) -> Refusal {
+        if self.token(&token.name)?.is_some_and(|old| old != *token) {
+            return Ok(Some(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: token.name.clone() }));
+        }
         let owner = self.cold()?.token_by_hash.get(token.hash_hex.as_str()).map_err(Fault::from)?;
         match owner.filter(|owner| owner.value() != token.name) {
             Some(owner) => Ok(Some(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: owner.value().to_owned() })),

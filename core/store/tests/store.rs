@@ -340,7 +340,7 @@ async fn made(store: &Store, change: ResourceChange) {
 
 #[tokio::test]
 async fn names_are_unique_and_free_again_after_a_rename() {
-    use ResourceChange::{HostPut, ImagePut, TokenPut};
+    use ResourceChange::{HostPut, ImagePut, TokenPut, TokenRemove};
     let store = store();
     applied(&store, ground()).await;
     let taken = Host { name: host(1, 1, 1).name, ..host(3, 1, 1) };
@@ -364,6 +364,8 @@ async fn names_are_unique_and_free_again_after_a_rename() {
     };
     made(&store, TokenPut(token("a", "00"))).await;
     assert!(matches!(refused(&store, TokenPut(token("b", "00"))).await, ResourceRefused::NameTaken { .. }));
+    assert!(matches!(refused(&store, TokenPut(token("a", "01"))).await, ResourceRefused::NameTaken { .. }));
+    made(&store, TokenRemove("a".to_owned())).await;
     made(&store, TokenPut(token("a", "01"))).await;
     let reader = store.read().expect("reads");
     assert_eq!(reader.host_by_name(&taken.name).expect("reads"), Some(taken));

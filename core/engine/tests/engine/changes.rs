@@ -152,6 +152,8 @@ async fn snapshots_are_hidden_by_what_is_seen_and_lost_by_what_is_done() {
     world.fake.guest_off(ALPHA, world.record(vm).uuid);
     world.reaches(vm, State::Poweroff).await;
     assert!(world.record(vm).snapshots[0].hidden, "as the rules say of what is observed");
+    let health = world.engine.driver_health(&"rules".parse().expect("a name"));
+    assert!(health.calls >= 2 && health.errors == 0, "of the snapshot, and of what was observed: {health:?}");
     assert!(world.record(vm).snapshot("first").is_none(), "no longer offered");
     world.succeeds(vm, Verb::Resume).await;
     assert_eq!(world.record(vm).snapshots.len(), 0, "removed by a step of resume");

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ostler_api::{NewToken, Token, TokenMade};
 use ostler_model::{Millis, VmName};
-use ostler_store::{ResourceChange, ResourceKind, ResourceRefused, TokenRow};
+use ostler_store::{ResourceChange, TokenRow};
 
 /// Who the daemon itself asks as: the unix socket's admin, and the scheduler. In the audit feed nobody else may be called so.
 const RESERVED: [&str; 2] = ["local", "scheduler"];
@@ -40,9 +40,6 @@ pub(crate) async fn add(
 ) -> Answer<(StatusCode, Json<TokenMade>)> {
     let secret = new_secret();
     let row = row(&body.value, &secret)?;
-    if app.store().read()?.token(&row.name)?.is_some() {
-        return Err(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: row.name }.into());
-    }
     app.engine.change(ResourceChange::TokenPut(row.clone()), &caller.name).await?;
     Ok((StatusCode::CREATED, Json(TokenMade { token: told(row), secret })))
 }

@@ -73,6 +73,20 @@ async fn a_reader_reads_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn of_two_tokens_of_one_name_one_is_made() {
+    let daemon = Daemon::start();
+    for number in 0..10 {
+        let token = scoped(&format!("t{number}"), "read", None);
+        let both = futures::future::join_all((0..4).map(|_| daemon.local.add_token(&token))).await;
+        let mut made = both.into_iter().filter_map(Result::ok);
+        let bearer = format!("Bearer {}", made.next().expect("one is made").secret);
+        assert_eq!(made.count(), 0, "a secret was told that is good for nothing");
+        let headers = [("authorization", bearer.as_str())];
+        assert_eq!(daemon.send_with(Method::GET, "/v1/vms", "", &headers).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn tokens_end_and_are_unique() {
     let daemon = Daemon::start();
     let made = daemon.local.add_token(&scoped("brief", "admin", Some(Span(1)))).await.expect("a token");

@@ -189,3 +189,15 @@ fn refused(code: &str, detail: impl Into<String>) -> Error {
 fn cancelled() -> Error {
     error(ErrorKind::Cancelled, "cancelled", "the call was told to stop")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_megabytes_is_told_at_its_beginning() {
+        assert_eq!(told("short"), "short");
+        let long = told(&"ä".repeat(1024 * 1024));
+        assert!(long.len() <= TOLD_MAX + 3 && long.ends_with("ä..."), "{} bytes", long.len());
+    }
+}
