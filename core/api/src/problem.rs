@@ -33,6 +33,24 @@ pub mod code {
     pub const IDEMPOTENCY_CONFLICT: &str = "idempotency-conflict";
     /// Something named is not there or cannot serve.
     pub const UNUSABLE: &str = "unusable";
+    /// A file that is named is not there.
+    pub const NO_SUCH_FILE: &str = "no-such-file";
+    /// A directory that is named is not there, on any machine that could be asked.
+    pub const NO_SUCH_DIRECTORY: &str = "no-such-directory";
+    /// What is named as a file is a folder, a pipe, a socket or a device.
+    pub const NOT_A_FILE: &str = "not-a-file";
+    /// A file that is named is empty.
+    pub const EMPTY_FILE: &str = "empty-file";
+    /// A file has another format than was told, or than its name says.
+    pub const FORMAT_MISMATCH: &str = "format-mismatch";
+    /// A disk names another file, which would be opened with the rights of the host.
+    pub const NAMES_OTHER_FILE: &str = "names-other-file";
+    /// A disk cannot be read without a key.
+    pub const ENCRYPTED: &str = "encrypted";
+    /// A disk is cut off or corrupt.
+    pub const DAMAGED: &str = "damaged";
+    /// The file is an image already, and of another format.
+    pub const FILE_TAKEN: &str = "file-taken";
     /// Too much is waiting already.
     pub const OVERLOADED: &str = "overloaded";
     /// The events asked for are not kept any more.

@@ -147,7 +147,7 @@ impl utoipa::IntoResponses for ApiError {
             ("409", "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ..."),
             ("412", "Another version: `version-mismatch`"),
             ("413", "The body is too large: `too-large`"),
-            ("422", "Understood, and not possible: `invalid`, `unusable`, `bad-request`"),
+            ("422", "Understood, and not possible: `invalid`, `unusable`, `bad-request`, `no-such-file`, `format-mismatch`, ..."),
             ("429", "Too much at once: `overloaded`"),
             ("500", "A defect: `internal`"),
             ("503", "Not now: `shutting-down`, `store-failed`, `timeout`"),
@@ -215,6 +215,7 @@ impl From<ResourceRefused> for ApiError {
             }
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
+            ResourceRefused::FileTaken { .. } => (StatusCode::CONFLICT, code::FILE_TAKEN),
             ResourceRefused::UuidTaken { .. } | ResourceRefused::MacTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
         };
         Self::new(status, code, refused.to_string())

@@ -1,8 +1,8 @@
 //! What a commit is made of, and what comes of it.
 
 use ostler_model::{
-    Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
-    Image, ImageId, ImageState, MacAddress, OperationRecord, Timestamp, Version, VmId, VmRecord,
+    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
+    HostState, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -250,6 +250,16 @@ pub enum ResourceRefused {
         which: String,
         /// What stands on it.
         by: String,
+    },
+    /// A file is one image, or several of the same format: of two formats one would read the other's bytes.
+    #[error("the file {path} is the image {image} already, as {format}: give the same format, or use another file")]
+    FileTaken {
+        /// Which.
+        path: RelPath,
+        /// What it is already.
+        image: ImageName,
+        /// And in which format.
+        format: DiskFormat,
     },
     /// There is no such thing.
     #[error("there is no {kind} {which}")]

@@ -1,7 +1,7 @@
 //! Images.
 
 use crate::batch::Batch;
-use crate::commit::ResourceKind;
+use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
@@ -27,8 +27,30 @@ impl Batch<'_> {
         if !known && !ahead.datastore(image.datastore) {
             return not_found(ResourceKind::Datastore, image.datastore);
         }
+        if let Some(refused) = self.file_refused(image)? {
+            return Ok(Some(refused));
+        }
         let owner = self.cold()?.image_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
         ahead.name(ResourceKind::Image, name, owner, image.id.0)
+    }
+
+    /// Whether the file is an image of another format. All images of the datastore are looked at: images are added rarely.
+    fn file_refused(&mut self, image: &Image) -> Refusal {
+        if self.image(image.id)?.is_some_and(|old| (&old.path, old.format) == (&image.path, image.format)) {
+            return Ok(None);
+        }
+        let of_store = (image.datastore.0, 0)..=(image.datastore.0, u32::MAX);
+        let mut ids = Vec::new();
+        for entry in self.cold()?.image_by_datastore.range(of_store).map_err(Fault::from)? {
+            ids.push(entry.map_err(Fault::from)?.0.value().1);
+        }
+        for id in ids.into_iter().filter(|id| *id != image.id.0) {
+            let other = self.image(ImageId(id))?.filter(|other| other.path == image.path && other.format != image.format);
+            if let Some(Image { path, name: image, format, .. }) = other {
+                return Ok(Some(ResourceRefused::FileTaken { path, image, format }));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn image_remove_refused(&mut self, id: ImageId) -> Refusal {

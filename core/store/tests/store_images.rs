@@ -109,3 +109,24 @@ async fn an_image_that_is_being_written_is_not_removed_under_its_writer() {
     assert_eq!(state(&store, 3), None);
     sound(&store);
 }
+
+#[tokio::test]
+async fn a_file_is_no_image_of_two_formats() {
+    let store = store();
+    applied(&store, ground()).await;
+    let add = |image: Image| Commit { resources: vec![ResourceChange::ImagePut(image)], ..Commit::default() };
+    let first = Image { path: "a.img".parse().expect("a path"), ..image(3) };
+    applied(&store, add(first.clone())).await;
+    let other = match first.format {
+        DiskFormat::Raw => DiskFormat::Qcow2,
+        DiskFormat::Qcow2 => DiskFormat::Raw,
+    };
+    let again = Image { path: first.path.clone(), ..image(4) };
+    let refused = answer(&store, add(Image { format: other, ..again.clone() })).await;
+    let Committed::Refused(ResourceRefused::FileTaken { image: taken, format, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((taken, format), (first.name.clone(), first.format));
+    // The same format under another name, another file, and the same row again are fine.
+    applied(&store, add(again)).await;
+    applied(&store, add(Image { format: other, path: "b.img".parse().expect("a path"), ..image(5) })).await;
+    applied(&store, add(first)).await;
+}
