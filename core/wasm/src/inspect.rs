@@ -211,6 +211,9 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
     })
 }
 
+/// Said of a command that interprets files.
+const INTERPRETS: &str = "as good as root on the host: this program does what a file says, and the driver can write such a file";
+
 /// What `ostler plugin inspect` prints.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,6 +234,9 @@ impl fmt::Display for Inspection {
         }
         for command in commands {
             writeln!(f, "command     {}: {command}", command.name())?;
+            if command.interprets_files() {
+                writeln!(f, "            ! {INTERPRETS}")?;
+            }
         }
         let sorted: BTreeMap<_, _> = config.iter().collect();
         for (key, setting) in sorted {

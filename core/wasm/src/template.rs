@@ -18,6 +18,10 @@ const LITERAL_MAX: usize = 4096;
 /// Longest command or hole name.
 const NAME_MAX: usize = 63;
 
+/// Programs that read and write the files they are given and never act upon what is in them.
+const INERT: [&str; 15] =
+    ["cat", "cp", "head", "ls", "mkdir", "mkswap", "mv", "printf", "rm", "sha256sum", "sleep", "stat", "tail", "touch", "truncate"];
+
 /// What a hole takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoleType {
@@ -101,6 +105,16 @@ impl Template {
     #[must_use]
     pub fn holes(&self) -> &BTreeMap<String, HoleType> {
         &self.holes
+    }
+
+    /// Whether it hands a file to a program that acts upon what is in it: `qemu-img` opens what a disk names, `xl create` runs what a
+    /// configuration names. Until commands are confined, a driver that can write such a file may do there whatever the user may that
+    /// commands run as. A `word` may be the path of a file, too. Programs that are not known count as such.
+    #[must_use]
+    pub fn interprets_files(&self) -> bool {
+        let program = self.program.rsplit('/').next().unwrap_or(&self.program);
+        let takes_files = self.holes.values().any(|kind| matches!(kind, HoleType::Path | HoleType::Word));
+        takes_files && !INERT.contains(&program)
     }
 
     fn parse_argument(&mut self, argument: &str) -> Result<Vec<Piece>, String> {

@@ -87,3 +87,21 @@ proptest! {
         let _ = Template::parse("run", "/bin/x", &[text]);
     }
 }
+
+#[test]
+fn a_program_that_does_what_a_file_says_is_known() {
+    for (program, argv, expected) in [
+        ("/usr/bin/qemu-img", vec!["convert", "{source:path}", "{target:path}"], true),
+        ("/usr/sbin/xl", vec!["create", "{config:path}"], true),
+        ("/usr/sbin/xl", vec!["create", "{config:word}"], true),
+        ("/opt/own-tool", vec!["{x:path}"], true),
+        ("/usr/sbin/xl", vec!["destroy", "{domain:id}"], false),
+        ("/usr/bin/qemu-img", vec!["--version"], false),
+        ("/usr/bin/head", vec!["-c", "65536", "{disk:path}"], false),
+        ("/sbin/mkswap", vec!["{target:path}"], false),
+    ] {
+        let argv: Vec<String> = argv.into_iter().map(str::to_owned).collect();
+        let template = Template::parse("run", program, &argv).expect("valid");
+        assert_eq!(template.interprets_files(), expected, "{template}");
+    }
+}
