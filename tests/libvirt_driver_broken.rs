@@ -73,7 +73,8 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     rig.run(rig.kvm.deploy(&rig.site, &rig.call(&vm, 1, 1), &roomy(1))).expect("deploys");
     let (disk, mac) = (rig.file("extra.qcow2"), "52:54:00:00:00:09".parse::<MacAddress>().expect("valid"));
     std::fs::copy(&Lab::guest().base_disk, &disk.absolute).expect("a disk");
-    let disk = DomainDisk { name: "vdb".parse().expect("valid"), file: disk, format: DiskFormat::Qcow2, read_only: false };
+    let disk =
+        DomainDisk { name: "vdb".parse().expect("valid"), file: disk, format: DiskFormat::Qcow2, read_only: false, below: None };
     let nic = DomainNic { mac: mac.clone(), bridge: "br0".to_owned() };
     vm.console.wait_for("TICK 5 ", BOOT);
     rig.run(rig.kvm.attach_disk(&rig.site, &rig.call(&vm, 2, 1), &disk)).expect("attached");

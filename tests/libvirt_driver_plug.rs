@@ -13,7 +13,7 @@ fn disk(rig: &Rig, name: &str, file: &str) -> DomainDisk {
         let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", &file.absolute, "32M"]).status().expect("runs");
         assert!(made.success());
     }
-    DomainDisk { name: name.parse().expect("valid"), file, format: DiskFormat::Qcow2, read_only: false }
+    DomainDisk { name: name.parse().expect("valid"), file, format: DiskFormat::Qcow2, read_only: false, below: None }
 }
 
 fn attach(rig: &Rig, vm: &Vm, step: u64, disk: &DomainDisk) -> CallResult {

@@ -204,6 +204,7 @@ impl Shared {
                 file: at(disk),
                 format: DiskFormat::Qcow2,
                 read_only: false,
+                below: Some(Vec::new()),
             }],
             nics: vec![],
             graphics: Graphics::None,
@@ -252,7 +253,13 @@ impl Bench for LabBench {
         if !Path::new(&file.absolute).exists() {
             std::fs::copy(&Lab::guest().base_disk, &file.absolute).expect("a copy of the base disk");
         }
-        Some(DomainDisk { name: "vdb".parse().expect("valid"), file, format: DiskFormat::Qcow2, read_only: false })
+        Some(DomainDisk {
+            name: "vdb".parse().expect("valid"),
+            file,
+            format: DiskFormat::Qcow2,
+            read_only: false,
+            below: Some(Vec::new()),
+        })
     }
 
     fn spare_nic(&self) -> Option<DomainNic> {

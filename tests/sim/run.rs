@@ -190,6 +190,8 @@ impl Sim {
             path: "image".parse().expect("a path"),
             format: DiskFormat::Qcow2,
             state: ImageState::Ready,
+            virtual_size: None,
+            stands_alone: true,
             added: self.now,
         };
         self.store.rows.images.insert(image.id, image);

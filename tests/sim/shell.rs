@@ -242,6 +242,8 @@ impl Sim {
                     path: "image".parse().expect("a path"),
                     format: ostler_model::DiskFormat::Qcow2,
                     state: ImageState::Locked,
+                    virtual_size: None,
+                    stands_alone: true,
                     added: self.now,
                 };
                 facts.new_image = Some((new, driver()));

@@ -38,4 +38,8 @@ pub struct Datastore {
     pub shared: bool,
     /// When it was added.
     pub added: Time,
+    /// Which machines do not see it, and which could not be asked. In the answer to an addition, and of one datastore; a list leaves it out,
+    /// because every machine is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Images: disks that VMs are made from.
 
-use crate::Time;
+use crate::{Size, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,8 +30,14 @@ pub struct Image {
     pub format: String,
     /// `ready`, `locked` or `error`.
     pub state: String,
+    /// What a guest sees of it, rounded up; missing if nobody could look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// How many disks of VMs stand on it.
     pub used_by: u64,
     /// When it was registered.
     pub added: Time,
+    /// In the answer to an addition: what was not looked at, and where the file is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

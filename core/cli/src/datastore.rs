@@ -5,7 +5,7 @@ use crate::context::{Context, remove_each};
 use crate::out::Row;
 use crate::show::Page;
 use crate::table::Cell;
-use crate::text::{moment, now};
+use crate::text::{moment, notes, now};
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
 use ostler_api::{Datastore, NewDatastore};
@@ -80,7 +80,7 @@ pub(crate) async fn run(cx: &Context, command: DatastoreCommand) -> Result<(), F
     match command {
         DatastoreCommand::Add(AddDatastore { name, kind, driver, root, shared }) => {
             let added = client.add_datastore(&NewDatastore { name, kind, driver, root, shared }).await?;
-            let line = || format!("datastore {} {}: added\n", added.id, added.name);
+            let line = || format!("datastore {} {}: added\n", added.id, added.name) + &notes(&added.notes);
             cx.out.write(&cx.out.one(&added, &added.name, line)?)
         }
         DatastoreCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.datastores().await?)).await,
@@ -91,6 +91,9 @@ pub(crate) async fn run(cx: &Context, command: DatastoreCommand) -> Result<(), F
                 page.section("Information").pair("ID", datastore.id).pair("Name", &datastore.name);
                 page.pair("Kind", &datastore.kind).pair("Driver", &datastore.driver).pair("Root", &datastore.root);
                 page.pair("Files", shared(&datastore)).pair("Added", moment(now(), datastore.added));
+                for note in &datastore.notes {
+                    page.pair("Note", note);
+                }
                 page.done()
             };
             cx.out.write(&cx.out.one(&datastore, &datastore.name, page)?)

@@ -5,7 +5,7 @@ use crate::context::{Context, remove_each};
 use crate::out::Row;
 use crate::show::Page;
 use crate::table::Cell;
-use crate::text::{moment, now};
+use crate::text::{moment, notes, now};
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
 use ostler_api::{Image, NewImage};
@@ -44,7 +44,7 @@ pub struct AddImage {
 }
 
 impl Row for Image {
-    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "FORMAT", "USED BY", "PATH"];
+    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "FORMAT", "SIZE", "USED BY", "PATH"];
     const WIDER: &'static [&'static str] = &["ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -53,6 +53,7 @@ impl Row for Image {
             Cell::from(&self.name),
             Cell::state(&self.state),
             Cell::from(&self.format),
+            Cell::from(&self.size.map_or_else(String::new, |size| size.to_string())),
             self.used_by.into(),
             Cell::from(&self.path),
             self.added.into(),
@@ -70,7 +71,11 @@ pub(crate) async fn run(cx: &Context, command: ImageCommand) -> Result<(), Failu
     match command {
         ImageCommand::Add(AddImage { name, path, format }) => {
             let added = client.add_image(&NewImage { name, path, format }).await?;
-            let line = || format!("image {} {}: added, {}\n", added.id, added.name, added.state);
+            let line = || {
+                let size = added.size.map(|size| format!(", {size}")).unwrap_or_default();
+                let told = format!("image {} {}: added, {}{size}\n", added.id, added.name, added.state);
+                told + &notes(&added.notes)
+            };
             cx.out.write(&cx.out.one(&added, &added.name, line)?)
         }
         ImageCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.images().await?)).await,
@@ -80,6 +85,7 @@ pub(crate) async fn run(cx: &Context, command: ImageCommand) -> Result<(), Failu
                 let mut page = Page::new(cx.out.colour);
                 page.section("Information").pair("ID", image.id).pair("Name", &image.name).state("State", &image.state);
                 page.pair("Path", &image.path).pair("Format", &image.format).pair("Used by", format!("{} disks", image.used_by));
+                page.pair("Size", image.size.map_or_else(|| "not known".to_owned(), |size| size.to_string()));
                 page.pair("Added", moment(now(), image.added));
                 page.done()
             };

@@ -144,8 +144,10 @@ mod tests {
             path: "images:debian.qcow2".to_owned(),
             format: "qcow2".to_owned(),
             state: "ready".to_owned(),
+            size: None,
             used_by: 2,
             added: Time(0),
+            notes: Vec::new(),
         }]
     }
 

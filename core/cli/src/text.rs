@@ -53,6 +53,11 @@ pub(crate) fn moment(now: Time, then: Time) -> String {
     if then > now { format!("{then} (in {})", span(then.since(now))) } else { format!("{then} ({} ago)", age(now, then)) }
 }
 
+/// A line for each note.
+pub(crate) fn notes(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("  note: {}\n", clean(note))).collect()
+}
+
 /// `one thing`, `2 things`.
 pub(crate) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }

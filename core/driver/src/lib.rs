@@ -22,8 +22,8 @@ pub mod fake;
 
 pub use context::{CallControl, Site};
 pub use registry::{DriverInfo, DriverKind, DriverOrigin, Registry, RegistryError};
-pub use spec::{DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, TransferJob};
+pub use spec::{DiskSource, DomainDisk, DomainNic, DomainSpec, FileKind, FileLook, FileRef, Layer, TransferJob};
 pub use traits::{
-    ChangeBatch, DomainMetrics, Hypervisor, HypervisorJob, JobStatus, Listed, RulesQuestion, RulesVerdict, SnapshotFate,
+    ChangeBatch, DomainMetrics, Hypervisor, HypervisorJob, JobStatus, Listed, NOT_ABLE, RulesQuestion, RulesVerdict, SnapshotFate,
     SnapshotRules, Transfer, Verdict, WildDomain,
 };

@@ -64,6 +64,18 @@ pub struct DomainDisk {
     pub format: DiskFormat,
     /// Whether the guest may only read.
     pub read_only: bool,
+    /// All files below it, the next one first; empty if it stands on nothing. None if that is not known (a disk that was adopted, an
+    /// image of before files were looked at): then only the disk itself tells.
+    pub below: Option<Vec<Layer>>,
+}
+
+/// A file below a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The file.
+    pub file: FileRef,
+    /// Its format.
+    pub format: DiskFormat,
 }
 
 /// A NIC of a domain.
@@ -73,6 +85,36 @@ pub struct DomainNic {
     pub mac: MacAddress,
     /// The bridge.
     pub bridge: String,
+}
+
+/// What a transfer driver found when it looked at a file. Facts only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileLook {
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of the file.
+    pub size: u64,
+    /// What its content says: `qcow2`, `raw`, or the word for a format that no disk of ours has.
+    pub format: String,
+    /// Bytes that a guest would see.
+    pub virtual_size: u64,
+    /// Other files that it names.
+    pub names: Vec<String>,
+    /// Whether it cannot be read without a key.
+    pub encrypted: bool,
+    /// Why it cannot be whole, for people.
+    pub damage: Option<String>,
+}
+
+/// What stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory,
+    /// A pipe, a socket, a device.
+    Other,
 }
 
 /// Where a disk's content comes from.

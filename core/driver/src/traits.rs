@@ -1,6 +1,6 @@
 //! The three kinds of driver.
 
-use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Site, TransferJob};
+use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileLook, FileRef, Site, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome,
@@ -189,9 +189,12 @@ pub trait Hypervisor: Send + Sync {
     async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError>;
 }
 
+/// The code of a driver that has not the ability that was asked for.
+pub const NOT_ABLE: &str = "not-able";
+
 /// The engine asks the host's abilities before it calls; whoever sees this has met a driver that changed in between.
 fn not_able(ability: Ability) -> DriverError {
-    DriverError::refused("not-able", format!("this driver cannot {ability}"))
+    DriverError::refused(NOT_ABLE, format!("this driver cannot {ability}"))
 }
 
 /// A job of a hypervisor driver that takes long: begun, polled and aborted by identity.
@@ -305,6 +308,14 @@ pub trait Transfer: Send + Sync {
     /// `retry` while something is.
     async fn idle(&self, _vm: VmUuid) -> Result<(), DriverError> {
         Ok(())
+    }
+
+    /// What a file is. Changes nothing, and opens no other file that it names. Needs the transfer ability to look.
+    ///
+    /// # Errors
+    /// `gone` if there is none; `refused` with code [`NOT_ABLE`] if the driver cannot look; whatever kept it from looking.
+    async fn inspect_file(&self, _site: &Site, _file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
+        Err(DriverError::refused(NOT_ABLE, "this driver cannot look into files"))
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
-    CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site, Transfer,
-    TransferJob,
+    CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Layer, Site,
+    Transfer, TransferJob,
 };
 use ostler_model::{
     Call, CallResult, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, ErrorKind, Generation, HostId,
-    Identity, ImageId, Item, MacAddress, Observation, Outcome, SnapshotName, Subject, VmRecord,
+    Identity, Image, ImageId, Item, MacAddress, Observation, Outcome, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -290,7 +290,25 @@ impl Arguments<'_> {
     fn domain_disk(&self, disk: &DiskState, host: HostId) -> Result<DomainDisk, DriverError> {
         let read_only = self.record.spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only);
         let file = self.disk_file(disk, host)?;
-        Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only })
+        Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only, below: self.below(disk, host)? })
+    }
+
+    /// The files below a disk, where they are known: a disk of ours stands on nothing or on its image, an image that was looked at on
+    /// nothing. A raw disk has no word for anything below it.
+    fn below(&self, disk: &DiskState, host: HostId) -> Result<Option<Vec<Layer>>, DriverError> {
+        match (disk.format, disk.image) {
+            (DiskFormat::Raw, _) => Ok(Some(Vec::new())),
+            (DiskFormat::Qcow2, _) if disk.adopted.is_some() => Ok(None),
+            (DiskFormat::Qcow2, None) => Ok(Some(Vec::new())),
+            (DiskFormat::Qcow2, Some(id)) => {
+                let image = self.image_row(id)?;
+                if !image.stands_alone {
+                    return Ok(None);
+                }
+                let (file, format) = self.image(id, host)?;
+                Ok(Some(vec![Layer { file, format }]))
+            }
+        }
     }
 
     /// The image below a disk, as a host sees it.
@@ -299,14 +317,16 @@ impl Arguments<'_> {
     }
 
     fn image(&self, id: ImageId, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
-        let reader = self.shared.store.read().map_err(|error| DriverError::retry("store", error.to_string()))?;
-        let image = reader
-            .image(id)
-            .map_err(|error| DriverError::retry("store", error.to_string()))?
-            .ok_or_else(|| missing("the image"))?;
+        let image = self.image_row(id)?;
         let store = self.directory.datastores.get(&image.datastore).ok_or_else(|| missing("the image's datastore"))?;
         let file = self.directory.file(host, store, image.path.as_str()).ok_or_else(|| missing("the image's path"))?;
         Ok((file, image.format))
+    }
+
+    fn image_row(&self, id: ImageId) -> Result<Image, DriverError> {
+        let reader = self.shared.store.read().map_err(|error| DriverError::retry("store", error.to_string()))?;
+        let image = reader.image(id).map_err(|error| DriverError::retry("store", error.to_string()))?;
+        image.ok_or_else(|| missing("the image"))
     }
 
     /// The image that a disk becomes, as a host sees it.

@@ -105,6 +105,9 @@ fn new_image(
         path,
         format: known.format,
         state: ImageState::Locked,
+        virtual_size: None,
+        // That is how drivers make them.
+        stands_alone: true,
         added: clock::now(),
     };
     Some((image, store.driver.clone()))

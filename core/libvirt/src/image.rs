@@ -73,7 +73,7 @@ impl Image {
 
 fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError> {
     for disk in &spec.disks {
-        crate::xml::check_text("path", &disk.file.absolute)?;
+        let below = crate::layers::below(disk)?;
         let is_it = |node: &&mut Node| {
             node.name == "disk" && node.child("target").and_then(|target| target.attr("dev")) == Some(disk.name.as_str())
         };
@@ -82,8 +82,12 @@ fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError
             return Err(DriverError::refused("other-machine", detail));
         };
         node.child_or_new("source").set_attr("file", &disk.file.absolute);
-        // The images below an overlay may be elsewhere now: libvirt reads them from the overlay itself.
+        // The images below an overlay may be elsewhere now. Where they are not known, libvirt reads them from the overlay itself.
         node.drop_children(|node| node.name == "backingStore");
+        if let Some(below) = below {
+            let chain = Node::parse(&below).map_err(|error| unreadable(&error))?;
+            node.inside.push(crate::tree::Piece::Node(chain));
+        }
     }
     crate::xml::check_text("path", &spec.console_log.absolute)?;
     for node in devices.children_mut().filter(|node| matches!(node.name.as_str(), "serial" | "console")) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use expect_test::expect;
-use ostler_driver::{DomainDisk, FileRef};
+use ostler_driver::{DomainDisk, FileRef, Layer};
 use ostler_model::{DiskFormat, Firmware, Generation, Graphics, HostId, Identity, StoreId, VmUuid};
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ fn spec(disk: &str) -> DomainSpec {
             file: file("v'd\"a&<"),
             format: DiskFormat::Qcow2,
             read_only: false,
+            below: None,
         }],
         nics: vec![],
         graphics: Graphics::None,
@@ -86,6 +87,16 @@ fn the_machine_stays_and_its_files_and_stamp_change() {
         <console type="pty" tty="/dev/pts/3"><log file="/new/log" append="on"/><target type="serial" port="0"/></console>
         </devices>
         </domain>"#]].assert_eq(&xml.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn files_below_that_are_known_are_told_and_those_of_before_are_not() {
+    let image = Image::parse(SAVED).expect("reads");
+    let mut known = spec("vda");
+    known.disks[0].below = Some(vec![Layer { file: file("base"), format: DiskFormat::Raw }]);
+    let xml = image.as_domain(&known).expect("writes");
+    let chain = r#"<backingStore type="file"><format type="raw"/><source file="/new/base"/><backingStore/></backingStore>"#;
+    assert!(xml.contains(chain) && !xml.contains("/old/base"), "{xml}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod image;
 mod jobs;
 mod kvm;
 mod lanes;
+mod layers;
 mod link;
 mod locks;
 mod look;

@@ -1,5 +1,6 @@
 //! A domain as typed XML. Serialised, never put together from strings.
 
+use crate::layers::{Backing, Format, Source, files_of};
 use crate::options::{Cache, HostConfig};
 use crate::stamp::{Stamp, StampXml};
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec};
@@ -86,7 +87,7 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
 /// # Errors
 /// As [`domain`].
 pub(crate) fn disk(disk: &DomainDisk, cache: Cache) -> Result<String, DriverError> {
-    check_text("path", &disk.file.absolute)?;
+    files_of(disk).try_for_each(|file| check_text("path", &file.absolute))?;
     device(&Disk::new(disk, None, cache)?)
 }
 
@@ -112,16 +113,11 @@ pub(crate) fn copy_of_disk(path: &str, format: DiskFormat) -> Result<String, Dri
         source: Source<'a>,
         driver: Format,
     }
-    #[derive(Serialize)]
-    struct Format {
-        #[serde(rename = "@type")]
-        kind: &'static str,
-    }
     check_text("path", path)?;
     device(&Copy { kind: "file", source: Source { file: path }, driver: Format { kind: format_word(format) } })
 }
 
-fn device(device: &impl Serialize) -> Result<String, DriverError> {
+pub(crate) fn device(device: &impl Serialize) -> Result<String, DriverError> {
     quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
 }
 
@@ -142,7 +138,8 @@ fn controllers(spec: &DomainSpec) -> Vec<Controller> {
 /// XML 1.0 has no way to write most control characters, and libvirt's C strings end at a NUL.
 fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
     let files = [&spec.kernel, &spec.initrd].into_iter().flatten().chain([&spec.console_log]);
-    let paths = files.chain(spec.disks.iter().map(|disk| &disk.file)).map(|file| ("path", file.absolute.as_str()));
+    let of_disks = spec.disks.iter().flat_map(files_of);
+    let paths = files.chain(of_disks).map(|file| ("path", file.absolute.as_str()));
     let nics = spec.nics.iter().flat_map(|nic| [("mac", nic.mac.as_str()), ("bridge", nic.bridge.as_str())]);
     for (what, text) in [("name", spec.name.as_str()), ("cmdline", spec.cmdline.as_str())].into_iter().chain(paths).chain(nics) {
         check_text(what, text)?;
@@ -311,6 +308,8 @@ struct Disk<'a> {
     device: &'static str,
     driver: DiskDriver,
     source: Source<'a>,
+    #[serde(rename = "backingStore", skip_serializing_if = "Option::is_none")]
+    backing: Option<Backing<'a>>,
     target: Target<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     readonly: Option<Empty>,
@@ -336,6 +335,7 @@ impl<'a> Disk<'a> {
             device: "disk",
             driver: DiskDriver { name: "qemu", kind: format_word(disk.format), cache: cache.word(), discard: "unmap" },
             source: Source { file: &disk.file.absolute },
+            backing: disk.below.as_deref().map(Backing::of),
             target: Target { dev: name, bus },
             readonly: disk.read_only.then_some(Empty {}),
             boot: order.map(|order| Boot { order }),
@@ -347,7 +347,7 @@ fn letters_ok(rest: &str) -> bool {
     (1..=2).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_lowercase())
 }
 
-const fn format_word(format: DiskFormat) -> &'static str {
+pub(crate) const fn format_word(format: DiskFormat) -> &'static str {
     match format {
         DiskFormat::Qcow2 => "qcow2",
         DiskFormat::Raw => "raw",
@@ -364,12 +364,6 @@ struct DiskDriver {
     cache: &'static str,
     #[serde(rename = "@discard")]
     discard: &'static str,
-}
-
-#[derive(Serialize)]
-struct Source<'a> {
-    #[serde(rename = "@file")]
-    file: &'a str,
 }
 
 #[derive(Serialize)]

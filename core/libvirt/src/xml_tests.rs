@@ -42,6 +42,7 @@ pub(crate) fn spec() -> DomainSpec {
             file: file("7/vda.qcow2"),
             format: DiskFormat::Qcow2,
             read_only: false,
+            below: None,
         }],
         nics: vec![],
         graphics: Graphics::None,
@@ -120,7 +121,13 @@ fn a_domain_with_all_there_is() {
         cmdline: "console=ttyS0 quiet".to_owned(),
         disks: vec![
             spec().disks.remove(0),
-            DomainDisk { name: "sdb".parse().expect("valid"), file: file("7/sdb"), format: DiskFormat::Raw, read_only: true },
+            DomainDisk {
+                name: "sdb".parse().expect("valid"),
+                file: file("7/sdb"),
+                format: DiskFormat::Raw,
+                read_only: true,
+                below: None,
+            },
         ],
         nics: vec![DomainNic { mac: "52:54:00:00:00:01".parse().expect("valid"), bridge: "br0".to_owned() }],
         graphics: Graphics::Vnc,

@@ -68,6 +68,8 @@ pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
         path: any(),
         format: DiskFormat::Qcow2,
         state: ImageState::Locked,
+        virtual_size: None,
+        stands_alone: true,
         added: Timestamp(0),
     };
     let fates = vec![Fate::Keep; record.snapshots.len()];

@@ -179,6 +179,12 @@ pub struct Image {
     pub format: crate::DiskFormat,
     /// Whether it can be used.
     pub state: ImageState,
+    /// Bytes that a guest sees, if that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
+    /// Whether it is known to stand on no other file. Images that were registered before files were looked at may.
+    #[serde(default)]
+    pub stands_alone: bool,
     /// When it was registered.
     pub added: Timestamp,
 }

@@ -43,6 +43,7 @@ struct Exports {
     adopt: Option<exported::adopt::GuestIndices>,
     transfer: Option<exported::transfer::GuestIndices>,
     transfer_images: Option<exported::transfer_images::GuestIndices>,
+    transfer_inspect: Option<exported::transfer_inspect::GuestIndices>,
     rules: Option<exported::snapshot_rules::GuestIndices>,
 }
 
@@ -93,6 +94,7 @@ impl LoadedDriver {
             adopt: indices!(able(Ability::Adopt), adopt),
             transfer: indices!(kind("transfer"), transfer),
             transfer_images: indices!(kind("transfer") && inspection.exports("transfer-images"), transfer_images),
+            transfer_inspect: indices!(kind("transfer") && inspection.exports("transfer-inspect"), transfer_inspect),
             rules: indices!(kind("snapshot-rules"), snapshot_rules),
         };
         let side = DriverSide {

@@ -5,8 +5,8 @@ use crate::bindings::ostler::driver::types as wit;
 use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
-    ChangeBatch, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, JobStatus, Listed, RulesQuestion,
-    RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
+    ChangeBatch, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileKind, FileLook, FileRef, JobStatus, Listed,
+    RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
 };
 use ostler_model::{
     Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, Identity, Millis,
@@ -296,6 +296,30 @@ pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> 
         }
     };
     Ok(TransferAsked::Job(job))
+}
+
+/// What was found in a file. Names are what the file says, and anything can be written there: they are cut and made one line each.
+pub(crate) fn file_look(given: exported::transfer_inspect::FileLook) -> Result<FileLook, DriverError> {
+    let kind = match given.kind.as_str() {
+        "file" => FileKind::File,
+        "directory" => FileKind::Directory,
+        "other" => FileKind::Other,
+        kind => return Err(lied(format!("a kind of file {:?}", cut(kind, NAME_MAX)))),
+    };
+    let plain = given.format.len() <= NAME_MAX && given.format.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if !plain || (kind == FileKind::File && given.format.is_empty()) {
+        return Err(lied(format!("a format {:?}", cut(&given.format, NAME_MAX))));
+    }
+    let one_line = |text: String| line(&text, TEXT_MAX).replace('\n', " ");
+    Ok(FileLook {
+        kind,
+        size: given.size,
+        format: given.format,
+        virtual_size: given.virtual_size,
+        names: at_most("names", given.names, HARDWARE_MAX)?.into_iter().map(one_line).collect(),
+        encrypted: given.encrypted,
+        damage: given.damage.map(one_line),
+    })
 }
 
 /// Where a migration goes. `settings` are those of the driver there.

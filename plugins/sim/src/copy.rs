@@ -4,6 +4,7 @@ use crate::domain::{Change, running};
 use crate::driver::{Sim, act};
 use crate::machine::Disk;
 use ostler_sdk::host::{exec, files};
+use ostler_sdk::qcow2::{self, Content};
 use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};
 
 impl DiskCopy for Sim {
@@ -42,6 +43,12 @@ fn copy(disk: &Disk, scratch: &FilePath, format: &str) -> Result<(), Error> {
     }
     if let Some((folder, _)) = scratch.path.rsplit_once('/') {
         files::make_folder(&FilePath::new(scratch.datastore.clone(), folder))?;
+    }
+    if disk.format == "qcow2"
+        && let Content::Qcow2(header) = qcow2::read(&exec::output("head", &[("disk", &source.hole())])?)
+        && let Some(odd) = header.odd_name()
+    {
+        return Err(Error::refused("names-other-file", format!("disk {} names another file: {odd}", disk.name)));
     }
     let holes = [("from", disk.format.as_str()), ("to", format), ("source", &source.hole()), ("target", &scratch.hole())];
     exec::output("convert", &holes).map(drop)

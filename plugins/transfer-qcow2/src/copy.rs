@@ -1,6 +1,6 @@
 //! Copying a disk or a recovery file, and making sure of the copy.
 
-use crate::tools;
+use crate::{look, tools};
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef};
 
@@ -12,11 +12,7 @@ pub(crate) fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
         let size = files::fetch(&job.from_host, &job.source.place(), scratch)?;
         call.progress(size, size, "verifying");
         call.go_on()?;
-        verify(scratch, size, job.format.as_deref())?;
-        match (&job.base, job.format.as_deref()) {
-            (Some(base), Some("qcow2")) => stand_on(scratch, base),
-            (_, _) => Ok(()),
-        }
+        verify(scratch, size, job)
     });
     match copied {
         Err(error) if error.kind == ErrorKind::Gone => was_copied(job, error),
@@ -24,34 +20,52 @@ pub(crate) fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
     }
 }
 
-fn verify(copy: &FilePath, size: u64, format: Option<&str>) -> Result<(), Error> {
+fn verify(copy: &FilePath, size: u64, job: &CopyJob) -> Result<(), Error> {
     let found = files::stat(copy)?.map(|stat| stat.size);
     if found != Some(size) {
         return Err(Error::retry("bad-copy", format!("the copy has {found:?} bytes, the source {size}")));
     }
-    if format == Some("qcow2") && !tools::sound(copy)? {
-        return Err(Error::retry("bad-copy", format!("qemu-img check finds {} corrupt", copy.path)));
+    if usable(copy, job)? {
+        Ok(())
+    } else {
+        Err(Error::retry("bad-copy", format!("{} is no whole qcow2 file, or qemu-img check finds it corrupt", copy.path)))
     }
-    Ok(())
+}
+
+/// Whether a file is what the job says. Another host wrote it, so it is looked at before anything opens it here.
+fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
+    if job.format.as_deref() != Some("qcow2") {
+        return Ok(true);
+    }
+    let Some(disk) = look::disk(copy, "qcow2")? else { return Ok(false) };
+    let what = format!("the disk {}", job.source.path);
+    match (&disk.header.data_file, disk.backing(), &job.base) {
+        (Some(data), _, _) => return Err(look::foreign(&what, data)),
+        (None, Some(backing), None) => return Err(look::foreign(&what, backing)),
+        (None, Some(backing), Some(base)) => stand_on(copy, backing, disk.header.backing_format.as_deref(), base)?,
+        (None, None, _) => {}
+    }
+    tools::sound(copy)
 }
 
 /// Has an overlay name its base as this host sees it. Only the name is changed: the base is the same image.
-fn stand_on(disk: &FilePath, base: &FileRef) -> Result<(), Error> {
-    let Some(found) = tools::info(disk, "qcow2")? else {
-        return Err(Error::retry("bad-copy", format!("{} is no qcow2 file", disk.path)));
+fn stand_on(disk: &FilePath, backing: &str, format: Option<&str>, base: &FileRef) -> Result<(), Error> {
+    let Some(format) = format else {
+        return Err(Error::refused("no-base-format", format!("{} does not say the format of its base", disk.path)));
     };
-    match (found.backing(), found.backing_filename_format.as_deref()) {
-        (Some(backing), Some(format)) if backing != base.absolute => {
-            tools::make("rebase", &[("base", &base.hole()), ("format", format), ("disk", &disk.hole())])
-        }
-        (Some(_), None) => Err(Error::refused("no-base-format", format!("{} does not say the format of its base", disk.path))),
-        (Some(_), Some(_)) | (None, _) => Ok(()),
+    look::image(base, format).map_err(|error| match error.kind {
+        // Gone would say that the source is.
+        ErrorKind::Gone => Error::retry(error.code, error.detail),
+        _ => error,
+    })?;
+    if backing == base.absolute {
+        return Ok(());
     }
+    tools::make("rebase", &[("base", &base.hole()), ("format", format), ("disk", &disk.hole())])
 }
 
 fn was_copied(job: &CopyJob, gone: Error) -> Result<(), Error> {
     let target = job.target.place();
     let there = files::stat(&target)?.is_some_and(|stat| stat.kind == "file");
-    let good = there && (job.format.as_deref() != Some("qcow2") || tools::sound(&target)?);
-    if good { Ok(()) } else { Err(gone) }
+    if there && usable(&target, job)? { Ok(()) } else { Err(gone) }
 }

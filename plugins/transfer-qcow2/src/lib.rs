@@ -9,16 +9,18 @@
 
 mod copy;
 mod image;
+mod inspect;
+mod look;
 mod prepare;
 mod tools;
 
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages};
+use ostler_sdk::{Call, Error, FileLook, FileRef, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages, TransferInspect};
 
 /// The driver.
 pub struct Qcow2;
 
-ostler_sdk::export!(Qcow2: Transfer + TransferImages; manifest = "manifest.toml");
+ostler_sdk::export!(Qcow2: Transfer + TransferImages + TransferInspect; manifest = "manifest.toml");
 
 impl Transfer for Qcow2 {
     fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
@@ -35,5 +37,11 @@ impl TransferImages for Qcow2 {
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
         image::save_back(call, &job)?;
         Ok(JobStatus::Done(Outcome::done()))
+    }
+}
+
+impl TransferInspect for Qcow2 {
+    fn inspect(file: FileRef) -> Result<FileLook, Error> {
+        inspect::inspect(&file)
     }
 }

@@ -1,6 +1,7 @@
 //! Making a disk.
 
-use crate::tools::{self, Info};
+use crate::look::{self, Disk};
+use crate::tools;
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
 
@@ -28,21 +29,22 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
 
 /// Whether the file is a complete disk of this making. Content is not compared: the guest may have written to it.
 fn is_made(disk: &FilePath, job: &PrepareJob) -> Result<bool, Error> {
-    let Some(found) = tools::info(disk, &job.format)? else { return Ok(false) };
+    let Some(found) = look::disk(disk, &job.format)? else { return Ok(false) };
     match &job.source {
         Source::Blank(size_mib) | Source::Swap(size_mib) => Ok(is_blank(&found, *size_mib)),
         Source::Image(image) if job.format == "qcow2" => Ok(is_overlay(&found, image)),
-        Source::Image(image) => Ok(found.virtual_size == base_info(image)?.virtual_size),
+        Source::Image(image) => Ok(found.virtual_size == look::image(&image.base, &image.format)?.virtual_size),
     }
 }
 
-fn is_blank(found: &Info, size_mib: u64) -> bool {
-    found.virtual_size == size_mib.saturating_mul(MIB) && found.backing().is_none()
+fn is_blank(found: &Disk, size_mib: u64) -> bool {
+    found.virtual_size == size_mib.saturating_mul(MIB) && found.is_alone()
 }
 
-fn is_overlay(found: &Info, image: &FromImage) -> bool {
+fn is_overlay(found: &Disk, image: &FromImage) -> bool {
     found.backing().is_some_and(|backing| same_file(backing, &image.base))
-        && found.backing_filename_format.as_deref() == Some(image.format.as_str())
+        && found.header.backing_format.as_deref() == Some(image.format.as_str())
+        && found.header.data_file.is_none()
 }
 
 /// The root may be reached by a symbolic link: then the two differ before the relative path only.
@@ -50,30 +52,18 @@ fn same_file(backing: &str, base: &FileRef) -> bool {
     backing == base.absolute || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
 }
 
-fn base_info(image: &FromImage) -> Result<Info, Error> {
-    let base = image.base.place();
-    if files::stat(&base)?.is_none() {
-        return Err(Error::gone("no-image", format!("the image {} is not there", image.base.absolute)));
-    }
-    tools::info(&base, &image.format)?
-        .ok_or_else(|| Error::refused("bad-image", format!("the image {} is no {} file", image.base.absolute, image.format)))
-}
-
 fn from_image(call: &Call, job: &PrepareJob, image: &FromImage, scratch: &FilePath) -> Result<(), Error> {
     let (base, to) = (image.base.hole(), scratch.hole());
+    // Before anything opens it: what it names would be opened with it.
+    let found = look::image(&image.base, &image.format)?;
     match (job.format.as_str(), image.format.as_str()) {
-        ("qcow2", format) => {
-            // It opens the image itself. Another process that looks at it first would only take time; what is wrong with it is asked
-            // when it fails.
-            let made = tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]);
-            made.map_err(|error| base_info(image).err().unwrap_or(error))
-        }
+        ("qcow2", format) => tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]),
         ("raw", "raw") => {
-            call.progress(0, base_info(image)?.virtual_size, "copying the image");
+            call.progress(0, found.virtual_size, "copying the image");
             files::copy(&image.base.place(), scratch).map(|_| ())
         }
         ("raw", from) => {
-            call.progress(0, base_info(image)?.virtual_size, "converting the image");
+            call.progress(0, found.virtual_size, "converting the image");
             tools::make("convert", &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)])
         }
         (other, _) => Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw"))),
@@ -102,20 +92,16 @@ fn swap(job: &PrepareJob, size_mib: u64, scratch: &FilePath) -> Result<(), Error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostler_sdk::qcow2::Header;
 
     fn base() -> FromImage {
         let base = FileRef { datastore: "i".into(), path: "a/b.raw".into(), absolute: "/images/a/b.raw".into() };
         FromImage { base, format: "raw".into() }
     }
 
-    fn found(backing: Option<&str>) -> Info {
-        Info {
-            format: "qcow2".into(),
-            virtual_size: 5 * MIB,
-            backing_filename: backing.map(str::to_owned),
-            full_backing_filename: None,
-            backing_filename_format: Some("raw".into()),
-        }
+    fn found(backing: Option<&str>) -> Disk {
+        let (backing, backing_format) = (backing.map(str::to_owned), Some("raw".to_owned()));
+        Disk { virtual_size: 5 * MIB, header: Header { backing, backing_format, ..Header::default() } }
     }
 
     #[test]
@@ -125,8 +111,14 @@ mod tests {
         for other in [None, Some("/images/a/c.raw"), Some("/images/xa/b.raw")] {
             assert!(!is_overlay(&found(other), &base()), "{other:?}");
         }
-        let wrong = Info { backing_filename_format: Some("qcow2".into()), ..found(Some("/images/a/b.raw")) };
-        assert!(!is_overlay(&wrong, &base()));
+        let of = |change: fn(&mut Header)| {
+            let mut disk = found(Some("/images/a/b.raw"));
+            change(&mut disk.header);
+            is_overlay(&disk, &base())
+        };
+        assert!(of(|_| {}));
+        assert!(!of(|header| header.backing_format = Some("qcow2".to_owned())));
+        assert!(!of(|header| header.data_file = Some("/dev/sda".to_owned())));
     }
 
     #[test]

@@ -188,6 +188,12 @@ impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::tran
     }
 }
 
+impl<D: TransferInspect> bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::Guest for Adapter<D> {
+    fn inspect(file: FileRef) -> Result<FileLook, Error> {
+        D::inspect(file)
+    }
+}
+
 impl<D: TransferUsage> bindings::transfer_usage::exports::ostler::driver::transfer_usage::Guest for Adapter<D> {
     fn usage(datastore: String) -> Result<Usage, Error> {
         D::usage(&datastore)

@@ -99,6 +99,10 @@ world!(
     transfer_images, "with-transfer-images", "export_transfer_images"
 );
 world!(
+    /// What a file is.
+    transfer_inspect, "with-transfer-inspect", "export_transfer_inspect"
+);
+world!(
     /// How much a datastore holds.
     transfer_usage, "with-transfer-usage", "export_transfer_usage"
 );

@@ -61,6 +61,9 @@ macro_rules! __export_part {
     (TransferImages $t:ident) => {
         $crate::bindings::transfer_images::export_transfer_images!($t with_types_in $crate::bindings::transfer_images);
     };
+    (TransferInspect $t:ident) => {
+        $crate::bindings::transfer_inspect::export_transfer_inspect!($t with_types_in $crate::bindings::transfer_inspect);
+    };
     (TransferUsage $t:ident) => {
         $crate::bindings::transfer_usage::export_transfer_usage!($t with_types_in $crate::bindings::transfer_usage);
     };

@@ -17,6 +17,7 @@ mod export;
 mod traits;
 
 pub mod host;
+pub mod qcow2;
 
 pub use adapter::{Adapter, Described};
 pub use bindings::adopt::exports::ostler::driver::adopt::{WildDisk, WildDomain, WildNic};
@@ -34,10 +35,11 @@ pub use bindings::migrate::exports::ostler::driver::migrate::Destination;
 pub use bindings::rules::exports::ostler::driver::snapshot_rules::{Disk, Fate, Question, Verdict};
 pub use bindings::transfer::exports::ostler::driver::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
 pub use bindings::transfer_images::exports::ostler::driver::transfer_images::SaveBackJob;
+pub use bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::FileLook;
 pub use bindings::transfer_usage::exports::ostler::driver::transfer_usage::Space as Usage;
 pub use traits::{
     Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, SnapshotRules,
-    Snapshots, Suspend, Transfer, TransferImages, TransferUsage,
+    Snapshots, Suspend, Transfer, TransferImages, TransferInspect, TransferUsage,
 };
 
 /// What a domain does.

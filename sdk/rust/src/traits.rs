@@ -4,8 +4,8 @@
 //! the host (stamped into the domain), in the state that the host keeps ([`Outcome::keeping`]), or not at all.
 
 use crate::{
-    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error, FileRef, HostFacts, Identity, Job,
-    JobStatus, Observation, Outcome, Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
+    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error, FileLook, FileRef, HostFacts,
+    Identity, Job, JobStatus, Observation, Outcome, Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
 };
 
 /// All domains of a host.
@@ -200,6 +200,13 @@ pub trait TransferImages {
     /// Make an image of a disk that nobody writes: a complete file that stands on no other. Polled and aborted as all jobs of
     /// [`Transfer`] are.
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error>;
+}
+
+/// Ability of a transfer driver: it says what a file is, before anything is made to stand on it.
+#[allow(clippy::missing_errors_doc)]
+pub trait TransferInspect {
+    /// Looks at a file; changes nothing, and opens no other file that it names ([`crate::qcow2`] reads names). An absent file is `gone`.
+    fn inspect(file: FileRef) -> Result<FileLook, Error>;
 }
 
 /// Ability of a transfer driver: how much a datastore holds.

@@ -17,6 +17,9 @@ const SECOND: HostId = HostId(2);
 const SYSTEM: &str = "system";
 const IMAGES: &str = "images";
 const IMAGE: &str = "base.raw";
+const LEADING_OUT: &str = "leading-out.qcow2";
+/// A file that is on every machine, and in no datastore.
+const OUTSIDE: &[u8] = b"/etc/passwd";
 /// Small, and larger than one cluster of qcow2.
 const IMAGE_SIZE: u64 = 1024 * 1024;
 /// What a file holds that was begun and not ended: no header of any format.
@@ -172,7 +175,7 @@ impl Bench for LocalBench {
         let path = Path::new(&file.absolute);
         tokio::fs::create_dir_all(path.parent()?).await.ok()?;
         tokio::fs::File::create(path).await.ok()?.set_len(IMAGE_SIZE).await.ok()?;
-        Some(DomainDisk { name: "vdy".parse().ok()?, file, format: DiskFormat::Raw, read_only: false })
+        Some(DomainDisk { name: "vdy".parse().ok()?, file, format: DiskFormat::Raw, read_only: false, below: None })
     }
 
     fn spare_nic(&self) -> Option<DomainNic> {
@@ -201,6 +204,36 @@ impl Bench for LocalBench {
     }
 }
 
+/// A whole qcow2 disk of 1 MiB that stands on [`OUTSIDE`]; written here, because that needs no tool.
+fn leading_out() -> Vec<u8> {
+    let (name_at, table, block, first) = (0x200, 0x1_0000, 0x2_0000, 0x3_0000);
+    let mut disk = vec![0; first + 8];
+    let mut put = |at: usize, bytes: &[u8]| disk[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb");
+    put(4, &3_u32.to_be_bytes());
+    put(8, &(name_at as u64).to_be_bytes());
+    put(16, &(OUTSIDE.len() as u32).to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &IMAGE_SIZE.to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(first as u64).to_be_bytes());
+    put(48, &(table as u64).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    // The format of the file below, as a header extension.
+    put(104, &0xe279_2aca_u32.to_be_bytes());
+    put(108, &3_u32.to_be_bytes());
+    put(112, b"raw");
+    put(name_at, OUTSIDE);
+    put(table, &(block as u64).to_be_bytes());
+    // Header, table, block and first table: one cluster each, used once.
+    for cluster in 0..4 {
+        put(block + 2 * cluster, &1_u16.to_be_bytes());
+    }
+    disk
+}
+
 #[async_trait]
 impl TransferBench for LocalBench {
     fn site(&self) -> Site {
@@ -209,6 +242,12 @@ impl TransferBench for LocalBench {
 
     fn image(&self) -> (FileRef, DiskFormat) {
         (self.file(IMAGES, IMAGE), DiskFormat::Raw)
+    }
+
+    async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
+        let file = self.file(IMAGES, LEADING_OUT);
+        tokio::fs::write(&file.absolute, leading_out()).await.ok()?;
+        Some((file, DiskFormat::Qcow2))
     }
 
     fn place(&self, folder: &str, name: &str) -> FileRef {

@@ -91,7 +91,7 @@ impl Bench for FakeBench {
         let file = file(&format!("{vm}/vdb"));
         let content = FakeFile { content: "data".to_owned(), complete: true };
         self.0.put_file(HERE, file.datastore.clone(), file.path.clone(), content);
-        Some(DomainDisk { name: "vdb".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false })
+        Some(DomainDisk { name: "vdb".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false, below: None })
     }
     fn spare_nic(&self) -> Option<DomainNic> {
         Some(DomainNic { mac: "52:54:00:00:00:01".parse().expect("an address"), bridge: "br0".to_owned() })
@@ -133,6 +133,12 @@ impl TransferBench for FakeBench {
     }
     fn image(&self) -> (FileRef, DiskFormat) {
         (file("images/base.qcow2"), DiskFormat::Qcow2)
+    }
+    async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
+        let image = file("images/out.qcow2");
+        let content = FakeFile { content: "names /etc/shadow".to_owned(), complete: true };
+        self.0.put_file(HERE, image.datastore.clone(), image.path.clone(), content);
+        Some((image, DiskFormat::Qcow2))
     }
     fn place(&self, folder: &str, name: &str) -> FileRef {
         file(&format!("{folder}/{name}"))

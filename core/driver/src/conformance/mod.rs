@@ -86,6 +86,10 @@ pub trait TransferBench: Send + Sync {
     fn site(&self) -> Site;
     /// An image and its format.
     fn image(&self) -> (FileRef, DiskFormat);
+    /// An image whose content names a file outside of all datastores, and its format, if the bench can make one.
+    async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
+        None
+    }
     /// A place for a file of that name, in a folder of its own.
     fn place(&self, folder: &str, name: &str) -> FileRef;
     /// A file that somebody began to write and did not end.

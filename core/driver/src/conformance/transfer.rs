@@ -3,8 +3,8 @@
 use super::stage::{answered, broken, skip};
 use super::transfer_stage::Stage;
 use super::{Check, Trouble, Verdict, check};
-use crate::{CallControl, DiskSource, FileRef, TransferJob};
-use ostler_model::{DiskFormat, ErrorKind};
+use crate::{CallControl, DiskSource, FileKind, FileLook, FileRef, NOT_ABLE, TransferJob};
+use ostler_model::{DiskFormat, DriverError, ErrorKind};
 use std::time::Duration;
 
 /// All of them.
@@ -19,6 +19,14 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
         check!("prepare-replaces-partial", "a partial file is replaced, never taken for a disk", prepare_partial),
         check!("prepare-lost-answer", "a prepare whose caller went away converges when it is sent again", prepare_lost),
         check!("prepare-needs-image", "prepare on an image that is not there fails, and leaves no file", prepare_no_image),
+        check!(
+            "prepare-refuses-names",
+            "prepare on an image that names another file is refused before anything opens that file, and leaves no file",
+            prepare_names
+        ),
+        check!("look-tells", "a look says what a disk is: format, size for the guest, nothing wrong with it", inspect_tells),
+        check!("look-finds-names", "a look tells the other files that a disk names", inspect_names),
+        check!("look-nothing", "a look at what is not there is gone", inspect_nothing),
         check!("copy-keeps-source", "copy makes the target, and the source is untouched", copy_keeps),
         check!("copy-twice", "copy is level: sent again, it answers success", copy_twice),
         check!("copy-source-gone", "a source that is absent beside a verified target is success", copy_gone),
@@ -92,7 +100,8 @@ async fn prepare_partial(stage: &Stage) -> Verdict {
         stage.done("prepare over a partial file", &stage.call(), &job(&target)).await?;
         stage.only("after prepare over a partial file", &target, &["disk"]).await?;
         // A disk can be copied and the copy verified; a partial file cannot.
-        stage.done("copy of the disk", &stage.call(), &copy(&target, &fresh, Some(DiskFormat::Qcow2), None)).await?;
+        let base = overlaid.then(|| stage.bench.image().0);
+        stage.done("copy of the disk", &stage.call(), &copy(&target, &fresh, Some(DiskFormat::Qcow2), base)).await?;
         if stage.bench.is_partial(&target).await {
             return broken("the partial file is still there");
         }
@@ -116,6 +125,20 @@ async fn prepare_no_image(stage: &Stage) -> Verdict {
         return broken("prepare on an image that is not there answered success");
     }
     stage.there("after it failed", &target, false).await
+}
+
+async fn prepare_names(stage: &Stage) -> Verdict {
+    let Some((base, format)) = stage.bench.leading_out().await else { return skip("the bench has no such image") };
+    for wanted in [DiskFormat::Qcow2, DiskFormat::Raw] {
+        let target = stage.place("disk");
+        let job = prepare(&target, wanted, DiskSource::Image { base: base.clone(), format });
+        match stage.job(&stage.call(), &job).await? {
+            Err(error) if error.kind == ErrorKind::Refused => stage.there("after it was refused", &target, false).await?,
+            Err(error) => return broken(format!("prepare answered {error}; refused was to be expected")),
+            Ok(_) => return broken(format!("prepare as {wanted} made a disk of an image that names another file")),
+        }
+    }
+    Ok(())
 }
 
 async fn made(stage: &Stage) -> Result<FileRef, Trouble> {
@@ -270,5 +293,49 @@ async fn save_back_nothing(stage: &Stage) -> Verdict {
         Err(error) if error.kind == ErrorKind::Gone => stage.there("after it failed", &image, false).await,
         Err(error) => broken(format!("save-back of what is not there answered {error}; gone was to be expected")),
         Ok(_) => broken("save-back of what is not there answered success"),
+    }
+}
+
+/// What the driver says of a file. Skipped if it cannot look.
+async fn look(stage: &Stage, file: &FileRef) -> Result<Result<FileLook, DriverError>, Trouble> {
+    let patience = stage.bench.patience();
+    match answered("inspect", patience, stage.driver.inspect_file(&stage.site, file, patience)).await? {
+        Err(error) if error.code == NOT_ABLE => skip("the driver cannot look into files"),
+        told => Ok(told),
+    }
+}
+
+async fn inspect_tells(stage: &Stage) -> Verdict {
+    let (base, format) = stage.bench.image();
+    let disk = made(stage).await?;
+    for (file, format) in [(base, format), (disk, DiskFormat::Qcow2)] {
+        let found = match look(stage, &file).await? {
+            Ok(found) => found,
+            Err(error) => return broken(format!("inspect of {} answered {error}", file.path)),
+        };
+        let sound = found.names.is_empty() && !found.encrypted && found.damage.is_none();
+        if found.kind != FileKind::File || found.format != format.to_string() || found.virtual_size == 0 || !sound {
+            return broken(format!("{} is a sound {format} disk, and this was told of it: {found:?}", file.path));
+        }
+    }
+    Ok(())
+}
+
+async fn inspect_names(stage: &Stage) -> Verdict {
+    let Some((file, _)) = stage.bench.leading_out().await else { return skip("the bench has no such image") };
+    match look(stage, &file).await? {
+        Ok(found) if found.names.is_empty() => {
+            broken(format!("a disk that names another file, and this was told of it: {found:?}"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => broken(format!("inspect answered {error}")),
+    }
+}
+
+async fn inspect_nothing(stage: &Stage) -> Verdict {
+    match look(stage, &stage.place("nothing")).await? {
+        Err(error) if error.kind == ErrorKind::Gone => Ok(()),
+        Err(error) => broken(format!("inspect of what is not there answered {error}; gone was to be expected")),
+        Ok(found) => broken(format!("of a file that is not there it was told: {found:?}")),
     }
 }

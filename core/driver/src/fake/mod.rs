@@ -81,6 +81,7 @@ pub enum Op {
     DeleteSnapshot,
     ListSnapshots,
     Inspect,
+    InspectFile,
     Stamp,
     Prepare,
     Copy,

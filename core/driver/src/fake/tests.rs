@@ -99,6 +99,7 @@ fn domain(host: u32, generation: u64) -> DomainSpec {
         file: file(host, name),
         format: DiskFormat::Qcow2,
         read_only: false,
+        below: None,
     };
     DomainSpec {
         identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(), generation: Generation(generation) },

@@ -1,10 +1,12 @@
 //! The fake as a transfer manager.
 
 use super::hypervisor::done;
+use super::world::NAMES;
 use super::{Fake, Op};
-use crate::{CallControl, JobStatus, Site, Transfer, TransferJob};
+use crate::{CallControl, FileKind, FileLook, FileRef, JobStatus, Site, Transfer, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
+use std::time::Duration;
 
 /// A job that was begun and is polled.
 pub(super) struct Job {
@@ -71,6 +73,26 @@ impl Transfer for Fake {
         plan.before().await?;
         self.lock().jobs.remove(&call.context.key);
         plan.after().await
+    }
+
+    async fn inspect_file(&self, site: &Site, file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
+        let recorded = self.record(Op::InspectFile, site, None, None);
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        plan.before().await?;
+        let found = self.file(site.id, &file.datastore, &file.path);
+        let found = found.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-file", format!("{} is not there", file.absolute)))?;
+        plan.after().await?;
+        let size = found.content.len() as u64;
+        Ok(FileLook {
+            kind: FileKind::File,
+            size,
+            format: if file.path.as_str().ends_with(".raw") { "raw" } else { "qcow2" }.to_owned(),
+            virtual_size: size,
+            names: found.content.strip_prefix(NAMES).map(str::to_owned).into_iter().collect(),
+            encrypted: false,
+            damage: (!found.complete).then(|| "it was not written to its end".to_owned()),
+        })
     }
 
     async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {

@@ -31,6 +31,9 @@ pub struct EdgeCount {
     pub reverts: u32,
 }
 
+/// The content of a disk that names another file begins with this.
+pub(super) const NAMES: &str = "names ";
+
 /// A file of the fake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeFile {
@@ -280,6 +283,9 @@ impl World {
                     DiskSource::Image { base, .. } => {
                         if !self.files.get(&place(base)).is_some_and(|base| base.complete) {
                             return Err(gone("no-image", &format!("the image {} is not there", base.absolute)));
+                        }
+                        if self.files.get(&place(base)).is_some_and(|base| base.content.starts_with(NAMES)) {
+                            return Err(DriverError::refused("names-other-file", format!("{} names another file", base.absolute)));
                         }
                         format!("{format} on {}:{}", base.datastore, base.path)
                     }

@@ -6,6 +6,7 @@ use ostler_driver::fake::Op;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 use ostler_engine::ActionRequest;
 use ostler_model::*;
+use ostler_store::ResourceChange;
 
 fn with(verb: Verb, args: Args) -> ActionRequest {
     ActionRequest { args, ..ask(verb) }
@@ -17,6 +18,23 @@ fn machine(world: &World, vm: VmId) -> ostler_driver::fake::FakeMachine {
 
 fn new_disk() -> Args {
     Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 5 }, format: DiskFormat::Qcow2, read_only: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_is_told_all_files_below_a_disk_where_they_are_known() {
+    let world = World::new().await;
+    let vm = world.running("layers").await;
+    let below = |world: &World| -> Vec<_> { machine(world, vm).disks.into_iter().map(|disk| disk.below).collect() };
+    let [Some(root), Some(data)] = &below(&world)[..] else { panic!("{:?}", below(&world)) };
+    assert_eq!((root.len(), root[0].file.absolute.as_str(), root[0].format), (1, "/images/base.qcow2", DiskFormat::Qcow2));
+    assert!(data.is_empty());
+    // An image of a store from before files were looked at may stand on others.
+    let image = world.engine.store().read().expect("reads").image(ImageId(1)).expect("reads").expect("there");
+    let before = ResourceChange::ImagePut(Image { stands_alone: false, ..image });
+    world.engine.change(before, "test").await.expect("changes");
+    world.succeeds(vm, Verb::PoweroffHard).await;
+    world.succeeds(vm, Verb::Resume).await;
+    assert_eq!(below(&world), [None, Some(Vec::new())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,8 @@ fn image() -> Image {
         path: "base.qcow2".parse().expect("a path"),
         format: DiskFormat::Qcow2,
         state: ImageState::Ready,
+        virtual_size: None,
+        stands_alone: true,
         added: Timestamp(1),
     }
 }

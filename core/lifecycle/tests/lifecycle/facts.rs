@@ -22,6 +22,8 @@ impl Rig {
             path: "image".parse().unwrap(),
             format: DiskFormat::Qcow2,
             state: ImageState::Locked,
+            virtual_size: None,
+            stands_alone: true,
             added: self.now,
         };
         let wants_image = matches!(asked.args, Args::NewImage { .. });

@@ -13,6 +13,14 @@ use ostler_model::{
 const FRONT_END: &str = "front-end";
 /// The port of ssh.
 const SSH_PORT: u16 = 22;
+const MIB: u64 = 1024 * 1024;
+/// Directories of the system: what is below them is nobody's to give away. What is on disks of VMs is removed with the VM.
+const SYSTEM_ROOTS: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var"];
+/// Directories below which nothing is a file as others are.
+const UNREAL: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// But for this one.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// A host to be.
 pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Result<Host, Unfit> {
@@ -84,18 +92,30 @@ fn host_health(health: HostHealth) -> wire::HostHealth {
     }
 }
 
+/// The directory of a datastore, written in one way.
+fn root(given: &str) -> Result<String, Unfit> {
+    let normal = given.starts_with('/') && !given.chars().any(char::is_control);
+    if !normal || given.split('/').any(|part| part == "..") {
+        return Err(Unfit::new("root", format!("{given:?} is not an absolute path without '..'")));
+    }
+    let root: String = given.split('/').filter(|part| !part.is_empty() && *part != ".").flat_map(|part| ["/", part]).collect();
+    let within = |dir: &str| root.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let unreal = UNREAL.iter().any(|dir| within(dir)) && !within(SHARED_MEMORY);
+    if root.is_empty() || unreal || SYSTEM_ROOTS.contains(&root.as_str()) {
+        let named = if root.is_empty() { "/" } else { root.as_str() };
+        return Err(Unfit::new("root", format!("{named} is the system's: give a directory of its own, like /srv/ostler/images")));
+    }
+    Ok(root)
+}
+
 /// A datastore to be.
 pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Timestamp) -> Result<Datastore, Unfit> {
-    let normal = new.root.starts_with('/') && !new.root.chars().any(char::is_control);
-    if !normal || new.root.split('/').any(|part| part == "..") {
-        return Err(Unfit::new("root", format!("{:?} is not an absolute path without '..'", new.root)));
-    }
     Ok(Datastore {
         id,
         name: new_name("name", &new.name)?,
         kind: word("kind", &new.kind)?,
         driver: parse("driver", &new.driver)?,
-        root: new.root.trim_end_matches('/').to_owned(),
+        root: root(&new.root)?,
         shared: new.shared,
         added: now,
     })
@@ -111,6 +131,7 @@ pub(crate) fn datastore(datastore: Datastore) -> wire::Datastore {
         root: datastore.root,
         shared: datastore.shared,
         added: time(datastore.added),
+        notes: Vec::new(),
     }
 }
 
@@ -133,6 +154,9 @@ pub(crate) fn new_image(
         path: file.path.clone(),
         format,
         state: ImageState::Ready,
+        virtual_size: None,
+        // A file that names another is refused.
+        stands_alone: true,
         added: now,
     })
 }
@@ -153,8 +177,10 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
         path: format!("{datastore}:{}", image.path),
         format: image.format.to_string(),
         state: image.state.to_string(),
+        size: image.virtual_size.map(|bytes| wire::Size(bytes.div_ceil(MIB))),
         used_by,
         added: time(image.added),
+        notes: Vec::new(),
     }
 }
 

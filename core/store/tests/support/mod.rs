@@ -55,6 +55,8 @@ pub(crate) fn image(id: u32) -> Image {
         path: format!("image-{id}.qcow2").parse().expect("a path"),
         format: DiskFormat::Qcow2,
         state: ImageState::Ready,
+        virtual_size: None,
+        stands_alone: true,
         added: Timestamp(1),
     }
 }

@@ -4,8 +4,9 @@ use super::{Component, Request, answer, body, lend};
 use crate::bindings::exports::ostler::driver as exported;
 use crate::convert::{self, TransferAsked};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, JobStatus, Site, Transfer, TransferJob};
+use ostler_driver::{CallControl, FileLook, FileRef, JobStatus, NOT_ABLE, Site, Transfer, TransferJob};
 use ostler_model::{DriverError, VmUuid};
+use std::time::Duration;
 
 impl Component {
     async fn begin_save_back(
@@ -16,7 +17,7 @@ impl Component {
     ) -> Result<JobStatus, DriverError> {
         if self.0.exports.transfer_images.is_none() {
             let name = &self.0.side.manifest.name;
-            return Err(DriverError::refused("not-able", format!("driver {name} cannot make images of disks")));
+            return Err(DriverError::refused(NOT_ABLE, format!("driver {name} cannot make images of disks")));
         }
         let body = body!(self.0.exports, transfer_images, |guest, store| {
             let lent = lend(store)?;
@@ -75,5 +76,15 @@ impl Transfer for Component {
             return Err(DriverError::retry("busy", format!("a transfer for {vm} that was dropped may still be at work on the host")));
         }
         Ok(())
+    }
+
+    async fn inspect_file(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
+        if self.0.exports.transfer_inspect.is_none() {
+            let name = &self.0.side.manifest.name;
+            return Err(DriverError::refused(NOT_ABLE, format!("driver {name} cannot look into files")));
+        }
+        let asked = convert::file(file);
+        let body = body!(self.0.exports, transfer_inspect, |guest, store| guest.call_inspect(store, &asked).await);
+        convert::file_look(answer(self.call(Request::ask("inspect", Some(site), patience), body).await?)?)
     }
 }

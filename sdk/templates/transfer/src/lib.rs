@@ -3,7 +3,10 @@
 //! Everything is made under a temporary name and renamed, so that a file under its own name is complete.
 
 use ostler_sdk::host::{exec, files};
-use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef, Job, JobStatus, Outcome, PrepareJob, Source, Transfer};
+use ostler_sdk::qcow2::{self, Content};
+use ostler_sdk::{
+    Call, CopyJob, Error, ErrorKind, FilePath, FileRef, FromImage, Job, JobStatus, Outcome, PrepareJob, Source, Transfer,
+};
 
 /// The driver.
 pub struct Driver;
@@ -41,10 +44,34 @@ fn is_disk(file: &FilePath, format: &str) -> Result<bool, Error> {
     Ok(exec::run("check", &[("format", format), ("disk", &file.hole())], &[])?.code == Some(0))
 }
 
+/// Refuses a qcow2 image that names another file. Tools open what a disk names with the rights of the host, so the head is read first.
+fn whole(image: &FromImage) -> Result<(), Error> {
+    if image.format != "qcow2" {
+        return Ok(());
+    }
+    let name = &image.base.absolute;
+    let Some(stat) = files::stat(&image.base.place())? else {
+        return Err(Error::gone("no-image", format!("the image {name} is not there")));
+    };
+    if stat.kind != "file" {
+        return Err(Error::refused("bad-image", format!("the image {name} is no file")));
+    }
+    match qcow2::read(&exec::output("head", &[("disk", &image.base.hole())])?) {
+        Content::Qcow2(header) if header.names().next().is_none() => Ok(()),
+        Content::Qcow2(_) => Err(Error::refused("names-other-file", format!("the image {name} stands on another file"))),
+        Content::Broken(_) | Content::Other(_) | Content::Raw => {
+            Err(Error::refused("bad-image", format!("the image {name} is no qcow2 file")))
+        }
+    }
+}
+
 fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     let target = job.target.place();
     if files::stat(&target)?.is_some() && job.format == "qcow2" && is_disk(&target, &job.format)? {
         return Ok(());
+    }
+    if let Source::Image(image) = &job.source {
+        whole(image)?;
     }
     made(call, &job.target, |scratch| {
         let (format, to) = (job.format.as_str(), scratch.hole());

@@ -2,10 +2,11 @@
 
 use crate::conformance::bench::FakeBench;
 use crate::fake::{Fake, FakeFile};
-use crate::{CallControl, FileRef, JobStatus, Site, Transfer, TransferJob};
+use crate::{CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, NOT_ABLE, Site, Transfer, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{DriverError, ErrorKind, Outcome};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TransferFault {
@@ -22,6 +23,11 @@ enum TransferFault {
     ImageOfNothing,
     ImageStandsOnDisk,
     MakesNoImages,
+    BelievesImages,
+    CannotLook,
+    SeesNoNames,
+    SeesDamage,
+    SeesWhatIsNot,
 }
 
 struct FaultyTransfer {
@@ -80,6 +86,13 @@ impl Transfer for FaultyTransfer {
             (TransferFault::MakesNoImages, TransferJob::SaveBack { .. }) => {
                 return Err(DriverError::refused("not-able", "this driver makes no images"));
             }
+            (TransferFault::BelievesImages, TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. }) => {
+                // As if the image were whole: what it names is not looked at.
+                if let Some(found) = self.inner.file(base.host, &base.datastore, &base.path) {
+                    let content = found.content.replace("names ", "");
+                    self.inner.put_file(base.host, base.datastore.clone(), base.path.clone(), FakeFile { content, ..found });
+                }
+            }
             _ => {}
         }
         self.inner.begin(site, call, job).await
@@ -92,6 +105,19 @@ impl Transfer for FaultyTransfer {
             return Err(DriverError::unknown("who-knows", "it may be at work"));
         }
         self.inner.abort(site, call).await
+    }
+    async fn inspect_file(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
+        let told = self.inner.inspect_file(site, file, patience).await;
+        match self.fault {
+            TransferFault::CannotLook => Err(DriverError::refused(NOT_ABLE, "this driver cannot look")),
+            TransferFault::SeesNoNames => told.map(|found| FileLook { names: Vec::new(), ..found }),
+            TransferFault::SeesDamage => told.map(|found| FileLook { damage: Some("always".to_owned()), ..found }),
+            TransferFault::SeesWhatIsNot => told.or_else(|_| {
+                let (kind, format, names) = (FileKind::File, "raw".to_owned(), Vec::new());
+                Ok(FileLook { kind, size: 0, format, virtual_size: 0, names, encrypted: false, damage: None })
+            }),
+            _ => told,
+        }
     }
 }
 
@@ -124,13 +150,22 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         (TransferFault::ImageOfNothing, &["save-back-nothing"]),
         (TransferFault::ImageStandsOnDisk, &["save-back-stands-alone", "save-back-disk-gone"]),
         (TransferFault::MakesNoImages, &[]),
+        (TransferFault::BelievesImages, &["prepare-refuses-names"]),
+        (TransferFault::CannotLook, &[]),
+        (TransferFault::SeesNoNames, &["look-finds-names"]),
+        (TransferFault::SeesDamage, &["look-tells"]),
+        (TransferFault::SeesWhatIsNot, &["look-nothing"]),
     ];
     for (fault, expected) in faults {
         let bench = FakeBench::new();
         let driver = FaultyTransfer { inner: bench.0.clone(), fault: *fault };
         let report = crate::conformance::transfer(Arc::new(driver), Arc::new(bench)).await;
         assert_eq!(report.broken(), *expected, "{fault:?}\n{report}");
-        let skipped = if *fault == TransferFault::MakesNoImages { 5 } else { 0 };
+        let skipped = match fault {
+            TransferFault::MakesNoImages => 5,
+            TransferFault::CannotLook => 3,
+            _ => 0,
+        };
         assert_eq!(report.skipped().len(), skipped, "{fault:?}\n{report}");
     }
 }

@@ -1,0 +1,103 @@
+//! Looking at a disk's file before `qemu-img` opens it.
+//!
+//! `qemu-img` runs with the rights of the host and opens whatever a disk names: a file below it, a file for its data. So the head of
+//! every disk is read here first, and a disk that names what nobody gave it is refused.
+
+use ostler_sdk::host::{exec, files};
+use ostler_sdk::qcow2::{self, Content, Header};
+use ostler_sdk::{Error, FilePath, FileRef};
+
+/// Disks are counted in sectors: the last one of a raw file may be short.
+const SECTOR: u64 = 512;
+/// Most of a name that is told.
+const NAME_TOLD: usize = 200;
+
+/// A file, and what its first bytes say.
+pub(crate) struct Found {
+    /// Whether it is a regular file. Nothing else is read: a pipe would hold the reader for ever.
+    pub(crate) is_file: bool,
+    pub(crate) kind: String,
+    pub(crate) size: u64,
+    pub(crate) allocated: u64,
+    pub(crate) content: Content,
+}
+
+/// None if nothing is there.
+pub(crate) fn look(file: &FilePath) -> Result<Option<Found>, Error> {
+    let Some(stat) = files::stat(file)? else { return Ok(None) };
+    let is_file = stat.kind == "file";
+    let content = if is_file { qcow2::read(&exec::output("head", &[("disk", &file.hole())])?) } else { Content::Raw };
+    Ok(Some(Found { is_file, kind: stat.kind, size: stat.size, allocated: stat.allocated, content }))
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) virtual_size: u64,
+    /// Raw disks have none.
+    pub(crate) header: Header,
+}
+
+impl Disk {
+    /// The name of the file below it, if any.
+    pub(crate) fn backing(&self) -> Option<&str> {
+        self.header.backing.as_deref()
+    }
+
+    /// Whether it names no other file.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.header.names().next().is_none()
+    }
+}
+
+/// None if nothing is there, or no complete disk of that format. The format is always told: a guest that writes a header into its raw
+/// disk must not decide what is opened.
+pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error> {
+    if format == "raw" {
+        let stat = files::stat(file)?.filter(|stat| stat.kind == "file");
+        let raw = |size: u64| Disk { virtual_size: size.next_multiple_of(SECTOR), header: Header::default() };
+        return Ok(stat.map(|stat| raw(stat.size)));
+    }
+    Ok(match look(file)? {
+        Some(Found { size, content: Content::Qcow2(header), .. }) if header.least_size <= size => {
+            Some(Disk { virtual_size: header.virtual_size, header })
+        }
+        Some(_) | None => None,
+    })
+}
+
+/// An image that disks can be made from: there, a disk of that format, whole in itself, and readable.
+pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
+    let (name, place) = (&file.absolute, file.place());
+    let Some(stat) = files::stat(&place)? else {
+        return Err(Error::gone("no-image", format!("the image {name} is not there")));
+    };
+    if stat.kind != "file" {
+        return Err(Error::refused("bad-image", format!("the image {name} is no file")));
+    }
+    let found =
+        disk(&place, format)?.ok_or_else(|| Error::refused("bad-image", format!("the image {name} is no {format} file")))?;
+    if found.header.encrypted {
+        return Err(Error::refused("encrypted-image", format!("the image {name} is encrypted, and there is no key for it")));
+    }
+    alone(&format!("the image {name}"), &found.header)?;
+    Ok(found)
+}
+
+/// Refuses a disk that names another file.
+pub(crate) fn alone(what: &str, header: &Header) -> Result<(), Error> {
+    match header.names().next() {
+        None => Ok(()),
+        Some(other) => Err(foreign(what, other)),
+    }
+}
+
+/// A file that would be opened with the rights of the host because a disk says so.
+pub(crate) fn foreign(what: &str, other: &str) -> Error {
+    let told: String = other.chars().take(NAME_TOLD).collect();
+    let detail = format!(
+        "{what} stands on another file ({told}), which a guest would be shown with the rights of its host; \
+         make one whole file of it (qemu-img convert -O qcow2 OLD NEW) and use that"
+    );
+    Error::refused("names-other-file", detail)
+}
