@@ -14,7 +14,7 @@
 
 use crate::draft::Draft;
 use crate::sight::Sight;
-use crate::{Facts, Input, settle};
+use crate::{Facts, Input, monitor, settle};
 use ostler_model::{
     Active, DomainSeen, DriverError, DriverName, EventKind, FilesAt, Generation, HostId, Placement, Power, PowerReason, Reason,
     Refusal, RefusalKind, Request, Restored, Side, Size, State, StepKind, Storage, StoreId, Strength, Subject, Verb, VmRecord,
@@ -103,6 +103,8 @@ pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
         Input::Reconcile { found, storage, by } => reconcile(draft, found, storage.as_ref(), by.as_deref()),
         // Whatever the backup had under way went on without this store. Looks and silence prove nothing before all hosts are listed.
         Input::Restarted | Input::Tick | Input::Answered { .. } => come_to_rest(draft),
+        // A person's word about a host holds all the same.
+        Input::HostGone { host } => monitor::host_gone(draft, *host),
         Input::Observed { .. } | Input::Swept { .. } | Input::ScheduleRefused { .. } | Input::CouldNotAsk { .. } => {}
         Input::Request(_) => {}
     }

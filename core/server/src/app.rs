@@ -1,6 +1,7 @@
 //! What every handler shares.
 
 use crate::drivers::Loader;
+use crate::looks;
 use crate::metrics::Metrics;
 use crate::problem::{Answer, ApiError};
 use axum::http::StatusCode;
@@ -31,6 +32,8 @@ pub(crate) struct App {
     pub(crate) rules: BTreeMap<DriverName, DriverName>,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
+    /// Who looks at files of datastores now.
+    pub(crate) looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     files: Arc<Semaphore>,
     checking: Checking,
@@ -53,8 +56,9 @@ impl App {
         stopping: CancellationToken,
     ) -> Arc<Self> {
         let (streams, files) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(FILES_MAX)));
+        let looks = Arc::new(Semaphore::new(looks::AT_ONCE));
         let (metrics, checking) = (Metrics::new(), Checking::default());
-        Arc::new(Self { engine, registry, loader, rules, metrics, stopping, streams, files, checking })
+        Arc::new(Self { engine, registry, loader, rules, metrics, stopping, streams, files, checking, looks })
     }
 
     pub(crate) fn store(&self) -> &Store {

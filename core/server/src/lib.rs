@@ -7,6 +7,7 @@
 //! auth      who asks, and whether they may
 //! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
+//! looks     at files and directories, on the machines that are to use them, before they are believed
 //! convert   between the wire's types and ours
 //! log       lines that hold nobody up, whatever becomes of standard error
 //! problem   errors as problems: the only place that knows HTTP's statuses
@@ -26,6 +27,7 @@ mod drivers;
 mod extract;
 mod listen;
 mod log;
+mod looks;
 mod metrics;
 mod params;
 mod peers;

@@ -1,7 +1,7 @@
 //! What the host of components needs of us: where other hosts are.
 
 use ostler_driver::Site;
-use ostler_model::{DatastoreName, ExecTransport, Host, HostId, HostName};
+use ostler_model::{Datastore, DatastoreName, ExecTransport, Host, HostId, HostName, HostState};
 use ostler_store::{Reader, Store};
 use ostler_wasm::SiteDirectory;
 use std::collections::BTreeMap;
@@ -49,4 +49,19 @@ fn site(reader: &Reader, host: Host) -> Site {
         transport: host.transport,
         roots: roots(reader),
     }
+}
+
+/// The front end, and each way to another machine once: hosts that are reached alike see the same files. All know `datastore`, which may be
+/// about to be added. Hosts that are `off` are left alone.
+pub(crate) fn places(reader: &Reader, datastore: &Datastore) -> Vec<Site> {
+    let mut places: Vec<Site> = front_end(reader).into_iter().collect();
+    for host in reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off) {
+        if !places.iter().any(|place| place.transport == host.transport) {
+            places.push(site(reader, host));
+        }
+    }
+    for place in &mut places {
+        place.roots.insert(datastore.name.clone(), datastore.root.clone());
+    }
+    places
 }

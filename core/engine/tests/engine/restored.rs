@@ -95,7 +95,10 @@ async fn a_host_that_is_set_to_off_is_not_waited_for_and_pending_vms_go_on() {
     let world = world.restored(&backup, config()).await;
     assert_eq!(world.state(vm), State::Hold);
     world.fake.cut_off(ALPHA, false);
-    let off = ostler_store::ResourceChange::HostSetState { id: BETA, state: HostState::Off };
+    let off = ostler_store::ResourceChange::HostEdit {
+        id: BETA,
+        edit: ostler_store::HostEdit { state: Some(HostState::Off), ..Default::default() },
+    };
     world.engine.change(off, "test").await.expect("changes");
     world.reaches(vm, State::Running).await;
     assert!(vm.0 < 10 && world.held("next").await.0 > 1_000_000, "ids of the lost time are not used again");

@@ -31,7 +31,7 @@ pub(crate) fn wild_at(world: &World, uuid: VmUuid, path: &str) -> FakeDomain {
     let path: RelPath = path.parse().expect("a path");
     world.fake.put_file(ALPHA, system(), path.clone(), FakeFile { content: "old".to_owned(), complete: true });
     let file = FileRef { host: ALPHA, datastore: system(), path, absolute };
-    let disk = DomainDisk { name: "vda".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false };
+    let disk = DomainDisk { name: "vda".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false, below: None };
     let machine = ostler_driver::fake::FakeMachine { vcpus: 2, memory_mib: 512, disks: vec![disk], ..Default::default() };
     FakeDomain { seen, run: 77, edges: Default::default(), machine }
 }

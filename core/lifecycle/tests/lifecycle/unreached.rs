@@ -66,48 +66,66 @@ fn resume() {
 
 #[test]
 fn what_brings_it_back_or_ends_it() {
-    check(&format!("deploy; drive; suspend; drive; host-gone; stop; {OUT}; memory"), expect![[r#"
+    check(
+        &format!("deploy; drive; suspend; drive; host-gone; stop; {OUT}; memory"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         suspend        save (save: calling) > save
         stop           epilog (remove: calling) > remove
         in-vain        suspended [step-failed] | operation 4 failed: no-connection
         memory         Some((true, false))
-    "#]]);
-    check(&format!("deploy; drive; suspend; drive; host-gone; shutdown; {OUT}; memory"), expect![[r#"
+    "#]],
+    );
+    check(
+        &format!("deploy; drive; suspend; drive; host-gone; shutdown; {OUT}; memory"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         suspend        save (save: calling) > save
         shutdown       epilog (remove: calling) > remove
         in-vain        suspended [step-failed] | operation 4 failed: no-connection
         memory         Some((true, false))
-    "#]]);
-    check(&format!("deploy; drive; suspend; drive; host-gone; shutdown-hard; {OUT}; memory"), expect![[r#"
+    "#]],
+    );
+    check(
+        &format!("deploy; drive; suspend; drive; host-gone; shutdown-hard; {OUT}; memory"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         suspend        save (save: calling) > save
         shutdown-hard  epilog (remove: calling) > remove
         in-vain        suspended [step-failed] | operation 4 failed: no-connection
         memory         Some((true, false))
-    "#]]);
-    check(&format!("deploy; drive; poweroff-hard; drive; host-gone; undeploy; {OUT}; place"), expect![[r#"
+    "#]],
+    );
+    check(
+        &format!("deploy; drive; poweroff-hard; drive; host-gone; undeploy; {OUT}; place"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
         undeploy       epilog (remove: calling) > remove
         in-vain        poweroff [step-failed] | operation 4 failed: no-connection
         place          Some(1) host=true home=false placed=1
-    "#]]);
-    check(&format!("deploy; drive; poweroff-hard; drive; host-gone; undeploy-hard; {OUT}; place"), expect![[r#"
+    "#]],
+    );
+    check(
+        &format!("deploy; drive; poweroff-hard; drive; host-gone; undeploy-hard; {OUT}; place"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
         undeploy-hard  epilog (remove: calling) > remove
         in-vain        poweroff [step-failed] | operation 4 failed: no-connection
         place          Some(1) host=true home=false placed=1
-    "#]]);
-    check(&format!("deploy; drive; poweroff-hard; drive; host-gone; shutdown; {OUT}; place"), expect![[r#"
+    "#]],
+    );
+    check(
+        &format!("deploy; drive; poweroff-hard; drive; host-gone; shutdown; {OUT}; place"),
+        expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
         shutdown       epilog (remove: calling) > remove
         in-vain        poweroff [step-failed] | operation 4 failed: no-connection
         place          Some(1) host=true home=false placed=1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert;
 use crate::extract::{Body, Key};
+use crate::looks::{self, judge};
 use crate::problem::{Answer, ApiError};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,16 +21,21 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore
     Ok(Json(app.store().read()?.datastores()?.into_iter().map(convert::datastore).collect()))
 }
 
-/// One datastore.
+/// One datastore, and which machines do not see it.
 #[utoipa::path(
     get, path = "/v1/datastores/{datastore}", tag = "datastores",
     params(("datastore" = String, Path, description = "Id or name")), responses((status = 200, body = Datastore), ApiError)
 )]
 pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Datastore>> {
-    Ok(Json(convert::datastore(find::datastore(&app.store().read()?, &which)?)))
+    let datastore = find::datastore(&app.store().read()?, &which)?;
+    let notes = match looks::everywhere(&app, &datastore, None, looks::TO_SHOW).await {
+        Ok(seen) => judge::root_notes(&datastore.root, &seen),
+        Err(error) => vec![format!("not looked at: {}", error.0.detail)],
+    };
+    Ok(Json(Datastore { notes, ..convert::datastore(datastore) }))
 }
 
-/// Adds a datastore.
+/// Adds a datastore, after its directory was looked for where it can be seen.
 #[utoipa::path(
     post, path = "/v1/datastores", tag = "datastores", request_body = NewDatastore,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
@@ -40,14 +46,19 @@ pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -
 pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewDatastore>) -> Answer<Added<Datastore>> {
     let new = convert::new_datastore(&body.value, app.store().next_datastore_id(), now())?;
     app.registry.transfer(&new.driver).map_err(|err| ApiError::unusable("driver", &err))?;
-    let name = new.name.clone();
+    let (name, mut notes) = (new.name.clone(), Vec::new());
+    // A name that is taken is refused, or this is the same request again: nothing has to be looked at.
+    if app.store().read()?.datastore_by_name(&name)?.is_none() {
+        let seen = looks::everywhere(&app, &new, None, looks::BEFORE_ADDING).await?;
+        notes = judge::root(&new.root, &seen)?;
+    }
     let status = add_once(&app, ResourceChange::DatastorePut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.datastore_by_name(&name)? else { return Ok(false) };
         Ok(old == ostler_model::Datastore { id: old.id, added: old.added, ..new })
     })
     .await?;
     let added = find::datastore(&app.store().read()?, name.as_str())?;
-    Ok((status, Json(convert::datastore(added))))
+    Ok((status, Json(Datastore { notes, ..convert::datastore(added) })))
 }
 
 /// Removes a datastore that nothing lives in. Its files stay.

@@ -7,6 +7,7 @@ use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert::{self, parse};
 use crate::extract::{Body, Key};
+use crate::looks::{self, judge};
 use crate::problem::{Answer, ApiError};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -39,7 +40,7 @@ pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -
     told(&reader, find::image(&reader, &which)?).map(Json)
 }
 
-/// Registers a file that is in an image datastore already.
+/// Registers a file that is in an image datastore already, after it was looked at where it can be seen.
 #[utoipa::path(
     post, path = "/v1/images", tag = "images", request_body = NewImage,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
@@ -54,15 +55,23 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
             &format!("{} is a system datastore; images live in image datastores", datastore.name),
         ));
     }
-    let new = convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
-    let name = new.name.clone();
+    let mut new = convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
+    let (name, mut notes) = (new.name.clone(), Vec::new());
+    // A name that is taken is refused, or this is the same request again: nothing has to be looked at.
+    if app.store().read()?.image_by_name(&name)?.is_none() {
+        let seen = looks::everywhere(&app, &datastore, Some(&new.path), looks::BEFORE_ADDING).await?;
+        let fit = judge::image(&file, new.format, datastore.shared, &seen)?;
+        (new.virtual_size, notes) = (fit.virtual_size, fit.notes);
+    }
     let status = add_once(&app, ResourceChange::ImagePut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.image_by_name(&name)? else { return Ok(false) };
-        Ok(old == ostler_model::Image { id: old.id, added: old.added, state: old.state, ..new })
+        let (id, added, state, virtual_size) = (old.id, old.added, old.state, old.virtual_size);
+        Ok(old == ostler_model::Image { id, added, state, virtual_size, stands_alone: old.stands_alone, ..new })
     })
     .await?;
     let reader = app.store().read()?;
-    Ok((status, Json(told(&reader, find::image(&reader, name.as_str())?)?)))
+    let added = told(&reader, find::image(&reader, name.as_str())?)?;
+    Ok((status, Json(Image { notes, ..added })))
 }
 
 /// Forgets an image that no disk stands on. Its file stays.

@@ -64,4 +64,3 @@ fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledV
     };
     UnreconciledVm { id: vm.0, name: name.to_string(), why, domains, in_doubt }
 }
-}

@@ -3,8 +3,10 @@
 use super::find;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
+use crate::clock::now;
 use crate::convert::{self, Names, Unfit, word};
 use crate::extract::{Body, Key, Params, Tagged};
+use crate::looks;
 use crate::problem::{Answer, ApiError};
 use axum::Json;
 use axum::extract::{Path, State as Shares};
@@ -125,6 +127,14 @@ pub(crate) async fn create(
 ) -> Answer<Response> {
     let spec = convert::spec_from_wire(&body.value.spec).map_err(in_spec)?;
     let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
+    // The same request again has its answer, whatever has become of files since.
+    let answered = match &once {
+        Some(once) => app.store().read()?.idempotency(&once.who, &once.route, &once.key, now())?.is_some(),
+        None => false,
+    };
+    if !answered {
+        looks::of_new_vm(&app, &spec).await?;
+    }
     let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
     if params.dry_run {
         let preview = app.engine.preview_create(request)?;
