@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupBody {
-    /// Absolute path on the front end; must not exist yet.
+    /// Absolute path on the daemon's machine; must not exist yet.
     pub path: String,
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDriver {
-    /// Absolute path of the component on the front end.
+    /// Absolute path of the component on the daemon's machine.
     pub path: String,
     /// Capabilities granted, of those its manifest asks for.
     #[serde(default)]

@@ -19,7 +19,7 @@ pub struct NewHost {
     /// How commands and files are reached; this machine if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshAddress>,
-    /// Free words for placement.
+    /// Labels, for people and programs: placement does not look at them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// CPUs offered; as probed if not given. Needs `memory` too.
@@ -42,7 +42,7 @@ pub struct SshAddress {
     /// TCP port; 22 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Path of the private key on the front end.
+    /// Path of the private key on the daemon's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_file: Option<String>,
     /// Path of the known-hosts file that must hold the host's key.
@@ -90,8 +90,14 @@ pub struct Host {
     pub cpu_held: CpuMilli,
     /// Memory it offers.
     pub memory: Size,
+    /// The same in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
     /// Memory that VMs hold there.
     pub memory_held: Size,
+    /// The same in bytes.
+    #[serde(default)]
+    pub memory_held_bytes: u64,
     /// How many VMs hold capacity there.
     pub vms: u64,
     /// When it was added.

@@ -27,6 +27,14 @@ pub enum InvalidQuantity {
 #[schema(value_type = String, example = "512MiB")]
 pub struct Size(pub u64);
 
+impl Size {
+    /// As a number of bytes, for arithmetic.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.0.saturating_mul(1024 * 1024)
+    }
+}
+
 impl FromStr for Size {
     type Err = InvalidQuantity;
 

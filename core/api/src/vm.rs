@@ -36,6 +36,9 @@ pub struct VmSummary {
     pub cpu: CpuMilli,
     /// Memory.
     pub memory: Size,
+    /// The same in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
     /// When it was created.
     pub created: Time,
     /// Since when it is in its state.
@@ -346,6 +349,9 @@ pub struct HistoryEntry {
     pub cpu: CpuMilli,
     /// Memory it held.
     pub memory: Size,
+    /// The same in bytes.
+    #[serde(default)]
+    pub memory_bytes: u64,
 }
 
 /// What a VM waits for.

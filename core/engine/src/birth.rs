@@ -139,7 +139,7 @@ fn disk_state(reader: &Reader, disk: &DiskSpec) -> Result<DiskState, EngineError
             let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
             let found = reader
                 .image_by_name(image)?
-                .ok_or_else(|| unusable("there is none of that name; `ostler image list` shows them"))?;
+                .ok_or_else(|| unusable("there is no image of that name; `ostler image list` shows them"))?;
             if found.state != ImageState::Ready {
                 return Err(unusable("it is not ready"));
             }
@@ -171,7 +171,7 @@ fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> 
     if let Some(host) = &spec.host
         && !directory.hosts.values().any(|known| known.name == *host)
     {
-        let why = "there is none of that name; `ostler host list` shows them".to_owned();
+        let why = "there is no host of that name; `ostler host list` shows them".to_owned();
         return Err(EngineError::Unusable { what: format!("host {host}"), why });
     }
     Ok(())
@@ -189,12 +189,12 @@ pub(crate) async fn adopt_domain(
         return Ok(replied);
     }
     let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
-    let asked = |error: DriverError| refused(error.to_string());
+    let asked = |error: DriverError| refused(error.told());
     let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
     let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
     let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
     let Some(seen) = listed.domains.iter().find(is_it) else {
-        return Err(refused("there is none of that name or UUID; `ostler host show` lists wild domains".to_owned()));
+        return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
     };
     if let Some(identity) = seen.identity {
         let whose = if identity.store == shared.store.id() { "this store's already" } else { "another Ostler's" };

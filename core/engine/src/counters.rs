@@ -26,7 +26,7 @@ impl Engine {
         let site = self.site(place.host).ok_or_else(|| unusable("its host is not known".to_owned()))?;
         let counted = tokio::time::timeout(COUNT_TIMEOUT, driver.metrics(&site)).await;
         let all = counted.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")));
-        let all = all.map_err(|error| unusable(error.to_string()))?;
+        let all = all.map_err(|error| unusable(error.told()))?;
         Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))
     }
 }

@@ -297,7 +297,7 @@ impl Engine {
         let refused = match advice {
             Some(Ok(advice)) => advice.refused,
             // No answer and a trap are answers: no.
-            Some(Err(error)) => Some(format!("the rules {rules} gave no answer: {error}")),
+            Some(Err(error)) => Some(format!("the rules {rules} gave no answer: {}", error.told())),
             None => Some(format!("the rules {rules} are not bound any more")),
         };
         Ok(SnapshotAdvice { rules: rules.to_string(), refused })

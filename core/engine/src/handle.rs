@@ -31,7 +31,7 @@ pub struct ActionRequest {
     pub host: Option<HostId>,
     /// Refuse if the host's capacity is exceeded.
     pub enforce: bool,
-    /// For recover and forget: even where it looks like a lie.
+    /// For recover and forget: override the check that what is stated is what is seen.
     pub force: bool,
     /// Only if the record still has this version.
     pub if_version: Option<Version>,

@@ -197,12 +197,12 @@ pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Times
             entry.since = since;
         }
         entry.reachable = false;
-        entry.error = Some(error.to_string());
+        entry.error = Some(error.told());
         first
     };
     if first {
         let name = shared.directory().hosts.get(&host).map(|host| host.name.to_string()).unwrap_or_default();
-        let detail = format!("cannot be asked: {error}");
+        let detail = format!("cannot be asked: {}", error.told());
         tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
     }
     if clock::now().since(since) < UNREACHABLE_GRACE {

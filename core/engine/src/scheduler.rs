@@ -367,8 +367,11 @@ fn line(offer: &Offer, wanted: Capacity, why_not: WhyNot<'_>) -> String {
         (Some(error), _) => format!("{name}: cannot be asked ({error})"),
         (None, Some(why)) => format!("{name}: {why}"),
         (None, None) => format!(
-            "{name}: too full (free: {} MiB and {} milli-CPUs; wanted: {} MiB and {})",
-            free.memory_mib, free.cpu_milli, wanted.memory_mib, wanted.cpu_milli
+            "{name}: too full (free: {} CPUs and {} MiB; needed: {} CPUs and {} MiB)",
+            free.cpus(),
+            free.memory_mib,
+            wanted.cpus(),
+            wanted.memory_mib
         ),
     }
 }

@@ -1,5 +1,6 @@
 //! libvirt's errors as the engine's: what to do next. The texts are kept for people and decide nothing.
 
+use crate::xml::SPARE_PORTS;
 use ostler_model::{DriverError, ErrorKind};
 use virt::error::{Error, ErrorDomain, ErrorNumber};
 
@@ -41,7 +42,21 @@ enum Meaning {
 pub(crate) fn driver_error(error: &Error, during: During, alive: bool) -> DriverError {
     let meaning = if alive { meaning(error.code(), error.domain()) } else { Meaning::Connection };
     let (kind, code) = decide(meaning, during);
-    DriverError::new(kind, code, error.message())
+    DriverError::new(kind, code, told(error.message()))
+}
+
+/// libvirt's words, behind what they mean where they do not say it.
+fn told(message: &str) -> String {
+    if message.contains("No more available PCI slots") {
+        return format!(
+            "the VM has no free slot for another device; it gets {SPARE_PORTS} new ones by poweroff and resume (libvirt: {message})"
+        );
+    }
+    let bridge = message.strip_prefix("Cannot get interface MTU on '").and_then(|rest| rest.strip_suffix("': No such device"));
+    match bridge {
+        Some(bridge) => format!("the host has no bridge {bridge} (libvirt: {message})"),
+        None => message.to_owned(),
+    }
 }
 
 /// Whether libvirt says that there is no such domain.
@@ -204,6 +219,18 @@ fn is_wire(domain: ErrorDomain) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_libvirt_says_in_riddles_is_told_plainly() {
+        let slots = told("internal error: No more available PCI slots");
+        assert!(
+            slots.starts_with("the VM has no free slot for another device") && slots.contains("poweroff and resume"),
+            "{slots}"
+        );
+        let bridge = told("Cannot get interface MTU on 'br7': No such device");
+        assert!(bridge.starts_with("the host has no bridge br7 (libvirt: "), "{bridge}");
+        assert_eq!(told("domain is not running"), "domain is not running");
+    }
 
     const ALL: [Meaning; 9] = [
         Meaning::Connection,

@@ -8,7 +8,7 @@ use ostler_model::{DiskFormat, DriverError, Firmware, Graphics};
 use serde::Serialize;
 
 /// PCIe ports left free for devices that are attached while it runs.
-const SPARE_PORTS: usize = 4;
+pub(crate) const SPARE_PORTS: usize = 4;
 /// QEMU's own default takes a quarter of the memory for translated code, up to a gigabyte; 32 MiB runs a small guest as fast.
 const TCG_CACHE_MIB: u32 = 32;
 /// Seconds between the guest's reports about its memory.

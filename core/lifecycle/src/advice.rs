@@ -17,7 +17,7 @@ pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal>
             (format!("VM {id}: the snapshot rules {rules} say no: {reason}"), "`ostler driver list` shows which rules are bound")
         }
         Some(Err(error)) => (
-            format!("VM {id}: the snapshot rules gave no answer ({error}), so no snapshot verb is done"),
+            format!("VM {id}: the snapshot rules gave no answer ({}), so no snapshot verb is done", error.told()),
             "mend or replace the rules",
         ),
         None => (

@@ -87,7 +87,7 @@ pub(crate) fn replace(draft: &mut Draft<'_>, asked: &Request, id: ScheduleId, pl
 }
 
 fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
-    bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm show` lists them")
+    bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm schedules` lists them")
 }
 
 /// Refuses a firing of a scheduled action of which this version cannot tell when it is due: it was written by another.
@@ -123,7 +123,7 @@ pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &End
     let now = draft.now;
     let result = match outcome {
         Ended::Succeeded => Ok(()),
-        Ended::Failed { error } => Err(error.to_string()),
+        Ended::Failed { error } => Err(error.told()),
         Ended::Superseded { by } => Err(format!("overtaken by operation {by}")),
     };
     let words = result.clone().err();

@@ -146,7 +146,7 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
     let spec = &draft.record.spec;
     if draft.record.state == State::Running && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib()) {
         let what = format!("can have at most {} virtual CPUs and {} MiB while it runs", spec.vcpus_most(), spec.memory_most_mib());
-        return Err(bad(draft, asked, what, "switch it off and resize it then, or create it with more headroom"));
+        return Err(bad(draft, asked, what, "poweroff, resize, resume; or create it with more headroom"));
     }
     let mut spec = spec.clone();
     spec.set_size(wanted);

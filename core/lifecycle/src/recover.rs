@@ -229,7 +229,8 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
-            let detail = format!("VM {id}: its host could not be asked ({error}), so that the step succeeded cannot be checked");
+            let detail =
+                format!("VM {id}: its host could not be asked ({}), so that the step succeeded cannot be checked", error.told());
             return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "--force takes your word for it"));
         }
         None => {

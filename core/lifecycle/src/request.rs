@@ -193,7 +193,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         draft.already(Some(active.id));
         return Ok(());
     }
-    let detail = format!("VM {} is busy: operation {} ({}) holds its one slot", draft.record.id, active.id, active.verb);
+    let detail = format!("VM {} is busy: operation {} ({}) is still running", draft.record.id, active.id, active.verb);
     let hint = match active.verb.strength() {
         Strength::Graceful if asks_guest(&active) => "wait for it, or overtake it with a --hard verb",
         Strength::Graceful | Strength::Plain | Strength::Hard => {
@@ -331,7 +331,8 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
         }
         // Its files are touched without another look.
         Some(Err(error)) if verb.is_hotplug() => {
-            let detail = format!("VM {}: its host could not be asked ({error}); {verb} needs to see that it is off", record.id);
+            let detail =
+                format!("VM {}: its host could not be asked ({}); {verb} needs to see that it is off", record.id, error.told());
             Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "bring the host back"))
         }
         Some(Err(_)) | None => Ok(()),
@@ -347,7 +348,7 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
         Some(disk) if leaves && !record.storage_is_shared() => {
             let detail = format!("VM {}: its disk {} was adopted, and only its host sees it", record.id, disk.name);
-            let instead = if recreated { "switch it off and on, or delete it" } else { "suspend it or switch it off instead" };
+            let instead = if recreated { "poweroff and resume it, or delete it" } else { "suspend it or power it off (poweroff) instead" };
             Err(draft.refuse(verb, RefusalKind::NotAble, detail, instead))
         }
         Some(_) | None => Ok(()),
@@ -378,7 +379,7 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
-            let detail = format!("VM {id}: its host could not be asked ({error}); {verb} needs to see that it is off");
+            let detail = format!("VM {id}: its host could not be asked ({}); {verb} needs to see that it is off", error.told());
             return Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "bring the host back, or fence it"));
         }
         None => {
@@ -397,7 +398,7 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
                 verb,
                 RefusalKind::NotAbsent,
                 detail,
-                "switch it off first (poweroff --hard), or wait until it is seen again",
+                "power it off first (poweroff --hard), or wait until it is seen again",
             ))
         }
     }

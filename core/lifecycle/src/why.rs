@@ -2,7 +2,7 @@
 
 use crate::can;
 use crate::facts::Facts;
-use ostler_model::{Active, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
+use ostler_model::{Active, DriverError, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
 
 /// What is waited for, since when, until when, and what can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
 }
 
 fn at_work(record: &VmRecord, active: &Active) -> Why {
-    let step = active.kind().map_or("the end", words);
+    let step = active.kind().map_or("the end", StepKind::words);
     let rolling = if active.undoing { " (rolling back)" } else { "" };
     let (waits_for, until) = waits(record, active, step);
     Why {
@@ -54,7 +54,7 @@ fn at_work(record: &VmRecord, active: &Active) -> Why {
         waits_for: Some(waits_for),
         since: active.sent.unwrap_or(record.since),
         until,
-        last_error: active.error.as_ref().map(ToString::to_string),
+        last_error: active.error.as_ref().map(DriverError::told),
         can: Vec::new(),
     }
 }
@@ -67,11 +67,11 @@ fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Time
     let looked_at = kind.map_or(Side::Here, StepKind::looked_at);
     let host = |side| record.place(side).map(|place| format!("host {}", place.host)).unwrap_or_else(|| "the host".to_owned());
     match &active.phase {
-        Phase::Draining => (format!("{} earlier driver call(s) to return before {step}", record.open.len()), None),
+        Phase::Draining => (format!("earlier driver calls ({}) to return, before {step}", record.open.len()), None),
         Phase::Delaying { until } => ("the guest to have booted, because a press during boot is lost".to_owned(), Some(*until)),
         Phase::Calling => (format!("the driver to answer: {step}{item}{place}, attempt {}", active.attempt), active.deadline),
         Phase::Backoff { until } => (format!("the next attempt of: {step}{item}{place}"), Some(*until)),
-        Phase::Confirming => (format!("a look at {}, to know what came of: {step}", host(looked_at)), active.deadline),
+        Phase::Confirming => (format!("{} to show whether this worked: {step}", host(looked_at)), active.deadline),
         Phase::Waiting { .. } if kind == Some(StepKind::PressPower) => {
             ("the guest to switch itself off; the power button was pressed once".to_owned(), active.deadline)
         }
@@ -79,7 +79,7 @@ fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Time
             (format!("the guest to have arrived at {}", host(Side::Other)), active.deadline)
         }
         Phase::Waiting { .. } => ("the hypervisor to have started it".to_owned(), active.deadline),
-        Phase::Settling => (format!("a look at {}, to know which state the failed step leaves", host(Side::Here)), None),
+        Phase::Settling => (format!("{} to show in which state the failed step left the VM", host(Side::Here)), None),
         Phase::Blind { until, settling } => {
             let side = if *settling { Side::Here } else { looked_at };
             (format!("{} to answer: it could not be asked", host(side)), Some(*until))
@@ -91,7 +91,7 @@ fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Time
 fn place(record: &VmRecord, kind: StepKind) -> String {
     let at_home = matches!(kind, StepKind::CopyOut | StepKind::DropHome);
     let host = record.place(kind.sent_to()).filter(|_| !at_home);
-    let at = host.map_or_else(|| " at the front end".to_owned(), |place| format!(" on host {}", place.host));
+    let at = host.map_or_else(|| " on the daemon's machine".to_owned(), |place| format!(" on host {}", place.host));
     let driver = match kind.call().lane() {
         Lane::Hypervisor => host.map(|place| &place.driver),
         // An image's own datastore may have another one.
@@ -103,8 +103,8 @@ fn place(record: &VmRecord, kind: StepKind) -> String {
 
 fn at_rest(record: &VmRecord, facts: &Facts) -> Why {
     let failure = record.failure.as_ref().map(|failure| {
-        let step = failure.plan.get(failure.at).map_or("its end", |kind| words(*kind));
-        let (operation, verb, error) = (failure.operation, failure.verb, &failure.error);
+        let step = failure.plan.get(failure.at).map_or("its end", |kind| kind.words());
+        let (operation, verb, error) = (failure.operation, failure.verb, failure.error.told());
         match failure.undoing {
             false => format!("operation {operation} ({verb}) failed while {step}: {error}"),
             true => format!("operation {operation} ({verb}) failed, and so did its rollback, while {step}: {error}"),
@@ -115,7 +115,7 @@ fn at_rest(record: &VmRecord, facts: &Facts) -> Why {
     let planned = next.map(|(at, verb)| format!("; next by schedule: {verb} at {}", Moment::At(at))).unwrap_or_default();
     let waits: Vec<String> = [rests_for(record, facts), leftovers(record)].into_iter().flatten().collect();
     Why {
-        summary: format!("{}: {}{planned}", record.state, because(record.reason)),
+        summary: format!("{}: {}{planned}", record.state, record.reason.words()),
         waits_for: (!waits.is_empty()).then(|| waits.join("; and ")),
         since: record.blind_since.unwrap_or(record.since),
         until: None,
@@ -143,7 +143,9 @@ fn rests_for(record: &VmRecord, facts: &Facts) -> Option<String> {
             other.host
         )),
         (State::Unknown, Some(here), None) => Some(match record.reason {
-            Reason::StoreIsStale | Reason::Foreign => format!("a person to look at the domain on host {here}"),
+            Reason::StoreIsStale | Reason::Foreign => {
+                format!("a person to look at its domain: on host {here}, if it has not moved since")
+            }
             Reason::IoError | Reason::Watchdog => {
                 format!("a person to look at the guest on host {here}, and to resume it or switch it off (--hard)")
             }
@@ -169,63 +171,4 @@ fn failed_waits_for(record: &VmRecord) -> String {
 fn leftovers(record: &VmRecord) -> Option<String> {
     let hosts: Vec<String> = record.leftovers.iter().map(|left| left.place.host.to_string()).collect();
     (!hosts.is_empty()).then(|| format!("host {} to be seen: what it left there is put away then", hosts.join(", ")))
-}
-
-/// A reason in words.
-const fn because(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Asked => "as asked",
-        Reason::Guest => "the guest switched itself off",
-        Reason::Crashed => "the hypervisor's process died",
-        Reason::DestroyedOutside => "it was switched off outside of Ostler",
-        Reason::StartedOutside => "it was started outside of Ostler",
-        Reason::External => "it was paused at the hypervisor; there is no recovery file",
-        Reason::IoError => "the guest stands still because a disk failed",
-        Reason::Watchdog => "the guest's watchdog bit",
-        Reason::GuestCrashed => "the guest crashed and is kept to be looked at",
-        Reason::CannotAsk => "its host could not be asked",
-        Reason::StoreIsStale => "a generation at the host does not fit this store (an old backup?); nothing is touched",
-        Reason::Foreign => "a domain of its UUID is there that this store did not make; nothing is touched",
-        Reason::StepFailed => "a step failed",
-        Reason::SeenAgain => "it is seen again",
-    }
-}
-
-/// A step in words.
-const fn words(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::PrepareDisks => "making its disks",
-        StepKind::CopyIn => "copying its files to the host",
-        StepKind::DropHome => "removing its files at the front end",
-        StepKind::Boot => "starting it",
-        StepKind::Restore => "restoring its memory",
-        StepKind::Unpause => "letting it run on",
-        StepKind::DropRecovery => "removing the used recovery file",
-        StepKind::PressPower => "pressing its power button",
-        StepKind::PowerOff => "switching it off",
-        StepKind::Save => "writing its memory out",
-        StepKind::Remove => "removing its domain",
-        StepKind::CopyOut => "copying its files to the front end",
-        StepKind::DropHost => "removing its files on the host",
-        StepKind::Reboot => "asking the guest to reboot",
-        StepKind::Reset => "pressing reset",
-        StepKind::CopyAcross => "copying its files to the other host",
-        StepKind::PrepareOther => "making its disks on the other host",
-        StepKind::Migrate => "moving it, running, to the other host",
-        StepKind::Switch => "changing hosts",
-        StepKind::RemoveOther => "removing its domain from the other host",
-        StepKind::DropOther => "removing its files from the other host",
-        StepKind::AttachDisk => "plugging the disk in",
-        StepKind::DetachDisk => "unplugging the disk; the guest must let go of it",
-        StepKind::DropDisk => "removing the disk's file",
-        StepKind::AttachNic => "plugging the network card in",
-        StepKind::DetachNic => "unplugging the network card; the guest must let go of it",
-        StepKind::CopyDisk => "copying the disk into an image while it is in use",
-        StepKind::SaveBack => "saving disks as images",
-        StepKind::Resize => "changing its CPUs and memory while it runs",
-        StepKind::CreateSnapshot => "making the snapshot",
-        StepKind::RevertSnapshot => "going back to the snapshot",
-        StepKind::DeleteSnapshot => "removing snapshots",
-        StepKind::Stamp => "writing our identity into the domain",
-    }
 }

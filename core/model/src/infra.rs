@@ -15,6 +15,13 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// The CPUs as people write them: `0.5`.
+    #[must_use]
+    pub fn cpus(self) -> String {
+        let (whole, rest) = (self.cpu_milli / 1000, self.cpu_milli % 1000);
+        format!("{whole}.{rest:03}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+
     /// Sum, saturating.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
@@ -235,4 +242,16 @@ pub struct HostFacts {
     pub notes: Vec<String>,
     /// How long the probe took.
     pub took: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_told_as_people_write_them() {
+        for (cpu_milli, told) in [(0, "0"), (1, "0.001"), (500, "0.5"), (2000, "2"), (10_250, "10.25"), (100_000, "100")] {
+            assert_eq!(Capacity { cpu_milli, memory_mib: 0 }.cpus(), told);
+        }
+    }
 }

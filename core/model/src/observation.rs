@@ -105,7 +105,8 @@ pub enum ErrorKind {
     Unknown,
 }
 
-/// A driver's error. `kind` decides; the texts are for people.
+/// A driver's error. `kind` decides; the texts are for people. Displayed for authors of drivers, who need the kind; operators are shown
+/// [`DriverError::told`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind} ({code}): {detail}")]
 pub struct DriverError {
@@ -118,6 +119,16 @@ pub struct DriverError {
 }
 
 impl DriverError {
+    /// For operators: what was said, and the code to look for, where it says more than that it failed.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match (self.detail.as_str(), self.code.as_str()) {
+            ("", code) => format!("[{code}]"),
+            (detail, "failed") => detail.to_owned(),
+            (detail, code) => format!("{detail} [{code}]"),
+        }
+    }
+
     /// Any kind.
     #[must_use]
     pub fn new(kind: ErrorKind, code: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -140,5 +151,21 @@ impl DriverError {
     #[must_use]
     pub fn unknown(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unknown, code, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_by_what_it_says_and_a_code_that_says_more() {
+        for (code, detail, told) in [
+            ("no-memory", "not enough memory", "not enough memory [no-memory]"),
+            ("failed", "the disk is full", "the disk is full"),
+            ("deadline", "", "[deadline]"),
+        ] {
+            assert_eq!(DriverError::refused(code, detail).told(), told);
+        }
     }
 }

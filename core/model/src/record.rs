@@ -128,6 +128,29 @@ pub enum Reason {
     SeenAgain,
 }
 
+impl Reason {
+    /// In words, for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "it was asked for",
+            Self::Guest => "the guest switched itself off",
+            Self::Crashed => "the hypervisor's process died",
+            Self::DestroyedOutside => "it was switched off outside of Ostler",
+            Self::StartedOutside => "it was started outside of Ostler",
+            Self::External => "somebody paused it at the hypervisor; its memory is not saved",
+            Self::IoError => "the guest stands still because a disk failed",
+            Self::Watchdog => "the guest's watchdog fired",
+            Self::GuestCrashed => "the guest crashed and is kept to be looked at",
+            Self::CannotAsk => "its host cannot be reached",
+            Self::StoreIsStale => "a generation at the host does not fit this store (an old backup?); nothing is touched",
+            Self::Foreign => "a domain of its UUID is there that this store did not make; nothing is touched",
+            Self::StepFailed => "a step failed",
+            Self::SeenAgain => "it is seen again",
+        }
+    }
+}
+
 /// What failed, and what would carry it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -22,7 +22,7 @@ pub struct Request {
     pub host: Option<HostId>,
     /// Refuse if the host's capacity is exceeded. The scheduler always enforces.
     pub enforce: bool,
-    /// For recover: even where it looks like a lie.
+    /// For recover: override the check that what is stated is what is seen.
     pub force: bool,
     /// Only if the record still has this version.
     pub if_version: Option<Version>,

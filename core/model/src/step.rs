@@ -125,6 +125,46 @@ impl StepKind {
         }
     }
 
+    /// In words, for people: as something that is being done.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::PrepareDisks => "making its disks",
+            Self::CopyIn => "copying its files to the host",
+            Self::DropHome => "removing its files on the daemon's machine",
+            Self::Boot => "starting it",
+            Self::Restore => "restoring its saved memory",
+            Self::Unpause => "letting it run on",
+            Self::DropRecovery => "removing the file of its saved memory, which is used up",
+            Self::PressPower => "pressing its power button",
+            Self::PowerOff => "powering it off",
+            Self::Save => "saving its memory",
+            Self::Remove => "removing its domain",
+            Self::CopyOut => "copying its files to the daemon's machine",
+            Self::DropHost => "removing its files on the host",
+            Self::Reboot => "asking the guest to reboot",
+            Self::Reset => "pressing reset",
+            Self::CopyAcross => "copying its files to the other host",
+            Self::PrepareOther => "making its disks on the other host",
+            Self::Migrate => "moving it, running, to the other host",
+            Self::Switch => "changing hosts",
+            Self::RemoveOther => "removing its domain from the other host",
+            Self::DropOther => "removing its files from the other host",
+            Self::AttachDisk => "plugging the disk in",
+            Self::DetachDisk => "unplugging the disk; the guest must let go of it",
+            Self::DropDisk => "removing the disk's file",
+            Self::AttachNic => "plugging the network card in",
+            Self::DetachNic => "unplugging the network card; the guest must let go of it",
+            Self::CopyDisk => "copying the disk into an image while it is in use",
+            Self::SaveBack => "saving disks as images",
+            Self::Resize => "changing its CPUs and memory while it runs",
+            Self::CreateSnapshot => "making the snapshot",
+            Self::RevertSnapshot => "going back to the snapshot",
+            Self::DeleteSnapshot => "removing snapshots",
+            Self::Stamp => "marking its domain as Ostler's",
+        }
+    }
+
     /// The driver call each item of the step makes.
     #[must_use]
     pub const fn call(self) -> Call {

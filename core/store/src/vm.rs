@@ -51,13 +51,13 @@ impl Batch<'_> {
                     return Ok(None);
                 }
                 refused(format!(
-                    "host {} is full: {} of {} CPU thousandths and {} of {} MiB are taken, {} and {} are asked",
+                    "host {} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
                     host.name,
-                    taken.cpu_milli,
-                    host.total.cpu_milli,
+                    taken.cpus(),
+                    host.total.cpus(),
                     taken.memory_mib,
                     host.total.memory_mib,
-                    vm.capacity.cpu_milli,
+                    vm.capacity.cpus(),
                     vm.capacity.memory_mib
                 ))
             }

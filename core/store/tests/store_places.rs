@@ -92,7 +92,7 @@ async fn a_claim_judges_what_the_vm_holds_of_that_host_and_counts_its_own_once()
     let begun = Commit { claims: vec![ROOM], ..change(moving(of(&created), 1)) };
     let answer = store.commit(begun.clone()).await.expect("decided");
     let Committed::ClaimRefused(full) = answer else { panic!("{answer:?}") };
-    assert!(full.detail.contains("host-1 is full: 1501 of 4000"), "{}", full.detail);
+    assert!(full.detail.contains("host-1 is full: 1.501 of 4 CPUs"), "{}", full.detail);
     assert_eq!(found(&store, 1), [VmId(2)], "nothing was changed");
     other.spec.cpu_milli = 1500;
     let smaller = Commit { claims: vec![ROOM], ..change(placed(other, 1)) };

@@ -190,7 +190,7 @@ fn boot_finds_a_higher_generation() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             ok             boot (boot: calling) > deploy
             stale          unknown [store-is-stale] | operation 2 failed: stale
-            why            Some("a person to look at the domain on host 1")
+            why            Some("a person to look at its domain: on host 1, if it has not moved since")
             look           poweroff [seen-again]
         "#]],
     );

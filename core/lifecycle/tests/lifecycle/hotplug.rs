@@ -178,7 +178,7 @@ fn the_guest_is_gone_while_a_disk_is_plugged_in() {
               detach-disk  hotplug (undo detach-disk: confirming) > observe
               observe      hotplug (undo detach-disk: backoff)
             hardware       record: (2, 0, 1), domain: Some((1, 0, 1))
-            resume         refused busy: VM 1 is busy: operation 3 (disk-attach) holds its one slot
+            resume         refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
         "#]],
     );
 }
@@ -262,10 +262,10 @@ fn nothing_else_overtakes_an_attach() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             disk-attach    hotplug (prepare-disks: calling) > prepare disk:vdb
-            poweroff-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) holds its one slot
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) holds its one slot
-            disk-attach    refused busy: VM 1 is busy: operation 3 (disk-attach) holds its one slot
-            disk-detach    refused busy: VM 1 is busy: operation 3 (disk-attach) holds its one slot
+            poweroff-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
+            shutdown-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
+            disk-attach    refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
+            disk-detach    refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
             rename:other   hotplug (prepare-disks: calling) | operation 8 succeeded
         "#]],
     );
@@ -334,7 +334,7 @@ fn detach_a_disk_of_a_vm_that_is_off_and_cannot_be_seen() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            disk-detach:vdb refused cannot-ask: VM 1: its host could not be asked (unknown (unreachable): no answer); disk-detach needs to see that it is off
+            disk-detach:vdb refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); disk-detach needs to see that it is off
             hardware       record: (2, 0, 1), domain: Some((2, 0, 1))
         "#]],
     );

@@ -338,14 +338,14 @@ fn while_it_is_busy() {
         "deploy; migrate@2; ok; ok; migrate@2; migrate@2; migrate-live@2; suspend; hold",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            migrate@2      refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
+            migrate@2      refused busy: VM 1 is busy: operation 2 (deploy) is still running
             ok             boot (boot: calling) > deploy
             ok             running [asked] | operation 2 succeeded
             migrate@2      save (save: calling) > save
             migrate@2      save (save: calling) | already so
-            migrate-live@2 refused busy: VM 1 is busy: operation 4 (migrate) holds its one slot
-            suspend        refused busy: VM 1 is busy: operation 4 (migrate) holds its one slot
-            hold           refused busy: VM 1 is busy: operation 4 (migrate) holds its one slot
+            migrate-live@2 refused busy: VM 1 is busy: operation 4 (migrate) is still running
+            suspend        refused busy: VM 1 is busy: operation 4 (migrate) is still running
+            hold           refused busy: VM 1 is busy: operation 4 (migrate) is still running
         "#]],
     );
 }

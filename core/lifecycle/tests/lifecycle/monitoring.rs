@@ -336,7 +336,7 @@ fn foreign_while_running() {
             poweroff-hard  shutdown (power-off: calling) > destroy
               destroy      shutdown (power-off: settling) > observe
               observe      unknown [foreign] | operation 3 failed: not-ours
-            why            Some("a person to look at the domain on host 1")
+            why            Some("a person to look at its domain: on host 1, if it has not moved since")
         "#]],
     );
 }
@@ -450,13 +450,13 @@ fn resume_from_unknown_needs_a_look() {
     check(
         "deploy; drive; blind; resume; host-gone; resume; boot; host-back; guest-off; boot; ok",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        blind          unknown [cannot-ask]
-        resume         refused not-absent: VM 1 is running at its host; resume needs it off
-        resume         refused cannot-ask: VM 1: its host could not be asked (unknown (unreachable): no answer); resume needs to see that it is off
-        boot           refused cannot-ask: VM 1: its host could not be asked (unknown (unreachable): no answer); boot needs to see that it is off
-        boot           boot (boot: calling) > deploy
-        ok             running [asked] | operation 6 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            blind          unknown [cannot-ask]
+            resume         refused not-absent: VM 1 is running at its host; resume needs it off
+            resume         refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); resume needs to see that it is off
+            boot           refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); boot needs to see that it is off
+            boot           boot (boot: calling) > deploy
+            ok             running [asked] | operation 6 succeeded
+        "#]],
     );
 }

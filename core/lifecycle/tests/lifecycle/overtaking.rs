@@ -52,7 +52,7 @@ fn hard_to_another_host() {
             wait:99        running [asked]
             migrate-poweroff@2 shutdown (press-power: calling) > press-power
             ok             shutdown (press-power: waiting)
-            migrate-poweroff@3 refused busy: VM 1 is busy: operation 3 (migrate-poweroff) holds its one slot
+            migrate-poweroff@3 refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
             migrate-poweroff-hard@3 shutdown (power-off: calling) > destroy | operation 3 superseded by 5
               destroy      migrate (remove: calling) > remove
               remove       migrate (copy-across: calling) > copy-across disk:vda
@@ -187,8 +187,8 @@ fn nothing_hard_overtakes_a_migration_that_moves() {
             tick           shutdown (press-power: confirming) > observe
             ok             migrate (remove: calling) > remove
             migrate-poweroff-hard@2 migrate (remove: calling) | already so
-            poweroff-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) holds its one slot
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) holds its one slot
+            poweroff-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
+            shutdown-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
               remove       migrate (copy-across: calling) > copy-across disk:vda
               copy-across  boot (boot: calling) > deploy
               deploy       migrate (drop-other: calling) > drop-host files

@@ -172,19 +172,19 @@ fn hard_during_the_epilog_of_its_graceful_one_is_so_already() {
     check(
         "deploy; drive; wait:9; undeploy; ok; obey; look; undeploy-hard; shutdown-hard; delete; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        wait:9         running [asked]
-        undeploy       shutdown (press-power: calling) > press-power
-        ok             shutdown (press-power: waiting)
-        look           epilog (remove: calling) > remove
-        undeploy-hard  epilog (remove: calling) | already so
-        shutdown-hard  refused busy: VM 1 is busy: operation 3 (undeploy) holds its one slot
-        delete         shutdown (power-off: calling) > destroy > cancel domain | operation 3 superseded by 6
-          remove       shutdown (power-off: calling)
-          destroy      epilog (remove: calling) > remove
-          remove       epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 6 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            wait:9         running [asked]
+            undeploy       shutdown (press-power: calling) > press-power
+            ok             shutdown (press-power: waiting)
+            look           epilog (remove: calling) > remove
+            undeploy-hard  epilog (remove: calling) | already so
+            shutdown-hard  refused busy: VM 1 is busy: operation 3 (undeploy) is still running
+            delete         shutdown (power-off: calling) > destroy > cancel domain | operation 3 superseded by 6
+              remove       shutdown (power-off: calling)
+              destroy      epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 6 succeeded
+        "#]],
     );
 }
 
@@ -193,12 +193,12 @@ fn graceful_never_overtakes() {
     check(
         "deploy; drive; suspend; poweroff; stop; shutdown-hard",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        suspend        save (save: calling) > save
-        poweroff       refused busy: VM 1 is busy: operation 3 (suspend) holds its one slot
-        stop           refused busy: VM 1 is busy: operation 3 (suspend) holds its one slot
-        shutdown-hard  refused busy: VM 1 is busy: operation 3 (suspend) holds its one slot
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            poweroff       refused busy: VM 1 is busy: operation 3 (suspend) is still running
+            stop           refused busy: VM 1 is busy: operation 3 (suspend) is still running
+            shutdown-hard  refused busy: VM 1 is busy: operation 3 (suspend) is still running
+        "#]],
     );
 }
 
@@ -207,12 +207,12 @@ fn graceful_does_not_overtake_hard() {
     check(
         "deploy; drive; poweroff-hard; poweroff; shutdown; poweroff-hard",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        poweroff       refused busy: VM 1 is busy: operation 3 (poweroff-hard) holds its one slot
-        shutdown       refused busy: VM 1 is busy: operation 3 (poweroff-hard) holds its one slot
-        poweroff-hard  shutdown (power-off: calling) | already so
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            poweroff       refused busy: VM 1 is busy: operation 3 (poweroff-hard) is still running
+            shutdown       refused busy: VM 1 is busy: operation 3 (poweroff-hard) is still running
+            poweroff-hard  shutdown (power-off: calling) | already so
+        "#]],
     );
 }
 
@@ -343,13 +343,13 @@ fn recreate_does_not_overtake_a_delete() {
     check(
         "deploy; drive; delete; delete-recreate; delete; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        delete         epilog (remove: calling) > remove
-        delete-recreate refused busy: VM 1 is busy: operation 3 (delete) holds its one slot
-        delete         epilog (remove: calling) | already so
-          remove       epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 3 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            delete         epilog (remove: calling) > remove
+            delete-recreate refused busy: VM 1 is busy: operation 3 (delete) is still running
+            delete         epilog (remove: calling) | already so
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 3 succeeded
+        "#]],
     );
 }
 
@@ -376,14 +376,14 @@ fn nothing_begins_while_a_deploy_runs() {
     check(
         "deploy; hold; release; suspend; deploy; poweroff-hard; recover-undo",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        hold           refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        release        refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        suspend        refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        deploy         prolog (prepare-disks: calling) | already so
-        poweroff-hard  refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        recover-undo   prolog (prepare-disks: draining) > cancel disk:vda
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            hold           refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            release        refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            suspend        refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            deploy         prolog (prepare-disks: calling) | already so
+            poweroff-hard  refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            recover-undo   prolog (prepare-disks: draining) > cancel disk:vda
+        "#]],
     );
 }
 

@@ -191,7 +191,7 @@ fn a_schedule_that_fails() {
             fire           save (save: calling) > save
             refused        save (save: settling) > observe
               observe      running [step-failed] | operation 4 failed: refused
-            schedules      suspend Failed { at: Timestamp(1060000), why: "refused (refused): as the story wants" }
+            schedules      suspend Failed { at: Timestamp(1060000), why: "as the story wants [refused]" }
         "#]],
     );
 }

@@ -50,12 +50,12 @@ fn success_that_cannot_be_checked() {
     check(
         "deploy; ok; do; refused; host-gone; recover-success; recover-success!",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        ok             boot (boot: calling) > deploy
-        refused        failed [step-failed] | operation 2 failed: refused
-        recover-success refused cannot-ask: VM 1: its host could not be asked (unknown (unreachable): no answer), so that the step succeeded cannot be checked
-        recover-success! running [asked] | operation 4 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            ok             boot (boot: calling) > deploy
+            refused        failed [step-failed] | operation 2 failed: refused
+            recover-success refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]), so that the step succeeded cannot be checked
+            recover-success! running [asked] | operation 4 succeeded
+        "#]],
     );
 }
 

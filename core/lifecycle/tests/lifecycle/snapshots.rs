@@ -210,7 +210,7 @@ fn the_rules_say_no() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             snapshot-create refused rules: VM 1: the snapshot rules rules say no: they do not like it
-            snapshot-create refused rules: VM 1: the snapshot rules gave no answer (unknown (trap): the rules crashed), so no snapshot verb is done
+            snapshot-create refused rules: VM 1: the snapshot rules gave no answer (the rules crashed [trap]), so no snapshot verb is done
             snapshot-create refused rules: VM 1: no snapshot rules are bound to its driver, so no snapshot verb is done
             snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-6
               create-snapshot running [asked] | operation 6 succeeded

@@ -155,7 +155,7 @@ fn snapshots_and_disks() {
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
-        disk-detach    refused cannot-ask: VM 1: its host could not be asked (unknown (unreachable): no answer); disk-detach needs to see that it is off
+        disk-detach    refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); disk-detach needs to see that it is off
     "#]],
     );
     check(

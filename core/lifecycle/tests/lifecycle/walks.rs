@@ -376,14 +376,14 @@ fn reboot_keeps_the_slot() {
     check(
         "deploy; drive; wait:9; reboot; reboot; suspend; guest-off; look; ok",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        wait:9         running [asked]
-        reboot         running (reboot: calling) > reboot
-        reboot         running (reboot: calling) | already so
-        suspend        refused busy: VM 1 is busy: operation 3 (reboot) holds its one slot
-        look           running (reboot: calling)
-        ok             running (reboot: settling) > observe
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            wait:9         running [asked]
+            reboot         running (reboot: calling) > reboot
+            reboot         running (reboot: calling) | already so
+            suspend        refused busy: VM 1 is busy: operation 3 (reboot) is still running
+            look           running (reboot: calling)
+            ok             running (reboot: settling) > observe
+        "#]],
     );
 }
 
@@ -515,12 +515,12 @@ fn what_is_asked_twice_is_so_already_and_boot_sends_again() {
     check(
         "deploy; deploy; hold; boot; ok; boot",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        deploy         prolog (prepare-disks: calling) | already so
-        hold           refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        boot           refused busy: VM 1 is busy: operation 2 (deploy) holds its one slot
-        ok             boot (boot: calling) > deploy
-        boot           boot (boot: draining) > cancel domain
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            deploy         prolog (prepare-disks: calling) | already so
+            hold           refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            boot           refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            ok             boot (boot: calling) > deploy
+            boot           boot (boot: draining) > cancel domain
+        "#]],
     );
 }

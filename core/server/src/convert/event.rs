@@ -1,10 +1,11 @@
 //! Events: the kind in a word, the whole in a sentence, the particulars as data.
 
 use super::named::named;
+use super::operation::verb_of;
 use super::vm::destroyed;
 use super::{complaint, time};
 use ostler_api as wire;
-use ostler_model::{Destroyed, DriverError, Event, EventKind};
+use ostler_model::{Destroyed, DriverError, ErrorKind, Event, EventKind, OperationId};
 use ostler_store::Reader;
 use serde_json::{Value, json};
 
@@ -27,7 +28,9 @@ pub(crate) const EVENT_KINDS: [&str; 13] = [
 
 /// An event as it is sent.
 pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
-    let (kind, summary, data) = kind(&event.kind);
+    // The record of an old operation may be gone.
+    let verb = |id| reader.operation(id).ok().flatten().map(|operation| verb_of(&operation));
+    let (kind, summary, data) = kind(&event.kind, verb);
     // A name that cannot be read is no reason to keep the event back.
     let summary = if kind == "stray" { named(reader, &summary).unwrap_or(summary) } else { summary };
     wire::Event {
@@ -41,7 +44,7 @@ pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     }
 }
 
-fn kind(kind: &EventKind) -> (&'static str, String, Value) {
+fn kind(kind: &EventKind, verb_of: impl Fn(OperationId) -> Option<String>) -> (&'static str, String, Value) {
     match kind {
         EventKind::Created { name } => ("created", format!("{name} was created"), json!({ "name": name })),
         EventKind::StoreRestored { after } => (
@@ -52,12 +55,12 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
         EventKind::Reconciled { why } => ("reconciled", format!("reconciled with the hosts: {why}"), json!({ "why": why })),
         EventKind::State { from, to, reason } => (
             "state",
-            format!("{from} -> {to} ({reason})"),
+            format!("{from} -> {to}: {}", reason.words()),
             json!({ "from": from.to_string(), "to": to.to_string(), "reason": reason.to_string() }),
         ),
         EventKind::OperationBegan { operation, verb, by, destroys } => (
             "operation-began",
-            format!("{verb} began, asked by {by}{}", destroyed_words(destroys)),
+            format!("{verb} began (operation {operation}), asked by {by}{}", destroyed_words(destroys)),
             json!({
                 "operation": operation.0, "verb": verb.to_string(), "by": by,
                 "destroys": destroys.iter().map(destroyed).collect::<Vec<_>>(),
@@ -65,17 +68,22 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
         ),
         EventKind::StepBegan { operation, step, step_kind } => (
             "step-began",
-            format!("step {step_kind} began"),
+            step_kind.words().to_owned(),
             json!({ "operation": operation.0, "step": step.0, "step_kind": step_kind.to_string() }),
         ),
         EventKind::StepTrouble { operation, step_kind, error } => (
             "step-trouble",
-            format!("step {step_kind}: {error}"),
+            format!(
+                "{}: {}{}",
+                step_kind.words(),
+                error.told(),
+                if error.kind == ErrorKind::Retry { "; it is tried again" } else { "" }
+            ),
             json!({ "operation": operation.0, "step_kind": step_kind.to_string(), "error": trouble(Some(error)) }),
         ),
         EventKind::OperationEnded { operation, outcome, error } => (
             "operation-ended",
-            error.as_ref().map_or_else(|| format!("operation {outcome}"), |error| format!("operation {outcome}: {error}")),
+            operation_ended(*operation, verb_of(*operation), outcome, error.as_ref()),
             json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
         ),
         EventKind::Snapshots { lost, hidden, by } => {
@@ -88,7 +96,7 @@ fn kind(kind: &EventKind) -> (&'static str, String, Value) {
         ),
         EventKind::Resource { resource, name, change, detail } => (
             "resource",
-            format!("{resource} {name} {change}"),
+            if detail.is_empty() { format!("{resource} {name} {change}") } else { format!("{resource} {name} {change}: {detail}") },
             json!({ "resource": resource, "name": name, "change": change, "detail": detail }),
         ),
         EventKind::Stray { host, domain, what } => (
@@ -109,6 +117,11 @@ fn destroyed_words(destroys: &[Destroyed]) -> String {
     if words.is_empty() { String::new() } else { format!("; it destroys: {}", words.join(", ")) }
 }
 
+fn operation_ended(id: OperationId, verb: Option<String>, outcome: &str, error: Option<&DriverError>) -> String {
+    let what = verb.map_or_else(|| format!("operation {id} {outcome}"), |verb| format!("{verb} {outcome} (operation {id})"));
+    error.map_or_else(|| what.clone(), |error| format!("{what}: {}", error.told()))
+}
+
 fn snapshots(lost: &[String], hidden: &[String], by: &str) -> String {
     let part = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")));
     let parts: Vec<String> = [part("lost", lost), part("no longer offered", hidden)].into_iter().flatten().collect();
@@ -122,6 +135,22 @@ fn trouble(error: Option<&DriverError>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn summaries_say_what_happened_to_what() {
+        let told = |event: &EventKind, verb: Option<&str>| kind(event, |_| verb.map(str::to_owned)).1;
+        let error = DriverError::retry("no-connection", "cannot connect");
+        let ended =
+            |outcome: &str, error| EventKind::OperationEnded { operation: OperationId(59), outcome: outcome.to_owned(), error };
+        assert_eq!(told(&ended("succeeded", None), Some("poweroff")), "poweroff succeeded (operation 59)");
+        let failed = told(&ended("failed", Some(error.clone())), None);
+        assert_eq!(failed, "operation 59 failed: cannot connect [no-connection]");
+        let trouble = EventKind::StepTrouble { operation: OperationId(59), step_kind: ostler_model::StepKind::Boot, error };
+        assert_eq!(told(&trouble, None), "starting it: cannot connect [no-connection]; it is tried again");
+        let (from, to) = (ostler_model::State::Running, ostler_model::State::Poweroff);
+        let state = EventKind::State { from, to, reason: ostler_model::Reason::Guest };
+        assert_eq!(told(&state, None), "running -> poweroff: the guest switched itself off");
+    }
 
     #[test]
     fn the_kinds_told_are_all_there_are() {

@@ -15,7 +15,7 @@ pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
     wire::Operation {
         id: record.id.0,
         vm: record.vm.0,
-        verb: record.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string()),
+        verb: verb_of(record),
         by: record.by.clone(),
         began: time(record.began),
         ended: record.ended.map(time),
@@ -25,6 +25,11 @@ pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
         failed_at: record.failed_at().map(|step| step.to_string()),
         steps: record.steps.iter().map(step).collect(),
     }
+}
+
+/// What was asked for.
+pub(super) fn verb_of(record: &OperationRecord) -> String {
+    record.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string())
 }
 
 fn step(trace: &StepTrace) -> wire::Step {

@@ -8,7 +8,7 @@ use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
 use ostler_model::{
-    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, VmRecord,
+    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, StepKind, VmRecord,
 };
 use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
@@ -41,6 +41,7 @@ pub(crate) fn vm_summary(summary: VmSummary, names: &Names) -> wire::VmSummary {
         host: summary.host.map(|host| names.host(host)),
         cpu: wire::CpuMilli(summary.cpu_milli.into()),
         memory: wire::Size(summary.memory_mib),
+        memory_bytes: wire::Size(summary.memory_mib).bytes(),
         created: time(summary.created),
         since: time(summary.since),
         version: summary.version.0,
@@ -203,6 +204,7 @@ fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
         ended_by: entry.ended_by.map(said),
         cpu: wire::CpuMilli(entry.capacity.cpu_milli),
         memory: wire::Size(entry.capacity.memory_mib),
+        memory_bytes: wire::Size(entry.capacity.memory_mib).bytes(),
     }
 }
 
@@ -244,6 +246,11 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
         code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
         hint: told(refused.as_ref().map(|refusal| &refusal.hint))?,
         refused: told(refused.as_ref().map(|refusal| &refusal.detail))?,
+        in_words: preview
+            .steps
+            .iter()
+            .map(|step| step.parse().map_or_else(|_| step.clone(), |kind: StepKind| kind.words().to_owned()))
+            .collect(),
         states: preview.states,
         steps: preview.steps,
         overtakes: preview.overtakes.map(|operation| operation.0),
