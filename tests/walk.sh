@@ -120,7 +120,7 @@ run vm nic-attach web --bridge br0
 eventually says web "NIC+ eth"
 run vm nic-detach web "$(field web nics[0].mac)"
 eventually says web "NIC- eth"
-run vm disk-detach web vdb
+run vm disk-detach --yes web vdb
 eventually says web "DISK- vdb"
 
 section "Resizing: while it runs, and at rest"
@@ -171,18 +171,18 @@ eventually state_is fleeting poweroff
 [[ $(field fleeting reason) == guest ]] || die "the reason is $(field fleeting reason)"
 run vm undeploy fleeting
 must_be fleeting undeployed
-run vm shutdown fleeting
+run vm shutdown --yes fleeting
 
 section "The end: disks that become images do"
-run vm shutdown shop
+run vm shutdown --yes shop
 must_be shop done
 spec heir "" saved-at-the-end >"$WORK/heir.toml"
 run vm create --file "$WORK/heir.toml"
 eventually state_is heir running
 eventually says heir "DISK-MARK base"
-run vm delete heir --recreate
+run vm delete --yes heir --recreate
 eventually state_is heir running
-run vm delete heir
+run vm delete --yes heir
 run vm list --all
 run admin check
 

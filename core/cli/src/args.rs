@@ -36,34 +36,37 @@ pub struct Global {
     /// How to print: table, wide, json, yaml or name (`ostler help output`)
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Format,
+    /// Leave the line of headings out of tables
+    #[arg(long, visible_alias = "no-headers", global = true)]
+    pub no_header: bool,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// VMs: create, look at, drive
-    #[command(subcommand)]
+    #[command(subcommand, alias = "vms")]
     Vm(crate::vm::VmCommand),
     /// Hosts: where VMs run
-    #[command(subcommand)]
+    #[command(subcommand, alias = "hosts")]
     Host(crate::host::HostCommand),
     /// Datastores: where images and disks live
-    #[command(subcommand)]
+    #[command(subcommand, aliases = ["datastores", "ds"])]
     Datastore(crate::datastore::DatastoreCommand),
     /// Images: disks that VMs are made from
-    #[command(subcommand)]
+    #[command(subcommand, alias = "images")]
     Image(crate::image::ImageCommand),
     /// Drivers: what is loaded, what it may do, how it fares
-    #[command(subcommand)]
+    #[command(subcommand, alias = "drivers")]
     Driver(crate::driver::DriverCommand),
     /// Operations: things asked for, and how far they are
-    #[command(subcommand)]
+    #[command(subcommand, aliases = ["operations", "op", "ops"])]
     Operation(crate::operation::OperationCommand),
-    /// Events: every committed change
-    #[command(subcommand)]
-    Event(crate::event::EventCommand),
+    /// Events: every committed change, as it happens
+    #[command(alias = "events")]
+    Event(crate::event::EventArgs),
     /// Tokens: who may use the API over TCP
-    #[command(subcommand)]
+    #[command(subcommand, alias = "tokens")]
     Token(crate::token::TokenCommand),
     /// Looks after the daemon
     #[command(subcommand)]
@@ -75,7 +78,7 @@ pub enum Command {
     Completion(crate::complete::CompletionArgs),
     /// Prints the versions of this command and of the daemon
     Version,
-    /// Prints help on a command or a topic (spec, exit-codes, environment, output)
+    /// Prints help on a command or a topic (spec, words, exit-codes, environment, output)
     Help(crate::help::HelpArgs),
 }
 

@@ -26,7 +26,7 @@ impl Context {
             (None, None) => Endpoint::local(),
         };
         let token_file = global.token_file.clone().or_else(|| set("OSTLER_TOKEN_FILE").map(PathBuf::from));
-        Ok(Self { out: Out::new(global.output), endpoint, token_file })
+        Ok(Self { out: Out::new(global.output, !global.no_header), endpoint, token_file })
     }
 
     /// A client of the daemon. It connects when it is first used.

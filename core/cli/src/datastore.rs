@@ -14,15 +14,19 @@ use ostler_api::{Datastore, NewDatastore};
 #[derive(Debug, Subcommand)]
 pub enum DatastoreCommand {
     /// Adds a datastore
+    #[command(alias = "create")]
     Add(AddDatastore),
     /// Lists datastores
+    #[command(alias = "ls")]
     List(Watch),
     /// Shows all about a datastore
+    #[command(aliases = ["info", "get", "describe", "inspect"])]
     Show {
         /// Its name or id
         datastore: String,
     },
     /// Removes datastores that nothing uses
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// Names or ids
         #[arg(required = true)]
@@ -44,7 +48,7 @@ pub struct AddDatastore {
     /// Its absolute directory on every host that sees it
     #[arg(long, value_name = "DIRECTORY")]
     root: String,
-    /// All hosts see the same files there
+    /// All hosts see the same files there; otherwise each host has files of its own
     #[arg(long)]
     shared: bool,
 }
@@ -71,7 +75,7 @@ impl Row for Datastore {
 }
 
 const fn shared(datastore: &Datastore) -> &'static str {
-    if datastore.shared { "shared" } else { "own" }
+    if datastore.shared { "shared" } else { "per host" }
 }
 
 /// Does it.

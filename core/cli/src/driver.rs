@@ -6,6 +6,7 @@ use crate::out::Row;
 use crate::pairs::{map, pair};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
+use crate::text::took;
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
 use ostler_api::{Driver, DriverOrigin, NewDriver, RulesOf};
@@ -15,10 +16,13 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum DriverCommand {
     /// Loads a component, now and at every start
+    #[command(aliases = ["load", "install"])]
     Add(AddDriver),
     /// Lists drivers
+    #[command(alias = "ls")]
     List(Watch),
     /// Shows all about a driver
+    #[command(aliases = ["info", "get", "describe", "inspect"])]
     Show {
         /// Its name
         driver: String,
@@ -36,6 +40,7 @@ pub enum DriverCommand {
         driver: String,
     },
     /// Removes drivers that nothing uses
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// Names
         #[arg(required = true)]
@@ -98,7 +103,11 @@ impl Row for Driver {
 /// The mean time of a call; none before the first.
 fn mean(driver: &Driver) -> String {
     let us = driver.mean_us;
-    if driver.calls == 0 { "-".to_owned() } else { format!("{}.{:03} ms", us / 1000, us % 1000) }
+    if driver.calls == 0 {
+        "-".to_owned()
+    } else {
+        if us < 1000 { format!("{us} µs") } else { took(us.saturating_add(500) / 1000) }
+    }
 }
 
 fn rules(driver: &Driver) -> Cell {

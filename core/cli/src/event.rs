@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::out::{Format, json_line, yaml};
 use crate::retry::{patiently, pause};
 use crate::text::clean;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, range};
 use clap::{Args, Subcommand};
 use ostler_api::{Client, ClientError, Event, EventFilter, EventStream, StreamEnd, code};
 
@@ -12,19 +12,30 @@ use ostler_api::{Client, ClientError, Event, EventFilter, EventStream, StreamEnd
 const TRIES: u32 = 20;
 
 /// Events.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct EventArgs {
+    #[command(subcommand)]
+    command: Option<EventCommand>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+/// What is done with events.
 #[derive(Debug, Subcommand)]
-pub enum EventCommand {
-    /// Prints events as they are committed, until interrupted
+enum EventCommand {
+    /// Prints events as they are committed, until interrupted; `--after 0`: also those before
+    #[command(aliases = ["tail", "follow"])]
     Watch(WatchArgs),
 }
 
 /// Which events.
 #[derive(Debug, Args)]
-pub struct WatchArgs {
+struct WatchArgs {
     /// Those after this sequence number; those from now on if not given
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// Only of this VM: id or name
+    /// Only of this VM: its id or name
     #[arg(long)]
     vm: Option<String>,
     /// Only of this kind; several are separated by commas
@@ -36,8 +47,12 @@ pub struct WatchArgs {
 }
 
 /// Does it.
-pub(crate) async fn run(cx: &Context, command: EventCommand) -> Result<(), Failure> {
-    let EventCommand::Watch(args) = command;
+pub(crate) async fn run(cx: &Context, args: EventArgs) -> Result<(), Failure> {
+    let args = match args.command {
+        Some(EventCommand::Watch(args)) => args,
+        None => args.watch,
+    };
+    args.vm.as_deref().map(range::one).transpose()?;
     let client = cx.client()?;
     // Said in numbers from the start, so that a connection that is lost before the first event loses nothing.
     let after = match args.after {

@@ -25,6 +25,8 @@ pub enum Exit {
     TimedOut = 7,
     /// A fault of the daemon, or an answer that makes no sense.
     Server = 8,
+    /// Somebody interrupted a wait (Ctrl-C); what was asked goes on. As shells number it: 128 and the signal.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

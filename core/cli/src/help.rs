@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// About what.
 #[derive(Debug, Args)]
 pub struct HelpArgs {
-    /// A command (`vm create`), or spec, exit-codes, environment, output
+    /// A command (`vm create`), or spec, words, exit-codes, environment, output
     topic: Vec<String>,
 }
 
@@ -81,13 +81,37 @@ Results go to standard output; what goes wrong, hints and progress go to standar
 Verbs answer one entry for each VM: {\"vm\": as typed, \"exit\": its code, \"reply\" or \"plan\" or \"error\"}.
 ";
 
+/// Words of tables and messages that are not plain by themselves.
+const WORDS: &str = "\
+Ids            each VM, host, datastore and image has one. Hosts, datastores and images have numbers of their own kind, which may skip:
+               a first host need not be 1. Names do as well everywhere
+domain         a VM as its hypervisor knows it
+wild           a domain that Ostler did not make: never touched; `ostler host adopt` makes it a VM
+zombie         a domain of Ostler's that should not be there: its VM is done, or has moved on. Destroyed when that is certain
+generation     a number that each placement of a VM gets; a host never acts for an older one
+operation      something that was asked of a VM, made of steps; a VM has at most one at a time
+REACHED        whether the host answered when it was asked last
+CPUS, MEMORY   of a host: reserved by its VMs, of all it offers
+SHARED         of a datastore: `shared`: all hosts see the same files; `per host`: each has files of its own
+USED BY        how many disks of VMs stand on an image
+OFFERED        whether a snapshot can be gone back to. `no`: it is there, but the rules say that it does not fit any more
+BECOMES        the image that a disk is saved as when the VM is shut down
+prolog, epilog a VM's files are being brought to its host, or away from it
+stop           saves memory and disks off the host; `poweroff` powers off; `suspend` saves memory and stays on the host
+undeploy       powers off and brings the disks off the host
+shutdown       powers off and DELETES the VM with its disks
+[code]         behind an error: stable, to search for in the documentation and to act on in scripts
+
+Words of other tools do as well: ls, info, get, describe, rm, start, reset, restart, log, drain, cordon, ds, events, ...
+";
+
 fn exit_codes() -> String {
     let mut text = String::new();
     for (exit, about) in Exit::ALL {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  {about}", exit as u8);
     }
-    text + "\nWith several VMs it is the highest of all.\n"
+    text + "130  A wait was interrupted (Ctrl-C): what was asked goes on.\n\nWith several VMs it is the highest of all.\n"
 }
 
 /// Prints it.
@@ -95,6 +119,7 @@ pub(crate) fn run(cx: &Context, args: &HelpArgs) -> Result<(), Failure> {
     let topic: Vec<&str> = args.topic.iter().map(String::as_str).collect();
     match topic.as_slice() {
         ["spec"] => cx.out.write(SPEC),
+        ["words"] => cx.out.write(WORDS),
         ["exit-codes"] => cx.out.write(&exit_codes()),
         ["environment"] => cx.out.write(ENVIRONMENT),
         ["output"] => cx.out.write(OUTPUT),
@@ -105,14 +130,10 @@ pub(crate) fn run(cx: &Context, args: &HelpArgs) -> Result<(), Failure> {
 fn command_help(path: &[&str]) -> Result<String, Failure> {
     let mut command = Cli::command();
     command.build();
+    let root = command.clone();
     for name in path {
         let Some(sub) = command.find_subcommand(name) else {
-            let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-            let failure = Failure::usage(format!("there is no help on {name}"));
-            return Err(match ostler_api::nearest(name, known.iter().copied()) {
-                Some(near) => failure.hint(format!("did you mean {near}?")),
-                None => failure.hint(format!("known: {}", known.join(", "))),
-            });
+            return Err(crate::tips::unknown(&root, &command, name));
         };
         command = sub.clone();
     }

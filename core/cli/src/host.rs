@@ -7,7 +7,7 @@ use crate::pairs::{line, map, pair};
 use crate::retry::{key, patiently};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{moment, now};
+use crate::text::{count, moment, now};
 use crate::vm::wait;
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
@@ -23,10 +23,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// Adds a host
+    #[command(alias = "create")]
     Add(Box<AddHost>),
     /// Lists hosts
+    #[command(alias = "ls")]
     List(Watch),
     /// Shows all about a host
+    #[command(aliases = ["info", "get", "describe", "inspect"])]
     Show {
         /// Its name or id
         host: String,
@@ -37,7 +40,7 @@ pub enum HostCommand {
     Change {
         /// Its name or id
         host: String,
-        /// A word for placement; all labels are replaced
+        /// A label, for people: placement does not look at it; all labels are replaced
         #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
         labels: Vec<(String, String)>,
         /// A setting of the driver for this host; all settings are replaced
@@ -45,12 +48,14 @@ pub enum HostCommand {
         config: Vec<(String, String)>,
     },
     /// Lets VMs be placed on hosts
+    #[command(aliases = ["enable", "uncordon", "undrain"])]
     On {
         /// Names or ids
         #[arg(required = true)]
         hosts: Vec<String>,
     },
-    /// Places no more VMs on hosts; those there go on
+    /// Places no more VMs on hosts; those there stay and go on
+    #[command(aliases = ["drain", "cordon", "disable"])]
     Draining {
         /// Names or ids
         #[arg(required = true)]
@@ -62,7 +67,7 @@ pub enum HostCommand {
         #[arg(required = true)]
         hosts: Vec<String>,
     },
-    /// Makes a wild domain of a host a VM: it stays as it is, and its disks are never removed
+    /// Makes a wild domain (one that Ostler did not make) a VM: it stays as it is, and its disks are never removed
     Adopt(AdoptArgs),
     /// Has the snapshot rules of one driver count on a host, before those bound to its hypervisor driver
     BindRules {
@@ -76,7 +81,8 @@ pub enum HostCommand {
         /// The host: name or id
         host: String,
     },
-    /// Removes hosts that hold no VM
+    /// Removes hosts that have no VM
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// Names or ids
         #[arg(required = true)]
@@ -116,7 +122,7 @@ pub struct AddHost {
     /// A setting of the driver for this host (kvm: uri=qemu:///system)
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
-    /// A word for placement
+    /// A label, for people: placement does not look at it
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
     /// CPUs it offers; as probed if not given
@@ -134,10 +140,10 @@ pub struct AddHost {
     /// The ssh port
     #[arg(long, value_name = "PORT", requires = "ssh")]
     ssh_port: Option<u16>,
-    /// The private key on the front end
+    /// The private key, a file on the daemon's machine
     #[arg(long, value_name = "FILE", requires = "ssh")]
     ssh_identity: Option<String>,
-    /// The known-hosts file on the front end that holds the host's key
+    /// The known-hosts file that holds the host's key, on the daemon's machine
     #[arg(long, value_name = "FILE", requires = "ssh")]
     ssh_known_hosts: Option<String>,
 }
@@ -173,7 +179,7 @@ fn health(host: &Host) -> &'static str {
 }
 
 impl Row for Host {
-    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "REACHED", "DRIVER", "VMS", "CPU", "MEMORY"];
+    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "REACHED", "DRIVER", "VMS", "CPUS", "MEMORY"];
     const WIDER: &'static [&'static str] = &["TRANSPORT", "LABELS", "HYPERVISOR", "ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -186,8 +192,8 @@ impl Row for Host {
             Cell::state(health(self)),
             Cell::maybe(self.driver.as_ref().map(|driver| &driver.name)),
             self.vms.into(),
-            Cell::maybe(known.then(|| format!("{}/{}", self.cpu_held, self.cpu))),
-            Cell::maybe(known.then(|| format!("{}/{}", self.memory_held, self.memory))),
+            Cell::maybe(known.then(|| format!("{} of {}", self.cpu_held, self.cpu))),
+            Cell::maybe(known.then(|| format!("{} of {}", self.memory_held, self.memory))),
             Cell::from(&self.transport),
             line(&self.labels).into(),
             Cell::maybe(self.health.as_ref().map(|health| &health.hypervisor)),
@@ -212,8 +218,8 @@ fn page(cx: &Context, host: &Host) -> String {
     }
     page.section("Capacity");
     page.pair("VMs", host.vms);
-    page.pair("CPU", format!("{} of {} held", host.cpu_held, host.cpu));
-    page.pair("Memory", format!("{} of {} held", host.memory_held, host.memory));
+    page.pair("CPU", format!("{} of {} CPUs reserved", host.cpu_held, host.cpu));
+    page.pair("Memory", format!("{} of {} reserved", host.memory_held, host.memory));
     page.section("Health");
     match &host.health {
         None => {
@@ -312,7 +318,12 @@ async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
     if !args.no_wait
         && let Some(operation) = reply.operation.take()
     {
-        reply.operation = Some(wait::for_end(&client, operation, deadline).await?);
+        let id = operation.id;
+        let Some(ended) = wait::unless_interrupted(wait::for_end(&client, operation, deadline)).await else {
+            crate::out::aside(&format!("\noperation {id} (adopt) goes on: `ostler operation show {id} --wait`"));
+            return Err(Failure::silent(Exit::Interrupted));
+        };
+        reply.operation = Some(ended?);
     }
     let id = reply.vm.to_string();
     cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: adopted from {}, {}\n", args.host, reply.state))?)?;
@@ -336,5 +347,13 @@ async fn turn(cx: &Context, hosts: &[String], state: &str) -> Result<(), Failure
         let change = ChangeHost { state: Some(state.to_owned()), ..ChangeHost::default() };
         changed.push(client.change_host(name, &change).await.map_err(|err| Failure::from(err).about(&format!("host {name}")))?);
     }
-    cx.out.write(&cx.out.rows(&changed)?)
+    cx.out.write(&cx.out.rows(&changed)?)?;
+    for host in changed.iter().filter(|host| state == "draining" && host.vms > 0 && cx.out.for_people()) {
+        crate::out::aside(&format!(
+            "hint: {} on {} stay there: `ostler vm list --host {1} -o name | xargs ostler vm resched` moves them",
+            count(usize::try_from(host.vms).unwrap_or(usize::MAX), "VM"),
+            host.name
+        ));
+    }
+    Ok(())
 }

@@ -14,15 +14,19 @@ use ostler_api::{Image, NewImage};
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Registers a file that is in an image datastore already
+    #[command(aliases = ["create", "register"])]
     Add(AddImage),
     /// Lists images
+    #[command(alias = "ls")]
     List(Watch),
     /// Shows all about an image
+    #[command(aliases = ["info", "get", "describe", "inspect"])]
     Show {
         /// Its name or id
         image: String,
     },
-    /// Forgets images that no VM stands on; their files stay
+    /// Forgets images that no VM uses; their files stay
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// Names or ids
         #[arg(required = true)]

@@ -7,6 +7,7 @@
 //!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice
 //!                                        -> `show`: rows and pages -> `out`: table, json, yaml or names on standard output
 //!   Failure -> standard error, with a hint -> Exit: the exit code
+//!   `tips`: what is said to whoever types the words of another tool
 //! ```
 
 mod admin;
@@ -31,6 +32,7 @@ mod show;
 mod specfile;
 mod table;
 mod text;
+mod tips;
 mod token;
 mod version;
 mod vm;
@@ -39,6 +41,7 @@ mod watch;
 pub use args::{Cli, Command, Global};
 pub use exit::Exit;
 pub use failure::Failure;
+pub use tips::no_such_command;
 
 use context::Context;
 

@@ -7,7 +7,18 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let typed: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli,
+        Err(err) => match ostler_cli::no_such_command(&err, &typed) {
+            Some(failure) => {
+                failure.tell();
+                return failure.exit.into();
+            }
+            // Help and the version are asked for by such an error, too.
+            None => err.exit(),
+        },
+    };
     match ended(cli) {
         Ok(exit) => exit.into(),
         Err(err) => {

@@ -6,7 +6,7 @@ use crate::retry::patiently;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{age, moment, now, took};
-use crate::vm::wait;
+use crate::vm::{several, wait};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::Subcommand;
@@ -15,14 +15,17 @@ use ostler_api::{DriverComplaint, Operation, Span, Time};
 /// Operations.
 #[derive(Debug, Subcommand)]
 pub enum OperationCommand {
-    /// Lists the operations of a VM, the newest first
+    /// Lists the operations of VMs, the newest first
+    #[command(alias = "ls")]
     List {
-        /// The VM: id or name
-        vm: String,
+        /// Ids, names, or ranges such as 1..5
+        #[arg(required = true, value_name = "VM")]
+        vms: Vec<String>,
         #[command(flatten)]
         watch: Watch,
     },
     /// Shows all about an operation
+    #[command(aliases = ["info", "get", "describe"])]
     Show {
         /// Its id
         operation: u64,
@@ -75,7 +78,12 @@ impl Row for Operation {
 
 /// What a driver said, on a line.
 pub(crate) fn complaint(error: &DriverComplaint) -> String {
-    format!("{} [{}]", error.detail, error.code)
+    match (error.detail.as_str(), error.code.as_str()) {
+        ("", code) => format!("[{code}]"),
+        // It says no more than the detail does.
+        (detail, "failed") => detail.to_owned(),
+        (detail, code) => format!("{detail} [{code}]"),
+    }
 }
 
 fn page(cx: &Context, operation: &Operation) -> String {
@@ -115,12 +123,24 @@ fn page(cx: &Context, operation: &Operation) -> String {
 pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {
-        OperationCommand::List { vm, watch } => {
-            watch::run(cx, &watch, async || cx.out.rows(&client.operations_of(&vm).await?.operations)).await
+        OperationCommand::List { vms, watch } => {
+            let mut worst = Exit::Ok;
+            watch::run(cx, &watch, async || {
+                let seen = several::look(&vms, async |vm| Ok(client.operations_of(vm).await?.operations)).await?;
+                worst = seen.worst;
+                cx.out.rows(&seen.found.concat())
+            })
+            .await?;
+            several::ended(worst)
         }
         OperationCommand::Show { operation, wait: true, timeout, .. } => {
             let found = patiently(|| client.operation(operation, None)).await?;
-            let ended = wait::for_end(&client, found, wait::Deadline::after(timeout.duration())).await?;
+            let waited = wait::for_end(&client, found, wait::Deadline::after(timeout.duration()));
+            let Some(ended) = wait::unless_interrupted(waited).await else {
+                crate::out::aside(&format!("\noperation {operation} goes on"));
+                return Err(Failure::silent(Exit::Interrupted));
+            };
+            let ended = ended?;
             cx.out.write(&cx.out.one(&ended, &ended.id.to_string(), || page(cx, &ended))?)?;
             match ended.outcome.as_deref() {
                 Some("succeeded") => Ok(()),

@@ -39,6 +39,14 @@ pub(crate) trait Row: Serialize {
     fn handle(&self) -> String;
 }
 
+/// Something that a VM has, with the VM it belongs to.
+#[derive(Debug, Serialize)]
+struct Of<'a, T> {
+    vm: u64,
+    #[serde(flatten)]
+    one: &'a T,
+}
+
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
@@ -48,15 +56,17 @@ pub(crate) struct Out {
     pub(crate) colour: bool,
     /// Whether a person looks at it.
     pub(crate) terminal: bool,
+    /// Whether tables have a line of headings.
+    pub(crate) headings: bool,
 }
 
 impl Out {
     /// Standard output as it is.
-    pub(crate) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: Format, headings: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { format, colour: terminal && !no_colour && !dumb, terminal }
+        Self { format, colour: terminal && !no_colour && !dumb, terminal, headings }
     }
 
     /// Whether people read it.
@@ -82,18 +92,27 @@ impl Out {
             Format::Json => json(&items),
             Format::Yaml => yaml(&items),
             Format::Name => Ok(items.iter().map(|item| item.handle() + "\n").collect()),
+            Format::Table | Format::Wide => Ok(self.table(T::HEADINGS, T::WIDER, items.iter().map(Row::cells).collect())),
+        }
+    }
+
+    /// A table; `wider` are the headings of the last cells, which only `-o wide` shows.
+    fn table(self, headings: &[&str], wider: &[&str], mut rows: Vec<Vec<Cell>>) -> String {
+        let headings = if self.format == Format::Wide { [headings, wider].concat() } else { headings.to_vec() };
+        rows.iter_mut().for_each(|cells| cells.truncate(headings.len()));
+        if self.headings { table::render(&headings, rows, self.colour) } else { table::bare(headings.len(), rows, self.colour) }
+    }
+
+    /// Several things of several VMs, in the form asked for: the first column says whose each is.
+    pub(crate) fn rows_of<T: Row>(self, items: &[(u64, Vec<T>)]) -> Result<String, Failure> {
+        let all = || items.iter().flat_map(|(vm, list)| list.iter().map(|one| Of { vm: *vm, one }));
+        match self.format {
+            Format::Json => json(&all().collect::<Vec<_>>()),
+            Format::Yaml => yaml(&all().collect::<Vec<_>>()),
+            Format::Name => Ok(all().map(|of| of.one.handle() + "\n").collect()),
             Format::Table | Format::Wide => {
-                let wide = self.format == Format::Wide;
-                let mut headings = T::HEADINGS.to_vec();
-                if wide {
-                    headings.extend(T::WIDER);
-                }
-                let cells = |item: &T| {
-                    let mut cells = item.cells();
-                    cells.truncate(headings.len());
-                    cells
-                };
-                Ok(table::render(&headings, items.iter().map(cells).collect(), self.colour))
+                let rows = all().map(|of| [vec![Cell::from(of.vm)], of.one.cells()].concat()).collect();
+                Ok(self.table(&[&["VM"], T::HEADINGS].concat(), T::WIDER, rows))
             }
         }
     }
@@ -134,7 +153,7 @@ mod tests {
     use ostler_api::{Image, Time};
 
     fn out(format: Format) -> Out {
-        Out { format, colour: false, terminal: false }
+        Out { format, colour: false, terminal: false, headings: true }
     }
 
     fn images() -> [Image; 1] {
@@ -158,6 +177,8 @@ mod tests {
         assert!(render(Format::Table).starts_with("ID  NAME    STATE"), "{}", render(Format::Table));
         assert!(!render(Format::Table).contains("ADDED"));
         assert!(render(Format::Wide).contains("ADDED"));
+        let bare = Out { headings: false, ..out(Format::Table) }.rows(&images()).expect("printable");
+        assert_eq!(bare, "3  debian  ready  qcow2  2  images:debian.qcow2\n");
         let json: Vec<Image> = serde_json::from_str(&render(Format::Json)).expect("JSON");
         let yaml: Vec<Image> = serde_yaml_ng::from_str(&render(Format::Yaml)).expect("YAML");
         assert_eq!((json.as_slice(), yaml.as_slice()), (images().as_slice(), images().as_slice()));

@@ -39,6 +39,16 @@ pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
     if vms.len() > VMS_MAX { Err(too_many()) } else { Ok(vms) }
 }
 
+/// The one VM of a command that is about one.
+pub(crate) fn one(given: &str) -> Result<&str, Failure> {
+    match expand(&[given.to_owned()])?.len() {
+        0 | 1 => Ok(given),
+        number => {
+            Err(Failure::usage(format!("this is about one VM, and {given} are {number}")).hint("name one, by its id or name"))
+        }
+    }
+}
+
 enum Ends {
     Of(u64, u64),
     Bad,
@@ -83,6 +93,14 @@ mod tests {
     fn nonsense_is_refused() {
         for bad in ["5..1", "1..1000000", "1..99999999999999999999999", "0..18446744073709551615", "", "1,,2"] {
             assert_eq!(of(&[bad]).expect_err(bad).exit, Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn where_one_is_meant_several_are_refused() {
+        assert_eq!([one("web-1").expect("a name"), one("7").expect("an id")], ["web-1", "7"]);
+        for several in ["1..3", "web,shop"] {
+            assert_eq!(one(several).expect_err(several).exit, Exit::Usage);
         }
     }
 

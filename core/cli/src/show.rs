@@ -88,10 +88,8 @@ impl Page {
             return;
         }
         let rows = std::mem::take(&mut self.pairs).into_iter().map(|(what, cell)| vec![Cell::from(what), cell]).collect();
-        // A table without headings: the empty first line is left out.
-        let table = table::render(&["", ""], rows, self.colour);
-        let lines: Vec<&str> = table.lines().skip(1).collect();
-        self.indented(&lines.join("\n"));
+        let table = table::bare(2, rows, self.colour);
+        self.indented(&table);
     }
 
     /// The page.

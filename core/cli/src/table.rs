@@ -73,6 +73,13 @@ const fn colour_of(tone: Tone) -> Option<Color> {
     }
 }
 
+/// The same without headings: columns are only as wide as what stands in them.
+pub(crate) fn bare(columns: usize, rows: Vec<Vec<Cell>>, colour: bool) -> String {
+    let text = render(&vec![""; columns], rows, colour);
+    // Headings that say nothing are an empty first line.
+    text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned())
+}
+
 /// The table as text, with a line feed at its end.
 pub(crate) fn render(headings: &[&str], rows: Vec<Vec<Cell>>, colour: bool) -> String {
     let mut table = Table::new();

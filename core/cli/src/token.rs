@@ -11,6 +11,7 @@ use ostler_api::{NewToken, Span, Token};
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Makes a token and prints its secret, which is told only once
+    #[command(alias = "create")]
     Add {
         /// Its name; whoever uses it is known by this name
         name: String,
@@ -22,8 +23,10 @@ pub enum TokenCommand {
         lifetime: Option<Span>,
     },
     /// Lists tokens, without their secrets
+    #[command(alias = "ls")]
     List,
     /// Ends tokens at once
+    #[command(aliases = ["rm", "delete", "revoke"])]
     Remove {
         /// Names
         #[arg(required = true)]
@@ -32,11 +35,11 @@ pub enum TokenCommand {
 }
 
 impl Row for Token {
-    const HEADINGS: &'static [&'static str] = &["NAME", "SCOPE", "GOOD", "EXPIRES"];
+    const HEADINGS: &'static [&'static str] = &["NAME", "SCOPE", "VALID", "EXPIRES"];
     const WIDER: &'static [&'static str] = &["CREATED"];
 
     fn cells(&self) -> Vec<Cell> {
-        let good = if self.expired { Cell::toned("over", Tone::Bad) } else { Cell::toned("yes", Tone::Good) };
+        let good = if self.expired { Cell::toned("expired", Tone::Bad) } else { Cell::toned("yes", Tone::Good) };
         vec![Cell::from(&self.name), Cell::from(&self.scope), good, Cell::maybe(self.expires), self.created.into()]
     }
 

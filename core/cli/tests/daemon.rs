@@ -73,7 +73,7 @@ fn lists_come_in_every_form() {
     assert_eq!(daemon.run(&["vm", "list", "-a", "-o", "name"]).expect(0).out, "1\n2\n3\n");
     assert_eq!(daemon.run(&["vm", "list", "--state", "done,hold", "-o", "name"]).expect(0).out, "1\n2\n3\n");
     assert_eq!(daemon.run(&["vm", "list", "--name", "c", "-o", "json"]).expect(0).json()[0]["id"], 3);
-    let limited = daemon.run(&["vm", "list", "--limit", "1", "-o", "name"]).expect(0).says("more than 1");
+    let limited = daemon.run(&["vm", "list", "--limit", "1", "-o", "name"]).expect(0).says("showing the first 1, there are more");
     assert_eq!(limited.out, "1\n");
     let table = daemon.run(&["vm", "list"]).expect(0).out;
     assert!(table.starts_with("ID  NAME  STATE  OWNER") && !table.contains('\u{1b}'), "{table}");
@@ -159,4 +159,96 @@ fn a_vm_lives_from_create_to_done() {
     daemon.run(&["vm", "shutdown", "web", "--hard"]).expect(0);
     daemon.run(&["host", "remove", "h1"]).expect(0);
     assert_eq!(daemon.run(&["admin", "check", "-o", "json"]).expect(0).json()["ok"], true);
+}
+
+#[test]
+fn ranges_are_taken_wherever_vms_are_named() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    for name in ["a", "b", "c"] {
+        held(&daemon, name);
+    }
+    daemon.run(&["vm", "schedule", "1..2", "delete", "--at", "daily 02:00"]).expect(0);
+    let shown = daemon.run(&["vm", "show", "1..3", "-o", "json"]).expect(0).json();
+    let names: Vec<&str> = shown.as_array().expect("a list").iter().map(|vm| vm["name"].as_str().expect("text")).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(daemon.run(&["vm", "show", "b", "-o", "json"]).expect(0).json()["id"], 2, "one alone is no list");
+    assert_eq!(daemon.run(&["vm", "show", "1..3"]).expect(0).out.matches("INFORMATION").count(), 3);
+    // One that is not there is told, and the others are shown.
+    let ran = daemon.run(&["vm", "show", "1..2", "9", "-o", "name"]).expect(3).says("there is no vm 9");
+    assert_eq!(ran.out, "1\n2\n");
+    let table = daemon.run(&["vm", "schedules", "1..3"]).expect(0).out;
+    assert!(table.starts_with("VM  ID  VERB") && table.lines().count() == 3, "{table}");
+    let entries = daemon.run(&["vm", "schedules", "1..3", "-o", "json"]).expect(0).json();
+    assert_eq!((&entries[1]["vm"], &entries[1]["id"], &entries[1]["verb"]), (&2.into(), &0.into(), &"delete".into()));
+    assert!(daemon.run(&["vm", "schedules", "1"]).expect(0).out.starts_with("ID  VERB"));
+    assert_eq!(daemon.run(&["vm", "snapshots", "1..3"]).expect(0).out, "VM  NAME  LABEL  MADE  OFFERED\n");
+    daemon.run(&["vm", "release", "1..3"]).expect(0);
+    let operations = daemon.run(&["operation", "list", "1..3", "--no-header"]).expect(0).out;
+    assert_eq!(operations.matches(" release ").count(), 3, "{operations}");
+    daemon.run(&["vm", "unschedule", "1", "7"]).expect(1).says("`ostler vm schedules` lists them");
+}
+
+#[test]
+fn words_of_other_tools_do_what_they_mean() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    let file = daemon.file("vm.toml", SPEC);
+    daemon.run(&["vm", "create", &file, "--hold"]).expect(0);
+    let ran = daemon.run(&["vm", "create", &file, "--hold", "--name", "web"]).expect(0);
+    assert!(ran.says("warning: vm 1 (hold) has this name already").out.starts_with("vm 2 web: created"));
+    daemon.run(&["vm", "create", &file, "-f", &file]).expect(2);
+    assert_eq!(daemon.run(&["vm", "ls", "web", "-o", "name"]).expect(0).out, "1\n2\n");
+    assert_eq!(daemon.run(&["vm", "ls", "nobody", "-o", "name"]).expect(0).out, "");
+    let bare = daemon.run(&["vm", "list", "--no-header", "--sort", "since"]).expect(0).out;
+    assert!(bare.starts_with("1  web") && bare.lines().count() == 2, "{bare}");
+    // On hold it is released; then it is pending, and that is all that can be done.
+    assert!(daemon.run(&["vm", "start", "1"]).expect(0).out.starts_with("vm 1: pending"));
+    assert_eq!(daemon.run(&["vm", "start", "1", "--no-wait"]).expect(0).out, "vm 1: pending already\n");
+    assert!(daemon.run(&["vm", "start", "2", "--dry-run"]).expect(0).out.contains("release would be accepted"));
+    daemon.run(&["vm", "start", "9"]).expect(3);
+    daemon.run(&["vm", "reset", "1"]).expect(1).says("reboot-hard");
+    let events = daemon.run(&["events", "--after", "0", "--kind", "created", "--count", "2", "-o", "json"]).expect(0).out;
+    assert_eq!(events.lines().count(), 2);
+}
+
+/// Types `answer` to a command on a terminal; what it printed, and how it ended.
+#[track_caller]
+fn on_a_terminal(daemon: &Daemon, command: &str, answer: &str) -> Option<support::Ran> {
+    let line = format!("{} {command}", env!("CARGO_BIN_EXE_ostler"));
+    let mut child = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("OSTLER_SERVER", daemon.socket())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .ok()?;
+    std::io::Write::write_all(child.stdin.as_mut().expect("piped"), answer.as_bytes()).expect("written");
+    Some(support::Ran::of(&child.wait_with_output().expect("ends")))
+}
+
+#[test]
+fn on_a_terminal_it_is_asked_once_before_something_is_destroyed() {
+    let Some(daemon) = Daemon::start(None) else { return };
+    for name in ["a", "b", "c", "d"] {
+        held(&daemon, name);
+    }
+    let vms = || daemon.run(&["vm", "list", "-o", "name"]).expect(0).out.replace('\n', " ");
+    let Some(no) = on_a_terminal(&daemon, "vm delete a b", "n\n") else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "script is missing");
+        eprintln!("SKIPPED: script (bsdutils) is missing");
+        return;
+    };
+    for words in ["delete deletes for good:", "vm 1 a (hold)", "vm 2 b (hold)", "Go on? [y/N]", "nothing was done"] {
+        assert!(no.out.contains(words), "no {words} in {no:#?}");
+    }
+    assert_eq!((no.code, vms().as_str()), (1, "1 2 3 4 "));
+    assert_eq!(on_a_terminal(&daemon, "vm delete a", "y\n").map(|ran| ran.code), Some(0));
+    assert_eq!(vms(), "2 3 4 ");
+    // Who said --yes is not asked, nor is who only wants to know, nor is a script.
+    let told = on_a_terminal(&daemon, "vm delete b --yes", "").expect("script is there");
+    assert!(told.code == 0 && !told.out.contains("Go on?"), "{told:#?}");
+    let told = on_a_terminal(&daemon, "vm delete c --dry-run", "").expect("script is there");
+    assert!(told.code == 0 && !told.out.contains("Go on?"), "{told:#?}");
+    daemon.run(&["vm", "delete", "d"]).expect(0);
+    assert_eq!(vms(), "3 ");
 }

@@ -157,7 +157,7 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     let plan = world.vm(&["poweroff", "web", "--hard", "--dry-run"]).expect(0).out;
     assert!(plan.contains(&format!("snapshots lost: {first} (before)")), "{plan}");
     let table = world.vm(&["show", "web"]).expect(0).out;
-    assert!(table.contains("CALLED") && table.contains("before"), "{table}");
+    assert!(table.contains("LABEL") && table.contains("before"), "{table}");
     world.vm(&["poweroff", "web", "--hard"]).expect(0);
     assert_eq!(world.shown()["snapshots"], serde_json::json!([]));
 

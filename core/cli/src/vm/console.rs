@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::retry::patiently;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, range};
 use clap::Args;
 use ostler_api::{Client, ClientError, ConsoleChunk, code};
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub struct ConsoleArgs {
 
 /// Does it.
 pub(crate) async fn run(cx: &Context, args: ConsoleArgs) -> Result<(), Failure> {
+    range::one(&args.vm)?;
     let client = cx.client()?;
     let mut filter = Filter { pass_all: args.raw || !cx.out.terminal, state: Escape::None };
     let mut from = args.all.then_some(0);

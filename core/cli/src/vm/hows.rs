@@ -1,5 +1,6 @@
 //! What verbs are asked with on the command line: the options that are a verb's own. The same now and on schedule.
 
+use super::sure::Loss;
 use super::verbs::Ask;
 use crate::{Failure, specfile};
 use clap::{ArgGroup, Args};
@@ -66,9 +67,16 @@ impl Ask for Deploy {
 /// `delete`.
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// End in pending, with the same id and new disks
+    /// Begin again: end in pending, with the same id and new disks
     #[arg(long)]
     recreate: bool,
+}
+
+impl Delete {
+    /// What goes with it.
+    pub(super) const fn loss(&self) -> Loss {
+        if self.recreate { Loss::Content } else { Loss::Vm { saves: false } }
+    }
 }
 
 impl Ask for Delete {
@@ -81,19 +89,19 @@ impl Ask for Delete {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("how").required(true).args(["success", "failure", "retry", "undo"])))]
 pub struct Recover {
-    /// The step in hand succeeded
+    /// Tell Ostler that the step succeeded: it goes on with the next one
     #[arg(long)]
     success: bool,
-    /// The step in hand failed
+    /// Tell Ostler that the step failed
     #[arg(long)]
     failure: bool,
-    /// Send the step in hand again
+    /// Do the step again
     #[arg(long)]
     retry: bool,
-    /// Roll the operation back
+    /// Undo what the operation did so far
     #[arg(long)]
     undo: bool,
-    /// Even where it looks like a lie
+    /// Override the check that what you tell is what is seen
     #[arg(long)]
     force: bool,
 }
@@ -228,6 +236,13 @@ pub struct DiskDetach {
     disk: String,
 }
 
+impl DiskDetach {
+    /// What goes with it.
+    pub(super) fn loss(&self) -> Loss {
+        Loss::Disk(self.disk.clone())
+    }
+}
+
 impl Ask for DiskDetach {
     fn verb(&self) -> &'static str {
         "disk-detach"
@@ -279,7 +294,7 @@ impl Ask for NicDetach {
 /// `snapshot-create`.
 #[derive(Debug, Args)]
 pub struct SnapshotCreate {
-    /// What you call it: it can be asked for by that, too
+    /// A label of your own: the snapshot can be named by it, too
     name: Option<String>,
 }
 
@@ -296,7 +311,7 @@ impl Ask for SnapshotCreate {
 /// `snapshot-revert`.
 #[derive(Debug, Args)]
 pub struct SnapshotRevert {
-    /// Its name, or what you called it
+    /// Its name or its label; `vm snapshots` lists them
     snapshot: String,
 }
 
@@ -313,7 +328,7 @@ impl Ask for SnapshotRevert {
 /// `snapshot-delete`.
 #[derive(Debug, Args)]
 pub struct SnapshotDelete {
-    /// Its name, or what you called it
+    /// Its name or its label; `vm snapshots` lists them
     snapshot: String,
 }
 

@@ -6,8 +6,9 @@ use crate::table::Cell;
 use crate::text::{age, now};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ostler_api::{Client, ListFilter, PAGE_MAX, VmSummary};
+use std::cmp::Reverse;
 
 /// Most VMs of one list: a hundred pages, some 30 MiB. Beyond that a filter is what is needed.
 const LIST_MAX: usize = 100_000;
@@ -24,6 +25,9 @@ pub struct ListArgs {
     /// Only of this name
     #[arg(long)]
     name: Option<String>,
+    /// The same without a flag
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    called: Option<String>,
     /// Only on this host: name or id
     #[arg(long)]
     host: Option<String>,
@@ -33,8 +37,40 @@ pub struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    /// Sort by this column; what is largest, or has lasted longest, comes first
+    #[arg(long, value_enum, value_name = "COLUMN", default_value_t = Sort::Id)]
+    sort: Sort,
     #[command(flatten)]
     watch: Watch,
+}
+
+/// By what a list is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    Id,
+    Name,
+    State,
+    Owner,
+    Host,
+    Cpu,
+    Memory,
+    Since,
+}
+
+/// Sorts. Those that are equal stay in the order of their ids.
+fn sorted(mut vms: Vec<VmSummary>, by: Sort) -> Vec<VmSummary> {
+    match by {
+        Sort::Id => {}
+        Sort::Name => vms.sort_by(|a, b| a.name.cmp(&b.name)),
+        Sort::State => vms.sort_by(|a, b| a.state.cmp(&b.state)),
+        Sort::Owner => vms.sort_by(|a, b| a.owner.cmp(&b.owner)),
+        // Those on no host come last.
+        Sort::Host => vms.sort_by(|a, b| (a.host.is_none(), &a.host).cmp(&(b.host.is_none(), &b.host))),
+        Sort::Cpu => vms.sort_by_key(|vm| Reverse(vm.cpu)),
+        Sort::Memory => vms.sort_by_key(|vm| Reverse(vm.memory)),
+        Sort::Since => vms.sort_by_key(|vm| vm.since),
+    }
+    vms
 }
 
 impl Row for VmSummary {
@@ -85,15 +121,44 @@ pub(super) async fn fetch(client: &Client, mut filter: ListFilter, most: usize) 
 /// Does it.
 pub(crate) async fn run(cx: &Context, args: ListArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    let ListArgs { all, state, name, host, owner, limit, watch } = args;
+    let ListArgs { all, state, name, called, host, owner, limit, sort, watch } = args;
+    let name = name.or(called);
     let filter = ListFilter { state, name, host, owner, all, after: None, limit: None };
     let most = limit.map_or(LIST_MAX, |limit| LIST_MAX.min(limit as usize));
     watch::run(cx, &watch, async || {
         let (vms, more) = fetch(&client, filter.clone(), most).await?;
         if more {
-            crate::out::aside(&format!("there are more than {most}: narrow it with --state, --name, --host or --owner"));
+            crate::out::aside(&format!("showing the first {most}, there are more; --state, --name, --host and --owner narrow it"));
         }
-        cx.out.rows(&vms)
+        cx.out.rows(&sorted(vms, sort))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_api::{CpuMilli, Size, Time};
+
+    #[test]
+    fn lists_are_sorted_as_asked() {
+        let vm = |id: u64, name: &str, host: Option<&str>, memory, since| VmSummary {
+            id,
+            name: name.to_owned(),
+            state: "running".into(),
+            owner: "admin".to_owned(),
+            host: host.map(str::to_owned),
+            cpu: CpuMilli(100 * id),
+            memory: Size(memory),
+            memory_bytes: Size(memory).bytes(),
+            created: Time(0),
+            since: Time(since),
+            version: 1,
+        };
+        let vms = || vec![vm(1, "web", None, 96, 30), vm(2, "db", Some("h2"), 2048, 10), vm(3, "app", Some("h1"), 512, 20)];
+        let ids = |by| sorted(vms(), by).iter().map(|vm| vm.id).collect::<Vec<_>>();
+        assert_eq!([ids(Sort::Id), ids(Sort::State), ids(Sort::Owner)], [[1, 2, 3], [1, 2, 3], [1, 2, 3]]);
+        assert_eq!([ids(Sort::Name), ids(Sort::Host), ids(Sort::Cpu)], [[3, 2, 1], [3, 2, 1], [3, 2, 1]]);
+        assert_eq!([ids(Sort::Memory), ids(Sort::Since)], [[2, 3, 1], [2, 3, 1]]);
+    }
 }

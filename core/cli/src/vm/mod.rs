@@ -1,86 +1,113 @@
 //! `ostler vm`.
 
+mod answer;
+mod asking;
 mod console;
 mod create;
 mod hows;
 mod list;
 mod schedule;
 mod show;
+mod snapshots;
+mod sure;
 mod told;
 mod top;
 mod verbs;
 mod why;
 
+pub(crate) mod several;
 pub(crate) mod wait;
 
 use crate::Failure;
 use crate::context::Context;
 use clap::Subcommand;
 use hows::{Hard, Nothing};
-use verbs::{Many, One};
+use verbs::{Final, Many, One};
 
 /// VMs.
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
     /// Creates a VM from a specification in TOML, YAML or JSON
+    #[command(alias = "add")]
     Create(create::CreateArgs),
     /// Lists VMs; those that are done are hidden
+    #[command(alias = "ls")]
     List(list::ListArgs),
-    /// Shows all about a VM
+    /// Shows all about VMs
+    #[command(aliases = ["info", "get", "describe", "inspect", "dominfo"])]
     Show(show::ShowArgs),
     /// Shows states and what is being done, again and again
     Top(top::TopArgs),
     /// Says what VMs wait for, and what can be done
     Why(why::WhyArgs),
     /// Prints the log of a VM's serial console
+    #[command(aliases = ["log", "logs"])]
     ConsoleLog(console::ConsoleArgs),
+    /// Starts VMs: releases those on hold, resumes those that are off or saved
+    Start(Many<Nothing>),
     /// Places VMs on a host and starts them
     Deploy(Many<hows::Deploy>),
-    /// Saves their memory, keeps their files on the host
+    /// Saves their memory to a file; their files stay on the host
     Suspend(Many<Nothing>),
-    /// Saves their memory and brings everything back: needs no host any more
+    /// Saves their memory, brings memory and disks off the host and frees the host
     Stop(Many<Nothing>),
-    /// Starts or restores them again
+    /// Starts VMs that are off, and has saved ones go on where they were
     Resume(Many<hows::Resume>),
-    /// Switches them off, keeps their files on the host
+    /// Powers them off; their files stay on the host
+    #[command(alias = "power-off")]
     Poweroff(Many<Hard>),
-    /// Switches them off and brings their disks back: needs no host any more
+    /// Powers them off, brings their disks off the host and frees the host
     Undeploy(Many<Hard>),
-    /// Switches them off and ends them
-    Shutdown(Many<Hard>),
+    /// Powers them off and DELETES them with their disks; `poweroff` keeps them
+    Shutdown(Many<Final<Hard>>),
     /// Asks the guests to reboot
+    #[command(alias = "restart")]
     Reboot(Many<Hard>),
+    /// Presses reset: the same as `reboot --hard`
+    #[command(hide = true)]
+    Reset(Many<Nothing>),
     /// Keeps the scheduler away from pending VMs
     Hold(Many<Nothing>),
     /// Lets the scheduler have VMs on hold
     Release(Many<Nothing>),
-    /// Ends VMs whatever they are doing
-    Delete(Many<hows::Delete>),
-    /// Sends the boot again
+    /// DELETES VMs and their disks at once, whatever they are doing
+    #[command(aliases = ["rm", "remove"])]
+    Delete(Many<Final<hows::Delete>>),
+    /// Retries starting VMs whose start hangs
     Boot(Many<Nothing>),
     /// Moves VMs to another host: their memory is saved and restored there, unless another way is given
+    #[command(alias = "move")]
     Migrate(Many<hows::Migrate>),
     /// Has the scheduler move VMs to another host
     Resched(Many<Nothing>),
-    /// Takes that back
+    /// Takes back what `resched` asked for
     Unresched(Many<Nothing>),
     /// Plugs a disk in
+    #[command(alias = "attach-disk")]
     DiskAttach(Many<hows::DiskAttach>),
-    /// Unplugs a disk and removes it
-    DiskDetach(One<hows::DiskDetach>),
+    /// Unplugs a disk and DELETES it
+    DiskDetach(One<Final<hows::DiskDetach>>),
     /// Plugs a network card in
+    #[command(aliases = ["attach-nic", "attach-interface"])]
     NicAttach(Many<hows::NicAttach>),
     /// Unplugs a network card
+    #[command(aliases = ["detach-nic", "detach-interface"])]
     NicDetach(One<hows::NicDetach>),
     /// Makes a system snapshot
     SnapshotCreate(One<hows::SnapshotCreate>),
     /// Goes back to a system snapshot
+    #[command(alias = "snapshot-restore")]
     SnapshotRevert(One<hows::SnapshotRevert>),
     /// Removes a system snapshot
+    #[command(aliases = ["snapshot-rm", "snapshot-remove"])]
     SnapshotDelete(One<hows::SnapshotDelete>),
-    /// Has a disk become a new image when the VM is shut down, or now with --live
+    /// Lists system snapshots
+    #[command(alias = "snapshot-list")]
+    Snapshots(snapshots::SnapshotsArgs),
+    /// Saves a disk as a new image when the VM is shut down, or now with --live; nothing to revert to
+    #[command(visible_alias = "save-disk-as")]
     DiskSnapshot(One<hows::DiskSnapshot>),
-    /// Takes a pending disk snapshot back
+    /// Takes a `disk-snapshot` back that waits for the VM to be shut down
     DiskSnapshotCancel(One<hows::DiskSnapshotCancel>),
     /// Changes CPUs or memory; while a VM runs, within its headroom
     Resize(Many<hows::Resize>),
@@ -96,9 +123,9 @@ pub enum VmCommand {
     Unschedule(One<hows::Unschedule>),
     /// Changes when a scheduled action is done
     Reschedule(One<schedule::Reschedule>),
-    /// Ends VMs without their hosts, which are lost
+    /// Ends VMs whose hosts are lost for good
     Forget(Many<hows::Forget>),
-    /// States how a step ended, sends it again, or rolls it back
+    /// For a failed VM: tells Ostler that the failed step succeeded, retries it, or undoes the operation
     Recover(Many<hows::Recover>),
 }
 
@@ -114,7 +141,7 @@ pub(crate) fn verb_of(command: &VmCommand) -> Option<String> {
 /// Does it.
 pub(crate) async fn run(cx: &Context, command: VmCommand) -> Result<(), Failure> {
     if let Some(request) = verbs::request(&command) {
-        return verbs::run(cx, request).await;
+        return asking::run(cx, request).await;
     }
     match command {
         VmCommand::Create(args) => create::run(cx, args).await,
@@ -123,6 +150,7 @@ pub(crate) async fn run(cx: &Context, command: VmCommand) -> Result<(), Failure>
         VmCommand::Top(args) => top::run(cx, args).await,
         VmCommand::Why(args) => why::run(cx, args).await,
         VmCommand::Schedules(args) => schedule::list(cx, args).await,
+        VmCommand::Snapshots(args) => snapshots::list(cx, args).await,
         VmCommand::ConsoleLog(args) => console::run(cx, args).await,
         // A verb has a request, so it was answered above.
         _ => Ok(()),

@@ -1,12 +1,13 @@
 //! `ostler vm schedule`, `schedules`, `reschedule`: what is done later.
 
 use super::hows::{self, Hard, sent};
+use super::several;
 use super::verbs::{Ask, Request, Waiting};
 use crate::Failure;
 use crate::context::Context;
 use crate::out::Row;
 use crate::table::{Cell, Tone};
-use crate::watch::{self, Watch};
+use crate::watch::Watch;
 use clap::{ArgGroup, Args, Subcommand};
 use ostler_api::{RescheduleBody, ScheduleBody, ScheduleEntry};
 use serde_json::{Value, json};
@@ -83,17 +84,17 @@ pub struct ScheduleArgs {
 enum Later {
     /// Places it on a host and starts it
     Deploy(hows::Deploy),
-    /// Saves its memory, keeps its files on the host
+    /// Saves its memory to a file; its files stay on the host
     Suspend,
-    /// Saves its memory and brings everything back
+    /// Saves its memory, brings memory and disks off the host and frees the host
     Stop,
-    /// Starts or restores it again
+    /// Starts it, or has it go on where it was saved
     Resume(hows::Resume),
-    /// Switches it off, keeps its files on the host
+    /// Powers it off; its files stay on the host
     Poweroff(Hard),
-    /// Switches it off and brings its disks back
+    /// Powers it off, brings its disks off the host and frees the host
     Undeploy(Hard),
-    /// Switches it off and ends it
+    /// Powers it off and DELETES it with its disks; nobody is asked then
     Shutdown(Hard),
     /// Asks the guest to reboot
     Reboot(Hard),
@@ -101,19 +102,19 @@ enum Later {
     Hold,
     /// Lets the scheduler have it
     Release,
-    /// Ends it whatever it is doing
+    /// DELETES it with its disks at once; nobody is asked then
     Delete(hows::Delete),
-    /// Sends the boot again
+    /// Retries a start that hangs
     Boot,
     /// Moves it to another host
     Migrate(hows::Move),
     /// Has the scheduler move it to another host
     Resched,
-    /// Takes that back
+    /// Takes back what `resched` asked for
     Unresched,
     /// Plugs a disk in
     DiskAttach(hows::DiskAttach),
-    /// Unplugs a disk and removes it
+    /// Unplugs a disk and DELETES it
     DiskDetach(hows::DiskDetach),
     /// Plugs a network card in
     NicAttach(hows::NicAttach),
@@ -125,9 +126,10 @@ enum Later {
     SnapshotRevert(hows::SnapshotRevert),
     /// Removes a system snapshot
     SnapshotDelete(hows::SnapshotDelete),
-    /// Has a disk become a new image
+    /// Saves a disk as a new image
+    #[command(alias = "save-disk-as")]
     DiskSnapshot(hows::DiskSnapshot),
-    /// Takes a pending disk snapshot back
+    /// Takes a `disk-snapshot` back that waits for the VM to be shut down
     DiskSnapshotCancel(hows::DiskSnapshotCancel),
     /// Changes its CPUs or memory
     Resize(hows::Resize),
@@ -170,7 +172,7 @@ impl Later {
 impl ScheduleArgs {
     pub(super) fn request(&self) -> Request {
         let waiting = Waiting { dry_run: self.when.dry_run, if_version: self.when.if_version, ..Waiting::default() };
-        Request { verb: "schedule", body: self.body(), vms: vec![self.vm.clone()], waiting }
+        Request::new("schedule", self.body(), vec![self.vm.clone()], waiting)
     }
 
     fn body(&self) -> Result<Value, Failure> {
@@ -241,8 +243,9 @@ impl Ask for Reschedule {
 /// Whose.
 #[derive(Debug, Args)]
 pub struct SchedulesArgs {
-    /// Its id or name
-    vm: String,
+    /// Ids, names, or ranges such as 1..5
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<String>,
     #[command(flatten)]
     watch: Watch,
 }
@@ -250,7 +253,7 @@ pub struct SchedulesArgs {
 /// Lists them.
 pub(super) async fn list(cx: &Context, args: SchedulesArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    watch::run(cx, &args.watch, async || cx.out.rows(&client.vm(&args.vm).await?.schedules)).await
+    several::list(cx, &args.vms, &args.watch, async |vm| client.vm(vm).await.map(|vm| (vm.id, vm.schedules))).await
 }
 
 /// A verb's arguments on a line.

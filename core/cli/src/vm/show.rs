@@ -1,22 +1,24 @@
 //! `ostler vm show`.
 
-use super::schedule;
-use crate::Failure;
+use super::{schedule, several};
 use crate::context::Context;
 use crate::operation::complaint;
+use crate::out::Row;
 use crate::pairs::line;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{moment, now};
+use crate::text::{moment, now, took};
 use crate::watch::{self, Watch};
+use crate::{Exit, Failure};
 use clap::Args;
-use ostler_api::{Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, Time, Vm};
+use ostler_api::{Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, SnapshotEntry, Time, Vm};
 
-/// Which VM.
+/// Which VMs.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Its id or name
-    vm: String,
+    /// Ids, names, or ranges such as 1..5
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<String>,
     #[command(flatten)]
     watch: Watch,
 }
@@ -24,13 +26,28 @@ pub struct ShowArgs {
 /// Does it.
 pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
     let client = cx.client()?;
+    let mut worst = Exit::Ok;
     watch::run(cx, &args.watch, async || {
-        let vm = client.vm(&args.vm).await?;
-        // Machines get the VM as the API says it; only people need the rest on the same page.
-        let extras = if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
-        cx.out.one(&vm, &vm.id.to_string(), || page(cx.out.colour, now(), &vm, extras.as_ref()))
+        let seen = several::look(&args.vms, async |vm| {
+            let vm = client.vm(vm).await?;
+            // Machines get the VM as the API says it; only people need the rest on the same page.
+            let extras = if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
+            Ok((vm, extras))
+        })
+        .await?;
+        worst = seen.worst;
+        let read = |(vm, extras): &(Vm, Option<Extras>)| page(cx.out.colour, now(), vm, extras.as_ref());
+        match seen.found.as_slice() {
+            [one] if seen.alone => cx.out.one(&one.0, &one.0.id.to_string(), || read(one)),
+            all => {
+                let vms: Vec<&Vm> = all.iter().map(|(vm, _)| vm).collect();
+                let handles: Vec<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
+                cx.out.one(&vms, &handles.join("\n"), || all.iter().map(read).collect::<Vec<_>>().join("\n"))
+            }
+        }
     })
-    .await
+    .await?;
+    several::ended(worst)
 }
 
 /// What people want to see beside the VM itself, asked of those who know.
@@ -68,10 +85,14 @@ fn page(colour: bool, now: Time, vm: &Vm, extras: Option<&Extras>) -> String {
 }
 
 fn information(page: &mut Page, now: Time, vm: &Vm) {
-    page.section("Information").pair("ID", vm.id).pair("Name", &vm.name).state("State", &vm.state).pair("Reason", &vm.reason);
+    page.section("Information")
+        .pair("ID", vm.id)
+        .pair("Name", &vm.name)
+        .state("State", &vm.state)
+        .pair("Reason", reason(&vm.reason));
     page.pair("Since", moment(now, vm.since)).pair_if("Running since", vm.running_since.map(|since| moment(now, since)));
     page.pair_if("Last seen", vm.seen.as_ref()).pair("Owner", &vm.owner).pair("Created", moment(now, vm.created));
-    page.pair_if("CPU", vm.spec.cpu).pair_if("Virtual CPUs", vm.spec.vcpus).pair("Memory", vm.spec.memory);
+    page.pair_if("CPUs reserved", vm.spec.cpu).pair_if("Virtual CPUs", vm.spec.vcpus).pair("Memory", vm.spec.memory);
     page.pair_if("Can grow to", headroom(vm));
     page.pair_if("Labels", Some(line(&vm.spec.labels)).filter(|labels| !labels.is_empty()));
     page.pair_if("Wants host", vm.spec.host.as_ref()).pair_if("Graphics", vm.spec.graphics.as_ref());
@@ -81,6 +102,22 @@ fn information(page: &mut Page, now: Time, vm: &Vm) {
         .pair_if("Initrd", boot.initrd.as_ref());
     page.pair_if("Command line", Some(&boot.cmdline).filter(|cmdline| !cmdline.is_empty()));
     page.pair("UUID", &vm.uuid).pair("Version", vm.version);
+}
+
+/// A reason in words. One that a later daemon tells stays as it is.
+fn reason(word: &str) -> &str {
+    match word {
+        "asked" => "it was asked for",
+        "guest" => "the guest switched itself off",
+        "destroyed-outside" => "switched off outside of Ostler",
+        "started-outside" => "started outside of Ostler",
+        "external" => "paused at the hypervisor by somebody",
+        "io-error" => "a disk failed",
+        "cannot-ask" => "its host cannot be reached",
+        "step-failed" => "a step failed",
+        "seen-again" => "it is seen again",
+        other => other,
+    }
 }
 
 fn headroom(vm: &Vm) -> Option<String> {
@@ -167,23 +204,14 @@ fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>)
         return;
     }
     page.section("Monitoring");
-    page.pair("CPU time", format!("{}.{:03} s", counters.cpu_ns / 1_000_000_000, counters.cpu_ns / 1_000_000 % 1000));
-    page.pair("Memory used", format!("{} MiB", counters.memory_kib / 1024));
+    page.pair("CPU time", took(counters.cpu_ns / 1_000_000));
+    page.pair("Host memory", format!("{} MiB, that of the hypervisor's process included", counters.memory_kib / 1024));
     page.pair("Disk", format!("{} KiB read, {} KiB written", counters.disk_read / 1024, counters.disk_written / 1024));
     page.pair("Network", format!("{} KiB in, {} KiB out", counters.net_rx / 1024, counters.net_tx / 1024));
 }
 
 fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
-    let row = |snapshot: &ostler_api::SnapshotEntry| {
-        let offered = match (snapshot.losing, snapshot.hidden) {
-            (true, _) => "being lost",
-            (false, true) => "no",
-            (false, false) => "yes",
-        };
-        let label = Some(&snapshot.label).filter(|label| !label.is_empty());
-        vec![Cell::from(&snapshot.name), Cell::maybe(label), snapshot.made.into(), offered.into()]
-    };
-    page.section("Snapshots").table(&["NAME", "CALLED", "MADE", "OFFERED"], vm.snapshots.iter().map(row).collect(), "none");
+    page.section("Snapshots").table(SnapshotEntry::HEADINGS, vm.snapshots.iter().map(Row::cells).collect(), "none");
     match advice {
         Some(Ok(advice)) if advice.allowed => page.line(&format!("a new one may be made now ({})", advice.rules)),
         Some(Ok(advice)) => {
@@ -277,19 +305,19 @@ mod tests {
         let text = page(false, Time(70_000), &sample(), Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }));
         expect![[r#"
             INFORMATION
-              ID           7
-              Name         web
-              State        failed
-              Reason       step-failed
-              Since        1970-01-01T00:00:10.000Z (1m ago)
-              Owner        admin
-              Created      1970-01-01T00:00:10.000Z (1m ago)
-              CPU          0.5
-              Memory       96MiB
-              Can grow to  1GiB while it runs
-              Labels       tier=a
-              UUID         u
-              Version      12
+              ID             7
+              Name           web
+              State          failed
+              Reason         a step failed
+              Since          1970-01-01T00:00:10.000Z (1m ago)
+              Owner          admin
+              Created        1970-01-01T00:00:10.000Z (1m ago)
+              CPUs reserved  0.5
+              Memory         96MiB
+              Can grow to    1GiB while it runs
+              Labels         tier=a
+              UUID           u
+              Version        12
 
             PLACEMENT
               Host         alpha (1)
@@ -319,7 +347,7 @@ mod tests {
               br0     52:54:00:00:00:07
 
             SNAPSHOTS
-              NAME  CALLED  MADE                      OFFERED
+              NAME  LABEL   MADE                      OFFERED
               s1    before  1970-01-01T00:00:10.000Z  yes
               no new one now: 8 are the most (kvm)
 

@@ -19,6 +19,8 @@ pub(super) fn note(verb: &str, body: &Value, vm: &Vm) -> Option<String> {
         "resize" => Some(size(vm)),
         "schedule" => vm.schedules.iter().max_by_key(|planned| planned.id).map(planned),
         "reschedule" => vm.schedules.iter().find(|planned| Some(u64::from(planned.id)) == body["id"].as_u64()).map(planned),
+        "stop" => Some("its memory and disks are saved off the host".to_owned()),
+        "undeploy" | "undeploy-hard" => Some("its disks are off the host".to_owned()),
         "resched" if vm.resched => Some("the scheduler moves it next".to_owned()),
         _ if vm.state == "pending" => Some("the scheduler places it next".to_owned()),
         "resched" | "deploy" | "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => {

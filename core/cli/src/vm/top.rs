@@ -92,11 +92,11 @@ fn page(colour: bool, seen: &Seen) -> String {
             Cell::state(&host.state),
             Cell::state(health),
             host.vms.into(),
-            format!("{}/{}", host.cpu_held, host.cpu).into(),
-            format!("{}/{}", host.memory_held, host.memory).into(),
+            format!("{} of {}", host.cpu_held, host.cpu).into(),
+            format!("{} of {}", host.memory_held, host.memory).into(),
         ]
     };
-    let headings = ["NAME", "STATE", "REACHED", "VMS", "CPU", "MEMORY"];
+    let headings = ["NAME", "STATE", "REACHED", "VMS", "CPUS", "MEMORY"];
     page.section("Hosts").table(&headings, seen.hosts.iter().map(host).collect(), "none");
     let busy = |vm: &Vm| {
         let operation = vm.operation.as_ref()?;

@@ -33,6 +33,16 @@ impl Deadline {
     }
 }
 
+/// What comes of `work`; none if somebody interrupts the command before.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        // Where signals cannot be had, an interrupt ends the process as ever.
+        Ok(()) = tokio::signal::ctrl_c() => None,
+    }
+}
+
 /// The operation at its end, or as it was when the time was over.
 pub(crate) async fn for_end(client: &Client, mut operation: Operation, deadline: Deadline) -> Result<Operation, Failure> {
     while operation.outcome.is_none() && !deadline.left().is_zero() {

@@ -1,10 +1,11 @@
 //! `ostler vm why`.
 
+use super::several::{self, Seen};
+use crate::Failure;
 use crate::context::Context;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{moment, now};
-use crate::{Exit, Failure, range};
 use clap::Args;
 use ostler_api::Why;
 
@@ -73,20 +74,7 @@ fn command(verb: &str, vm: u64) -> String {
 /// Does it.
 pub(crate) async fn run(cx: &Context, args: WhyArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    let (mut found, mut worst) = (Vec::new(), Exit::Ok);
-    for vm in range::expand(&args.vms)? {
-        match client.why(&vm).await {
-            Ok(why) => found.push(why),
-            Err(err) => {
-                let failure = Failure::from(err).about(&format!("vm {vm}"));
-                if failure.exit == Exit::Unreachable || args.vms.len() == 1 {
-                    return Err(failure);
-                }
-                failure.tell();
-                worst = worst.max(failure.exit);
-            }
-        }
-    }
+    let Seen { found, worst, .. } = several::look(&args.vms, async |vm| client.why(vm).await).await?;
     let text = if let [one] = found.as_slice() {
         cx.out.one(one, &one.vm.to_string(), || page(cx, one))?
     } else {
@@ -94,7 +82,7 @@ pub(crate) async fn run(cx: &Context, args: WhyArgs) -> Result<(), Failure> {
         cx.out.one(&found, &handles.join("\n"), || found.iter().map(|why| page(cx, why)).collect::<Vec<_>>().join("\n"))?
     };
     cx.out.write(&text)?;
-    if worst == Exit::Ok { Ok(()) } else { Err(Failure::silent(worst)) }
+    several::ended(worst)
 }
 
 #[cfg(test)]
