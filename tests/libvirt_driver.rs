@@ -12,6 +12,8 @@ mod plugging;
 mod rig;
 #[path = "libvirt_driver_snapshots.rs"]
 mod snapshots;
+#[path = "libvirt_driver_still.rs"]
+mod still;
 
 use ostler_driver::Hypervisor;
 use ostler_model::{Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid};

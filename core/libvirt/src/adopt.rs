@@ -6,7 +6,7 @@
 use crate::deeds::{Order, look_after, look_before, write_stamp};
 use crate::failure::During;
 use crate::hotplug::description;
-use crate::link::Live;
+use crate::live::Live;
 use crate::look::look;
 use crate::stamp::Stamp;
 use crate::tree::Node;

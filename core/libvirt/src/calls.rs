@@ -1,7 +1,8 @@
 //! How calls reach a lane: one change of a domain at a time, and what whoever begins a job is told.
 
 use crate::jobs::Job;
-use crate::link::{Link, Live};
+use crate::link::Link;
+use crate::live::Live;
 use crate::locks::Held;
 use ostler_driver::{CallControl, JobStatus};
 use ostler_model::{DriverError, ErrorKind, VmUuid};

@@ -7,9 +7,11 @@
 
 use crate::deeds::{Order, look_after, write_stamp};
 use crate::failure::During;
+use crate::folder::Folder;
 use crate::hotplug::description;
 use crate::jobs::Job;
-use crate::link::{Link, Live};
+use crate::link::Link;
+use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::raw;
 use crate::raw_jobs;
@@ -37,15 +39,22 @@ pub(crate) struct Plan {
     order: Order,
     disk: DiskName,
     target: String,
+    folder: Folder,
     xml: CString,
 }
 
 impl Plan {
     /// Checks what can be checked without asking anybody.
-    pub(crate) fn new(order: Order, disk: &DiskName, target: &FileRef, format: DiskFormat) -> Result<Self, DriverError> {
+    pub(crate) fn new(
+        order: Order,
+        disk: &DiskName,
+        target: &FileRef,
+        folder: Folder,
+        format: DiskFormat,
+    ) -> Result<Self, DriverError> {
         let nul = || DriverError::refused("bad-text", "the path has a NUL");
         let xml = raw::c_string(&xml::copy_of_disk(&target.absolute, format)?).ok_or_else(nul)?;
-        Ok(Self { order, disk: disk.clone(), target: target.absolute.clone(), xml })
+        Ok(Self { order, disk: disk.clone(), target: target.absolute.clone(), folder, xml })
     }
 
     fn disk_text(&self) -> CString {
@@ -186,6 +195,7 @@ fn mirror(live: &Live, sight: &Sight, disk: &DiskName, target: Option<&str>) -> 
 
 fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
+    plan.folder.make()?;
     write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
     // A domain that is defined: the mirror would be forgotten if it stopped, and that is what is wanted.
     let flags = sys::VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB;

@@ -5,7 +5,7 @@
 use crate::failure::During;
 use crate::host;
 use crate::image;
-use crate::link::Live;
+use crate::live::Live;
 use crate::look::{Sight, look, observation};
 use crate::options::HostConfig;
 use crate::raw;

@@ -6,7 +6,7 @@
 //! this machine) or the processor has the feature (on another machine, where only libvirt can be asked).
 
 use crate::failure::During;
-use crate::link::Live;
+use crate::live::Live;
 use crate::options::{Accel, HostConfig};
 use crate::tree::Node;
 use crate::xml::DomainType;

@@ -7,7 +7,8 @@
 use crate::calls;
 use crate::deeds::{Order, look_after, outcome};
 use crate::failure::During;
-use crate::link::{Link, Live};
+use crate::link::Link;
+use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::tree::Node;
 use crate::xml;

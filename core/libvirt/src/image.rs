@@ -7,7 +7,7 @@
 //! The same holds for memory that is on its way to another host: `migrate` changes the description of a running domain here.
 
 use crate::failure::During;
-use crate::link::Live;
+use crate::live::Live;
 use crate::stamp::{ELEMENT, NAMESPACE, PREFIX, Stamp};
 use crate::tree::{Node, TreeError};
 use ostler_driver::DomainSpec;

@@ -4,15 +4,19 @@ use crate::adopt;
 use crate::calls;
 use crate::copy;
 use crate::deeds::{self, Edge, Order};
+use crate::folder::Folder;
 use crate::host;
 use crate::hotplug::{self, Device, Wanted};
 use crate::jobs::{self, Job};
-use crate::link::{Link, Live};
+use crate::link::Link;
+use crate::links::Links;
+use crate::live::Live;
 use crate::look;
 use crate::migrate;
 use crate::options::{HostConfig, KvmOptions};
 use crate::raw;
 use crate::resize::{self, Size};
+use crate::road::OpenTimes;
 use crate::snapshots;
 use crate::stats;
 use async_trait::async_trait;
@@ -21,11 +25,10 @@ use ostler_driver::{
     Listed, Site, WildDomain,
 };
 use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, ExecTransport, HostFacts, Identity, MacAddress, Observation,
-    Progress, SnapshotName, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostFacts, Identity, MacAddress, Observation, Progress,
+    SnapshotName, VmUuid,
 };
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The KVM driver, for many hosts. A host's settings: `uri` (libvirt's, needed), `accel` (`auto`, `kvm`, `tcg`), `cache`
@@ -33,26 +36,24 @@ use std::time::{Duration, Instant};
 /// libvirt daemons reach this one; the `uri` itself if that goes over a network) and `migrate-address` (where they send memory).
 pub struct Kvm {
     options: KvmOptions,
-    /// By URI. Hosts are few and a link that is not used holds no thread: none is ever taken out.
-    links: Mutex<HashMap<String, Arc<Link>>>,
+    links: Links,
 }
 
 impl Kvm {
     /// A driver with no connection yet; each is opened when it is first needed.
     #[must_use]
     pub fn new(options: KvmOptions) -> Self {
-        Self { options, links: Mutex::default() }
+        let times = OpenTimes { wait: options.open_timeout, give_up: options.open_give_up };
+        Self { options, links: Links::new(times) }
     }
 
     fn link(&self, site: &Site) -> Result<(Arc<Link>, HostConfig), DriverError> {
         let config = HostConfig::of(site)?;
-        // One insert; nothing in between can panic.
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&config.uri) {
-            return Ok((Arc::clone(link), config));
+        let (link, unused) = self.links.get(&config.uri);
+        if !unused.is_empty() {
+            // Closing a connection takes a thread, or this one's time.
+            drop(tokio::task::spawn_blocking(move || drop(unused)));
         }
-        let link = Arc::new(Link::new(&config.uri, self.options.open_timeout));
-        links.insert(config.uri.clone(), Arc::clone(&link));
         Ok((link, config))
     }
 
@@ -181,8 +182,9 @@ impl Hypervisor for Kvm {
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         let (link, config) = self.link(site)?;
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
-        make_folder_of(site, &domain.console_log.absolute)?;
-        calls::change(&link, call, move |live| deeds::deploy(live, &order, &config, &domain)).await
+        let folder = Folder::of(site, &domain.console_log.absolute);
+        let deed = move |live: &Live| folder.make().and_then(|()| deeds::deploy(live, &order, &config, &domain));
+        calls::change(&link, call, deed).await
     }
 
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -213,10 +215,11 @@ impl Hypervisor for Kvm {
 
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
-        // A domain that was adopted has no folder of its own yet.
-        make_folder_of(site, &file.absolute)?;
         let (order, file) = (self.order(call), file.clone());
-        let saving = calls::change(&link, call, move |live| deeds::save(live, &order, &file));
+        // A domain that was adopted has no folder of its own yet.
+        let folder = Folder::of(site, &file.absolute);
+        let deed = move |live: &Live| folder.make().and_then(|()| deeds::save(live, &order, &file));
+        let saving = calls::change(&link, call, deed);
         tokio::pin!(saving);
         tokio::select! {
             done = &mut saving => return done,
@@ -267,8 +270,8 @@ impl Hypervisor for Kvm {
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
         let ((here, config), (there, to_config)) = (self.link(site)?, self.link(to)?);
-        let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, &config, &to_config, move_disks)?;
-        make_folder_of(to, &domain.console_log.absolute)?;
+        let folder = Folder::of(to, &domain.console_log.absolute);
+        let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, folder, &config, &to_config, move_disks)?;
         let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
         let work = |job| migrate::run(job, ends, Arc::new(plan));
         let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
@@ -284,8 +287,7 @@ impl Hypervisor for Kvm {
         format: DiskFormat,
     ) -> Result<JobStatus, DriverError> {
         let (link, _) = self.link(site)?;
-        let plan = copy::Plan::new(self.order(call), disk, target, format)?;
-        make_folder_of(site, &target.absolute)?;
+        let plan = copy::Plan::new(self.order(call), disk, target, Folder::of(site, &target.absolute), format)?;
         let (whose, patience, until) = (Arc::clone(&link), self.options.ask_timeout, call.until);
         let work = |job| copy::run(job, whose, plan, patience, until);
         let job = link.jobs.begin(&call.context.key, HypervisorJob::CopyDisk, work)?;
@@ -380,7 +382,7 @@ impl Hypervisor for Kvm {
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
         let (link, _) = self.link(site)?;
         // Events come only over an open connection.
-        self.ask(&link, |_| Ok(())).await?;
+        link.listen(self.options.ask_timeout).await?;
         Ok(link.feed.after(cursor, wait).await)
     }
 
@@ -395,14 +397,3 @@ impl Hypervisor for Kvm {
 #[cfg(test)]
 #[path = "kvm_tests.rs"]
 mod tests;
-
-/// QEMU opens the console's log and makes a copy of a disk, libvirt writes memory, but neither makes a folder for it. A transfer driver made it if the VM has
-/// disks; on hosts that are reached over ssh a VM needs at least one.
-fn make_folder_of(site: &Site, file: &str) -> Result<(), DriverError> {
-    let Some(folder) = std::path::Path::new(file).parent() else { return Ok(()) };
-    match site.transport {
-        ExecTransport::Local => std::fs::create_dir_all(folder)
-            .map_err(|error| DriverError::refused("folder", format!("cannot make {}: {error}", folder.display()))),
-        ExecTransport::Ssh { .. } => Ok(()),
-    }
-}

@@ -3,8 +3,10 @@
 //! ```text
 //! kvm        the trait: picks the link of a site, the lock of a domain, and the deed
 //! calls      how a call reaches a lane
-//! link       one libvirt daemon: three connections, their lanes of threads, reconnecting, the feed of changes
+//! links      the libvirt daemons that were called lately;  link: one of them, with its roads, jobs, locks and feed of changes
+//! road       some lanes to a daemon, each with a connection of its own while it is at work; opening, and opening again
 //! lanes      bounded threads; a daemon that hangs fills its own lanes only
+//! live       an open connection, with one owner;  pulse: whether it lives;  feed: domains that may have changed
 //! locks      one mutating call a domain at a time; remembers calls whose caller has gone
 //! deeds      what each call does, in blocking code: look, compare generations, act, look again
 //! jobs       long jobs by identity: begun, asked about, stopped
@@ -14,14 +16,15 @@
 //! stamp      what we write into a domain's metadata
 //! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
 //! host       capacity, and whether guests run under KVM or are emulated
+//! folder     the folder that a file needs
 //! failure    libvirt's errors as the engine's, one table
 //! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
 //! ```
 //!
-//! **Why three connections.** libvirtd serves at most five calls of one connection at once (`max_client_requests`) and stops
-//! reading from it, keepalive answers included, when they are all at work. Calls that change a domain have one connection and
-//! four lanes; looking, and `destroy`, have another; calls that last as long as a migration does have the third. So four saves
-//! under way hold up neither a look nor a destroy, and four migrations hold up nothing but a fifth.
+//! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a domain have a road of four
+//! lanes; looking, and `destroy`, have another; calls that last as long as a migration does have the third. So four saves under
+//! way hold up neither a look nor a destroy, and four migrations hold up nothing but a fifth. Each lane that is at work has a
+//! connection of its own, and events come over one on which nobody calls: `road` says why.
 //!
 //! **The reboot trap.** libvirt's ACPI reboot is a press of the power button whose "off" it turns into a reset. A guest that
 //! ignores the press leaves that promise standing: when it switches itself off later, libvirt restarts it, once. libvirt takes
@@ -35,6 +38,7 @@ mod copy;
 mod deeds;
 mod failure;
 mod feed;
+mod folder;
 mod host;
 mod hotplug;
 mod image;
@@ -43,13 +47,17 @@ mod kvm;
 mod lanes;
 mod layers;
 mod link;
+mod links;
+mod live;
 mod locks;
 mod look;
 mod migrate;
 mod options;
+mod pulse;
 mod raw;
 mod raw_jobs;
 mod resize;
+mod road;
 mod snapshots;
 mod stamp;
 mod stats;

@@ -67,6 +67,11 @@ impl Locks {
         self.table().get(&vm).is_some_and(|entry| entry.orphans > 0)
     }
 
+    /// Whether no call is at work, or wants to be.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.table().values().all(|entry| entry.users == 0 && entry.orphans == 0)
+    }
+
     /// A new call. `held`: the domain's lock, which goes to the call's thread.
     pub(crate) fn begin(self: &Arc<Self>, vm: VmUuid, held: Option<Held>) -> (Ticket, Worker) {
         self.table().entry(vm).or_default().users += 1;

@@ -1,7 +1,7 @@
 //! What is there: state, reason and stamp of a domain.
 
 use crate::failure::{During, is_no_domain};
-use crate::link::Live;
+use crate::live::Live;
 use crate::stamp::{NAMESPACE, Stamp};
 use ostler_driver::Listed;
 use ostler_model::{DomainSeen, DriverError, Observation, Power, PowerReason, VmUuid};

@@ -20,9 +20,11 @@
 use crate::calls;
 use crate::deeds::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
 use crate::failure::During;
+use crate::folder::Folder;
 use crate::image::Image;
 use crate::jobs::Job;
-use crate::link::{Link, Live};
+use crate::link::Link;
+use crate::live::Live;
 use crate::look::{self, look};
 use crate::options::HostConfig;
 use crate::raw;
@@ -66,6 +68,8 @@ const UNDEFINE_MOVED: u32 = UNDEFINE_ALL & !sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys
 pub(crate) struct Plan {
     order: Order,
     spec: DomainSpec,
+    /// Where its console's log is to be.
+    folder: Folder,
     /// How the source's daemon reaches the destination's.
     uri: CString,
     /// Where QEMU there takes the memory, if not where the daemon there says.
@@ -79,6 +83,7 @@ impl Plan {
     pub(crate) fn new(
         order: Order,
         spec: &DomainSpec,
+        folder: Folder,
         here: &HostConfig,
         there: &HostConfig,
         disks: &[DiskName],
@@ -99,7 +104,7 @@ impl Plan {
         let text = |text: &str| raw::c_string(text).ok_or_else(|| DriverError::refused("bad-text", "a setting has a NUL"));
         let data = there.migrate_address.as_ref().map(|address| text(&format!("tcp://{address}"))).transpose()?;
         let disks = disks.iter().map(|disk| text(disk.as_str())).collect::<Result<_, _>>()?;
-        Ok(Self { order, spec: spec.clone(), uri: text(uri)?, data, disks })
+        Ok(Self { order, spec: spec.clone(), folder, uri: text(uri)?, data, disks })
     }
 
     const fn vm(&self) -> VmUuid {
@@ -402,6 +407,7 @@ fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
         return Err(DriverError::refused("has-snapshots", detail));
     }
     let texts = plan.texts(live, &sight.domain)?;
+    plan.folder.make()?;
     write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
     if job.is_stopped() {
         return Err(stopped());

@@ -12,6 +12,8 @@ pub struct KvmOptions {
     pub store: Option<StoreId>,
     /// How long a call waits for a connection to be opened. Opening goes on behind its back.
     pub open_timeout: Duration,
+    /// How long a connection may take to be opened before that is given up and tried again.
+    pub open_give_up: Duration,
     /// How long a question that has no deadline of its own (`observe`, `list`, `metrics`, `probe`) may take.
     pub ask_timeout: Duration,
 }
@@ -20,7 +22,8 @@ impl Default for KvmOptions {
     fn default() -> Self {
         // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond; 10 s are longer than the 6 s after
         // which keepalive declares a daemon dead, so that a caller is told *that* and not just "timeout".
-        Self { store: None, open_timeout: Duration::from_secs(5), ask_timeout: Duration::from_secs(10) }
+        let (open_timeout, open_give_up) = (Duration::from_secs(5), Duration::from_secs(15));
+        Self { store: None, open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }
     }
 }
 

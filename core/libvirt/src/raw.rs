@@ -2,7 +2,7 @@
 //! `raw_jobs`.
 
 use crate::feed::Feed;
-use crate::link::Pulse;
+use crate::pulse::Pulse;
 use ostler_model::VmUuid;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +22,7 @@ pub(crate) fn start_event_loop() -> Result<(), String> {
     STARTED
         .get_or_init(|| {
             virt::error::clear_error_callback(); // else libvirt prints every error on stderr
+            warn_of_old_library();
             virt::event::event_register_default_impl().map_err(|error| error.message().to_owned())?;
             let run = || {
                 loop {
@@ -35,6 +36,23 @@ pub(crate) fn start_event_loop() -> Result<(), String> {
             made.map(drop).map_err(|error| error.to_string())
         })
         .clone()
+}
+
+/// The client library is mended from this version on: before, a connection that several threads called on could end the process when
+/// it was lost (CVE-2024-4418). Here one thread calls on a connection.
+const MENDED: u32 = 10_004_000;
+
+fn warn_of_old_library() {
+    match Connect::get_version() {
+        Ok(version) if version < MENDED => tracing::warn!(
+            version,
+            mended = MENDED,
+            "libvirt's client library on this machine is older than 10.4.0. If the distribution has not mended CVE-2024-4418 in it, \
+             it can end ostlerd when a connection is lost. ostlerd avoids what leads there; a newer libvirt0 is safer"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::debug!(error = error.message(), "libvirt does not tell its version"),
+    }
 }
 
 /// Gives an owned reference of `T` to libvirt.

@@ -6,7 +6,7 @@
 
 use crate::deeds::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
 use crate::failure::During;
-use crate::link::Live;
+use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::stamp::Stamp;
 use crate::tree::Node;

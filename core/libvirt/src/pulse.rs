@@ -1,0 +1,38 @@
+//! Whether a connection lives, as libvirt's close callback tells it.
+
+use crate::feed::Feed;
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a connection lives.
+pub(crate) struct Pulse {
+    alive: AtomicBool,
+    feed: Option<Arc<Feed>>,
+}
+
+impl Pulse {
+    /// Of a connection that was just opened. `feed` is told when it is lost.
+    pub(crate) const fn new(feed: Option<Arc<Feed>>) -> Self {
+        Self { alive: AtomicBool::new(true), feed }
+    }
+
+    /// Whether it lives, as far as was told.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// It was found dead.
+    pub(crate) fn is_over(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+
+    /// libvirt says that the connection closed. Called from its event thread: must not block and must not panic.
+    pub(crate) fn stop(&self, reason: c_int) {
+        self.is_over();
+        tracing::info!(reason, "libvirt closed a connection (0 error, 1 end of file, 2 keepalive, 3 by us)");
+        if let Some(feed) = &self.feed {
+            feed.lost();
+        }
+    }
+}
