@@ -17,6 +17,7 @@
 //! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
 //! host       capacity, and whether guests run under KVM or are emulated
 //! folder     the folder that a file needs
+//! options    the settings of the driver and of a host;  uri: which libvirt URIs are taken
 //! failure    libvirt's errors as the engine's, one table
 //! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
 //! ```
@@ -62,6 +63,7 @@ mod snapshots;
 mod stamp;
 mod stats;
 mod tree;
+mod uri;
 mod xml;
 
 pub use kvm::Kvm;

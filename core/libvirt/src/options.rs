@@ -1,5 +1,6 @@
 //! What the driver is told: once for all hosts, and for each host.
 
+use crate::uri::checked_uri;
 use ostler_driver::Site;
 use ostler_model::{DriverError, StoreId};
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl HostConfig {
         };
         for (key, value) in &site.config {
             match (key.as_str(), value.as_str()) {
-                ("uri", uri) => config.uri = checked_uri(uri)?,
+                ("uri", uri) => config.uri = checked_uri(uri).map_err(|why| bad(site, &format!("uri {why}")))?,
                 ("accel", "auto") => config.accel = Accel::Auto,
                 ("accel", "kvm") => config.accel = Accel::Kvm,
                 ("accel", "tcg") => config.accel = Accel::Tcg,
@@ -102,7 +103,9 @@ impl HostConfig {
                 ("cache", "writethrough") => config.cache = Cache::Writethrough,
                 ("cpu-shares", "on") => config.cpu_shares = true,
                 ("cpu-shares", "off") => config.cpu_shares = false,
-                ("migrate-uri", uri) => config.migrate_uri = Some(checked_uri(uri)?),
+                ("migrate-uri", uri) => {
+                    config.migrate_uri = Some(checked_uri(uri).map_err(|why| bad(site, &format!("migrate-uri {why}")))?);
+                }
                 ("migrate-address", address) => config.migrate_address = Some(checked_address(site, address)?),
                 (key, value) => return Err(bad(site, &format!("{key} = {value:?} is not understood"))),
             }
@@ -136,32 +139,6 @@ fn checked_address(site: &Site, address: &str) -> Result<String, DriverError> {
 
 fn bad(site: &Site, what: &str) -> DriverError {
     DriverError::refused("bad-config", format!("host {}: {what}; settings of this driver: {KEYS}", site.name))
-}
-
-/// Longest URI; libvirt has no limit of its own.
-const URI_MAX: usize = 1024;
-
-/// Only QEMU's driver, and only transports that run no program of the URI's choosing.
-fn checked_uri(uri: &str) -> Result<String, DriverError> {
-    let refuse = |why: &str| Err(DriverError::refused("bad-config", format!("uri {uri:?} {why}")));
-    if uri.len() > URI_MAX || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return refuse("is too long, or has blanks or control characters");
-    }
-    let Some((scheme, rest)) = uri.split_once("://") else {
-        return refuse("is no libvirt URI: write qemu:///system or qemu+tls://host/system");
-    };
-    let scheme_ok = matches!(scheme, "qemu" | "qemu+unix" | "qemu+tls" | "qemu+tcp" | "qemu+ssh" | "qemu+libssh" | "qemu+libssh2");
-    if !(scheme_ok || cfg!(test) && scheme == "test") {
-        return refuse("must begin with qemu:// or qemu+unix://, +tls, +tcp, +ssh, +libssh or +libssh2");
-    }
-    let query = rest.split_once('?').map_or("", |(_, query)| query);
-    if query.split('&').any(|part| matches!(part.split('=').next(), Some("command" | "netcat" | "proxy"))) {
-        return refuse("names a program to run; that is not allowed");
-    }
-    if rest.split('?').next().is_some_and(|path| !path.contains('/')) {
-        return refuse("has no path: write ///system or //host/system");
-    }
-    Ok(uri.to_owned())
 }
 
 #[cfg(test)]
@@ -211,6 +188,13 @@ mod tests {
         assert_eq!(moves(&[("uri", "qemu+tls://h/system")]).as_deref(), Some("qemu+tls://h/system"));
         let both = [("uri", "qemu:///system"), ("migrate-uri", "qemu+tls://h/system"), ("migrate-address", "[fd00::1]")];
         assert_eq!(moves(&both).as_deref(), Some("qemu+tls://h/system"));
+        for query in ["Command=/x", "c%6Fmmand=/x", "no_tty=1;command=/x"] {
+            let uri = format!("qemu+ssh://h/system?{query}");
+            for pairs in [&[("uri", uri.as_str())][..], &[("uri", "qemu:///system"), ("migrate-uri", &uri)]] {
+                let error = HostConfig::of(&site(pairs)).expect_err(query);
+                assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "bad-config"), "{error}");
+            }
+        }
         for pair in [("migrate-uri", "qemu+ext:///system?command=/bin/sh"), ("migrate-address", "h/x"), ("migrate-address", "")] {
             assert_eq!(HostConfig::of(&site(&[("uri", "qemu:///system"), pair])).expect_err("bad").code, "bad-config", "{pair:?}");
         }
