@@ -1,8 +1,11 @@
 //! libvirt's errors as the engine's: what to do next. The texts are kept for people and decide nothing.
+//!
+//! Whether the connection was lost is never read from an error: a daemon reports its own troubles as a client in the same words
+//! (with its log daemon, or with the other host of a migration), and over a connection that is whole.
 
 use crate::xml::SPARE_PORTS;
 use ostler_model::{DriverError, ErrorKind};
-use virt::error::{Error, ErrorDomain, ErrorNumber};
+use virt::error::{Error, ErrorNumber};
 
 /// What libvirt was doing for us when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub(crate) enum During {
 /// What a code means, before the circumstances are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// The connection is broken, or was never there.
+    /// The connection is dead.
     Connection,
     /// There is no such domain.
     NoDomain,
@@ -40,7 +43,7 @@ enum Meaning {
 
 /// The error for the engine. `alive`: whether the connection still is.
 pub(crate) fn driver_error(error: &Error, during: During, alive: bool) -> DriverError {
-    let meaning = if alive { meaning(error.code(), error.domain()) } else { Meaning::Connection };
+    let meaning = if alive { meaning(error.code()) } else { Meaning::Connection };
     let (kind, code) = decide(meaning, during);
     DriverError::new(kind, code, told(error.message()))
 }
@@ -66,7 +69,7 @@ pub(crate) fn is_no_domain(error: &Error) -> bool {
 
 /// Whether libvirt says that it would not, before it tried.
 pub(crate) fn is_refusal(error: &Error) -> bool {
-    matches!(meaning(error.code(), error.domain()), Meaning::Bad | Meaning::Unable)
+    matches!(meaning(error.code()), Meaning::Bad | Meaning::Unable)
 }
 
 fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
@@ -90,25 +93,11 @@ fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
     }
 }
 
-/// The one table. Exhaustive: a code that a later binding adds must be given its meaning here.
+/// The one table, for a connection that lives. Exhaustive: a code that a later binding adds must be given its meaning here.
 #[allow(clippy::too_many_lines)]
-fn meaning(code: ErrorNumber, domain: ErrorDomain) -> Meaning {
+const fn meaning(code: ErrorNumber) -> Meaning {
     use ErrorNumber as E;
     match code {
-        // The client's side of the wire reports most of its troubles as internal or system errors; the server's own have
-        // another origin.
-        E::Ok | E::InternalError | E::SystemError | E::Last if is_wire(domain) => Meaning::Connection,
-        E::NoConnect
-        | E::InvalidConn
-        | E::UnknownHost
-        | E::Rpc
-        | E::GnutlsError
-        | E::Ssh
-        | E::Libssh
-        | E::NoServer
-        | E::NoClient
-        | E::HttpError
-        | E::NoHostname => Meaning::Connection,
         E::NoDomain | E::InvalidDomain => Meaning::NoDomain,
         E::OperationTimeout
         | E::ResourceBusy
@@ -177,6 +166,18 @@ fn meaning(code: ErrorNumber, domain: ErrorDomain) -> Meaning {
         E::Ok
         | E::InternalError
         | E::SystemError
+        // It is the daemon that could not connect to somebody else, or was not understood by them.
+        | E::NoConnect
+        | E::InvalidConn
+        | E::UnknownHost
+        | E::Rpc
+        | E::GnutlsError
+        | E::Ssh
+        | E::Libssh
+        | E::NoServer
+        | E::NoClient
+        | E::HttpError
+        | E::NoHostname
         | E::OperationFailed
         | E::GetFailed
         | E::PostFailed
@@ -209,11 +210,6 @@ fn meaning(code: ErrorNumber, domain: ErrorDomain) -> Meaning {
         | E::AgentCommandFailed
         | E::Last => Meaning::Failed,
     }
-}
-
-/// Errors that the client library makes itself, about the wire.
-fn is_wire(domain: ErrorDomain) -> bool {
-    matches!(domain, ErrorDomain::Rpc | ErrorDomain::Remote | ErrorDomain::Ssh | ErrorDomain::Libssh)
 }
 
 #[cfg(test)]
@@ -268,19 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_is_told_from_the_server() {
-        for (code, domain, expected) in [
-            (ErrorNumber::InternalError, ErrorDomain::Rpc, Meaning::Connection),
-            (ErrorNumber::SystemError, ErrorDomain::Rpc, Meaning::Connection),
-            (ErrorNumber::InternalError, ErrorDomain::Qemu, Meaning::Failed),
-            (ErrorNumber::NoDomain, ErrorDomain::Qemu, Meaning::NoDomain),
-            (ErrorNumber::OperationTimeout, ErrorDomain::Qemu, Meaning::Busy),
-            (ErrorNumber::ConfigUnsupported, ErrorDomain::Qemu, Meaning::Unable),
-            (ErrorNumber::OperationInvalid, ErrorDomain::Qemu, Meaning::Invalid),
-            (ErrorNumber::XmlError, ErrorDomain::Domain, Meaning::Bad),
-            (ErrorNumber::AuthFailed, ErrorDomain::Rpc, Meaning::Forbidden),
+    fn errors_of_a_server_on_a_connection_that_lives_are_its_answers() {
+        for (code, expected) in [
+            (ErrorNumber::Rpc, Meaning::Failed),
+            (ErrorNumber::NoConnect, Meaning::Failed),
+            (ErrorNumber::SystemError, Meaning::Failed),
+            (ErrorNumber::InternalError, Meaning::Failed),
+            (ErrorNumber::NoDomain, Meaning::NoDomain),
+            (ErrorNumber::OperationTimeout, Meaning::Busy),
+            (ErrorNumber::ConfigUnsupported, Meaning::Unable),
+            (ErrorNumber::OperationInvalid, Meaning::Invalid),
+            (ErrorNumber::XmlError, Meaning::Bad),
+            (ErrorNumber::AuthFailed, Meaning::Forbidden),
         ] {
-            assert_eq!(meaning(code, domain), expected, "{code} {domain}");
+            assert_eq!(meaning(code), expected, "{code}");
         }
+        // virtlogd that does not run lets a start fail, on this host.
+        assert_eq!(decide(meaning(ErrorNumber::SystemError), During::Placing), (ErrorKind::NotHere, "failed"));
     }
 }
