@@ -280,3 +280,36 @@ fn a_disk_that_is_not_shared_moves_along() {
     let mut console = SerialLog::new(rig.file(&format!("{}.there", vm.name)).absolute);
     console.wait_for("DISK-MARK moved", BOOT);
 }
+
+#[test]
+fn what_is_removed_at_one_side_of_a_move_is_never_the_guest_of_the_other() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("alias");
+    let vm = rig.vm(&[]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
+    // As if the other host of the move were this one, under another name.
+    let mut call = rig.call(&vm, 2, 2);
+    call.context.spares = Some(Generation(1));
+    let removed = rig.run(rig.kvm.remove(&rig.site, &call)).expect("nothing of this side is here");
+    assert_eq!(removed.seen, Some(Observation::Absent));
+    assert_eq!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id, "it was not touched");
+    call.context.spares = Some(Generation(2));
+    assert_eq!(rig.run(rig.kvm.remove(&rig.site, &call)).expect("removes").seen, Some(Observation::Absent));
+}
+
+#[test]
+fn a_daemon_has_one_identity_by_every_way_to_it() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let (rig, other) = Rig::pair("identity");
+    let identity = |site: &ostler_driver::Site| rig.run(rig.kvm.probe(site)).expect("probed").identity;
+    let mut by_network = rig.site.clone();
+    by_network.config.insert("uri".to_owned(), rig.host.network_uri());
+    assert!(identity(&rig.site).is_some());
+    assert_eq!(identity(&rig.site), identity(&by_network));
+    assert_ne!(identity(&rig.site), identity(&other.site));
+}

@@ -296,7 +296,7 @@ impl Bench for LabBench {
 
 pub(crate) fn call(vm: VmUuid, step: u64, generation: u64, time: Duration) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-    let context = CallContext { key, attempt: 1, generation: Generation(generation), deadline: Timestamp(0) };
+    let context = CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline: Timestamp(0) };
     CallControl::detached(context, Instant::now() + time)
 }
 

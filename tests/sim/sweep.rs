@@ -94,7 +94,7 @@ impl Sim {
         let item = if call == Call::Remove { Item::Domain } else { Item::Files };
         let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(self.now.0), item };
         let patience = Millis::secs(20);
-        let effect = Effect { vm: record.id, key, attempt: 1, call, host, driver: driver(), generation, patience };
+        let effect = Effect { vm: record.id, key, attempt: 1, call, host, driver: driver(), generation, spares: None, patience };
         if let Some(work) = self.begin_work(&Rc::new(effect), record, Origin::PutAway) {
             self.later(patience, crate::queue::Duty::GiveUp(record.id, work));
         }

@@ -32,7 +32,8 @@ pub trait Hypervisor: Send + Sync {
     /// Be off. Level; absent is success. May run beside any other call.
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Be absent: off and undefined, with nothing of it left at the hypervisor. Level.
+    /// Be absent: off and undefined, with nothing of it left at the hypervisor. Level. A domain of the generation that the call spares
+    /// ([`CallContext::spares`](ostler_model::CallContext)) is left alone and does not count: the answer is that nothing is there.
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult;
 
     /// Ask the guest to reboot, once. Edge. Needs [`Ability::Reboot`].

@@ -2,8 +2,8 @@
 
 use ostler_driver::{FileRef, Site};
 use ostler_model::{
-    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState, RelPath,
-    Storage, VmRecord,
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState, HypervisorId,
+    RelPath, Storage, Timestamp, VmRecord,
 };
 use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ pub(crate) struct Directory {
     pub(crate) hosts: BTreeMap<HostId, Host>,
     pub(crate) datastores: BTreeMap<DatastoreId, Datastore>,
     sites: BTreeMap<HostId, Arc<Site>>,
+    /// Hosts that are a hypervisor which another host was known to be before.
+    twins: BTreeMap<HostId, HostId>,
 }
 
 impl Directory {
@@ -26,7 +28,8 @@ impl Directory {
             datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
         let mut sites: BTreeMap<HostId, Arc<Site>> = hosts.values().map(|host| (host.id, Arc::new(site(host, &roots)))).collect();
         sites.entry(HostId::FRONT_END).or_insert_with(|| Arc::new(front_end(&roots)));
-        Ok(Self { hosts, datastores, sites })
+        let twins = twins(&hosts);
+        Ok(Self { hosts, datastores, sites, twins })
     }
 
     pub(crate) fn site(&self, host: HostId) -> Option<Arc<Site>> {
@@ -44,6 +47,12 @@ impl Directory {
         Some(Arc::new(Site { config: BTreeMap::new(), ..Site::clone(&site) }))
     }
 
+    /// As [`Self::site`], of a host that is not in the store yet.
+    pub(crate) fn site_to_be(&self, host: &Host) -> Site {
+        let roots = self.datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
+        site(host, &roots)
+    }
+
     pub(crate) fn site_by_name(&self, name: &ostler_model::HostName) -> Option<Arc<Site>> {
         self.sites.values().find(|site| site.name == *name).cloned()
     }
@@ -57,6 +66,20 @@ impl Directory {
     /// Hosts that may take VMs, as far as their operator says.
     pub(crate) fn hosts_on(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())
+    }
+
+    /// The host that was known before as the hypervisor that `host` is. Then `host` takes no VMs.
+    pub(crate) fn twin_of(&self, host: HostId) -> Option<&Host> {
+        self.hosts.get(self.twins.get(&host)?)
+    }
+
+    /// A host that keeps `record` from coming to `host`, as both are one hypervisor: one that was known as it before, or the one that the
+    /// VM is at. It would move onto itself, and what is removed where it came from is what arrived.
+    pub(crate) fn same_hypervisor(&self, record: &VmRecord, host: HostId) -> Option<&Host> {
+        let id = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
+        let at = record.placement.as_ref().filter(|place| place.host != host).and_then(|place| self.hosts.get(&place.host));
+        let at = at.filter(|at| id(at).is_some() && id(at) == self.hosts.get(&host).and_then(id));
+        at.or_else(|| self.twin_of(host))
     }
 
     /// Whether two hosts are reached in the same way: then a path is the same file on both, whatever their datastores are said to be, and
@@ -85,6 +108,16 @@ impl Directory {
         let store = self.datastores.values().find(|store| store.name == file.datastore)?;
         self.file(host, store, file.path.as_str())
     }
+}
+
+fn twins(hosts: &BTreeMap<HostId, Host>) -> BTreeMap<HostId, HostId> {
+    let mut first: BTreeMap<&HypervisorId, (Timestamp, HostId)> = BTreeMap::new();
+    let known = || hosts.values().filter_map(|host| host.identity.as_ref().map(|identity| (host.id, identity)));
+    for (host, identity) in known() {
+        let since = (identity.since, host);
+        first.entry(&identity.id).and_modify(|first| *first = (*first).min(since)).or_insert(since);
+    }
+    known().filter_map(|(host, identity)| Some((host, first.get(&identity.id)?.1))).filter(|(host, first)| host != first).collect()
 }
 
 fn site(host: &Host, roots: &BTreeMap<DatastoreName, String>) -> Site {
@@ -122,6 +155,7 @@ mod tests {
             state: HostState::On,
             hypervisor: Some(DriverRef { driver: name("kvm"), config: [("uri".to_owned(), "x".to_owned())].into() }),
             rules: None,
+            identity: None,
             transport: ExecTransport::Local,
             total: Capacity::default(),
             total_is_fixed: false,

@@ -10,11 +10,12 @@ use crate::handle::{
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, answers, birth, monitor, preview, restored, retention, scheduler, timers, watchdog};
+use crate::{EngineConfig, answers, birth, identity, monitor, preview, restored, retention, scheduler, timers, watchdog};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, presumed, why_with};
 use ostler_model::{
-    DriverName, Ended, EventKind, HostId, HostName, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId,
+    DriverName, Ended, EventKind, Host, HostId, HostName, HypervisorId, OperationId, OperationRecord, Refusal, RefusalKind, Verb,
+    VmId,
 };
 use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Engine {
         }
         if let (true, Some(host)) = (request.verb == Verb::Deploy || request.verb.is_migration(), request.host) {
             self.check_host(host)?;
-            self.check_files(vm, host)?;
+            self.check_place(vm, host)?;
         }
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
@@ -119,10 +120,15 @@ impl Engine {
         }
     }
 
-    /// Refuses to move files onto themselves.
-    fn check_files(&self, vm: VmId, host: HostId) -> Result<(), EngineError> {
+    /// Refuses to move files, and domains, onto themselves.
+    fn check_place(&self, vm: VmId, host: HostId) -> Result<(), EngineError> {
         let Some(record) = self.shared.store.read()?.vm(vm)? else { return Ok(()) };
-        match self.shared.directory().its_files_at(&record, host) {
+        let directory = self.shared.directory();
+        if let Some(other) = directory.same_hypervisor(&record, host) {
+            let why = format!("it is the same hypervisor as host {}: remove one of the two", other.name);
+            return Err(EngineError::Unusable { what: format!("host {host}"), why });
+        }
+        match directory.its_files_at(&record, host) {
             Some(other) => {
                 let why = format!(
                     "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as \
@@ -306,7 +312,16 @@ impl Engine {
     /// A host as the monitor sees it; none before it was first asked.
     #[must_use]
     pub fn host_health(&self, host: HostId) -> Option<HostHealth> {
-        locked(&self.shared.host_health).get(&host).cloned()
+        let mut health = locked(&self.shared.host_health).get(&host).cloned()?;
+        if let Some(other) = self.shared.directory().twin_of(host) {
+            health.error.get_or_insert_with(|| identity::is_a_twin(other));
+        }
+        Some(health)
+    }
+
+    /// Which hypervisor a host would be, if its driver can say and it answers soon.
+    pub async fn identify(&self, host: &Host) -> Option<HypervisorId> {
+        identity::ask(&self.shared, host).await
     }
 
     /// How a driver fares since the start.
@@ -392,6 +407,7 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::HostPut(host) => ("host", host.name.to_string(), "changed"),
         ResourceChange::HostEdit { id, .. } => ("host", id.to_string(), "changed"),
         ResourceChange::HostProbed { id, .. } => ("host", id.to_string(), "changed"),
+        ResourceChange::HostIdentified { id, .. } => ("host", id.to_string(), "changed"),
         ResourceChange::HostRemove(id) => ("host", id.to_string(), "removed"),
         ResourceChange::DatastorePut(store) => ("datastore", store.name.to_string(), "changed"),
         ResourceChange::DatastoreRemove(id) => ("datastore", id.to_string(), "removed"),

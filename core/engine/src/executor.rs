@@ -351,6 +351,7 @@ async fn bounded(
             key: effect.key.clone(),
             attempt: effect.attempt,
             generation: effect.generation,
+            spares: effect.spares,
             deadline: clock::now().plus(effect.patience),
         },
         until,

@@ -66,7 +66,8 @@ fn target(shared: &Shared, record: &VmRecord, host: HostId) -> Option<Target> {
     let directory = shared.directory();
     let driver = directory.hosts.get(&host)?.hypervisor.as_ref()?.driver.clone();
     let storage = record.storage.clone().or_else(|| directory.system_storage())?;
-    directory.its_files_at(record, host).is_none().then_some(Target { host, driver, storage })
+    let unfit = directory.its_files_at(record, host).is_some() || directory.same_hypervisor(record, host).is_some();
+    (!unfit).then_some(Target { host, driver, storage })
 }
 
 /// The image that a new disk stands on, and the image that a disk is to become.

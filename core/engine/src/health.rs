@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::handle::HostHealth;
+use crate::identity;
 use crate::mailbox::Message;
 use crate::monitor::tell;
 use crate::seen::List;
@@ -50,6 +51,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     }
     if let Some(facts) = facts {
         keep_total(shared, host, &facts).await;
+        identity::keep(shared, host, &facts).await;
     }
     if came_back {
         shared.wishes.wake();

@@ -38,6 +38,7 @@ mod counters;
 mod executor;
 
 mod health;
+mod identity;
 mod monitor;
 mod refusals;
 mod restored;

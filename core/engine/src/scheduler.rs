@@ -256,6 +256,9 @@ fn barred(directory: &Directory, record: &VmRecord, offer: &Offer) -> Option<Str
     if record.leftovers.iter().any(|left| left.place.host == offer.id) {
         return Some("what it left there is not put away yet".to_owned());
     }
+    if let Some(other) = directory.same_hypervisor(record, offer.id) {
+        return Some(format!("is the same hypervisor as host {}", other.name));
+    }
     let other = directory.its_files_at(record, offer.id)?;
     Some(format!("is reached as host {other} is, and would see the same files"))
 }

@@ -11,7 +11,7 @@ use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
-use ostler_lifecycle::{doomed, to_sweep};
+use ostler_lifecycle::{doomed, lives_elsewhere, to_sweep};
 use ostler_model::{
     CallContext, DomainSeen, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
     OperationId, State, StepNo, VmId, VmRecord,
@@ -87,8 +87,9 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
             calls::caught(driver.remove(&site, &control(record, generation, Item::Domain))).await?;
             swept.destroyed = Some(domain.name.clone());
         }
-        // It was made by somebody else meanwhile. Of ours nothing is there any more, if the VM had no files of its own.
-        (None, Observation::Present(domain)) if !is_ours(shared, record, domain) => {
+        // It was made by somebody else meanwhile, or it is what lives elsewhere, seen here because both hosts are one hypervisor. Of what
+        // was left nothing is there any more, if the VM had no files of its own.
+        (None, Observation::Present(domain)) if !is_left(shared, record, domain) => {
             swept.empty = to_sweep(record, host).filter(|left| !left.files).map(|left| left.place.generation);
             return Ok(swept);
         }
@@ -109,8 +110,10 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
     Ok(swept)
 }
 
-fn is_ours(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
-    domain.identity.is_some_and(|identity| identity.store == shared.store.id() && identity.vm == record.uuid)
+/// Whether a domain is of this VM, and not the one that the VM has where it is placed.
+fn is_left(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
+    let ours = domain.identity.filter(|identity| identity.store == shared.store.id() && identity.vm == record.uuid);
+    ours.is_some_and(|identity| !lives_elsewhere(record, identity.generation))
 }
 
 /// Removes the VM's folder on a host where it has nothing to do any more.
@@ -145,6 +148,8 @@ async fn drop_files(shared: &Arc<Shared>, record: &VmRecord, left: &Leftover) ->
 fn control(record: &VmRecord, generation: Generation, item: Item) -> CallControl {
     let now = clock::now();
     let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(now.0), item };
-    let context = CallContext { key, attempt: 1, generation, deadline: now.plus(PATIENCE) };
+    // Those that are swept are of another generation; the host makes sure of it in the same breath.
+    let spares = record.placement.as_ref().map(|place| place.generation);
+    let context = CallContext { key, attempt: 1, generation, spares, deadline: now.plus(PATIENCE) };
     CallControl::detached(context, Instant::now() + PATIENCE.duration())
 }

@@ -35,6 +35,8 @@ pub(crate) struct Order {
     pub(crate) key: EffectKey,
     /// The generation it acts for.
     pub(crate) generation: Generation,
+    /// The generation that a removal leaves alone.
+    pub(crate) spares: Option<Generation>,
 }
 
 /// A change that leaves no trace of its own.
@@ -171,7 +173,11 @@ pub(crate) fn destroy(live: &Live, order: &Order) -> CallResult {
 /// Be absent.
 pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
-    order.may_touch(&sight)?;
+    let stamp = order.may_touch(&sight)?;
+    if order.spares == Some(stamp.identity.generation) {
+        // Both hosts of a move are this daemon, and this is the domain that the VM has at the other: of this side nothing is here.
+        return Ok(outcome(Observation::Absent));
+    }
     if sight.is_active() {
         stop(live, &sight.domain)?;
     }

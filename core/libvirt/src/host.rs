@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::options::{Accel, HostConfig};
 use crate::tree::Node;
 use crate::xml::DomainType;
-use ostler_model::{Ability, Capacity, DriverError, ErrorKind, HostFacts, Millis};
+use ostler_model::{Ability, Capacity, DriverError, ErrorKind, HostFacts, HypervisorId, Millis};
 use std::path::Path;
 use std::time::Instant;
 
@@ -42,6 +42,8 @@ pub(crate) struct HostKind {
     types: Vec<String>,
     /// The processor can virtualise.
     has_feature: bool,
+    /// The machine's UUID, or the one that its libvirt daemon was given.
+    uuid: Option<String>,
 }
 
 /// How guests run, and why.
@@ -73,6 +75,7 @@ impl HostKind {
                 kind.types.extend(types.map(str::to_owned));
             }
         }
+        kind.uuid = tree.child("host").and_then(|host| host.child("uuid")).map(|uuid| uuid.text().trim().to_ascii_lowercase());
         let cpu = tree.child("host").and_then(|host| host.child("cpu"));
         let features = cpu.into_iter().flat_map(Node::children).filter(|node| node.name == "feature");
         kind.has_feature = features.filter_map(|node| node.attr("name")).any(|name| HARDWARE_FEATURES.contains(&name));
@@ -132,15 +135,29 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
     let choice = kind(live)?.choose(config)?;
     let node = live.connect().get_node_info().map_err(asking)?;
     let libvirt = live.connect().get_lib_version().map_err(asking)?;
+    let name = live.connect().get_hostname().map_err(asking)?;
     // Drivers without a hypervisor of their own have no version.
     let hypervisor = live.connect().get_hyp_version().map_or_else(|_| String::new(), |version| format!("QEMU {}", dotted(version)));
     Ok(HostFacts {
+        identity: identity(kind(live)?.uuid.as_deref(), &name, &config.uri),
         total: Capacity { cpu_milli: u64::from(node.cpus) * 1000, memory_mib: node.memory / 1024 },
         abilities: ABILITIES.to_vec(),
         hypervisor: format!("{hypervisor} (libvirt {})", dotted(libvirt)).trim().to_owned(),
         notes: choice.note.into_iter().collect(),
         took: Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)),
     })
+}
+
+/// Tells a daemon from every other: the machine, by UUID and by name (there are boards that all have the same UUID), and which of
+/// its daemons it is. The one for the system is one a machine; of the others a user may have any number, and only the URI tells them
+/// apart.
+fn identity(uuid: Option<&str>, hostname: &str, uri: &str) -> Option<HypervisorId> {
+    let uuid = uuid.filter(|uuid| !uuid.is_empty())?;
+    // With its domain or without, as its name service says at the moment.
+    let name = hostname.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let place = uri.split('?').next().unwrap_or_default();
+    let daemon = if place.ends_with("/system") { "system" } else { uri };
+    HypervisorId::new(&format!("libvirt {uuid} {name} {daemon}")).ok()
 }
 
 /// libvirt's way of writing versions in one number.
@@ -152,22 +169,25 @@ fn dotted(version: u32) -> String {
 mod tests {
     use super::*;
 
-    const CAPABILITIES: &str = "<capabilities><host><cpu><arch>x86_64</arch><feature name='vmx'/></cpu></host>
+    const CAPABILITIES: &str =
+        "<capabilities><host><uuid>4C4C4544-0001</uuid><cpu><arch>x86_64</arch><feature name='vmx'/></cpu></host>
         <guest><os_type>hvm</os_type><arch name='i686'><domain type='qemu'/></arch></guest>
         <guest><os_type>hvm</os_type><arch name='x86_64'><domain type='qemu'/><domain type='kvm'/></arch></guest></capabilities>";
 
     #[test]
     fn capabilities_are_read() {
         let kind = HostKind::parse(CAPABILITIES).expect("reads");
-        assert_eq!(kind, HostKind { types: vec!["qemu".to_owned(), "kvm".to_owned()], has_feature: true });
+        let types = vec!["qemu".to_owned(), "kvm".to_owned()];
+        let expected = HostKind { types, has_feature: true, uuid: Some("4c4c4544-0001".to_owned()) };
+        assert_eq!(kind, expected);
         assert_eq!(HostKind::parse("<capabilities/>").expect("reads"), HostKind::default());
         assert!(HostKind::parse("<").is_err());
     }
 
     #[test]
     fn kvm_is_used_only_where_it_can_run_a_guest() {
-        let both = HostKind { types: vec!["qemu".to_owned(), "kvm".to_owned()], has_feature: false };
-        let emulation = HostKind { types: vec!["qemu".to_owned()], has_feature: true };
+        let both = HostKind { types: vec!["qemu".to_owned(), "kvm".to_owned()], ..HostKind::default() };
+        let emulation = HostKind { types: vec!["qemu".to_owned()], has_feature: true, uuid: None };
         let neither = HostKind::default();
         let kind = |host: &HostKind, accel, hardware| host.decide(accel, true, hardware).map(|choice| choice.domain_type);
         assert_eq!(kind(&both, Accel::Auto, true), Ok(DomainType::Kvm));
@@ -179,5 +199,23 @@ mod tests {
         assert_eq!(kind(&neither, Accel::Auto, true).expect_err("nothing").kind, ErrorKind::NotHere);
         let note = both.decide(Accel::Auto, true, false).expect("emulated").note.expect("says why");
         assert!(note.contains("kvm_intel") && note.contains("emulated"), "{note}");
+    }
+
+    #[test]
+    fn a_daemon_is_the_same_by_every_way_to_it() {
+        let by = |uri: &str, name: &str| identity(Some("u"), name, uri);
+        let system = by("qemu:///system", "h1");
+        assert!(system.is_some());
+        assert_eq!(system, by("qemu+tcp://10.0.0.1:16509/system", "H1.example.org"));
+        assert_eq!(system, by("qemu+unix:///system?socket=/run/x", "h1"));
+        assert_ne!(system, by("qemu:///system", "h2"), "another machine whose board has the same UUID");
+        assert_ne!(system, identity(Some("v"), "h1", "qemu:///system"));
+        assert_ne!(
+            by("qemu:///session", "h1"),
+            by("qemu+unix:///session?socket=/run/user/7/s", "h1"),
+            "two users may share a machine"
+        );
+        assert_eq!(identity(None, "h1", "qemu:///system"), None);
+        assert_eq!(identity(Some(""), "h1", "qemu:///system"), None);
     }
 }

@@ -58,7 +58,8 @@ impl Kvm {
     }
 
     fn order(&self, call: &CallControl) -> Order {
-        Order { store: self.options.store, key: call.context.key.clone(), generation: call.context.generation }
+        let context = &call.context;
+        Order { store: self.options.store, key: context.key.clone(), generation: context.generation, spares: context.spares }
     }
 
     /// As [`Self::order`], and the specification must be the call's own.

@@ -19,7 +19,7 @@ fn site(uri: &str) -> Site {
 
 fn call(vm: VmUuid, until: Instant) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(1), item: Item::Domain };
-    CallControl::detached(CallContext { key, attempt: 1, generation: Generation(1), deadline: Timestamp(0) }, until)
+    CallControl::detached(CallContext { key, attempt: 1, generation: Generation(1), spares: None, deadline: Timestamp(0) }, until)
 }
 
 fn soon() -> Instant {

@@ -169,8 +169,11 @@ impl<'a> Draft<'a> {
         let key = EffectKey { vm: self.record.uuid, operation: active.id, step: active.step, item };
         let attempt = active.attempt;
         let Some((host, driver, generation)) = self.address(call, side, &key.item) else { return };
+        // Where two hosts are one hypervisor, a removal at one side of a move would take the domain that lives at the other.
+        let removes = call == Call::Remove && side == Side::Other;
+        let spares = self.record.placement.as_ref().map(|place| place.generation).filter(|_| removes);
         self.record.open.push(OpenCall { key: key.clone(), call, attempt, cancelled: false });
-        self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, patience });
+        self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, spares, patience });
     }
 
     /// Where a call goes, by which driver and for which generation; none if there is no such place.

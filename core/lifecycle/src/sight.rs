@@ -1,5 +1,6 @@
 //! What an observation means for one VM.
 
+use crate::zombie::lives_elsewhere;
 use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Side, StoreId, VmRecord};
 
 /// An observation, judged: whose it is comes before what it does.
@@ -40,6 +41,10 @@ pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observatio
     };
     if record.is_ahead(identity.generation) {
         return Sight::AboveIssued;
+    }
+    // Both hosts are one hypervisor, and this is the domain that the VM has at its own place: of the other placement nothing is here.
+    if side == Side::Other && lives_elsewhere(record, identity.generation) {
+        return Sight::Absent;
     }
     let expected = record.place(side).map_or(Generation(0), |place| place.generation);
     let older = identity.generation < expected;

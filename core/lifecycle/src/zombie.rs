@@ -17,6 +17,10 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
         // It may be the VM itself: this store is older than that domain.
         return None;
     }
+    // Two hosts that are one hypervisor both show the domain that lives at one of them.
+    if lives_elsewhere(record, identity.generation) {
+        return None;
+    }
     let left = |left: &Leftover| left.place.host == host && identity.generation <= left.place.generation;
     let below = match &record.placement {
         // What is where the VM has its place is for the VM's own operations.
@@ -29,6 +33,13 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
         None => identity.generation <= record.issued,
     };
     below.then_some(identity.generation)
+}
+
+/// Whether a domain of this generation is the one that the VM has where it is placed. Generations are given out once, so it is that
+/// very domain, wherever it is seen.
+#[must_use]
+pub fn lives_elsewhere(record: &VmRecord, generation: Generation) -> bool {
+    record.placement.as_ref().is_some_and(|place| place.generation == generation)
 }
 
 /// What is to be swept on `host`, now that it is seen: nothing while an operation holds the VM, or where the VM has its place again.

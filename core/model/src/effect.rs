@@ -248,6 +248,9 @@ pub struct Effect {
     pub driver: DriverName,
     /// The generation it acts for.
     pub generation: Generation,
+    /// For a removal at one side of a move: the generation that lives at the other side. A domain of that generation is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spares: Option<Generation>,
     /// How long the call may take once it is really sent; waiting in a lane is bounded apart.
     pub patience: Millis,
 }
@@ -261,6 +264,9 @@ pub struct CallContext {
     pub attempt: u32,
     /// The generation it acts for. A driver that finds a higher one at the host answers `stale`.
     pub generation: Generation,
+    /// A domain of this generation is left alone by a removal: it lives at another place, and is seen here because both places are
+    /// the same hypervisor.
+    pub spares: Option<Generation>,
     /// When the answer comes too late.
     pub deadline: Timestamp,
 }

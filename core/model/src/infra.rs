@@ -124,8 +124,64 @@ pub struct Host {
     /// The driver whose snapshot rules count here, before those bound to its hypervisor driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<DriverName>,
+    /// Which hypervisor it is, once that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identified>,
     /// When it was added.
     pub added: Timestamp,
+}
+
+/// Which hypervisor a host is, and since when that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// Which.
+    pub id: HypervisorId,
+    /// Since when it is known of this host. Of two hosts that are one hypervisor, the one that was known later gives way.
+    pub since: Timestamp,
+}
+
+/// Longest identity of a hypervisor: a UUID, a host name and a URI have room.
+const HYPERVISOR_ID_MAX: usize = 1536;
+
+/// Tells a hypervisor from every other. Its driver makes it; nobody else reads anything out of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HypervisorId(String);
+
+/// A text is no identity of a hypervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an identity of a hypervisor has 1 to {HYPERVISOR_ID_MAX} bytes and no control characters")]
+pub struct InvalidHypervisorId;
+
+impl HypervisorId {
+    /// A checked text.
+    ///
+    /// # Errors
+    /// When it is empty, too long or has control characters.
+    pub fn new(text: &str) -> Result<Self, InvalidHypervisorId> {
+        let fits = (1..=HYPERVISOR_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidHypervisorId) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HypervisorId {
+    type Error = InvalidHypervisorId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<HypervisorId> for String {
+    fn from(id: HypervisorId) -> Self {
+        id.0
+    }
 }
 
 /// What a datastore is for.
@@ -232,6 +288,9 @@ pub enum Ability {
 /// What probing a host found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
+    /// Tells the hypervisor from every other, if its driver can say.
+    #[serde(default)]
+    pub identity: Option<HypervisorId>,
     /// What the host offers.
     pub total: Capacity,
     /// What the driver can do on it.

@@ -35,7 +35,8 @@ pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, 
 pub use event::{Event, EventKind};
 pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version, VmId, VmUuid};
 pub use infra::{
-    Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, Image, ImageState, Usage,
+    Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, HypervisorId, Identified,
+    Image, ImageState, InvalidHypervisorId, Usage,
 };
 pub use name::{
     DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, MacAddress, RelPath, SnapshotName, VmName,

@@ -213,6 +213,7 @@ impl From<ResourceRefused> for ApiError {
                 let detail = format!("the name {name} is taken by another {kind}: choose another");
                 return Self::new(StatusCode::CONFLICT, code::EXISTS, detail);
             }
+            ResourceRefused::SameHypervisor { .. } => (StatusCode::CONFLICT, code::EXISTS),
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
             ResourceRefused::FileTaken { .. } => (StatusCode::CONFLICT, code::FILE_TAKEN),

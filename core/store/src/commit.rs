@@ -1,8 +1,8 @@
 //! What a commit is made of, and what comes of it.
 
 use ostler_model::{
-    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
-    HostState, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp, Version, VmId, VmRecord,
+    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostName,
+    HostState, Identified, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -132,16 +132,19 @@ pub struct HostEdit {
     pub config: Option<BTreeMap<String, String>>,
     /// The snapshot rules that count on it; `Some(None)` takes them away.
     pub rules: Option<Option<DriverName>>,
+    /// The hypervisor that it is found to be with these settings, if that is known.
+    pub identity: Option<Option<Identified>>,
 }
 
 impl HostEdit {
     /// The host as it will be.
     #[must_use]
     pub(crate) fn of(&self, mut host: Host) -> Host {
-        let Self { state, labels, config, rules } = self.clone();
+        let Self { state, labels, config, rules, identity } = self.clone();
         host.state = state.unwrap_or(host.state);
         host.labels = labels.unwrap_or(host.labels);
         host.rules = rules.unwrap_or(host.rules);
+        host.identity = identity.unwrap_or(host.identity);
         if let (Some(config), Some(driver)) = (config, host.hypervisor.as_mut()) {
             driver.config = config;
         }
@@ -168,6 +171,13 @@ pub enum ResourceChange {
         id: HostId,
         /// What it offers.
         total: ostler_model::Capacity,
+    },
+    /// Says only which hypervisor it was found to be. Not refused if another host is the same: that is told, and the operator's to end.
+    HostIdentified {
+        /// Which.
+        id: HostId,
+        /// The hypervisor, and since when that is known.
+        identity: Option<ostler_model::Identified>,
     },
     /// Removes it; refused while a VM has its place on it, migrates from or to it, or may have left something there.
     HostRemove(HostId),
@@ -240,6 +250,16 @@ pub enum ResourceRefused {
         kind: ResourceKind,
         /// The name.
         name: String,
+    },
+    /// One hypervisor is one host.
+    #[error(
+        "that hypervisor is host {other} already: under two names its capacity would count twice, and a VM that moved from one to \
+         the other would be lost. If they are two machines, their driver must tell them apart (for kvm: give one of them a host_uuid \
+         of its own in libvirtd.conf)"
+    )]
+    SameHypervisor {
+        /// The host that it is.
+        other: HostName,
     },
     /// Something stands on it.
     #[error("the {kind} {which} is in use by {by}: move or delete that first")]

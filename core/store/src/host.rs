@@ -1,13 +1,13 @@
 //! Hosts.
 
 use crate::batch::Batch;
-use crate::commit::ResourceKind;
+use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{HOST, HOST_BY_NAME};
-use ostler_model::{Host, HostId, HostName, VmId};
+use ostler_model::{Host, HostId, HostName, HypervisorId, VmId};
 use redb::ReadableTable;
 
 impl Row for Host {
@@ -25,14 +25,34 @@ impl Batch<'_> {
     /// second time, or its disks removed under it.
     pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead<'_>) -> Refusal {
         let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
-        if self.host(host.id)?.is_some_and(|old| moved(&old))
+        let old = self.host(host.id)?;
+        if old.as_ref().is_some_and(moved)
             && let Some((vm, _)) = self.first_vm_on(host.id)?
         {
             return in_use(ResourceKind::Host, host.id, format!("VM {vm}, which is found by its settings"));
         }
         let name = host.name.as_str();
         let owner = self.cold()?.host_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
-        ahead.name(ResourceKind::Host, name, owner, host.id.0)
+        if let Some(refused) = ahead.name(ResourceKind::Host, name, owner, host.id.0)? {
+            return Ok(Some(refused));
+        }
+        let told = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
+        match told(host).filter(|id| old.as_ref().and_then(told).as_ref() != Some(id)) {
+            Some(id) => Ok(self.host_identified(&id, host.id)?.map(|other| ResourceRefused::SameHypervisor { other })),
+            None => Ok(None),
+        }
+    }
+
+    /// Another host that is this hypervisor.
+    fn host_identified(&self, id: &HypervisorId, but: HostId) -> Result<Option<HostName>, ReadError> {
+        for entry in ReadableTable::iter(&self.hot.host).map_err(Fault::from)? {
+            let (key, kept) = entry.map_err(Fault::from)?;
+            let host: Host = row::decode(kept.value(), key.value())?;
+            if host.id != but && host.identity.as_ref().is_some_and(|identity| identity.id == *id) {
+                return Ok(Some(host.name));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn host_remove_refused(&mut self, id: HostId) -> Refusal {

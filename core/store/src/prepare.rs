@@ -191,9 +191,10 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
 fn touches(change: &ResourceChange) -> String {
     match change {
         ResourceChange::HostPut(host) => format!("host {}", host.id),
-        ResourceChange::HostEdit { id, .. } | ResourceChange::HostProbed { id, .. } | ResourceChange::HostRemove(id) => {
-            format!("host {id}")
-        }
+        ResourceChange::HostEdit { id, .. }
+        | ResourceChange::HostProbed { id, .. }
+        | ResourceChange::HostIdentified { id, .. }
+        | ResourceChange::HostRemove(id) => format!("host {id}"),
         ResourceChange::DatastorePut(datastore) => format!("datastore {}", datastore.id),
         ResourceChange::DatastoreRemove(id) => format!("datastore {id}"),
         ResourceChange::ImagePut(image) => format!("image {}", image.id),

@@ -79,7 +79,7 @@ impl Batch<'_> {
                 Some(host) => self.host_put_refused(&edit.of(host), ahead),
                 None => not_found(ResourceKind::Host, id),
             },
-            ResourceChange::HostProbed { id, .. } => match self.host(*id)? {
+            ResourceChange::HostProbed { id, .. } | ResourceChange::HostIdentified { id, .. } => match self.host(*id)? {
                 Some(_) => Ok(None),
                 None => not_found(ResourceKind::Host, id),
             },
@@ -129,6 +129,10 @@ impl Batch<'_> {
             },
             ResourceChange::HostProbed { id, total } => match self.host(*id)?.filter(|host| !host.total_is_fixed) {
                 Some(host) => self.host_put(&ostler_model::Host { total: *total, ..host }),
+                None => Ok(()),
+            },
+            ResourceChange::HostIdentified { id, identity } => match self.host(*id)? {
+                Some(host) => self.host_put(&ostler_model::Host { identity: identity.clone(), ..host }),
                 None => Ok(()),
             },
             ResourceChange::HostRemove(id) => self.host_remove(*id),

@@ -375,6 +375,26 @@ async fn names_are_unique_and_free_again_after_a_rename() {
 }
 
 #[tokio::test]
+async fn one_hypervisor_is_one_host() {
+    use ResourceChange::{HostIdentified, HostPut};
+    let store = store();
+    applied(&store, ground()).await;
+    let known = |since| Some(Identified { id: HypervisorId::new("the one").expect("valid"), since: Timestamp(since) });
+    made(&store, HostPut(Host { identity: known(1), ..host(3, 1, 1) })).await;
+    let again = Host { identity: known(2), ..host(4, 1, 1) };
+    let other = host(3, 1, 1).name;
+    assert_eq!(refused(&store, HostPut(again.clone())).await, ResourceRefused::SameHypervisor { other });
+    // A name that is taken is told first: a repeated addition finds what it made.
+    let twice = Host { id: HostId(5), ..Host { identity: known(3), ..host(3, 1, 1) } };
+    assert!(matches!(refused(&store, HostPut(twice)).await, ResourceRefused::NameTaken { .. }));
+    // Learned later it is kept, and the host can still be changed.
+    made(&store, HostPut(host(4, 1, 1))).await;
+    made(&store, HostIdentified { id: HostId(4), identity: known(2) }).await;
+    made(&store, HostPut(Host { state: HostState::Draining, ..again })).await;
+    sound(&store);
+}
+
+#[tokio::test]
 async fn nothing_is_removed_from_under_a_vm() {
     use ResourceChange::{DatastoreRemove, HostPut, HostRemove, ImageRemove, VmForget};
     let store = store();

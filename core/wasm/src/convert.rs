@@ -9,8 +9,8 @@ use ostler_driver::{
     RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
 };
 use ostler_model::{
-    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, Identity, Millis,
-    Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
+    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, HypervisorId, Identity,
+    Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
 };
 use std::fmt::Display;
 use std::str::FromStr;
@@ -130,13 +130,19 @@ pub(crate) fn job_status(given: wit::JobStatus, vm: VmUuid) -> Result<JobStatus,
     }
 }
 
+/// Key in `host-facts.extra`: what tells the hypervisor from every other.
+const IDENTITY: &str = "identity";
+
 pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration) -> Result<HostFacts, DriverError> {
     if given.cpu_milli > CPU_MILLI_MAX || given.memory_mib > MEMORY_MIB_MAX {
         return Err(lied(format!("a host of {} thousandths of a CPU and {} MiB", given.cpu_milli, given.memory_mib)));
     }
     // A name we do not know is of a later contract.
     let unable: Vec<Ability> = given.unable.iter().filter_map(|name| name.parse().ok()).collect();
+    let identity = given.extra.iter().find(|(key, _)| key == IDENTITY).map(|(_, value)| HypervisorId::new(value));
+    let identity = identity.transpose().map_err(|error| lied(error.to_string()))?;
     Ok(HostFacts {
+        identity,
         total: Capacity { cpu_milli: given.cpu_milli, memory_mib: given.memory_mib },
         abilities: exported.iter().copied().filter(|ability| !unable.contains(ability)).collect(),
         hypervisor: line(&given.hypervisor, NAME_MAX),

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut deploys, mut observes, mut destroys) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let key = EffectKey { vm, operation: OperationId(round), step: StepNo(round), item: Item::Domain };
-        let context = CallContext { key, attempt: 1, generation: Generation(round), deadline: Timestamp(u64::MAX) };
+        let context = CallContext { key, attempt: 1, generation: Generation(round), spares: None, deadline: Timestamp(u64::MAX) };
         let call = CallControl::detached(context, Instant::now() + Duration::from_secs(10));
         let spec = bench.domain(identity(round)).await;
         let began = Instant::now();

@@ -50,7 +50,7 @@ pub(super) async fn answered<T>(what: &str, patience: Duration, call: impl Futur
 pub(super) fn control(key: EffectKey, generation: u64, patience: Duration) -> CallControl {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    let context = CallContext { key, attempt: 1, generation: Generation(generation), deadline };
+    let context = CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline };
     CallControl::detached(context, Instant::now() + patience)
 }
 

@@ -130,6 +130,7 @@ impl Hypervisor for Fake {
             abilities,
             hypervisor: "fake".to_owned(),
             notes: Vec::new(),
+            identity: None,
             took: Millis(0),
         })
         .await
@@ -151,8 +152,8 @@ impl Hypervisor for Fake {
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
-        let vm = call.context.key.vm;
-        self.act(Op::Remove, site, call, move |world, host, _| Ok(world.undefine(host, vm))).await
+        let (vm, spares) = (call.context.key.vm, call.context.spares);
+        self.act(Op::Remove, site, call, move |world, host, _| Ok(world.undefine(host, vm, spares))).await
     }
 
     async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {

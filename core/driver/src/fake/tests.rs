@@ -24,7 +24,7 @@ fn host(id: u32) -> Site {
 
 fn call(step: u64) -> CallControl {
     let key = EffectKey { vm: vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-    let context = CallContext { key, attempt: 1, generation: Generation(1), deadline: Timestamp(u64::MAX) };
+    let context = CallContext { key, attempt: 1, generation: Generation(1), spares: None, deadline: Timestamp(u64::MAX) };
     CallControl::detached(context, Instant::now() + Duration::from_secs(60))
 }
 

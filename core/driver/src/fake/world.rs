@@ -216,8 +216,11 @@ impl World {
         }
     }
 
-    pub(super) fn undefine(&mut self, host: HostId, vm: VmUuid) -> Outcome {
-        self.remove(host, vm);
+    pub(super) fn undefine(&mut self, host: HostId, vm: VmUuid, spares: Option<Generation>) -> Outcome {
+        let there = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
+        if spares.is_none() || there.map(|identity| identity.generation) != spares {
+            self.remove(host, vm);
+        }
         absent()
     }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod adoption;
+mod aliases;
 mod callers;
 mod changes;
 mod faults;

@@ -45,6 +45,7 @@ pub(crate) fn host(id: HostId, name: &str) -> Host {
         total: Capacity::default(),
         total_is_fixed: false,
         rules: None,
+        identity: None,
         added: Timestamp(1),
     }
 }

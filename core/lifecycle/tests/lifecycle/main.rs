@@ -3,6 +3,7 @@
 //! shows that those turn red.
 #![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
 
+mod aliases;
 mod controls;
 mod docs;
 mod explained;

@@ -43,6 +43,7 @@ pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Resul
         total: total.unwrap_or_default(),
         total_is_fixed: total.is_some(),
         rules: None,
+        identity: None,
         added: now,
     })
 }

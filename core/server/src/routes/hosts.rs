@@ -15,7 +15,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ostler_api::{ActionReply, AdoptBody, BindRules, ChangeHost, Host, NewHost, Span};
 use ostler_engine::AdoptRequest;
-use ostler_model::{DriverName, HostId, HostState};
+use ostler_model::{DriverName, HostId, HostState, Identified};
 use ostler_store::{HostEdit, Reader, ResourceChange};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -52,15 +52,23 @@ pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -
 pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewHost>) -> Answer<Added<Host>> {
     let new = convert::new_host(&body.value, app.store().next_host_id(), now())?;
     app.registry.hypervisor(&driver_of(&new)?).map_err(|err| ApiError::unusable("driver", &err))?;
+    let new = identified(&app, new).await;
     let name = new.name.clone();
     let status = add_once(&app, ResourceChange::HostPut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.host_by_name(&name)? else { return Ok(false) };
         let total = if new.total_is_fixed { new.total } else { old.total };
-        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, rules: old.rules.clone(), ..new.clone() })
+        let (rules, identity) = (old.rules.clone(), old.identity.clone());
+        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, rules, identity, ..new.clone() })
     })
     .await?;
     let reader = app.store().read()?;
     Ok((status, Json(told(&app, &reader, find::host(&reader, name.as_str())?)?)))
+}
+
+/// The host with what it says it is. One that does not answer, or is not to be looked at yet, is asked by the monitor.
+async fn identified(app: &App, host: ostler_model::Host) -> ostler_model::Host {
+    let id = if host.state == HostState::Off { None } else { app.engine.identify(&host).await };
+    ostler_model::Host { identity: id.map(|id| Identified { id, since: now() }), ..host }
 }
 
 fn driver_of(host: &ostler_model::Host) -> Answer<ostler_model::DriverName> {
@@ -81,8 +89,17 @@ pub(crate) async fn change(
 ) -> Answer<Json<Host>> {
     let ChangeHost { state, labels, config } = body.value;
     let state: Option<HostState> = state.as_deref().map(|state| word("state", state)).transpose()?;
-    let id = find::host(&app.store().read()?, &which)?.id;
-    let edit = HostEdit { state, labels, config, ..HostEdit::default() };
+    let host = find::host(&app.store().read()?, &which)?;
+    let id = host.id;
+    // With other settings it may be another hypervisor.
+    let identity = match (&config, &host.hypervisor) {
+        (Some(config), Some(driver)) if driver.config != *config => {
+            let hypervisor = Some(ostler_model::DriverRef { config: config.clone(), ..driver.clone() });
+            Some(identified(&app, ostler_model::Host { hypervisor, ..host.clone() }).await.identity)
+        }
+        (_, _) => None,
+    };
+    let edit = HostEdit { state, labels, config, identity, ..HostEdit::default() };
     once::change(&app, ResourceChange::HostEdit { id, edit }, &caller).await?;
     let reader = app.store().read()?;
     told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)

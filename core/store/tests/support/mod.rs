@@ -31,6 +31,7 @@ pub(crate) fn host(id: u32, cpu_milli: u64, memory_mib: u64) -> Host {
         total: Capacity { cpu_milli, memory_mib },
         total_is_fixed: false,
         rules: None,
+        identity: None,
         added: Timestamp(1),
     }
 }
@@ -194,6 +195,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         host: record.placement.as_ref().map_or(HostId(1), |place| place.host),
         driver: "sim".parse().expect("a name"),
         generation: record.issued,
+        spares: None,
         patience: Millis::secs(90),
     };
     (record, effect)

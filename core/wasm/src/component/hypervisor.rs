@@ -8,7 +8,8 @@ use ostler_driver::{
     Listed, Site, WildDomain,
 };
 use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DriverError, HostFacts, Identity, MacAddress, Observation, SnapshotName, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome, SnapshotName,
+    VmUuid,
 };
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,13 @@ impl Hypervisor for Component {
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
+        // The contract has no word for what is to be spared, so it is looked for first.
+        if let Some(spared) = call.context.spares
+            && let Observation::Present(seen) = self.observe(site, call.context.key.vm).await?
+            && seen.identity.is_some_and(|identity| identity.vm == call.context.key.vm && identity.generation == spared)
+        {
+            return Ok(Outcome { seen: Some(Observation::Absent), state: None });
+        }
         act!(self, site, call, hypervisor, call_remove, "remove")
     }
 

@@ -115,7 +115,7 @@ pub(crate) fn vm(number: u128) -> VmUuid {
 
 pub(crate) fn call(number: u128, patience: Duration) -> CallControl {
     let key = EffectKey { vm: vm(number), operation: OperationId(7), step: StepNo(8), item: Item::Domain };
-    let context = CallContext { key, attempt: 3, generation: Generation(9), deadline: Timestamp(0) };
+    let context = CallContext { key, attempt: 3, generation: Generation(9), spares: None, deadline: Timestamp(0) };
     CallControl::detached(context, Instant::now() + patience)
 }
 

@@ -1,0 +1,52 @@
+//! Which hypervisor a host is. One hypervisor is one host: under two names its capacity would count twice, and a guest that moves from
+//! one to the other would be removed where it came from, which is where it is.
+
+use crate::clock;
+use crate::monitor::{tell, within};
+use crate::shared::Shared;
+use ostler_model::{EventKind, Host, HostFacts, HostId, HypervisorId, Identified};
+use ostler_store::{Commit, ResourceChange};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long whoever adds a host waits for it to say who it is. One that does not answer is asked again by the monitor.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks a host that is not in the store yet.
+pub(crate) async fn ask(shared: &Shared, host: &Host) -> Option<HypervisorId> {
+    let driver = shared.drivers.hypervisor(&host.hypervisor.as_ref()?.driver).ok()?;
+    let site = shared.directory().site_to_be(host);
+    // An error is told by the monitor, which asks the same.
+    within(ASK_TIMEOUT, driver.probe(&site)).await.ok()?.identity
+}
+
+/// Keeps what a host said, if that is news, and tells of a host that turns out to be another one.
+pub(crate) async fn keep(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
+    let known = shared.directory().hosts.get(&host).map(|known| known.identity.clone());
+    if known.is_none_or(|known| known.as_ref().map(|identity| &identity.id) == facts.identity.as_ref()) {
+        return;
+    }
+    let identity = facts.identity.clone().map(|id| Identified { id, since: clock::now() });
+    let change = ResourceChange::HostIdentified { id: host, identity };
+    // A store that cannot be written is told by the next commit of a VM; the next probe tries again.
+    if shared.store.commit(Commit { resources: vec![change], ..Commit::default() }).await.is_err() {
+        return;
+    }
+    // A failed reload keeps what was known.
+    let _ = shared.reload_directory();
+    let directory = shared.directory();
+    if let (Some(known), Some(other)) = (directory.hosts.get(&host), directory.twin_of(host)) {
+        let (name, detail) = (known.name.to_string(), is_a_twin(other));
+        tracing::error!(host = name, "{detail}");
+        tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
+    }
+}
+
+/// Tells of a host that is the hypervisor of another.
+pub(crate) fn is_a_twin(other: &Host) -> String {
+    let name = &other.name;
+    format!(
+        "it is the same hypervisor as host {name}, and takes no VMs: move what is on it to another hypervisor and remove it, or remove \
+         {name}. If they are two machines, their driver must tell them apart (for kvm: a host_uuid of its own in one's libvirtd.conf)"
+    )
+}
