@@ -155,7 +155,7 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     world.vm(&["snapshot-delete", "web", &second]).expect(0);
     let first = world.shown()["snapshots"][0]["name"].as_str().expect("a name").to_owned();
     let plan = world.vm(&["poweroff", "web", "--hard", "--dry-run"]).expect(0).out;
-    assert!(plan.contains(&format!("snapshots lost: {first} (before)")), "{plan}");
+    assert!(plan.contains(&format!("deleted for good: snapshot {first} (before)")), "{plan}");
     let table = world.vm(&["show", "web"]).expect(0).out;
     assert!(table.contains("LABEL") && table.contains("before"), "{table}");
     world.vm(&["poweroff", "web", "--hard"]).expect(0);

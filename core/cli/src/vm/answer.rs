@@ -5,7 +5,7 @@ use super::told;
 use crate::operation::complaint;
 use crate::text::took;
 use crate::{Exit, Failure};
-use ostler_api::{ActionReply, Client, Operation, PlanPreview, Vm};
+use ostler_api::{ActionReply, Client, Destroyed, Operation, PlanPreview, Vm};
 
 /// An answer.
 pub(super) enum Answer {
@@ -68,7 +68,7 @@ impl Answer {
     pub(super) async fn now(&self, client: &Client, vm: &str, request: &Asking) -> Option<Vm> {
         let worth_it = match self {
             Self::Reply(reply) => !reply.already && !request.waiting.no_wait,
-            Self::Plan(plan) => !(plan.loses.is_empty() && plan.hides.is_empty()),
+            Self::Plan(_) => false,
         };
         if worth_it { client.vm(vm).await.ok() } else { None }
     }
@@ -80,8 +80,8 @@ impl Answer {
                 let overtakes = plan.overtakes.map_or_else(String::new, |id| format!(", overtaking operation {id}"));
                 let steps = if plan.in_words.is_empty() { &plan.steps } else { &plan.in_words };
                 let steps = if steps.is_empty() { String::new() } else { format!("; steps: {}", steps.join(", ")) };
-                let fates = fates(plan, now);
-                format!("{verb} would be accepted{overtakes}: {}{steps}{fates}", plan.states.join(" > "))
+                let losses = losses(&plan.destroys);
+                format!("{verb} would be accepted{overtakes}: {}{steps}{losses}", plan.states.join(" > "))
             }
             Self::Reply(reply) => {
                 let overtook = reply.overtook.map_or_else(String::new, |id| format!(", overtook operation {id}"));
@@ -93,9 +93,14 @@ impl Answer {
                             let took = took(ended.since(operation.began));
                             let note = now.and_then(|vm| told::note(verb, &request.body, vm));
                             let note = note.map_or_else(String::new, |note| format!(", {note}"));
-                            format!("{}{note} ({} took {took}{overtook})", reply.state, operation.verb)
+                            let losses = losses(&reply.destroys);
+                            format!("{}{note} ({} took {took}{overtook}){losses}", reply.state, operation.verb)
                         }
-                        None => format!("{} ({} accepted, operation {}{overtook})", reply.state, operation.verb, operation.id),
+                        None => {
+                            let losses = told::destroyed(&reply.destroys)
+                                .map_or_else(String::new, |list| format!("; it deletes for good: {list}"));
+                            format!("{} ({} accepted, operation {}{overtook}){losses}", reply.state, operation.verb, operation.id)
+                        }
                     },
                 }
             }
@@ -103,17 +108,9 @@ impl Answer {
     }
 }
 
-/// What would become of snapshots.
-fn fates(plan: &PlanPreview, now: Option<&Vm>) -> String {
-    let called = |name: &String| {
-        let known = now.and_then(|vm| vm.snapshots.iter().find(|snapshot| snapshot.name == *name));
-        known.map_or_else(|| name.clone(), told::called)
-    };
-    let part = |what: &str, names: &[String]| {
-        let names: Vec<String> = names.iter().map(called).collect();
-        if names.is_empty() { String::new() } else { format!("; {what}: {}", names.join(", ")) }
-    };
-    part("snapshots lost", &plan.loses) + &part("snapshots no longer offered", &plan.hides)
+/// What is removed for good, behind other words.
+fn losses(destroys: &[Destroyed]) -> String {
+    told::destroyed(destroys).map_or_else(String::new, |list| format!("; deleted for good: {list}"))
 }
 
 fn failed(subject: &str, outcome: &str, operation: &Operation, reply: &ActionReply) -> Failure {

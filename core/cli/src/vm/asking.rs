@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::sure;
-use super::verbs::{Request, Waiting};
+use super::verbs::{Loss, Request, Waiting};
 use super::wait::{self, Deadline};
 use crate::context::Context;
 use crate::out::aside;
@@ -63,8 +63,8 @@ pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
         return Err(Failure::usage("--if-version is about one VM").hint("ask for one VM at a time"));
     }
     let client = cx.client()?;
-    if let Some(loss) = &loss {
-        sure::ask(&client, &vms, verb, loss).await?;
+    if let Some(loss) = loss {
+        sure::ask(&client, &vms, verb, &request.body, loss == Loss::Vm).await?;
     }
     let (mut outcomes, mut worst, mut stop) = (Vec::new(), Exit::Ok, false);
     let mut waiting = vms.iter().enumerate();

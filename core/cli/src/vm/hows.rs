@@ -1,7 +1,6 @@
 //! What verbs are asked with on the command line: the options that are a verb's own. The same now and on schedule.
 
-use super::sure::Loss;
-use super::verbs::Ask;
+use super::verbs::{Ask, Loss};
 use crate::{Failure, specfile};
 use clap::{ArgGroup, Args};
 use ostler_api::{
@@ -75,7 +74,7 @@ pub struct Delete {
 impl Delete {
     /// What goes with it.
     pub(super) const fn loss(&self) -> Loss {
-        if self.recreate { Loss::Content } else { Loss::Vm { saves: false } }
+        if self.recreate { Loss::Part } else { Loss::Vm }
     }
 }
 
@@ -234,13 +233,6 @@ impl Ask for DiskAttach {
 pub struct DiskDetach {
     /// The disk: vdb
     disk: String,
-}
-
-impl DiskDetach {
-    /// What goes with it.
-    pub(super) fn loss(&self) -> Loss {
-        Loss::Disk(self.disk.clone())
-    }
 }
 
 impl Ask for DiskDetach {

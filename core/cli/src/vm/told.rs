@@ -1,6 +1,6 @@
 //! What a verb left behind, in a few words: the name that was given, the place, the next time. For people; programs read the reply.
 
-use ostler_api::{ScheduleEntry, SnapshotEntry, Vm};
+use ostler_api::{Destroyed, ScheduleEntry, SnapshotEntry, Vm};
 use serde_json::Value;
 
 /// What is worth saying of the VM as it is after `verb`, which was asked with `body`.
@@ -39,6 +39,22 @@ fn size(vm: &Vm) -> String {
 fn planned(entry: &ScheduleEntry) -> String {
     let next = entry.next_local.as_deref().map_or_else(|| "is over".to_owned(), |next| format!("is due {next}"));
     format!("schedule {} {next}", entry.id)
+}
+
+/// What is removed for good, on a line; none if nothing is.
+pub(super) fn destroyed(destroys: &[Destroyed]) -> Option<String> {
+    let one = |one: &Destroyed| {
+        let name = one.name.as_deref().unwrap_or_default();
+        let name = one.label.as_ref().map_or_else(|| name.to_owned(), |label| format!("{name} ({label})"));
+        match one.kind.as_str() {
+            "memory" => "saved memory".to_owned(),
+            "changes" => format!("all changes since snapshot {name}"),
+            "snapshot" if one.hidden => format!("snapshot {name} (no longer offered)"),
+            kind => format!("{kind} {name}").trim_end().to_owned(),
+        }
+    };
+    let parts: Vec<String> = destroys.iter().map(one).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// A snapshot's name, and what its maker calls it.

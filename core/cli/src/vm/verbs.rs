@@ -2,7 +2,6 @@
 
 use super::VmCommand;
 use super::hows::Hard;
-use super::sure::Loss;
 use super::wait;
 use crate::Failure;
 use clap::Args;
@@ -107,6 +106,15 @@ impl<H: Args + Ask> One<H> {
     }
 }
 
+/// What a verb deletes, if it is asked about first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The VM, and all that is its own.
+    Vm,
+    /// Something that it has.
+    Part,
+}
+
 /// A verb, its body, of which VMs, and how it is waited for.
 pub(super) struct Request {
     pub(super) verb: &'static str,
@@ -147,7 +155,7 @@ pub(super) fn request(command: &VmCommand) -> Option<Request> {
         VmCommand::Undeploy(args) => args.plain(args.how.or("undeploy", "undeploy-hard")),
         VmCommand::Shutdown(args) => {
             let verb = args.how.how.or("shutdown", "shutdown-hard");
-            args.plain(verb).destroying(Loss::Vm { saves: true }, args.how.yes)
+            args.plain(verb).destroying(Loss::Vm, args.how.yes)
         }
         VmCommand::Reboot(args) => args.plain(args.how.or("reboot", "reboot-hard")),
         VmCommand::Reset(args) => args.plain("reboot-hard"),
@@ -156,7 +164,7 @@ pub(super) fn request(command: &VmCommand) -> Option<Request> {
         VmCommand::Recover(args) => args.ask(),
         VmCommand::Migrate(args) => args.ask(),
         VmCommand::DiskAttach(args) => args.ask(),
-        VmCommand::DiskDetach(args) => args.ask().destroying(args.how.how.loss(), args.how.yes),
+        VmCommand::DiskDetach(args) => args.ask().destroying(Loss::Part, args.how.yes),
         VmCommand::NicAttach(args) => args.ask(),
         VmCommand::NicDetach(args) => args.ask(),
         VmCommand::SnapshotCreate(args) => args.ask(),
