@@ -2,7 +2,7 @@
 
 use crate::deeds::{Did, gone};
 use crate::world::{Domain, File, Folder, Site, World, is_adopted};
-use ostler_model::{Call, DriverError, Effect, HostId, Item, Subject, VmRecord};
+use ostler_model::{Call, DriverError, Effect, HostId, Item, OperationId, Subject, VmRecord};
 
 impl World {
     pub(crate) fn transfer(&mut self, effect: &Effect, record: &VmRecord) -> Did {
@@ -35,8 +35,11 @@ impl World {
                 Ok(())
             }
             Call::DropRecovery => {
-                if let (Some(file), Some(folder)) = (&record.recovery, self.being(vm).folders.get_mut(&at)) {
-                    folder.memory.remove(&file.name.to_string());
+                // By an operation, or by a sweep of what nobody will use.
+                let in_hand = record.recovery.as_ref().map(|file| &file.name);
+                let name = if effect.key.operation == OperationId(0) { record.unused.first() } else { in_hand };
+                if let (Some(name), Some(folder)) = (name, self.being(vm).folders.get_mut(&at)) {
+                    folder.memory.remove(&name.to_string());
                 }
                 Ok(())
             }

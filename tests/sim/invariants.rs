@@ -262,6 +262,9 @@ pub(crate) fn at_rest(sim: &Sim) -> Result<(), Violation> {
         let apart = record.other.is_some() && record.state != State::Failed;
         must!(!apart, "stuck: VM {id} is {} between two hosts that both answer", record.state);
         agrees(sim, record, place.host)?;
+        let folder = sim.world.beings.get(&id).and_then(|being| being.folders.get(&World::site(record, place.host)));
+        let unused = folder.into_iter().flat_map(|folder| folder.memory.keys()).next();
+        must!(record.state != State::Running || unused.is_none(), "leak: VM {id} runs, and {unused:?} is of no use to anybody");
     }
     Ok(())
 }

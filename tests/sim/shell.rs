@@ -500,7 +500,8 @@ impl Sim {
         match next {
             PuttingAway::Nothing => {}
             PuttingAway::Swept { host, generation } => self.deliver_soon(vm, Message::Input(Input::Swept { host, generation })),
-            PuttingAway::Domain { .. } | PuttingAway::Files { .. } => {
+            PuttingAway::MemoryRemoved { name } => self.deliver_soon(vm, Message::Input(Input::MemoryRemoved { name })),
+            PuttingAway::Domain { .. } | PuttingAway::Files { .. } | PuttingAway::Memory { .. } => {
                 self.desks.entry(vm).or_default().waits = Waits::PutAway(Box::new(next))
             }
         }

@@ -9,9 +9,9 @@ use crate::run::Sim;
 use crate::shell::driver;
 use crate::work::Origin;
 use crate::world::STORE;
-use ostler_lifecycle::{doomed, to_sweep};
+use ostler_lifecycle::{doomed, to_sweep, unused_memory};
 use ostler_model::{
-    Call, Effect, EffectKey, Generation, HostId, Item, Millis, Observation, OperationId, State, StepNo, VmId, VmRecord,
+    Call, Effect, EffectKey, Generation, HostId, Item, Millis, Observation, OperationId, RelPath, State, StepNo, VmId, VmRecord,
 };
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -24,6 +24,10 @@ pub(crate) enum PuttingAway {
     Domain { host: HostId },
     /// Files are being removed; nothing is left after that.
     Files { host: HostId, generation: Generation },
+    /// A memory file that nobody will use is being removed.
+    Memory { name: RelPath },
+    /// It was removed.
+    MemoryRemoved { name: RelPath },
     /// It is empty there.
     Swept { host: HostId, generation: Generation },
 }
@@ -43,7 +47,7 @@ impl Sim {
         for vm in self.store.rows.by_host.get(&host).into_iter().flatten() {
             let Some(record) = self.store.rows.records.get(vm) else { continue };
             let idle = record.operation.is_none() && record.open.is_empty();
-            if idle && record.also_on().contains(&host) {
+            if idle && (record.also_on().contains(&host) || !unused_memory(record, host).is_empty()) {
                 found.insert(*vm);
             }
         }
@@ -54,6 +58,10 @@ impl Sim {
 
     /// Looked again: puts away what is there if that is still safe. Mirrors `ostler_engine::sweep::put_away`.
     pub(crate) fn begin_sweep(&mut self, record: &Rc<VmRecord>, host: HostId, seen: &Observation) -> PuttingAway {
+        if let Some(name) = unused_memory(record, host).first() {
+            self.call_to_put_away(record, host, record.placed, Call::DropRecovery);
+            return PuttingAway::Memory { name: name.clone() };
+        }
         let any = (self.mutation == Mutation::AnyZombie && *seen != Observation::Absent).then_some(Generation(u64::MAX));
         match (any.or_else(|| doomed(record, STORE, host, seen)), seen) {
             (Some(generation), _) => {
@@ -82,16 +90,21 @@ impl Sim {
 
     /// A call has succeeded.
     pub(crate) fn next_to_put_away(&mut self, record: &Rc<VmRecord>, now: &PuttingAway) -> PuttingAway {
-        match *now {
-            PuttingAway::Domain { host } => self.sweep_files(record, host),
-            PuttingAway::Files { host, generation } => PuttingAway::Swept { host, generation },
-            PuttingAway::Nothing | PuttingAway::Swept { .. } => PuttingAway::Nothing,
+        match now {
+            PuttingAway::Domain { host } => self.sweep_files(record, *host),
+            PuttingAway::Files { host, generation } => PuttingAway::Swept { host: *host, generation: *generation },
+            PuttingAway::Memory { name } => PuttingAway::MemoryRemoved { name: name.clone() },
+            PuttingAway::Nothing | PuttingAway::Swept { .. } | PuttingAway::MemoryRemoved { .. } => PuttingAway::Nothing,
         }
     }
 
     /// Belongs to no operation. The time makes it another effect each time.
     fn call_to_put_away(&mut self, record: &Rc<VmRecord>, host: HostId, generation: Generation, call: Call) {
-        let item = if call == Call::Remove { Item::Domain } else { Item::Files };
+        let item = match call {
+            Call::Remove => Item::Domain,
+            Call::DropRecovery => Item::Recovery,
+            _ => Item::Files,
+        };
         let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(self.now.0), item };
         let patience = Millis::secs(20);
         let effect = Effect { vm: record.id, key, attempt: 1, call, host, driver: driver(), generation, spares: None, patience };

@@ -13,7 +13,7 @@ use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, doomed, sight};
 use ostler_model::{
     DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId, VmRecord, VmUuid,
 };
-use ostler_store::{Commit, ReadError, ResourceChange};
+use ostler_store::{Commit, ReadError, ResourceChange, VmSummary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -156,12 +156,13 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
     Ok(strays)
 }
 
-/// VMs that left this host without its being seen empty.
+/// VMs that left this host without its being seen empty, or that have memory files here that nobody will use.
 fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut found = BTreeSet::new();
     for vm in reader.vms_on_host(host)? {
-        if reader.vm_summary(vm)?.is_some_and(|summary| !summary.active && summary.also_on.contains(&host)) {
+        let left = |summary: &VmSummary| summary.also_on.contains(&host) || summary.unused_memory && summary.host == Some(host);
+        if reader.vm_summary(vm)?.is_some_and(|summary| !summary.active && left(&summary)) {
             found.insert(vm);
         }
     }

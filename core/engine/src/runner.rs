@@ -16,7 +16,7 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
+    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, HostId, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
     SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
@@ -147,13 +147,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             }
             return;
         }
-        Message::Sweep(sweeping) => {
-            let host = sweeping.host;
-            match sweep::sweep(shared, &state.record, host).await {
-                Some(generation) => take_in(shared, state, &Input::Swept { host, generation }).await,
-                None => Ok(()),
-            }
-        }
+        Message::Sweep(sweeping) => put_away(shared, state, sweeping.host).await,
         // A record that was loaded before: somebody who was at a call of it may be gone since.
         Message::Wake(_place) => resume_orphans(shared, state).await,
         Message::Born(..) => return,
@@ -161,6 +155,17 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
     if let Err(error) = outcome {
         tracing::error!(%vm, error = &error as &dyn std::error::Error, "a decision could not be committed; the VM is read again");
         *loaded = None;
+    }
+}
+
+/// Puts away what the VM has left on `host` and will not use any more.
+async fn put_away(shared: &Arc<Shared>, state: &mut Loaded, host: HostId) -> Result<(), EngineError> {
+    if let Some(name) = sweep::drop_memory(shared, &state.record, host).await {
+        take_in(shared, state, &Input::MemoryRemoved { name }).await?;
+    }
+    match sweep::sweep(shared, &state.record, host).await {
+        Some(generation) => take_in(shared, state, &Input::Swept { host, generation }).await,
+        None => Ok(()),
     }
 }
 

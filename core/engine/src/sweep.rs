@@ -1,5 +1,5 @@
-//! Puts away what must not be there: domains of ours on hosts where they have no place, and what a VM left behind on a host that could
-//! not be asked when it went.
+//! Puts away what must not be there: domains of ours on hosts where they have no place, what a VM left behind on a host that could
+//! not be asked when it went, and memory files that nobody will use.
 //!
 //! Done by the VM's own runner, so that no operation of the VM can begin meanwhile; and under the leftover's own generation, so that
 //! the host refuses (`stale`) if a later placement has arrived there after all.
@@ -11,10 +11,10 @@ use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
-use ostler_lifecycle::{doomed, lives_elsewhere, to_sweep};
+use ostler_lifecycle::{doomed, lives_elsewhere, to_sweep, unused_memory};
 use ostler_model::{
     CallContext, DomainSeen, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
-    OperationId, State, StepNo, VmId, VmRecord,
+    OperationId, RelPath, State, StepNo, VmId, VmRecord,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +110,28 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
     Ok(swept)
 }
 
+/// Removes a memory file that nobody will use where the VM has its place. Answers its name once it is gone; the others are for the next
+/// looks.
+pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<RelPath> {
+    let name = unused_memory(record, host).first()?;
+    if shared.seen.elsewhere(record, shared.store.id()).is_some() {
+        // What lives elsewhere may use it.
+        return None;
+    }
+    let path = format!("{}/{}/{name}", calls::ON_HOST, record.folder());
+    let deleted = delete(shared, record, host, record.placed, Item::Recovery, &path);
+    match tokio::time::timeout(PATIENCE.duration(), deleted).await {
+        Ok(Ok(())) => return Some(name.clone()),
+        Ok(Err(error)) => {
+            tracing::warn!(vm = %record.id, %host, %error, "a memory file of no use could not be removed; it stays on the list")
+        }
+        Err(_) => {
+            tracing::warn!(vm = %record.id, %host, "a memory file of no use could not be removed in time; it stays on the list")
+        }
+    }
+    None
+}
+
 /// Whether a domain is of this VM, and not the one that the VM has where it is placed.
 fn is_left(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
     let ours = domain.identity.filter(|identity| identity.store == shared.store.id() && identity.vm == record.uuid);
@@ -119,18 +141,30 @@ fn is_left(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
 /// Removes the VM's folder on a host where it has nothing to do any more.
 async fn drop_files(shared: &Arc<Shared>, record: &VmRecord, left: &Leftover) -> Result<(), DriverError> {
     let directory = shared.directory();
-    let gone = |what: &str| DriverError::retry("missing", format!("{what} is not known any more"));
-    let storage = record.storage.as_ref().ok_or_else(|| gone("the VM's datastore"))?;
-    let store = directory.datastores.get(&storage.datastore).ok_or_else(|| gone("the VM's datastore"))?;
     if let Some(used) = record.placement.as_ref().filter(|place| directory.same_files(place.host, left.place.host)) {
         return Err(DriverError::refused("in-use", format!("host {} is reached as it is, and uses these files", used.host)));
     }
-    let site = directory.site(left.place.host).ok_or_else(|| gone("the host"))?;
+    let folder = format!("{}/{}", calls::ON_HOST, record.folder());
+    delete(shared, record, left.place.host, left.place.generation, Item::Files, &folder).await
+}
+
+/// Removes a file or a folder of the VM's on a host.
+async fn delete(
+    shared: &Arc<Shared>,
+    record: &VmRecord,
+    host: HostId,
+    generation: Generation,
+    item: Item,
+    path: &str,
+) -> Result<(), DriverError> {
+    let directory = shared.directory();
+    let gone = |what: &str| DriverError::retry("missing", format!("{what} is not known any more"));
+    let storage = record.storage.as_ref().ok_or_else(|| gone("the VM's datastore"))?;
+    let store = directory.datastores.get(&storage.datastore).ok_or_else(|| gone("the VM's datastore"))?;
+    let site = directory.site(host).ok_or_else(|| gone("the host"))?;
     let driver = shared.drivers.transfer(&storage.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let target = directory
-        .file(left.place.host, store, &format!("{}/{}", calls::ON_HOST, record.folder()))
-        .ok_or_else(|| gone("the folder"))?;
-    let control = control(record, left.place.generation, Item::Files);
+    let target = directory.file(host, store, path).ok_or_else(|| gone("the path"))?;
+    let control = control(record, generation, item);
     transfers_are_over(shared, record).await?;
     let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
     // Bounded by whoever waits for the whole of it.

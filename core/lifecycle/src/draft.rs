@@ -4,7 +4,7 @@ use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
     Active, Answer, Call, Claim, Destroyed, DriverError, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId,
-    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, Reason, Refusal,
+    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal,
     RefusalKind, Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
@@ -227,6 +227,8 @@ impl<'a> Draft<'a> {
         }
         if !record.storage_is_shared() {
             std::mem::swap(&mut record.files.host, &mut record.files.other);
+            // They are at the host that it leaves, and go with the folder there.
+            record.unused.clear();
         }
         record.other_domain = guest_runs;
         record.resched = false;
@@ -278,6 +280,32 @@ impl<'a> Draft<'a> {
         if let Some(file) = &mut self.record.recovery {
             file.complete = true;
         }
+    }
+
+    /// The save that was begun came to nothing.
+    pub(crate) fn memory_is_not_written(&mut self) {
+        if self.record.recovery.as_ref().is_some_and(|file| !file.complete) {
+            self.forget_recovery();
+        }
+    }
+
+    /// A save was sent and its answer never came; now the hypervisor says that the domain went off by being saved. Restoring makes
+    /// sure of the file.
+    pub(crate) fn saved_after_all(&mut self, seen: Sight) {
+        if seen == Sight::Off(PowerReason::Saved) {
+            self.memory_is_written();
+        }
+    }
+
+    /// Nobody will restore from the recovery file any more. It is removed when the VM's host is looked at next.
+    pub(crate) fn forget_recovery(&mut self) {
+        let record = &mut self.record;
+        let Some(file) = record.recovery.take() else { return };
+        if record.unused.len() >= VmRecord::UNUSED_MAX {
+            // It goes with the VM's folder.
+            record.unused.remove(0);
+        }
+        record.unused.push(file.name);
     }
 
     /// The guest has run, or may have, since its memory was saved: never restored from again.

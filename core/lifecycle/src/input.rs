@@ -5,7 +5,7 @@ use crate::restored::{self, Found};
 use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
-    MacAddress, Observation, OperationId, Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage,
+    MacAddress, Observation, OperationId, Placement, Reason, Refusal, RelPath, Request, ScheduleId, State, StepKind, StepNo, Storage,
     Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
@@ -43,6 +43,11 @@ pub enum Input {
     HostGone {
         /// Which.
         host: HostId,
+    },
+    /// A memory file that nobody will use was removed where the VM has its place.
+    MemoryRemoved {
+        /// Its name within the VM's folder.
+        name: RelPath,
     },
     /// A scheduled action was due and could not be begun.
     ScheduleRefused {
@@ -140,6 +145,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         files: FilesAt::default(),
         disks: new.disks,
         recovery: None,
+        unused: Vec::new(),
         operation: None,
         open: Vec::new(),
         failure: None,
@@ -265,6 +271,7 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
         Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
         Input::Swept { host, generation } => monitor::swept(&mut draft, *host, *generation),
         Input::HostGone { host } => monitor::host_gone(&mut draft, *host),
+        Input::MemoryRemoved { name } => monitor::memory_removed(&mut draft, name),
         Input::ScheduleRefused { schedule, refusal } => agenda::refused(&mut draft, *schedule, refusal),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => step::tick(&mut draft),

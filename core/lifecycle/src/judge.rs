@@ -169,7 +169,7 @@ fn wait(draft: &mut Draft<'_>) {
     }
 }
 
-fn late(draft: &Draft<'_>) -> bool {
+pub(crate) fn late(draft: &Draft<'_>) -> bool {
     let deadline = draft.record.operation.as_ref().and_then(|active| active.deadline);
     deadline.is_some_and(|deadline| draft.now >= deadline)
 }

@@ -55,4 +55,4 @@ pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
 pub use why::{Why, why, why_with};
-pub use zombie::{doomed, lives_elsewhere, to_sweep};
+pub use zombie::{doomed, lives_elsewhere, to_sweep, unused_memory};

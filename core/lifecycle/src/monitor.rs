@@ -4,7 +4,7 @@ use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
 use crate::{advice, judge, restored, settle};
 use ostler_model::{
-    Generation, HostId, Millis, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord,
+    Generation, HostId, Millis, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb, VmRecord,
 };
 
 /// How long a host may be silent before its running VMs are unknown: longer than a daemon's restart or a switch's reboot of
@@ -106,6 +106,11 @@ pub(crate) fn host_gone(draft: &mut Draft<'_>, host: HostId) {
     draft.record.leftovers.retain(|left| left.place.host != host);
 }
 
+/// A memory file that nobody will use was removed.
+pub(crate) fn memory_removed(draft: &mut Draft<'_>, name: &RelPath) {
+    draft.record.unused.retain(|unused| unused != name);
+}
+
 fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     match seen {
         Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {
@@ -124,6 +129,7 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     if lives {
         draft.consume_recovery();
     }
+    draft.saved_after_all(seen);
     let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft, seen));
     if (rest, reason) == (draft.record.state, draft.record.reason) {
         return;
@@ -142,7 +148,7 @@ fn otherwise(draft: &Draft<'_>, seen: Sight) -> Reason {
     match (seen == Sight::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,
         (true, false) => Reason::StartedOutside,
-        (false, true) if !ran => Reason::SeenAgain,
+        (false, true) if !ran || seen == Sight::Off(PowerReason::Saved) => Reason::SeenAgain,
         (false, true | false) => Reason::DestroyedOutside,
     }
 }

@@ -388,7 +388,10 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
         }
     };
     match seen {
-        Sight::Off(_) | Sight::Absent | Sight::OlderOff => Ok(recipe::start(&draft.record)),
+        Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
+            draft.saved_after_all(seen);
+            Ok(recipe::start(&draft.record))
+        }
         Sight::Paused(PowerReason::IoError | PowerReason::Watchdog | PowerReason::Person | PowerReason::None) => {
             Ok(vec![StepKind::Unpause])
         }

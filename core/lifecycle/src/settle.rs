@@ -38,16 +38,16 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         Verb::Undeploy | Verb::UndeployHard => {
             draft.leave_host(Some(active.verb));
             files_change_hands(draft);
-            draft.record.recovery = None;
+            draft.forget_recovery();
         }
-        Verb::Poweroff | Verb::PoweroffHard => draft.record.recovery = None,
+        Verb::Poweroff | Verb::PoweroffHard => draft.forget_recovery(),
         // It runs: whatever memory was saved is older than what the disks hold now.
         Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
-            draft.record.recovery = None;
+            draft.forget_recovery();
         }
         Verb::DiskDetach => unplugged(draft, &active.subject),
         Verb::NicDetach => unplugged(draft, &active.subject),
-        verb if verb.is_migration() && recipe::ends_in(verb, active.origin) == State::Running => draft.record.recovery = None,
+        verb if verb.is_migration() && recipe::ends_in(verb, active.origin) == State::Running => draft.forget_recovery(),
         _ => {}
     }
     draft.part_from_other();
@@ -92,6 +92,7 @@ fn forget_made(draft: &mut Draft<'_>) {
         }
     }
     draft.record.recovery = None;
+    draft.record.unused.clear();
     draft.record.snapshots.clear();
     draft.record.driver_state.clear();
 }
@@ -140,7 +141,7 @@ fn undone(draft: &mut Draft<'_>, active: &Active) {
     files_change_hands(draft);
     draft.leave_host(Some(active.verb));
     if draft.record.usable_recovery().is_none() {
-        draft.record.recovery = None;
+        draft.forget_recovery();
     }
     let error = DriverError::refused("undone", "it was rolled back");
     draft.part_from_other();
@@ -257,6 +258,13 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
     if active.kind() == Some(StepKind::Migrate) && !active.undoing {
         return migration_failed(draft, error, seen);
     }
+    if active.kind() == Some(StepKind::Save) && error.kind == ErrorKind::Gone {
+        // The driver has looked: it is off, and this call did not save it. A save that the hypervisor tells of is somebody else's.
+        draft.memory_is_not_written();
+    }
+    if may_be_saved(draft, &active, error, seen) {
+        return judge::send_later(draft, error);
+    }
     if active.verb.strength() == ostler_model::Strength::Delete {
         // A delete settles nowhere: what is there is only a reason to go on.
         return step::begin(draft);
@@ -264,6 +272,7 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
     if seen.lives() {
         draft.consume_recovery();
     }
+    draft.saved_after_all(seen);
     let (rest, reason) = at_rest(draft, seen, Reason::StepFailed);
     if active.verb == Verb::Adopt && matches!(seen, Sight::Foreign | Sight::Absent) {
         return still_wild(draft, error);
@@ -274,6 +283,15 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
     draft.part_from_other();
     draft.end_operation(active.id, outcome(&active, error));
     rest_at(draft, rest, reason);
+}
+
+/// Whether a save that was refused may have been done all the same. Of one that was sent before, a refusal may mean that the first
+/// sending has just ended, and the guest with it. Off does not tell whether the memory is whole: the driver does, by the file, when it is
+/// asked again. It says *gone* if the call did not save it, and then there is no file to ask about.
+fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: Sight) -> bool {
+    let begun = draft.record.recovery.as_ref().is_some_and(|file| !file.complete);
+    let off = matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff);
+    active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && !judge::late(draft)
 }
 
 /// The guest may have what was to be plugged in, or the size that it was to get: the call was sent, and nothing proves that it came to
@@ -330,6 +348,8 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
         ) => (State::Suspended, Reason::External),
         Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
         Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
+        // Not by us: there would be a recovery file.
+        Sight::Off(PowerReason::Saved) if off == State::Poweroff => (off, Reason::SavedOutside),
         // Destroyed by us or by somebody else: the hypervisor does not tell.
         Sight::Off(
             PowerReason::None
@@ -352,25 +372,32 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
 /// Puts a VM to rest, with what follows for its recovery file and its generation.
 pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
     let now = draft.now;
-    let record = &mut draft.record;
     match rest {
         State::Running => {
             // It runs: whatever memory was saved is older than what the disks hold now.
-            record.recovery = None;
+            draft.forget_recovery();
+            let record = &mut draft.record;
             record.running_since.get_or_insert(now);
             if let Some(place) = &record.placement {
                 record.placed = place.generation;
             }
         }
         State::Poweroff => {
-            record.recovery = None;
-            record.running_since = None;
+            draft.forget_recovery();
+            draft.record.running_since = None;
         }
-        State::Suspended | State::Unknown => {
+        State::Suspended => {
             // What is seen now counts, not what it was.
             record.was_off = false;
-            if record.usable_recovery().is_none() {
-                record.recovery = None;
+            if draft.record.usable_recovery().is_none() {
+                draft.forget_recovery();
+            }
+        }
+        // A save that was not answered may still end: then its file is what the guest goes on from.
+        State::Unknown => {
+            record.was_off = false;
+            if draft.record.recovery.as_ref().is_some_and(|file| file.consumed) {
+                draft.forget_recovery();
             }
         }
         State::Pending

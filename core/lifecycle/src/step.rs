@@ -141,9 +141,10 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
             record.files.host = true;
             let begun = record.recovery.as_ref().is_some_and(|file| !file.complete);
             if let (false, Some(active)) = (begun, &record.operation) {
-                let name = format!("memory-{}.save", active.id);
                 // The name is made of digits and letters only, so it is always a path.
-                record.recovery = name.parse().ok().map(|name| RecoveryFile { name, complete: false, consumed: false });
+                let name = format!("memory-{}.save", active.id).parse().ok();
+                draft.forget_recovery();
+                draft.record.recovery = name.map(|name| RecoveryFile { name, complete: false, consumed: false });
             }
         }
         _ => {}
@@ -398,7 +399,10 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
     let record = &mut draft.record;
     match kind {
         StepKind::DropHome => record.files.home = false,
-        StepKind::DropHost => record.files.host = false,
+        StepKind::DropHost => {
+            record.files.host = false;
+            record.unused.clear();
+        }
         StepKind::DropOther => record.files.other = false,
         StepKind::RemoveOther => record.other_domain = false,
         StepKind::Boot | StepKind::Unpause => {
@@ -407,7 +411,7 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
                 record.placed = place.generation;
             }
             if kind == StepKind::Boot {
-                record.recovery = None;
+                draft.forget_recovery();
             }
         }
         StepKind::Reboot | StepKind::Reset => record.running_since = Some(now),

@@ -1,6 +1,6 @@
 //! Which domains of ours must not be there, and may be put away.
 
-use ostler_model::{Generation, HostId, Leftover, Observation, StoreId, VmRecord};
+use ostler_model::{Generation, HostId, Leftover, Observation, RelPath, State, StoreId, VmRecord};
 
 /// The generation of what may be destroyed on `host`: none if it is no leftover that is safe to destroy.
 ///
@@ -51,4 +51,32 @@ pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
     let left = record.leftovers.iter().find(|left| left.place.host == host).filter(|_| !busy && !here)?;
     let used_elsewhere = left.files && record.storage_is_shared() && record.leftovers.len() > 1;
     (!used_elsewhere).then_some(left)
+}
+
+/// Memory files that nobody will use, on the host where the VM has its place. Nothing while an operation holds the VM, or before its
+/// guest has run on: until then a person may find that a save of which nobody had an answer was whole after all.
+#[must_use]
+pub fn unused_memory(record: &VmRecord, host: HostId) -> &[RelPath] {
+    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some();
+    let here = record.placement.as_ref().is_some_and(|place| place.host == host);
+    let ran_on = match record.state {
+        State::Running | State::Suspended => true,
+        State::Pending
+        | State::Hold
+        | State::Poweroff
+        | State::Prolog
+        | State::Boot
+        | State::Migrate
+        | State::Hotplug
+        | State::Snapshot
+        | State::Save
+        | State::Epilog
+        | State::Shutdown
+        | State::Stopped
+        | State::Undeployed
+        | State::Failed
+        | State::Unknown
+        | State::Done => false,
+    };
+    if here && ran_on && !busy { &record.unused } else { &[] }
 }

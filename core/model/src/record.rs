@@ -106,6 +106,8 @@ pub enum Reason {
     Crashed,
     /// Somebody destroyed it at the hypervisor.
     DestroyedOutside,
+    /// Somebody had the hypervisor save its memory and end it.
+    SavedOutside,
     /// Somebody started it at the hypervisor.
     StartedOutside,
     /// Somebody paused it at the hypervisor.
@@ -283,6 +285,9 @@ pub struct VmRecord {
     pub disks: Vec<DiskState>,
     /// Saved memory.
     pub recovery: Option<RecoveryFile>,
+    /// Memory files in the VM's folder that nobody will restore from, until they are removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<RelPath>,
     /// Its one operation slot.
     pub operation: Option<Active>,
     /// Calls that have not been seen to end, of this operation and of those it overtook.
@@ -330,6 +335,8 @@ pub struct VmRecord {
 impl VmRecord {
     /// Most history entries kept in the record. Accounting keeps its own.
     pub const HISTORY_MAX: usize = 64;
+    /// Most memory files that wait to be removed. An older one goes with the VM's folder.
+    pub const UNUSED_MAX: usize = 32;
 
     /// What it holds on a host. The books are the sum of this over all records.
     #[must_use]

@@ -58,6 +58,9 @@ pub struct VmSummary {
     /// being seen gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_on: Vec<HostId>,
+    /// Whether it has memory files that nobody will use, and that are to be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unused_memory: bool,
     /// Whether the scheduler is asked to move it to another host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resched: bool,
@@ -115,6 +118,7 @@ impl From<&VmRecord> for VmSummary {
             held: record.held(),
             held_too: record.held_too(),
             also_on: record.also_on(),
+            unused_memory: !record.unused.is_empty(),
             resched: record.resched,
             images: record.images_held().collect(),
             macs: record.macs_held().collect(),

@@ -26,6 +26,7 @@ mod hotplug;
 mod hotplug_sizes;
 mod images;
 mod lost_at_rest;
+mod memory;
 mod migrations;
 mod migrations_cold;
 mod migrations_live;

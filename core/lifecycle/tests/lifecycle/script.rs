@@ -19,6 +19,7 @@
 //! | `half-moved`, `moved`, `unmoved` | the hypervisors stop half-way through a migration, and end it one way or the other |
 //! | `plug-pulled@1`, `sweep@1`, `fire` | a host loses power; what was left there is swept; what is due by schedule is asked |
 //! | `fenced-for-good@1` | a host burns down, and the operator states that it does not come back |
+//! | `drop-memory@1` | memory files that nobody will use are removed there |
 //! | `bring@2` | the operator brings the VM's files to a host |
 //! | `steps` | the steps of the last operation, `!` behind those that came to nothing |
 //! | `destroys` | what the last answer says is removed for good |
@@ -26,7 +27,7 @@
 
 use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
-use ostler_lifecycle::Input;
+use ostler_lifecycle::{Input, unused_memory};
 use ostler_model::{
     Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId, Identity, Millis, Moment,
     NicSpec, Planned, Power, PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
@@ -98,7 +99,8 @@ pub(crate) fn args(rig: &Rig, verb: Verb, about: &str) -> Args {
         }
         Verb::Resize => {
             let cpu_milli = about.strip_suffix('m').and_then(|milli| milli.parse().ok());
-            Args::Size { cpu_milli, vcpus: about.parse().ok(), memory_mib: None }
+            let memory_mib = about.strip_prefix('m').and_then(|mib| mib.parse().ok());
+            Args::Size { cpu_milli, vcpus: about.parse().ok(), memory_mib }
         }
         Verb::Update => Args::UserData { text: about.to_owned() },
         Verb::Rename => Args::Name { name: about.parse().unwrap_or_else(|_| "other".parse().unwrap()) },
@@ -149,6 +151,12 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
     if let Some(host) = word.strip_prefix("sweep@") {
         let swept = rig.sweep(HostId(host.parse().unwrap()))?;
         return Ok(Some(if swept { rig.line() } else { "nothing is swept".to_owned() }));
+    }
+    if let Some(host) = word.strip_prefix("drop-memory@") {
+        for name in unused_memory(&rig.record, HostId(host.parse().unwrap())).to_vec() {
+            rig.tell(&Input::MemoryRemoved { name })?;
+        }
+        return Ok(Some(rig.line()));
     }
     let at = usize::from(word.ends_with('2') && !word.contains('@'));
     let answers = ["ok", "do", "lost", "trap"].contains(&word.trim_end_matches('2'))
@@ -228,6 +236,7 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
         "destroys" => destroys(rig),
         "steps" => steps(rig),
         "memory" => format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed))),
+        "unused" => format!("{:?}", record.unused.iter().map(ToString::to_string).collect::<Vec<_>>()),
         "place" => {
             let files = record.files;
             let place = record.placement.as_ref().map(|place| place.generation.0);
@@ -352,6 +361,7 @@ fn world(rig: &mut Rig, word: &str) {
         ("guest-off", _) => power(rig, Power::Off, PowerReason::Guest),
         ("crash", _) => power(rig, Power::Off, PowerReason::Crashed),
         ("destroyed", _) => power(rig, Power::Off, PowerReason::Destroyed),
+        ("kept", _) => power(rig, Power::Off, PowerReason::Saved),
         ("off", _) => power(rig, Power::Off, PowerReason::None),
         ("paused", _) => power(rig, Power::Paused, PowerReason::Person),
         ("io-error", _) => power(rig, Power::Paused, PowerReason::IoError),
