@@ -187,6 +187,84 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     assert!(disk.exists(), "its disk was somebody else's, and still is");
 }
 
+/// Defines a domain of somebody else's, which is off; answers its disk.
+fn defined(kvm: &Kvm, name: &str, change: impl Fn(String) -> String) -> std::path::PathBuf {
+    let disk = kvm.hosts.store().join(format!("{name}.qcow2"));
+    std::fs::copy(&Lab::guest().base_disk, &disk).expect("a copy");
+    let console = kvm.hosts.store().join(format!("{name}.log"));
+    let xml = domain(name, &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console);
+    let file = kvm.dir().join(format!("{name}.xml"));
+    std::fs::write(&file, change(xml)).expect("a file");
+    kvm.hosts[0].virsh(&["define", &file.display().to_string()]).expect("defined");
+    disk
+}
+
+#[test]
+fn a_domain_that_is_off_becomes_a_vm_too() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let disk = defined(&kvm, "sleeper", |xml| xml);
+    let told = kvm.ostler(&["host", "adopt", "kvm1", "sleeper"]);
+    assert!(told.contains("adopted from kvm1, poweroff"), "{told}");
+    let id = kvm.rests("sleeper", "poweroff", SOON)["id"].to_string();
+    kvm.vm(&["resume", "sleeper"]);
+    kvm.console(&id).wait_for("GUEST-READY", BOOT);
+    kvm.vm(&["delete", "sleeper"]);
+    assert!(kvm.all_domains().is_empty() && disk.exists());
+    kvm.books_are_right();
+}
+
+#[test]
+fn a_domain_that_would_become_another_machine_is_adopted_only_on_somebodys_word() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let odd =
+        |xml: String| xml.replace("machine='q35'", "machine='pc'").replace("<features>", "<clock offset='localtime'/><features>");
+    defined(&kvm, "odd", odd);
+    let before = kvm.hosts[0].virsh(&["dumpxml", "odd"]).expect("dumped");
+    let refused = kvm.refused(&["host", "adopt", "kvm1", "odd"]);
+    for word in ["machine type pc-i440fx", "clock offset localtime", "--accept-changes"] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let listed = kvm.ostler(&["host", "adopt", "kvm1", "odd", "--dry-run"]);
+    assert!(listed.contains("machine type pc-i440fx") && listed.contains("clock offset localtime"), "{listed}");
+    assert!(!listed.contains("cache"), "only what would change: {listed}");
+    assert_eq!(kvm.hosts[0].virsh(&["dumpxml", "odd"]).expect("dumped"), before, "it is as it was");
+    kvm.ostler(&["host", "adopt", "kvm1", "odd", "--accept-changes"]);
+    kvm.rests("odd", "poweroff", SOON);
+    kvm.vm(&["delete", "odd"]);
+    assert!(kvm.all_domains().is_empty());
+}
+
+#[test]
+fn memory_that_libvirt_keeps_for_somebody_is_gone_on_from() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("kept", &["vt.tick=0.2"], "");
+    let mut console = kvm.console(&vm);
+    console.wait_for("TICK 3 ", SOON);
+    let name = kvm.domains(0).remove(0);
+    kvm.hosts[0].virsh(&["managedsave", &name]).expect("saved");
+    let shown = kvm.rests(&vm, "poweroff", SOON);
+    assert_eq!(shown["reason"], "saved-outside");
+    let counted = ticks(&console);
+    kvm.vm(&["resume", &vm]);
+    wait_until("the guest to count on", SOON, || if ticks(&console) > counted { Ok(()) } else { Err(ticks(&console)) });
+    assert_eq!(console.contents().matches("GUEST-READY").count(), 1, "it has not booted again");
+    // Renamed by somebody while it is off, it has its own name again at its next start.
+    kvm.vm(&["poweroff", &vm, "--hard"]);
+    kvm.hosts[0].virsh(&["domrename", &name, "other"]).expect("renamed");
+    kvm.vm(&["resume", &vm]);
+    assert_eq!(kvm.domains(0), [name]);
+    kvm.ends_without_a_trace(&vm);
+}
+
+#[test]
+fn a_bridge_that_is_not_there_is_named() {
+    let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
+    let vm = kvm.guest("carded", &[], "");
+    let refused = kvm.refused(&["vm", "nic-attach", &vm, "--bridge", "br7"]);
+    assert!(refused.contains("host kvm1 has no bridge br7"), "{refused}");
+    kvm.ends_without_a_trace(&vm);
+}
+
 #[test]
 fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };

@@ -10,6 +10,8 @@ mod moving;
 mod plugging;
 #[path = "libvirt_driver_rig.rs"]
 mod rig;
+#[path = "libvirt_driver_save.rs"]
+mod saving;
 #[path = "libvirt_driver_snapshots.rs"]
 mod snapshots;
 #[path = "libvirt_driver_still.rs"]

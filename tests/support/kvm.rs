@@ -139,6 +139,17 @@ impl Kvm {
         self.ostler(&all)
     }
 
+    /// A verb of a VM, waited for; or what `ostler` complains of.
+    ///
+    /// # Errors
+    /// As `ostler` says.
+    pub fn try_vm(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut all = vec!["vm"];
+        all.extend(arguments);
+        let out = self.command(&all);
+        if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+    }
+
     /// What `vm show` tells, as JSON.
     #[track_caller]
     pub fn show(&self, vm: &str) -> Value {

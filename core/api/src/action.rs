@@ -147,6 +147,9 @@ pub struct PlanPreview {
     /// What to do instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// For an adoption: in what the domain would be another machine from its next start on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// The states it would pass through, ending with the one it would rest in.
     pub states: Vec<String>,
     /// The steps it would take.

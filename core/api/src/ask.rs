@@ -241,6 +241,9 @@ pub struct AdoptBody {
     /// What the VM is to be called; as the domain if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// That it may be another machine from its next start on, where a specification cannot say what it is now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_changes: bool,
 }
 
 #[cfg(test)]

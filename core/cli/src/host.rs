@@ -12,7 +12,7 @@ use crate::vm::wait;
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
-use ostler_api::{AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, Sent, Size, Span, SshAddress};
+use ostler_api::{AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, PlanPreview, Sent, Size, Span, SshAddress};
 use std::time::Duration;
 
 /// How long a new host is waited for to be looked at, and how often that is asked.
@@ -103,6 +103,12 @@ pub struct AdoptArgs {
     /// What the VM is to be called, instead of the domain's name
     #[arg(long)]
     name: Option<String>,
+    /// Adopt it although it would be another machine from its next start on; --dry-run lists in what
+    #[arg(long)]
+    accept_changes: bool,
+    /// Change nothing, and list in what it would be another machine from its next start on
+    #[arg(long)]
+    dry_run: bool,
     /// Return as soon as it is a VM, before the domain is marked as its own
     #[arg(long)]
     no_wait: bool,
@@ -312,7 +318,11 @@ async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Fail
 async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let deadline = wait::Deadline::after(args.timeout.duration());
-    let body = AdoptBody { domain: args.domain.clone(), name: args.name };
+    let body = AdoptBody { domain: args.domain.clone(), name: args.name, accept_changes: args.accept_changes };
+    if args.dry_run {
+        let plan = client.preview_adoption(&args.host, &body).await?;
+        return cx.out.write(&cx.out.one(&plan, &args.domain, || changes_of(&args.domain, &plan))?);
+    }
     let sent = Sent { wait: (!args.no_wait).then(|| deadline.part()), idempotency_key: Some(key()), ..Sent::default() };
     let mut reply = patiently(|| client.adopt(&args.host, &body, &sent)).await?;
     if !args.no_wait
@@ -326,7 +336,13 @@ async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
         reply.operation = Some(ended?);
     }
     let id = reply.vm.to_string();
-    cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: adopted from {}, {}\n", args.host, reply.state))?)?;
+    let failed = reply.operation.as_ref().is_some_and(|operation| operation.outcome.as_deref() == Some("failed"));
+    let told = if failed {
+        "not adopted: its domain stays as it was".to_owned()
+    } else {
+        format!("adopted from {}, {}", args.host, reply.state)
+    };
+    cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: {told}\n"))?)?;
     let Some(operation) = reply.operation.as_ref().filter(|_| !args.no_wait) else { return Ok(()) };
     match (operation.outcome.as_deref(), &operation.error) {
         (Some("succeeded"), _) => Ok(()),
@@ -338,6 +354,16 @@ async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
             Err(failure.hint(format!("`ostler vm why {id}` says what can be done")))
         }
     }
+}
+
+/// What an adoption would change, for people.
+fn changes_of(domain: &str, plan: &PlanPreview) -> String {
+    if plan.changes.is_empty() {
+        return format!("domain {domain}: would be adopted, and stays the machine that it is\n");
+    }
+    let told = if plan.allowed { "would be adopted" } else { "would be refused without --accept-changes" };
+    let changes: String = plan.changes.iter().map(|change| format!("  {}\n", crate::text::clean(change))).collect();
+    format!("domain {domain}: {told}. From its next start on it is another machine:\n{changes}")
 }
 
 async fn turn(cx: &Context, hosts: &[String], state: &str) -> Result<(), Failure> {

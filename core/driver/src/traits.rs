@@ -3,8 +3,8 @@
 use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileLook, FileRef, Site, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome,
-    Progress, SnapshotName, State, Verb, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, Graphics, HostFacts, Identity, MacAddress, Observation,
+    Outcome, Progress, SnapshotName, State, Verb, VmUuid,
 };
 use std::time::Duration;
 
@@ -237,6 +237,10 @@ pub struct WildDomain {
     pub initrd: Option<String>,
     /// That kernel's command line.
     pub cmdline: String,
+    /// Its screen.
+    pub graphics: Graphics,
+    /// In what it would be another machine from its next start on, each in a few words: things of it that a specification cannot say.
+    pub changes: Vec<String>,
 }
 
 /// The domains of a host.

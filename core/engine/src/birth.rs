@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
-    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, FilePath, Generation, Graphics, Headroom,
+    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, FilePath, Generation, Headroom,
     ImageState, MacAddress, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec, VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, ResourceRefused, VmChange};
@@ -188,31 +188,10 @@ pub(crate) async fn adopt_domain(
     {
         return Ok(replied);
     }
-    let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
-    let asked = |error: DriverError| refused(error.told());
-    let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
-    let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
-    let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
-    let Some(seen) = listed.domains.iter().find(is_it) else {
-        return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
-    };
-    if let Some(identity) = seen.identity {
-        let whose = if identity.store == shared.store.id() { "this store's already" } else { "another Ostler's" };
-        return Err(refused(format!("it is {whose}")));
+    let Surveyed { seen, wild, driver, storage, spec, disks } = survey(shared, &request).await?;
+    if let (false, Some(why)) = (request.accept_changes, would_change(&wild.changes)) {
+        return Err(EngineError::Unusable { what: format!("domain {}", request.domain), why });
     }
-    let running = match seen.power {
-        Power::Running => true,
-        Power::Off => false,
-        Power::Paused | Power::Crashed => return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power))),
-    };
-    let wild = within(ASK_TIMEOUT, driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
-    let directory = shared.directory();
-    let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
-    let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
-    let (storage, disks) = adopted_disks(&directory, &site, &wild).map_err(&refused)?;
-    let boot = adopted_boot(&directory, &wild).map_err(&refused)?;
-    let spec = VmSpec { boot, ..adopted_spec(&request, &wild, &disks).map_err(&refused)? };
-    spec.check()?;
     let vm = NewVm {
         id: shared.store.next_vm_id(),
         uuid: seen.uuid,
@@ -225,11 +204,65 @@ pub(crate) async fn adopt_domain(
     let now = clock::now();
     let former = former(shared, seen.uuid)?;
     // Above all that this store has ever issued for it.
+    let former = former(shared, seen.uuid)?;
     let generation = former.map_or(Generation(0), |(_, issued)| issued).next();
-    let place = Placement { host: request.host, driver: name, generation, since: now };
-    let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running };
+    let place = Placement { host: request.host, driver, generation, since: now };
+    let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running: seen.power == Power::Running };
     let decision = adopt(adopted, &Facts::bare(shared.store.id()), now);
     bear(shared, Birth { decision, idempotency, former: former.map(|(id, _)| id) }).await
+}
+
+/// In what a domain would be another machine from its next start on, if it were adopted.
+pub(crate) async fn changes_of(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Vec<String>, EngineError> {
+    survey(shared, request).await.map(|surveyed| surveyed.wild.changes)
+}
+
+/// Why a domain is not adopted without somebody's word.
+fn would_change(changes: &[String]) -> Option<String> {
+    (!changes.is_empty()).then(|| {
+        format!(
+            "from its next start on it would be another machine: {}. Change it at the hypervisor first, or accept that with \
+             --accept-changes (`accept_changes` in the body)",
+            changes.join("; ")
+        )
+    })
+}
+
+/// A domain that can be adopted, and the VM that it becomes.
+struct Surveyed {
+    seen: DomainSeen,
+    wild: WildDomain,
+    driver: DriverName,
+    storage: Storage,
+    spec: VmSpec,
+    disks: Vec<DiskState>,
+}
+
+async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed, EngineError> {
+    let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
+    let asked = |error: DriverError| refused(error.told());
+    let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
+    let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
+    let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
+    let Some(seen) = listed.domains.iter().find(is_it).cloned() else {
+        return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
+    };
+    if let Some(identity) = seen.identity {
+        let whose = if identity.store == shared.store.id() { "this store's already" } else { "another Ostler's" };
+        return Err(refused(format!("it is {whose}")));
+    }
+    if !matches!(seen.power, Power::Running | Power::Off) {
+        return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power)));
+    }
+    let wild = within(ASK_TIMEOUT, driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
+    let directory = shared.directory();
+    let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
+    let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
+    let (storage, disks) = adopted_disks(&directory, &site, &wild).map_err(&refused)?;
+    let boot = adopted_boot(&directory, &wild).map_err(&refused)?;
+    let spec = VmSpec { boot, ..adopted_spec(request, &wild, &disks).map_err(&refused)? };
+    spec.check()?;
+    Ok(Surveyed { seen, wild, driver: name, storage, spec, disks })
 }
 
 /// A VM of that UUID that is done, and the highest generation that was issued for it: the domain may be adopted again.
@@ -308,7 +341,7 @@ fn adopted_spec(request: &AdoptRequest, wild: &WildDomain, disks: &[DiskState]) 
         boot: BootSpec::default(),
         disks: disks.iter().zip(&wild.disks).map(disk).collect::<Result<_, String>>()?,
         nics: wild.nics.iter().map(|(mac, bridge)| NicSpec { bridge: bridge.clone(), mac: Some(mac.clone()) }).collect(),
-        graphics: Graphics::None,
+        graphics: wild.graphics,
         host: None,
         labels: BTreeMap::new(),
         user_data: String::new(),

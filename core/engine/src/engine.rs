@@ -90,6 +90,14 @@ impl Engine {
         birth::adopt_domain(&self.shared, request, idempotency).await
     }
 
+    /// In what a domain would be another machine from its next start on, if it were adopted. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Self::adopt`], but for the changes themselves.
+    pub async fn adoptable(&self, request: &AdoptRequest) -> Result<Vec<String>, EngineError> {
+        birth::changes_of(&self.shared, request).await
+    }
+
     /// Asks something of a VM. The answer is given after the commit.
     ///
     /// # Errors

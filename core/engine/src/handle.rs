@@ -46,6 +46,8 @@ pub struct AdoptRequest {
     pub domain: String,
     /// What it is to be called; its name at the hypervisor if none is given.
     pub name: Option<VmName>,
+    /// Whether it may be another machine from its next start on, where a specification cannot say what it is now.
+    pub accept_changes: bool,
     /// Who asks; becomes the owner.
     pub by: String,
 }

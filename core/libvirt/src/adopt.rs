@@ -1,17 +1,20 @@
 //! Domains that somebody else made: what they are, and our stamp in them.
 //!
-//! A domain that is adopted is left as it is until it is started the next time, and is then made from our specification. So
-//! whatever the specification cannot say would be lost without a word: such a domain is refused, with what it is.
+//! A domain that is adopted is left as it is until it is started the next time, and is then made from our specification. A domain
+//! that could not run without something that the specification cannot say is refused, with what it is. Whatever else would change is
+//! named (see [`crate::differs`]), and the person decides.
 
-use crate::deeds::{Order, look_after, look_before, write_stamp};
+use crate::deeds::{Order, foreign, look_after, look_before, write_stamp};
+use crate::differs::{self, Start};
 use crate::failure::During;
-use crate::hotplug::description;
+use crate::host;
 use crate::live::Live;
-use crate::look::look;
-use crate::stamp::Stamp;
+use crate::look::{description, look};
+use crate::options::HostConfig;
+use crate::stamp::{Mark, Stamp};
 use crate::tree::Node;
 use ostler_driver::WildDomain;
-use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Identity, MacAddress, VmUuid};
+use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Graphics, Identity, MacAddress, VmUuid};
 use virt_sys as sys;
 
 /// Devices that give a guest something of the host, or hold something of the guest, and have no word in a specification.
@@ -25,15 +28,24 @@ const BEYOND_WORDS: [(&str, &str); 6] = [
 ];
 
 /// What the domain is.
-pub(crate) fn inspect(live: &Live, vm: VmUuid) -> Result<WildDomain, DriverError> {
+pub(crate) fn inspect(live: &Live, config: &HostConfig, vm: VmUuid) -> Result<WildDomain, DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, vm)?.ok_or_else(gone)?;
-    let asking = |error| live.error(&error, During::Asking);
-    let mut wild = read(sight.domain.get_name().map_err(asking)?, &description(live, &sight, 0)?)?;
-    // What runs tells where its balloon is at this moment: on its way, while the guest boots.
-    if sight.domain.is_persistent().map_err(asking)? {
-        wild.memory_mib = memory_mib(&description(live, &sight, sys::VIR_DOMAIN_XML_INACTIVE)?)?;
+    if sight.mark == Mark::Unreadable {
+        return Err(foreign(vm, "carries a mark of some Ostler's that this version cannot read"));
     }
+    let asking = |error| live.error(&error, During::Asking);
+    let now = description(live, &sight, 0)?;
+    let mut wild = read(sight.domain.get_name().map_err(asking)?, &now)?;
+    let is_persistent = sight.domain.is_persistent().map_err(asking)?;
+    // What its next start would have made of it.
+    let next = if is_persistent { description(live, &sight, sys::VIR_DOMAIN_XML_INACTIVE)? } else { now };
+    // What runs tells where its balloon is at this moment: on its way, while the guest boots.
+    if is_persistent {
+        wild.memory_mib = memory_mib(&next)?;
+    }
+    let start = Start { kind: host::kind(live)?.choose(config)?.domain_type, cache: config.cache };
+    wild.changes = differs::differences(&next, start);
     Ok(wild)
 }
 
@@ -80,6 +92,7 @@ fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
         match device.name.as_str() {
             "disk" => wild.disks.extend(disk(device)?),
             "interface" => wild.nics.push(nic(device)?),
+            "graphics" if differs::is_vnc(device) => wild.graphics = Graphics::Vnc,
             _ => {}
         }
     }
@@ -133,11 +146,11 @@ pub(crate) fn stamp(live: &Live, order: &Order, identity: &Identity) -> CallResu
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
     // What carries no stamp is anybody's; what carries one must be ours already.
-    let before = match &sight.stamp {
-        Some(_) => order.may_touch(&sight)?,
-        None => Stamp::new(*identity),
+    let before = match &sight.mark {
+        Mark::None => Stamp::new(*identity),
+        Mark::Stamp(_) | Mark::Unreadable => order.may_touch(&sight)?,
     };
-    if sight.stamp.is_some() && before.identity == *identity {
+    if sight.mark != Mark::None && before.identity == *identity {
         return look_before(live, &sight);
     }
     write_stamp(live, &sight.domain, &Stamp { identity: *identity, ..before })?;

@@ -8,11 +8,10 @@
 use crate::deeds::{Order, look_after, write_stamp};
 use crate::failure::During;
 use crate::folder::Folder;
-use crate::hotplug::description;
 use crate::jobs::Job;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, look};
+use crate::look::{Sight, description, look};
 use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;

@@ -4,27 +4,29 @@
 
 use crate::failure::During;
 use crate::host;
-use crate::image;
 use crate::live::Live;
-use crate::look::{Sight, look, observation};
+use crate::look::{Sight, description, look, observation};
 use crate::options::HostConfig;
 use crate::raw;
-use crate::stamp::{NAMESPACE, PREFIX, Stamp};
+use crate::stamp::{Mark, NAMESPACE, PREFIX, Stamp};
+use crate::tree::Node;
 use crate::xml;
-use ostler_driver::{DomainSpec, FileRef};
+use ostler_driver::DomainSpec;
 use ostler_model::{
-    CallResult, DriverError, EffectKey, ErrorKind, Generation, Observation, Outcome, Power, PowerReason, StoreId, VmUuid,
+    CallResult, DriverError, EffectKey, ErrorKind, Firmware, Generation, Observation, Outcome, Power, StoreId, VmUuid,
 };
+use std::collections::BTreeSet;
 use std::ffi::c_int;
 use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
-/// What goes with a domain when it is undefined: all that libvirt keeps about it.
+/// What goes with a domain when it is undefined: all that libvirt keeps about it. The firmware's variables are no such thing: they lie
+/// in the VM's folder, outlive the domain, and go with the folder.
 pub(crate) const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+    | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
 
 /// Whose call it is.
 #[derive(Debug, Clone)]
@@ -57,12 +59,15 @@ impl Order {
 
     /// Whether the domain is one that this call may touch. Its stamp, if so.
     pub(crate) fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
-        self.may_touch_stamped(sight.stamp.as_ref())
+        if sight.mark == Mark::Unreadable {
+            return Err(foreign(self.vm(), "carries a mark of some Ostler's that this version cannot read"));
+        }
+        self.may_touch_stamped(sight.mark.stamp())
     }
 
     /// As [`Self::may_touch`], by the stamp alone.
     pub(crate) fn may_touch_stamped(&self, stamp: Option<&Stamp>) -> Result<Stamp, DriverError> {
-        let foreign = |why: &str| DriverError::refused("foreign", format!("the domain with UUID {} {why}", self.vm()));
+        let foreign = |why: &str| foreign(self.vm(), why);
         let Some(stamp) = stamp else { return Err(foreign("does not carry an Ostler's stamp")) };
         if stamp.identity.vm != self.vm() {
             return Err(foreign("carries another VM's stamp"));
@@ -86,6 +91,11 @@ impl Order {
         }
         Ok(stamp)
     }
+}
+
+/// The domain is somebody else's.
+pub(crate) fn foreign(vm: VmUuid, why: &str) -> DriverError {
+    DriverError::refused("foreign", format!("the domain with UUID {vm} {why}"))
 }
 
 /// What a call that succeeded answers.
@@ -115,11 +125,15 @@ pub(crate) fn changed_meanwhile(error: &Error) -> bool {
 /// Be defined, stamped, running.
 pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &DomainSpec) -> CallResult {
     let host = host::kind(live)?.choose(config)?;
-    let xml = xml::domain(spec, config, host.domain_type)?;
+    let mut xml = xml::domain(spec, config, host.domain_type)?;
     let placing = |error: Error| live.error(&error, During::Placing);
+    let mut goes_on = false;
     if let Some(sight) = look(live, order.vm())? {
         let stamp = order.may_touch(&sight)?;
         let same = stamp.identity == spec.identity;
+        if spec.firmware == Firmware::Uefi {
+            xml = with_variables_of(live, &sight, xml)?;
+        }
         match sight.power {
             Power::Running if same => {
                 stay_defined(live, &sight.domain, &xml)?;
@@ -132,15 +146,63 @@ pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &Dom
             }
             // Crashed and kept, or a placement that may no longer run: the new one takes its place.
             Power::Running | Power::Paused | Power::Crashed => stop(live, &sight.domain)?,
-            Power::Off => {}
+            Power::Off => goes_on = same && kept_memory_fits(live, &sight, spec)?,
         }
+        take_name_back(live, &sight.domain, &spec.name)?;
     }
     let domain = Domain::define_xml(live.connect(), &xml).map_err(placing)?;
-    // A managed save image that somebody left would bring back old memory with an old stamp.
-    match domain.create_with_flags(sys::VIR_DOMAIN_START_FORCE_BOOT) {
+    // Memory that libvirt keeps of an earlier placement, or of other hardware, would bring back an old stamp, or nothing at all.
+    match domain.create_with_flags(if goes_on { 0 } else { sys::VIR_DOMAIN_START_FORCE_BOOT }) {
         Err(error) if !changed_meanwhile(&error) => Err(placing(error)),
         Ok(_) | Err(_) => look_after(live, order.vm()),
     }
+}
+
+/// Whether the guest goes on from memory that libvirt keeps: somebody asked libvirt to save it (`virsh managedsave`; a host that is
+/// shut down may do so), and nothing was plugged since.
+fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<bool, DriverError> {
+    if !sight.managed {
+        return Ok(false);
+    }
+    let defined = description(live, sight, 0)?;
+    let devices = defined.child("devices").cloned().unwrap_or_default();
+    let of = |kind: &str, child: &str, key: &str| -> BTreeSet<String> {
+        let nodes = devices.children().filter(|node| node.name == kind);
+        nodes.filter_map(|node| node.child(child)?.attr(key).map(str::to_ascii_lowercase)).collect()
+    };
+    let disks = spec.disks.iter().map(|disk| disk.name.to_string()).collect();
+    let nics = spec.nics.iter().map(|nic| nic.mac.as_str().to_ascii_lowercase()).collect();
+    let fits = of("disk", "target", "dev") == disks && of("interface", "mac", "address") == nics;
+    if !fits {
+        tracing::warn!(name = spec.name, "libvirt keeps saved memory of a domain whose hardware was changed since: it is dropped");
+    }
+    Ok(fits)
+}
+
+/// Somebody has renamed it, and libvirt takes no second name for a UUID.
+pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result<(), DriverError> {
+    let asking = |error: Error| live.error(&error, During::Asking);
+    if domain.get_name().map_err(asking)? == name {
+        return Ok(());
+    }
+    match domain.is_persistent() {
+        Ok(true) => domain.rename(name, 0).map(drop).map_err(|error| live.error(&error, During::Placing)),
+        // One that had no definition went away when it stopped.
+        Ok(false) => Ok(()),
+        Err(error) if changed_meanwhile(&error) => Ok(()),
+        Err(error) => Err(asking(error)),
+    }
+}
+
+/// The definition, with the file of the firmware's variables that the domain has already.
+fn with_variables_of(live: &Live, sight: &Sight, xml: String) -> Result<String, DriverError> {
+    let defined = description(live, sight, 0)?;
+    let variables = defined.child("os").and_then(|os| os.child("nvram")).map(Node::text).filter(|path| !path.is_empty());
+    let Some(path) = variables else { return Ok(xml) };
+    let unreadable = |error: crate::tree::TreeError| DriverError::refused("bad-spec", format!("the domain as XML: {error}"));
+    let mut domain = Node::parse(&xml).map_err(unreadable)?;
+    domain.child_or_new("os").child_or_new("nvram").set_text(&path);
+    domain.write().map_err(unreadable)
 }
 
 /// A domain that runs without a definition (restored elsewhere, migrated) would vanish when it stops.
@@ -163,7 +225,10 @@ pub(crate) fn stop(live: &Live, domain: &Domain) -> Result<(), DriverError> {
 pub(crate) fn destroy(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     order.may_touch(&sight)?;
-    if !sight.is_active() {
+    if sight.managed {
+        // Who has it switched off does not want it to go on.
+        sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
+    } else if !sight.is_active() {
         return look_before(live, &sight);
     }
     stop(live, &sight.domain)?;
@@ -188,16 +253,18 @@ pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
     }
 }
 
-/// Writes the stamp into the running domain and into its definition.
+/// Writes the stamp into the running domain and into its definition, as far as it has both.
 pub(crate) fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result<(), DriverError> {
     let element = stamp.element().map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
     let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
     let write = |flags| domain.set_metadata(kind, Some(&element), Some(PREFIX), Some(NAMESPACE), flags);
-    let written = match write(sys::VIR_DOMAIN_AFFECT_LIVE | sys::VIR_DOMAIN_AFFECT_CONFIG) {
-        // No definition to write into.
-        Err(error) if error.code() == ErrorNumber::OperationInvalid => write(sys::VIR_DOMAIN_AFFECT_LIVE),
-        other => other,
-    };
+    let asking = |error: Error| live.error(&error, During::Asking);
+    let (runs, defined) = (domain.is_active().map_err(asking)?, domain.is_persistent().map_err(asking)?);
+    let written = write(match (runs, defined) {
+        (true, true) => sys::VIR_DOMAIN_AFFECT_LIVE | sys::VIR_DOMAIN_AFFECT_CONFIG,
+        (true, false) => sys::VIR_DOMAIN_AFFECT_LIVE,
+        (false, _) => sys::VIR_DOMAIN_AFFECT_CONFIG,
+    });
     // A stamp that may or may not be there is no harm: the edge was not sent yet, and will not be.
     written.map(drop).map_err(|error| live.error(&error, During::Acting))
 }
@@ -233,75 +300,6 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
         Err(error) if !changed_meanwhile(&error) => Err(live.error(&error, During::Acting)),
         Ok(()) | Err(_) => look_after(live, order.vm()),
     }
-}
-
-/// Memory in the file, and off.
-pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
-    xml::check_text("path", &file.absolute)?;
-    let path = raw::c_string(&file.absolute).ok_or_else(|| DriverError::refused("bad-text", "the path has a NUL"))?;
-    let sight = match look(live, order.vm())? {
-        Some(sight) if sight.is_active() => sight,
-        not_running => return saved_already(live, order, file, not_running),
-    };
-    let stamp = order.is_meant(&sight)?;
-    if sight.power == Power::Crashed {
-        return Err(DriverError::refused("crashed", "the guest has crashed: there is nothing worth saving"));
-    }
-    write_stamp(live, &sight.domain, &Stamp { save: Some(order.key.clone()), ..stamp })?;
-    match raw::save(&sight.domain, &path) {
-        Ok(()) => look_after(live, order.vm()),
-        Err(error) if changed_meanwhile(&error) => {
-            let detail = format!("the domain stopped while it was to be saved: {}", error.message());
-            Err(DriverError::new(ErrorKind::Gone, "not-running", detail))
-        }
-        Err(error) => Err(live.error(&error, During::Acting)),
-    }
-}
-
-/// A save that is repeated finds the domain off and the file whole. A file that another save wrote counts only if libvirt
-/// still knows that the domain went off by being saved.
-fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight>) -> CallResult {
-    if let Some(sight) = &sight {
-        order.is_meant(sight)?;
-    }
-    let went_off_saved = sight.as_ref().is_some_and(|sight| sight.reason == PowerReason::Saved);
-    let image = image::read(live, &file.absolute)?;
-    let stamp = image.stamp.filter(|stamp| stamp.identity.vm == order.vm() && stamp.identity.generation == order.generation);
-    let by_this_call = |stamp: &Stamp| stamp.save.as_ref() == Some(&order.key);
-    if stamp.is_some_and(|stamp| went_off_saved || by_this_call(&stamp)) {
-        return match &sight {
-            Some(sight) => look_before(live, sight),
-            None => Ok(outcome(Observation::Absent)),
-        };
-    }
-    Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is not running, and was not saved to this file"))
-}
-
-/// Be there as it was saved, newly stamped and paused.
-pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &FileRef) -> CallResult {
-    xml::check_text("path", &file.absolute)?;
-    if let Some(sight) = look(live, order.vm())? {
-        let stamp = order.may_touch(&sight)?;
-        if sight.is_active() {
-            return if stamp.identity == spec.identity && sight.power != Power::Crashed {
-                look_before(live, &sight)
-            } else {
-                Err(DriverError::refused("older-generation", "an older placement of this VM is still there: remove it first"))
-            };
-        }
-    }
-    let image = image::read(live, &file.absolute)?;
-    let foreign = |stamp: &Stamp| stamp.identity.vm != order.vm() || stamp.identity.store != spec.identity.store;
-    if image.stamp.as_ref().is_none_or(foreign) {
-        return Err(DriverError::refused("foreign", format!("{} holds the memory of another domain", file.absolute)));
-    }
-    let xml = image.as_domain(spec)?;
-    let placing = |error: Error| live.error(&error, During::Placing);
-    // Defined first: a domain that is restored without a definition would vanish when it stops.
-    Domain::define_xml(live.connect(), &xml).map_err(placing)?;
-    let restored = Domain::domain_restore_flags(live.connect(), &file.absolute, Some(&xml), sys::VIR_DOMAIN_SAVE_PAUSED);
-    restored.map_err(placing)?;
-    look_after(live, order.vm())
 }
 
 /// Run on.

@@ -9,7 +9,7 @@ use crate::deeds::{Order, look_after, outcome};
 use crate::failure::During;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, look};
+use crate::look::{Sight, description, look};
 use crate::tree::Node;
 use crate::xml;
 use ostler_driver::{CallControl, DomainDisk, DomainNic};
@@ -105,12 +105,6 @@ impl Scope {
             Self::Defined => sys::VIR_DOMAIN_AFFECT_CONFIG,
         }
     }
-}
-
-/// The domain's description.
-pub(crate) fn description(live: &Live, sight: &Sight, flags: u32) -> Result<Node, DriverError> {
-    let xml = sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
-    Node::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))
 }
 
 fn find(live: &Live, sight: &Sight, scope: Scope, device: &Device) -> Result<Option<Node>, DriverError> {

@@ -1,6 +1,7 @@
 //! The driver as the engine sees it.
 
 use crate::adopt;
+use crate::bridge;
 use crate::calls;
 use crate::copy;
 use crate::deeds::{self, Edge, Order};
@@ -12,6 +13,7 @@ use crate::link::Link;
 use crate::links::Links;
 use crate::live::Live;
 use crate::look;
+use crate::memory;
 use crate::migrate;
 use crate::options::{HostConfig, KvmOptions};
 use crate::raw;
@@ -29,6 +31,7 @@ use ostler_model::{
     SnapshotName, VmUuid,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The KVM driver, for many hosts. A host's settings: `uri` (libvirt's, needed), `accel` (`auto`, `kvm`, `tcg`), `cache`
@@ -106,6 +109,31 @@ impl Kvm {
         calls::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
     }
 
+    /// Saves, or waits for an earlier sending of the same save that is still at work. Told to stop, it only finds out what came of it.
+    async fn save_to(
+        &self,
+        link: &Link,
+        call: &CallControl,
+        file: &FileRef,
+        folder: Folder,
+        stopping: &AtomicBool,
+    ) -> CallResult {
+        loop {
+            let (order, file) = (self.order(call), file.clone());
+            let saved = if stopping.load(Ordering::Acquire) {
+                calls::change_anyway(link, call, move |live| memory::save_stopped(live, &order, &file)).await
+            } else {
+                let folder = folder.clone();
+                let deed = move |live: &Live| folder.make().and_then(|()| memory::save(live, &order, &file));
+                calls::change(link, call, deed).await
+            };
+            match saved {
+                Err(error) if error.code == memory::AT_WORK => tokio::time::sleep(SAVE_PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
     /// A question, on the express road.
     async fn ask<T: Send + 'static>(
         &self,
@@ -162,6 +190,10 @@ impl Kvm {
 /// What stopping a job is given at least: a job is also stopped because its time is over. The other side of a migration whose
 /// network is cut is given up after 30 s.
 const STOP_LEAST: Duration = Duration::from_secs(45);
+/// Kept of a save's time for stopping it.
+const STOP_SAVE: Duration = Duration::from_secs(5);
+/// Between two looks at a save that an earlier sending began.
+const SAVE_PAUSE: Duration = Duration::from_millis(200);
 /// Between two attempts to stop a job.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
 
@@ -184,8 +216,10 @@ impl Hypervisor for Kvm {
         let (link, config) = self.link(site)?;
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         let folder = Folder::of(site, &domain.console_log.absolute);
+        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
         let deed = move |live: &Live| folder.make().and_then(|()| deeds::deploy(live, &order, &config, &domain));
-        calls::change(&link, call, deed).await
+        let deployed = calls::change(&link, call, deed).await;
+        deployed.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
 
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -216,20 +250,23 @@ impl Hypervisor for Kvm {
 
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
-        let (order, file) = (self.order(call), file.clone());
         // A domain that was adopted has no folder of its own yet.
         let folder = Folder::of(site, &file.absolute);
-        let deed = move |live: &Live| folder.make().and_then(|()| deeds::save(live, &order, &file));
-        let saving = calls::change(&link, call, deed);
+        let stopping = AtomicBool::new(false);
+        let saving = self.save_to(&link, call, file, folder, &stopping);
         tokio::pin!(saving);
+        let left = call.until.saturating_duration_since(Instant::now());
         tokio::select! {
             done = &mut saving => return done,
             () = call.cancel.cancelled() => {}
+            // A save that nobody waits for any more would end without a word, and the guest with it.
+            () = tokio::time::sleep(left.saturating_sub(STOP_SAVE.min(left / 4))) => {}
         }
+        stopping.store(true, Ordering::Release);
         // Minutes of writing can be stopped; libvirt then lets the guest run on, and the save answers "aborted".
         let vm = call.context.key.vm;
         if let Err(error) = self.ask(&link, move |live| deeds::abort_job(live, vm)).await {
-            tracing::warn!(%vm, %error, "a save that was cancelled could not be stopped");
+            tracing::warn!(%vm, %error, "a save that was told to stop could not be stopped");
         }
         saving.await
     }
@@ -237,7 +274,9 @@ impl Hypervisor for Kvm {
     async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
         let (order, domain, file) = (self.order_for(call, domain)?, domain.clone(), file.clone());
-        calls::change(&link, call, move |live| deeds::restore(live, &order, &domain, &file)).await
+        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
+        let restored = calls::change(&link, call, move |live| memory::restore(live, &order, &domain, &file)).await;
+        restored.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
 
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -339,7 +378,8 @@ impl Hypervisor for Kvm {
     }
 
     async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
-        self.attach(site, call, Wanted::nic(nic)?).await
+        let attached = self.attach(site, call, Wanted::nic(nic)?).await;
+        attached.map_err(|error| bridge::told(error, site, [nic.bridge.as_str()]))
     }
 
     async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
@@ -370,8 +410,8 @@ impl Hypervisor for Kvm {
     }
 
     async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
-        let (link, _) = self.link(site)?;
-        self.ask(&link, move |live| adopt::inspect(live, vm)).await
+        let (link, config) = self.link(site)?;
+        self.ask(&link, move |live| adopt::inspect(live, &config, vm)).await
     }
 
     async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {

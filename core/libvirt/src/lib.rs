@@ -8,10 +8,11 @@
 //! lanes      bounded threads; a daemon that hangs fills its own lanes only
 //! live       an open connection, with one owner;  pulse: whether it lives;  feed: domains that may have changed
 //! locks      one mutating call a domain at a time; remembers calls whose caller has gone
-//! deeds      what each call does, in blocking code: look, compare generations, act, look again
+//! deeds      what each call does, in blocking code: look, compare generations, act, look again;  memory: saving and restoring it
 //! jobs       long jobs by identity: begun, asked about, stopped
 //! migrate    a running domain to another host;  copy: a disk in use into a file
-//! hotplug    disks and network cards of a domain;  resize: its CPUs and memory;  snapshots;  adopt: domains of others
+//! hotplug    disks and network cards of a domain;  resize: its CPUs and memory;  snapshots;  adopt: domains of others;  differs: how
+//!            they would change
 //! look       what is there: state, reason and stamp of domains
 //! stamp      what we write into a domain's metadata
 //! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
@@ -34,9 +35,11 @@
 //! off: it comes up again, and the next time it stays off.
 
 mod adopt;
+mod bridge;
 mod calls;
 mod copy;
 mod deeds;
+mod differs;
 mod failure;
 mod feed;
 mod folder;
@@ -52,6 +55,7 @@ mod links;
 mod live;
 mod locks;
 mod look;
+mod memory;
 mod migrate;
 mod options;
 mod pulse;

@@ -2,7 +2,8 @@
 
 use crate::failure::{During, is_no_domain};
 use crate::live::Live;
-use crate::stamp::{NAMESPACE, Stamp};
+use crate::stamp::{Mark, NAMESPACE};
+use crate::tree::Node;
 use ostler_driver::Listed;
 use ostler_model::{DomainSeen, DriverError, Observation, Power, PowerReason, VmUuid};
 use std::ffi::c_int;
@@ -19,7 +20,9 @@ pub(crate) struct Sight {
     /// Why.
     pub(crate) reason: PowerReason,
     /// What is stamped into it.
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) mark: Mark,
+    /// Whether it is off, and libvirt keeps its memory for the next start: somebody asked libvirt for that.
+    pub(crate) managed: bool,
 }
 
 impl Sight {
@@ -35,10 +38,10 @@ impl Sight {
         Ok(DomainSeen {
             uuid: VmUuid(self.domain.get_uuid()?),
             name: self.domain.get_name()?,
-            identity: self.stamp.as_ref().map(|stamp| stamp.identity),
+            identity: self.mark.stamp().map(|stamp| stamp.identity),
             power: self.power,
-            reason: self.reason,
-            last_edge: self.stamp.as_ref().and_then(|stamp| stamp.edge.clone()),
+            reason: if self.managed { PowerReason::Saved } else { self.reason },
+            last_edge: self.mark.stamp().and_then(|stamp| stamp.edge.clone()),
         })
     }
 }
@@ -60,6 +63,12 @@ pub(crate) fn observe(live: &Live, vm: VmUuid) -> Result<Observation, DriverErro
 pub(crate) fn observation(live: &Live, sight: &Sight) -> Result<Observation, DriverError> {
     let seen = sight.seen().map_err(|error| live.error(&error, During::Asking))?;
     Ok(Observation::Present(seen))
+}
+
+/// The domain's description.
+pub(crate) fn description(live: &Live, sight: &Sight, flags: u32) -> Result<Node, DriverError> {
+    let xml = sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
+    Node::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))
 }
 
 /// All domains. One that goes away while it is looked at is left out; one that cannot be read is named.
@@ -101,11 +110,12 @@ fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
     if rests_after_restore(domain, state, reason) {
         reason = c_int::try_from(sys::VIR_DOMAIN_PAUSED_UNKNOWN).unwrap_or_default();
     }
-    let stamp = stamp_of(domain)?;
+    let mark = mark_of(domain)?;
+    let managed = state == sys::VIR_DOMAIN_SHUTOFF && domain.has_managed_save(0)?;
     let Some((power, reason)) = power(state, reason) else {
         return Ok(Err(DriverError::retry("no-answer", format!("libvirt does not know the domain's state ({state})"))));
     };
-    Ok(Ok(Sight { domain: domain.clone(), power, reason, stamp }))
+    Ok(Ok(Sight { domain: domain.clone(), power, reason, mark, managed }))
 }
 
 /// A domain that was restored and waits to be unpaused says "migration" for ever, as one does that is still being restored or
@@ -116,11 +126,11 @@ fn rests_after_restore(domain: &Domain, state: sys::virDomainState, reason: c_in
 }
 
 /// The stamp of the running domain, or of its definition if it is off.
-fn stamp_of(domain: &Domain) -> Result<Option<Stamp>, Error> {
+fn mark_of(domain: &Domain) -> Result<Mark, Error> {
     let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
     match domain.get_metadata(kind, Some(NAMESPACE), sys::VIR_DOMAIN_AFFECT_CURRENT) {
-        Ok(element) => Ok(Stamp::parse(&element)),
-        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => Ok(None),
+        Ok(element) => Ok(Mark::of(&element)),
+        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => Ok(Mark::None),
         Err(error) => Err(error),
     }
 }

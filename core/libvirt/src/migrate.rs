@@ -61,9 +61,6 @@ const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
     // A guest that writes faster than the network is slowed down instead of never arriving.
     | sys::VIR_MIGRATE_AUTO_CONVERGE;
 
-/// As [`UNDEFINE_ALL`], but the firmware's variables stay: the file may be the one that the other host uses.
-const UNDEFINE_MOVED: u32 = UNDEFINE_ALL & !sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
-
 /// A migration to be.
 pub(crate) struct Plan {
     order: Order,
@@ -194,7 +191,7 @@ enum Next {
 pub(crate) fn standing(live: &Live, vm: VmUuid) -> Result<Option<Standing>, DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(None) };
     let work = if sight.is_active() { work_on(live, &sight.domain)? } else { Work::Nothing };
-    Ok(Some(Standing { power: sight.power, stamp: sight.stamp, work }))
+    Ok(Some(Standing { power: sight.power, stamp: sight.mark.stamp().cloned(), work }))
 }
 
 fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
@@ -390,7 +387,7 @@ fn tidy(live: &Live, next: Next, order: &Order) -> Result<(), DriverError> {
         if sight.is_active() {
             stop(live, &sight.domain)?;
         }
-        sight.domain.undefine_flags(UNDEFINE_MOVED)
+        sight.domain.undefine_flags(UNDEFINE_ALL)
     };
     match done {
         Err(error) if !changed_meanwhile(&error) => Err(acting(error)),

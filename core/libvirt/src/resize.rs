@@ -11,10 +11,9 @@
 use crate::calls;
 use crate::deeds::{Order, look_after};
 use crate::failure::During;
-use crate::hotplug::description;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, look};
+use crate::look::{Sight, description, look};
 use ostler_driver::CallControl;
 use ostler_model::{CallResult, DriverError, ErrorKind, Power, VmUuid};
 use std::time::{Duration, Instant};

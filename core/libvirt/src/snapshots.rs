@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::stamp::Stamp;
 use crate::tree::Node;
-use ostler_model::{CallResult, DriverError, ErrorKind, Identity, Observation, Power, SnapshotName, VmUuid};
+use ostler_model::{CallResult, DriverError, ErrorKind, Identity, Observation, Power, PowerReason, SnapshotName, VmUuid};
 use serde::Serialize;
 use virt::domain_snapshot::DomainSnapshot;
 use virt::error::{Error, ErrorNumber};
@@ -39,7 +39,7 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
     order.is_meant(&sight)?;
     if find(live, &sight, name)?.is_some() {
-        return look_before(live, &sight);
+        return made(live, &sight);
     }
     match sight.power {
         Power::Running | Power::Paused => {}
@@ -48,8 +48,24 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
     let xml = quick_xml::se::to_string(&SnapshotXml { name: name.as_str() })
         .map_err(|error| DriverError::refused("bad-spec", error.to_string()))?;
-    DomainSnapshot::create_xml(&sight.domain, &xml, 0).map_err(|error| live.error(&error, During::Acting))?;
-    look_after(live, order.vm())
+    match DomainSnapshot::create_xml(&sight.domain, &xml, 0).map_err(|error| live.error(&error, During::Acting)) {
+        Ok(_) => look_after(live, order.vm()),
+        Err(error) if error.kind == ErrorKind::Unknown => Err(error),
+        // An earlier sending, whose caller is no more, may have made it while this one waited.
+        Err(error) => match look(live, order.vm()) {
+            Ok(Some(sight)) if find(live, &sight, name)?.is_some() => made(live, &sight),
+            Ok(_) => Err(error),
+            Err(unseen) => Err(DriverError::unknown("lost-connection", unseen.detail)),
+        },
+    }
+}
+
+/// It is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps the guest paused until it is made.
+fn made(live: &Live, sight: &Sight) -> CallResult {
+    if sight.reason == PowerReason::Starting {
+        return Err(DriverError::retry("busy", "an earlier call is still making this snapshot"));
+    }
+    look_before(live, sight)
 }
 
 /// Be as the snapshot says.

@@ -28,6 +28,32 @@ pub(crate) struct Stamp {
     pub(crate) copied: Option<EffectKey>,
 }
 
+/// What a domain carries of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing: it is nobody's.
+    None,
+    /// A stamp.
+    Stamp(Stamp),
+    /// Our element, and this program cannot read it: it is somebody's, who is not us.
+    Unreadable,
+}
+
+impl Mark {
+    /// Of our element, as libvirt gives it.
+    pub(crate) fn of(element: &str) -> Self {
+        Stamp::parse(element).map_or(Self::Unreadable, Self::Stamp)
+    }
+
+    /// The stamp, if it can be read.
+    pub(crate) const fn stamp(&self) -> Option<&Stamp> {
+        match self {
+            Self::Stamp(stamp) => Some(stamp),
+            Self::None | Self::Unreadable => None,
+        }
+    }
+}
+
 /// As it stands in XML.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StampXml {
@@ -149,6 +175,7 @@ mod tests {
             "not xml & more <",
         ] {
             assert_eq!(Stamp::parse(bad), None, "{bad}");
+            assert_eq!(Mark::of(bad), Mark::Unreadable, "it is somebody's: {bad}");
         }
         let odd = "<vm store='00000000-0000-0000-0000-000000000009' vm='00000000-0000-0000-0000-000000000007' generation='1' \
                    edge='a/b/c' save='&lt;&amp;'/>";

@@ -52,6 +52,7 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
             kernel: spec.kernel.as_ref().map(|file| file.absolute.as_str()),
             initrd: spec.initrd.as_ref().map(|file| file.absolute.as_str()),
             cmdline: (spec.kernel.is_some() && !spec.cmdline.is_empty()).then_some(spec.cmdline.as_str()),
+            nvram: (spec.firmware == Firmware::Uefi).then(|| variables(&spec.console_log.absolute)),
         },
         features: Features {
             acpi: Empty {},
@@ -119,6 +120,13 @@ pub(crate) fn copy_of_disk(path: &str, format: DiskFormat) -> Result<String, Dri
 
 pub(crate) fn device(device: &impl Serialize) -> Result<String, DriverError> {
     quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
+}
+
+/// Where the firmware keeps its variables: in the VM's folder, beside its console's log. libvirt makes the file at the first start. It
+/// is not copied with the disks to a host that sees other files.
+fn variables(console_log: &str) -> String {
+    let folder = console_log.rsplit_once('/').map_or("", |(folder, _)| folder);
+    format!("{folder}/uefi-variables.fd")
 }
 
 /// Thousandths of a CPU as cgroup shares; 2 is the kernel's least.
@@ -230,6 +238,8 @@ struct Os<'a> {
     initrd: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cmdline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nvram: Option<String>,
 }
 
 #[derive(Serialize)]

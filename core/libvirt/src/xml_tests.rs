@@ -153,6 +153,7 @@ fn a_domain_with_all_there_is() {
         <kernel>/srv/vmlinuz</kernel>
         <initrd>/srv/initrd</initrd>
         <cmdline>console=ttyS0 quiet</cmdline>
+        <nvram>/srv/7/uefi-variables.fd</nvram>
         </os>
         <features>
         <acpi/>

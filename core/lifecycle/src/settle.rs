@@ -388,14 +388,14 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
         }
         State::Suspended => {
             // What is seen now counts, not what it was.
-            record.was_off = false;
+            draft.record.was_off = false;
             if draft.record.usable_recovery().is_none() {
                 draft.forget_recovery();
             }
         }
         // A save that was not answered may still end: then its file is what the guest goes on from.
         State::Unknown => {
-            record.was_off = false;
+            draft.record.was_off = false;
             if draft.record.recovery.as_ref().is_some_and(|file| file.consumed) {
                 draft.forget_recovery();
             }

@@ -9,7 +9,7 @@ use ostler_driver::{
     RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
 };
 use ostler_model::{
-    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostFacts, HypervisorId, Identity,
+    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId, Identity,
     Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
 };
 use std::fmt::Display;
@@ -371,11 +371,15 @@ pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, Dri
         file => Ok(file),
     };
     let (kernel, initrd) = (path("kernel")?, path("initrd")?);
+    let changes = given.extra.iter().filter(|(name, _)| name == "change").take(HARDWARE_MAX);
+    let changes = changes.map(|(_, value)| cut(value, NAME_MAX).chars().filter(|c| !c.is_control()).collect()).collect();
     let cmdline = cut(&extra("cmdline").unwrap_or_default(), TEXT_MAX).to_owned();
     Ok(WildDomain {
         kernel,
         initrd,
         cmdline,
+        changes,
+        graphics: Graphics::None,
         name: name("domain name", given.name)?,
         vcpus: given.vcpus,
         memory_mib: given.memory_mib,

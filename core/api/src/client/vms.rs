@@ -164,6 +164,15 @@ impl Client {
         self.answer(sent.on(self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host))).json(body))).await
     }
 
+    /// What an adoption would do.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn preview_adoption(&self, host: &str, body: &AdoptBody) -> Result<PlanPreview, ClientError> {
+        let request = self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host)));
+        self.answer(request.query(&[("dry_run", "true")]).json(body)).await
+    }
+
     /// What an action would do.
     ///
     /// # Errors

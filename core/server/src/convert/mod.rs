@@ -13,7 +13,7 @@ pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, 
 pub(crate) use operation::{complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
 pub(crate) use spec::{cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire};
-pub(crate) use vm::{Names, counters, destroyed, preview, snapshot, vm, vm_summary, why};
+pub(crate) use vm::{Names, adoption, counters, destroyed, preview, snapshot, vm, vm_summary, why};
 
 use ostler_api::Time;
 use ostler_model::Timestamp;

@@ -251,6 +251,7 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
             .iter()
             .map(|step| step.parse().map_or_else(|_| step.clone(), |kind: StepKind| kind.words().to_owned()))
             .collect(),
+        changes: Vec::new(),
         states: preview.states,
         steps: preview.steps,
         overtakes: preview.overtakes.map(|operation| operation.0),
@@ -259,4 +260,22 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
         destroys: preview.destroys.iter().map(destroyed).collect(),
         scheduler: preview.scheduler,
     })
+}
+
+/// What an adoption would do.
+pub(crate) fn adoption(changes: Vec<String>, accepted: bool) -> wire::PlanPreview {
+    let allowed = accepted || changes.is_empty();
+    let refused = (!allowed).then(|| "from its next start on it would be another machine".to_owned());
+    wire::PlanPreview {
+        allowed,
+        code: refused.as_ref().map(|_| ostler_api::code::UNUSABLE.to_string()),
+        hint: refused.as_ref().map(|_| "change it at the hypervisor first, or accept the changes: --accept-changes".to_owned()),
+        refused,
+        changes,
+        states: Vec::new(),
+        steps: allowed.then(|| ostler_model::StepKind::Stamp.to_string()).into_iter().collect(),
+        overtakes: None,
+        loses: Vec::new(),
+        hides: Vec::new(),
+    }
 }

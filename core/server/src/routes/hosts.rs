@@ -13,7 +13,8 @@ use crate::routes::once::{self, Added, add_once};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ostler_api::{ActionReply, AdoptBody, BindRules, ChangeHost, Host, NewHost, Span};
+use axum::response::{IntoResponse, Response};
+use ostler_api::{ActionReply, AdoptBody, BindRules, ChangeHost, Host, NewHost, PlanPreview, Span};
 use ostler_engine::AdoptRequest;
 use ostler_model::{DriverName, HostId, HostState, Identified};
 use ostler_store::{HostEdit, Reader, ResourceChange};
@@ -180,6 +181,8 @@ pub(crate) struct AdoptParams {
     /// Wait so long for the operation to end: `30s`, at most 5 minutes.
     #[param(value_type = Option<String>)]
     wait: Option<Span>,
+    /// Change nothing and tell in what it would be another machine.
+    dry_run: bool,
 }
 
 /// Makes a wild domain of a host a VM. It stays as it is, running or off; its disks are never removed.
@@ -190,7 +193,11 @@ pub(crate) struct AdoptParams {
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
         AdoptParams
     ),
-    responses((status = 201, body = ActionReply, description = "The VM is there; `operation` marks the domain as its own"), ApiError)
+    responses(
+        (status = 201, body = ActionReply, description = "The VM is there; `operation` marks the domain as its own"),
+        (status = 200, body = PlanPreview, description = "With `dry_run`: what would change, and whether that is accepted"),
+        ApiError
+    )
 )]
 pub(crate) async fn adopt(
     State(app): State<Shared>,
@@ -199,16 +206,20 @@ pub(crate) async fn adopt(
     Params(params): Params<AdoptParams>,
     Key(key): Key,
     body: Body<AdoptBody>,
-) -> Answer<Tagged<ActionReply>> {
+) -> Answer<Response> {
     let wait = checked(params.wait)?;
-    let AdoptBody { domain, name } = body.value;
+    let AdoptBody { domain, name, accept_changes } = body.value;
     let host = find::host(&app.store().read()?, &which)?.id;
     let name = name.as_deref().map(|name| new_name("name", name)).transpose()?;
     let once = key.map(|key| vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash));
-    let request = AdoptRequest { host, domain, name, by: caller.name };
+    let request = AdoptRequest { host, domain, name, accept_changes, by: caller.name };
+    if params.dry_run {
+        let changes = app.engine.adoptable(&request).await.map_err(|err| named::refused(&app, err))?;
+        return Ok(Json(convert::adoption(changes, accept_changes)).into_response());
+    }
     let replied = app.engine.adopt(request, once).await;
     let replied = replied.map_err(|err| named::refused(&app, err))?;
     let location = Some(format!("/v1/vms/{}", replied.answer.vm));
     let followed = followed(&app, replied, wait).await?;
-    Ok(Tagged { status: StatusCode::CREATED, location, ..followed })
+    Ok(Tagged { status: StatusCode::CREATED, location, ..followed }.into_response())
 }

@@ -1,0 +1,47 @@
+//! A bridge that a host does not have, told in the words of whoever gave its name.
+
+use ostler_driver::Site;
+use ostler_model::DriverError;
+
+/// libvirt speaks of a bridge that is not there as of a number that it could not read ("Cannot get interface MTU on 'br7': No such
+/// device"). What follows from the error is decided already; here it only gets words and a code of its own.
+pub(crate) fn told<'a>(error: DriverError, site: &Site, bridges: impl IntoIterator<Item = &'a str>) -> DriverError {
+    if !error.detail.contains("No such device") {
+        return error;
+    }
+    let missing = bridges.into_iter().find(|bridge| error.detail.contains(&format!("'{bridge}'")));
+    match missing {
+        Some(bridge) => DriverError {
+            code: "no-bridge".to_owned(),
+            detail: format!("host {} has no bridge {bridge} (libvirt: {})", site.name, error.detail),
+            ..error
+        },
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_model::{ErrorKind, ExecTransport, HostId};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn only_a_bridge_of_the_vm_is_named() {
+        let site = Site {
+            id: HostId(1),
+            name: "h1".parse().expect("valid"),
+            config: BTreeMap::new(),
+            transport: ExecTransport::Local,
+            roots: BTreeMap::new(),
+        };
+        let said = |detail: &str| DriverError::new(ErrorKind::NotHere, "failed", detail);
+        let mtu = said("Cannot get interface MTU on 'br7': No such device");
+        let error = told(mtu.clone(), &site, ["br0", "br7"]);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::NotHere, "no-bridge"));
+        assert!(error.detail.starts_with("host h1 has no bridge br7 "), "{}", error.detail);
+        assert_eq!(told(mtu.clone(), &site, ["br0"]), mtu);
+        let other = said("unable to set 'br7'");
+        assert_eq!(told(other.clone(), &site, ["br7"]), other);
+    }
+}

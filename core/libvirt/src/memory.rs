@@ -1,0 +1,177 @@
+//! Memory that goes into a file and comes back from it.
+//!
+//! libvirt goes on with a call whose caller has died. So a call that is repeated looks first whether an earlier sending of it is at
+//! work, and looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
+
+use crate::deeds::{Order, look_after, look_before, outcome, take_name_back, write_stamp};
+use crate::failure::During;
+use crate::image;
+use crate::live::Live;
+use crate::look::{Sight, look};
+use crate::raw;
+use crate::stamp::Stamp;
+use crate::xml;
+use ostler_driver::{DomainSpec, FileRef};
+use ostler_model::{CallResult, DriverError, ErrorKind, Observation, Power, PowerReason};
+use virt::domain::Domain;
+use virt_sys as sys;
+
+/// The code of a save that is at work for a caller who is no more.
+pub(crate) const AT_WORK: &str = "save-at-work";
+
+/// Memory in the file, and off.
+///
+/// libvirt goes on with a save whose caller has died, and a repeat may come at any moment of it. libvirt pauses the guest, writes
+/// the file under a mark that says *incomplete*, sets the mark to *complete*, ends QEMU, and only then counts the domain as off:
+///
+/// | the repeat comes | what is there | what is done |
+/// |---|---|---|
+/// | before the save, or after one that failed | the domain is active, perhaps with a part of a file | it is saved |
+/// | while the file is written, or QEMU is being ended | it is active and paused, our key is in its stamp | [`AT_WORK`] |
+/// | the same, before our look could tell | libvirt lets the repeat wait, then says *not running* | the file decides |
+/// | after it | it is off, or gone | the file decides: its stamp has our key, libvirt accepts its mark |
+///
+/// So no answer of libvirt's ends a save as long as the domain is off and nobody has asked the file.
+pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
+    xml::check_text("path", &file.absolute)?;
+    let path = raw::c_string(&file.absolute).ok_or_else(|| DriverError::refused("bad-text", "the path has a NUL"))?;
+    let sight = match look(live, order.vm())? {
+        Some(sight) if sight.is_active() => sight,
+        not_running => return saved_already(live, order, file, not_running),
+    };
+    let stamp = order.is_meant(&sight)?;
+    if sight.power == Power::Crashed {
+        return Err(DriverError::refused("crashed", "the guest has crashed: there is nothing worth saving"));
+    }
+    if is_being_saved(order, &sight, &stamp) {
+        return Err(DriverError::retry(AT_WORK, "an earlier sending of this save is still at work"));
+    }
+    let stamped = write_stamp(live, &sight.domain, &Stamp { save: Some(order.key.clone()), ..stamp });
+    let saved = stamped.and_then(|()| raw::save(&sight.domain, &path).map_err(|error| live.error(&error, During::Acting)));
+    match saved {
+        Ok(()) => look_after(live, order.vm()),
+        Err(error) => unless_saved(live, order, file, error),
+    }
+}
+
+/// What came of a save that was told to stop: it got through, or the guest runs on.
+pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallResult {
+    let sight = match look(live, order.vm())? {
+        Some(sight) if sight.is_active() => sight,
+        not_running => return saved_already(live, order, file, not_running),
+    };
+    let stamp = order.is_meant(&sight)?;
+    if is_being_saved(order, &sight, &stamp) {
+        return Err(DriverError::retry(AT_WORK, "the save is being stopped"));
+    }
+    Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the save was stopped, and the guest goes on where it was"))
+}
+
+fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
+    let paused_by_libvirt = (sight.power, sight.reason) == (Power::Paused, PowerReason::Starting);
+    // A guest that libvirt could not set going again after a save that failed stands still without a job.
+    let has_job = || sight.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE));
+    paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && has_job()
+}
+
+/// A save that libvirt answered with `error`. That counts only while the domain is active: off, it may have been saved by an earlier
+/// sending that ended while this one waited.
+fn unless_saved(live: &Live, order: &Order, file: &FileRef, error: DriverError) -> CallResult {
+    if error.kind == ErrorKind::Unknown {
+        return Err(error);
+    }
+    match look(live, order.vm()) {
+        Ok(Some(sight)) if sight.is_active() => Err(error),
+        Ok(not_running) => saved_already(live, order, file, not_running),
+        Err(unseen) => Err(DriverError::unknown("lost-connection", unseen.detail)),
+    }
+}
+
+/// A save that is repeated finds the domain off and the file whole. A file that another save wrote counts only if libvirt
+/// still knows that the domain went off by being saved.
+fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight>) -> CallResult {
+    let gone = |detail: &str| Err(DriverError::new(ErrorKind::Gone, "not-running", detail));
+    if let Some(sight) = &sight {
+        order.is_meant(sight)?;
+        if ran_on(sight.reason) {
+            return gone("the domain ended by itself, or was ended: memory that was saved before that is too old for its disks");
+        }
+    }
+    let went_off_saved = sight.as_ref().is_some_and(|sight| sight.reason == PowerReason::Saved);
+    let image = image::read(live, &file.absolute)?;
+    let stamp = image.stamp.filter(|stamp| stamp.identity.vm == order.vm() && stamp.identity.generation == order.generation);
+    let by_this_call = |stamp: &Stamp| stamp.save.as_ref() == Some(&order.key);
+    if stamp.is_some_and(|stamp| went_off_saved || by_this_call(&stamp)) {
+        return match &sight {
+            Some(sight) => look_before(live, sight),
+            None => Ok(outcome(Observation::Absent)),
+        };
+    }
+    gone("the domain is not running, and was not saved to this file")
+}
+
+/// Whether a domain that is off for this reason has run after any save of it. A libvirt daemon that dies between writing the file and
+/// ending QEMU lets the guest run on when it is back. One that dies while it ends QEMU finds it dead, and says *crashed*: then nothing
+/// has run.
+const fn ran_on(reason: PowerReason) -> bool {
+    match reason {
+        PowerReason::Guest | PowerReason::Destroyed | PowerReason::Person | PowerReason::Migrated => true,
+        PowerReason::None
+        | PowerReason::Saved
+        | PowerReason::Crashed
+        | PowerReason::Starting
+        | PowerReason::IoError
+        | PowerReason::Watchdog => false,
+    }
+}
+
+/// Be there as it was saved, newly stamped and paused.
+pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &FileRef) -> CallResult {
+    xml::check_text("path", &file.absolute)?;
+    if let Some(sight) = look(live, order.vm())? {
+        let stamp = order.may_touch(&sight)?;
+        if !sight.is_active() {
+            take_name_back(live, &sight.domain, &spec.name)?;
+        }
+        if sight.managed {
+            // A later start would go on from it, and what is restored now is newer.
+            sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
+        }
+        if sight.is_active() {
+            return if stamp.identity == spec.identity && sight.power != Power::Crashed {
+                look_before(live, &sight)
+            } else {
+                Err(DriverError::refused("older-generation", "an older placement of this VM is still there: remove it first"))
+            };
+        }
+    }
+    let image = image::read(live, &file.absolute)?;
+    let foreign = |stamp: &Stamp| stamp.identity.vm != order.vm() || stamp.identity.store != spec.identity.store;
+    if image.stamp.as_ref().is_none_or(foreign) {
+        return Err(DriverError::refused("foreign", format!("{} holds the memory of another domain", file.absolute)));
+    }
+    let xml = image.as_domain(spec)?;
+    // Defined first: a domain that is restored without a definition would vanish when it stops.
+    let restored = Domain::define_xml(live.connect(), &xml)
+        .and_then(|_| Domain::domain_restore_flags(live.connect(), &file.absolute, Some(&xml), sys::VIR_DOMAIN_SAVE_PAUSED));
+    match restored.map_err(|error| live.error(&error, During::Placing)) {
+        Ok(_) => look_after(live, order.vm()),
+        Err(error) => unless_restored(live, order, spec, error),
+    }
+}
+
+/// A restore that libvirt answered with `error`: an earlier sending, whose caller is no more, may have been at it.
+fn unless_restored(live: &Live, order: &Order, spec: &DomainSpec, error: DriverError) -> CallResult {
+    if error.kind == ErrorKind::Unknown {
+        return Err(error);
+    }
+    match look(live, order.vm()) {
+        Ok(Some(sight)) => {
+            let same = sight.mark.stamp().is_some_and(|stamp| stamp.identity == spec.identity);
+            let restored = same && sight.is_active() && sight.power != Power::Crashed;
+            if restored { look_before(live, &sight) } else { Err(error) }
+        }
+        Ok(None) => Err(error),
+        Err(unseen) => Err(DriverError::unknown("lost-connection", unseen.detail)),
+    }
+}
