@@ -132,6 +132,9 @@ pub struct ResizeBody {
     /// Refuse if the host's capacity is exceeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enforce: bool,
+    /// Take more than half of its memory from a running guest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// The body of `update`.

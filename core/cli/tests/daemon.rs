@@ -238,7 +238,9 @@ fn on_a_terminal_it_is_asked_once_before_something_is_destroyed() {
         eprintln!("SKIPPED: script (bsdutils) is missing");
         return;
     };
-    for words in ["delete deletes for good:", "vm a (no disks of its own)", "vm b (no disks of its own)", "Go on? [y/N]", "nothing was done"] {
+    for words in
+        ["delete deletes for good:", "vm a (no disks of its own)", "vm b (no disks of its own)", "Go on? [y/N]", "nothing was done"]
+    {
         assert!(no.out.contains(words), "no {words} in {no:#?}");
     }
     assert_eq!((no.code, vms().as_str()), (1, "1 2 3 4 "));

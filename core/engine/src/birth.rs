@@ -202,7 +202,6 @@ pub(crate) async fn adopt_domain(
         hold: true,
     };
     let now = clock::now();
-    let former = former(shared, seen.uuid)?;
     // Above all that this store has ever issued for it.
     let former = former(shared, seen.uuid)?;
     let generation = former.map_or(Generation(0), |(_, issued)| issued).next();

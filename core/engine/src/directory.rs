@@ -2,8 +2,8 @@
 
 use ostler_driver::{FileRef, Site};
 use ostler_model::{
-    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState, HypervisorId,
-    RelPath, Storage, Timestamp, VmRecord,
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState,
+    HypervisorId, RelPath, Storage, Timestamp, VmRecord,
 };
 use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;

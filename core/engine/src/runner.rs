@@ -16,8 +16,8 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, HostId, ImageChange, OperationId, OperationRecord, Refusal, RefusalKind,
-    SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
+    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, HostId, ImageChange, OperationId, OperationRecord, Refusal,
+    RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
 use std::collections::{BTreeMap, VecDeque};

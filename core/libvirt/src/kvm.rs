@@ -110,14 +110,7 @@ impl Kvm {
     }
 
     /// Saves, or waits for an earlier sending of the same save that is still at work. Told to stop, it only finds out what came of it.
-    async fn save_to(
-        &self,
-        link: &Link,
-        call: &CallControl,
-        file: &FileRef,
-        folder: Folder,
-        stopping: &AtomicBool,
-    ) -> CallResult {
+    async fn save_to(&self, link: &Link, call: &CallControl, file: &FileRef, folder: Folder, stopping: &AtomicBool) -> CallResult {
         loop {
             let (order, file) = (self.order(call), file.clone());
             let saved = if stopping.load(Ordering::Acquire) {

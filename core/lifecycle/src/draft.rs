@@ -4,8 +4,8 @@ use crate::sight::Sight;
 use crate::{Decision, Facts};
 use ostler_model::{
     Active, Answer, Call, Claim, Destroyed, DriverError, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId,
-    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal,
-    RefusalKind, Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason,
+    Reason, Refusal, RefusalKind, Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 pub(crate) struct Draft<'a> {

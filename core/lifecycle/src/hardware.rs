@@ -132,6 +132,10 @@ fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Resul
     Err(bad(draft, asked, format!("has no network card {mac}"), "`ostler vm show` lists them"))
 }
 
+/// A running guest keeps at least one part in so many of its memory, unless that is forced. Who asks for less has most often left
+/// out a unit.
+const LEAST_SHARE: u64 = 2;
+
 /// Changes the size in the record; answers what it was.
 pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Refusal> {
     let Args::Size { cpu_milli, vcpus, memory_mib } = asked.args else {
@@ -147,6 +151,18 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
     if draft.record.state == State::Running && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib()) {
         let what = format!("can have at most {} virtual CPUs and {} MiB while it runs", spec.vcpus_most(), spec.memory_most_mib());
         return Err(bad(draft, asked, what, "poweroff, resize, resume; or create it with more headroom"));
+    }
+    if draft.record.state == State::Running && !asked.force && wanted.memory_mib.saturating_mul(LEAST_SHARE) < before.memory_mib {
+        let what = format!(
+            "would go from {} MiB to {} MiB: a running guest that loses that much kills its processes",
+            before.memory_mib, wanted.memory_mib
+        );
+        return Err(bad(
+            draft,
+            asked,
+            what,
+            "a bare number is MiB: write 2GiB for gigabytes; --force takes the memory away all the same",
+        ));
     }
     let mut spec = spec.clone();
     spec.set_size(wanted);

@@ -5,8 +5,8 @@ use crate::restored::{self, Found};
 use crate::{Facts, agenda, judge, monitor, request, step};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
-    MacAddress, Observation, OperationId, Placement, Reason, Refusal, RelPath, Request, ScheduleId, State, StepKind, StepNo, Storage,
-    Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    MacAddress, Observation, OperationId, Placement, Reason, Refusal, RelPath, Request, ScheduleId, State, StepKind, StepNo,
+    Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// Everything that can happen to a VM.

@@ -348,7 +348,8 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
         Some(disk) if leaves && !record.storage_is_shared() => {
             let detail = format!("VM {}: its disk {} was adopted, and only its host sees it", record.id, disk.name);
-            let instead = if recreated { "poweroff and resume it, or delete it" } else { "suspend it or power it off (poweroff) instead" };
+            let instead =
+                if recreated { "poweroff and resume it, or delete it" } else { "suspend it or power it off (poweroff) instead" };
             Err(draft.refuse(verb, RefusalKind::NotAble, detail, instead))
         }
         Some(_) | None => Ok(()),

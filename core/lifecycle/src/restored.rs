@@ -105,6 +105,7 @@ pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
         Input::Restarted | Input::Tick | Input::Answered { .. } => come_to_rest(draft),
         // A person's word about a host holds all the same.
         Input::HostGone { host } => monitor::host_gone(draft, *host),
+        Input::MemoryRemoved { name } => monitor::memory_removed(draft, name),
         Input::Observed { .. } | Input::Swept { .. } | Input::ScheduleRefused { .. } | Input::CouldNotAsk { .. } => {}
         Input::Request(_) => {}
     }

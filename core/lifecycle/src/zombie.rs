@@ -57,7 +57,7 @@ pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
 /// guest has run on: until then a person may find that a save of which nobody had an answer was whole after all.
 #[must_use]
 pub fn unused_memory(record: &VmRecord, host: HostId) -> &[RelPath] {
-    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some();
+    let busy = record.operation.is_some() || !record.open.is_empty() || record.other.is_some() || record.is_unreconciled();
     let here = record.placement.as_ref().is_some_and(|place| place.host == host);
     let ran_on = match record.state {
         State::Running | State::Suspended => true,

@@ -139,6 +139,7 @@ impl Reason {
             Self::Guest => "the guest switched itself off",
             Self::Crashed => "the hypervisor's process died",
             Self::DestroyedOutside => "it was switched off outside of Ostler",
+            Self::SavedOutside => "somebody had its hypervisor save its memory (virsh managedsave); resume goes on from there",
             Self::StartedOutside => "it was started outside of Ostler",
             Self::External => "somebody paused it at the hypervisor; its memory is not saved",
             Self::IoError => "the guest stands still because a disk failed",

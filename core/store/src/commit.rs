@@ -1,8 +1,9 @@
 //! What a commit is made of, and what comes of it.
 
 use ostler_model::{
-    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostName,
-    HostState, Identified, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp, Version, VmId, VmRecord,
+    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
+    HostName, HostState, Identified, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp,
+    Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

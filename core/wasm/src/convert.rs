@@ -9,8 +9,8 @@ use ostler_driver::{
     RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
 };
 use ostler_model::{
-    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId, Identity,
-    Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
+    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId,
+    Identity, Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
 };
 use std::fmt::Display;
 use std::str::FromStr;

@@ -392,6 +392,9 @@ pub struct Resize {
     /// Refuse if the host's capacity is exceeded
     #[arg(long)]
     enforce: bool,
+    /// Take more than half of its memory from a running guest
+    #[arg(long)]
+    force: bool,
 }
 
 impl Ask for Resize {
@@ -400,7 +403,7 @@ impl Ask for Resize {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        sent(&ResizeBody { cpu: self.cpu, vcpus: self.vcpus, memory: self.memory, enforce: self.enforce })
+        sent(&ResizeBody { cpu: self.cpu, vcpus: self.vcpus, memory: self.memory, enforce: self.enforce, force: self.force })
     }
 }
 

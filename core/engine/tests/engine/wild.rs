@@ -7,7 +7,7 @@ use ostler_engine::AdoptRequest;
 use ostler_model::*;
 
 pub(crate) fn adopt() -> AdoptRequest {
-    AdoptRequest { host: ALPHA, domain: "old-timer".to_owned(), name: None, by: "test".to_owned() }
+    AdoptRequest { host: ALPHA, domain: "old-timer".to_owned(), name: None, accept_changes: false, by: "test".to_owned() }
 }
 
 pub(crate) fn system() -> DatastoreName {

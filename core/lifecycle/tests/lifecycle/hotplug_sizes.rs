@@ -249,3 +249,26 @@ fn growing_that_is_taken_back_keeps_its_capacity_until_it_is_back() {
     "#]],
     );
 }
+
+#[test]
+fn a_running_guest_keeps_half_of_its_memory_unless_that_is_forced() {
+    check(
+        "deploy; drive; poweroff-hard; drive; resize:m512; resize:m400; resize:m2; resize:m512; resume; drive
+         resize:m255; resize:m256; run; resize:m2; resize!:m2; run",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            resize:m512    poweroff [asked] | operation 4 succeeded
+            resize:m400    poweroff [asked] | operation 5 succeeded
+            resize:m2      poweroff [asked] | operation 6 succeeded
+            resize:m512    poweroff [asked] | operation 7 succeeded
+            resume         boot (boot: calling) > deploy
+            resize:m255    refused bad-request: VM 1 would go from 512 MiB to 255 MiB: a running guest that loses that much kills its processes
+            resize:m256    hotplug (resize: calling) > resize
+              resize       running [asked] | operation 10 succeeded
+            resize:m2      refused bad-request: VM 1 would go from 256 MiB to 2 MiB: a running guest that loses that much kills its processes
+            resize!:m2     hotplug (resize: calling) > resize
+              resize       running [asked] | operation 12 succeeded
+        "#]],
+    );
+}

@@ -144,6 +144,7 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
             vcpus: *vcpus,
             memory: memory_mib.map(wire::Size),
             enforce: false,
+            force: false,
         }),
         Args::UserData { text } => json!({ "user_data": text }),
         Args::Name { name } => json!({ "name": name.as_str() }),

@@ -8,7 +8,8 @@ use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview};
 use ostler_model::{
-    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, StepKind, VmRecord,
+    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, StepKind,
+    VmRecord,
 };
 use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
@@ -273,9 +274,12 @@ pub(crate) fn adoption(changes: Vec<String>, accepted: bool) -> wire::PlanPrevie
         refused,
         changes,
         states: Vec::new(),
-        steps: allowed.then(|| ostler_model::StepKind::Stamp.to_string()).into_iter().collect(),
+        steps: allowed.then(|| StepKind::Stamp.to_string()).into_iter().collect(),
         overtakes: None,
         loses: Vec::new(),
         hides: Vec::new(),
+        in_words: allowed.then(|| StepKind::Stamp.words().to_owned()).into_iter().collect(),
+        destroys: Vec::new(),
+        scheduler: Vec::new(),
     }
 }

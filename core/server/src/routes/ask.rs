@@ -197,7 +197,7 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
     }
     let cpu_milli = body.cpu.map(convert::cpu_from_wire).transpose()?;
     let args = Args::Size { cpu_milli, vcpus: body.vcpus, memory_mib: body.memory.map(|size| size.0) };
-    Ok(Asked { enforce: body.enforce, ..Asked::from(args) })
+    Ok(Asked { enforce: body.enforce, force: body.force, ..Asked::from(args) })
 }
 
 fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Answer<Asked> {

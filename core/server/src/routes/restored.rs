@@ -60,7 +60,9 @@ fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledV
     let why = match (listed, in_doubt) {
         (false, _) => "not all hosts have been listed yet".to_owned(),
         (true, false) => "all hosts have been listed; it is reconciled next".to_owned(),
-        (true, true) => "it cannot be told which domain is the VM: remove those that are not, or accept the record as it is".to_owned(),
+        (true, true) => {
+            "it cannot be told which domain is the VM: remove those that are not, or accept the record as it is".to_owned()
+        }
     };
     UnreconciledVm { id: vm.0, name: name.to_string(), why, domains, in_doubt }
 }

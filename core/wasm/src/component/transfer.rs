@@ -73,7 +73,10 @@ impl Transfer for Component {
 
     async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
         if self.0.side.orphans.busy(vm) {
-            return Err(DriverError::retry("busy", format!("a transfer for {vm} that was dropped may still be at work on the host")));
+            return Err(DriverError::retry(
+                "busy",
+                format!("a transfer for {vm} that was dropped may still be at work on the host"),
+            ));
         }
         Ok(())
     }
