@@ -269,8 +269,10 @@ fn a_bridge_that_is_not_there_is_named() {
 fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
     let (kernel, away) = (kvm.dir().join("images/vmlinux"), kvm.dir().join("vmlinux.away"));
+    // A kernel that is not there is refused at the creation, so it goes away afterwards.
+    let vm = kvm.held("stumbler");
     std::fs::rename(&kernel, &away).expect("moved");
-    let vm = kvm.create("stumbler", &[], "");
+    kvm.vm(&["release", &vm]);
     kvm.rests(&vm, "failed", BOOT);
     let why = kvm.vm(&["why", &vm]);
     assert!(why.contains("vmlinux") && why.contains("recover --retry"), "{why}");
@@ -282,8 +284,9 @@ fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     assert_eq!(kvm.state(&vm), "running");
     kvm.console(&vm).wait_for("GUEST-READY", BOOT);
     kvm.ends_without_a_trace(&vm);
+    let other = kvm.held("returner");
     std::fs::rename(&kernel, &away).expect("moved");
-    let other = kvm.create("returner", &[], "");
+    kvm.vm(&["release", &other]);
     kvm.rests(&other, "failed", BOOT);
     std::fs::rename(&away, &kernel).expect("moved back");
     // Rolled back it is pending, and the scheduler places it anew: another stay.

@@ -141,6 +141,21 @@ fn places(record: &VmRecord, being: &Being) -> Result<(), Violation> {
     Ok(())
 }
 
+/// What is plugged into a guest that lives is in its record: an operator must be able to unplug it, and its image must stay held.
+fn plugged(record: &VmRecord, being: &Being, host: HostId) -> Result<(), Violation> {
+    let lives = |domain: &&crate::world::Domain| domain.identity.is_some() && domain.power != Power::Off;
+    let Some(domain) = being.domains.get(&host).filter(lives) else { return Ok(()) };
+    for file in &domain.disks {
+        let known = record.disks.iter().any(|disk| disk.file.as_str() == file);
+        must!(known, "hardware: VM {} has {file} plugged in, and its record does not know it", record.id);
+    }
+    for mac in &domain.nics {
+        let known = record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
+        must!(known, "hardware: VM {} has card {mac} plugged in, and its record does not know it", record.id);
+    }
+    Ok(())
+}
+
 /// What a state of rest promises.
 fn rest(record: &VmRecord, being: &Being) -> Result<(), Violation> {
     let id = record.id;
@@ -170,6 +185,7 @@ fn rest(record: &VmRecord, being: &Being) -> Result<(), Violation> {
             let saved = record.recovery.is_some() && matches!(record.state, State::Running | State::Poweroff);
             must!(!saved, "VM {id} is {} with saved memory", record.state);
             if record.other.is_none() {
+                plugged(record, being, place.host)?;
                 complete(record, being, place.host)?;
             }
         }

@@ -128,6 +128,15 @@ impl Sim {
         if power == Power::Running {
             self.world.must_be_alone(vm, host);
         }
+        if power == Power::Running
+            && let Some(domain) = self.world.being(vm).domains.get_mut(&host)
+        {
+            // Whoever starts it by hand does not plug in again what was taken from the VM while it was off.
+            let known =
+                |mac: &String| record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|nic| nic.to_string() == *mac));
+            domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
+            domain.nics.retain(known);
+        }
         self.world.power(vm, host, power, reason);
         if power == Power::Running {
             self.world.being(vm).secret = true;

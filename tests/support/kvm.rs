@@ -186,6 +186,17 @@ impl Kvm {
     /// Creates a VM of the lab's guest; the scheduler places it. `more` goes before the tables of the specification.
     #[track_caller]
     pub fn create(&self, name: &str, flags: &[&str], more: &str) -> String {
+        self.create_as(name, flags, more, false)
+    }
+
+    /// The same, on hold: the scheduler leaves it alone until it is released.
+    #[track_caller]
+    pub fn held(&self, name: &str) -> String {
+        self.create_as(name, &[], "", true)
+    }
+
+    #[track_caller]
+    fn create_as(&self, name: &str, flags: &[&str], more: &str, hold: bool) -> String {
         let guest = Lab::guest();
         let spec = format!(
             "name = \"{name}\"\ncpu = 0.5\nmemory = \"96MiB\"\n{more}\n\
@@ -196,7 +207,7 @@ impl Kvm {
             file_name(&guest.initrd),
             guest.command_line(flags),
         );
-        self.run(daemon::create(self.daemon.client(), &spec, false))
+        self.run(daemon::create(self.daemon.client(), &spec, hold))
     }
 
     /// The host that the VM is on: an index into [`Self::hosts`].

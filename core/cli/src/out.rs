@@ -178,7 +178,7 @@ mod tests {
         assert!(!render(Format::Table).contains("ADDED"));
         assert!(render(Format::Wide).contains("ADDED"));
         let bare = Out { headings: false, ..out(Format::Table) }.rows(&images()).expect("printable");
-        assert_eq!(bare, "3  debian  ready  qcow2  2  images:debian.qcow2\n");
+        assert_eq!(bare, "3  debian  ready  qcow2     2  images:debian.qcow2\n");
         let json: Vec<Image> = serde_json::from_str(&render(Format::Json)).expect("JSON");
         let yaml: Vec<Image> = serde_yaml_ng::from_str(&render(Format::Yaml)).expect("YAML");
         assert_eq!((json.as_slice(), yaml.as_slice()), (images().as_slice(), images().as_slice()));

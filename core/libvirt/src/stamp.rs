@@ -33,8 +33,8 @@ pub(crate) struct Stamp {
 pub(crate) enum Mark {
     /// Nothing: it is nobody's.
     None,
-    /// A stamp.
-    Stamp(Stamp),
+    /// A stamp. Boxed, because it is large and most domains that are looked at have none.
+    Stamp(Box<Stamp>),
     /// Our element, and this program cannot read it: it is somebody's, who is not us.
     Unreadable,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Mark {
 impl Mark {
     /// Of our element, as libvirt gives it.
     pub(crate) fn of(element: &str) -> Self {
-        Stamp::parse(element).map_or(Self::Unreadable, Self::Stamp)
+        Stamp::parse(element).map_or(Self::Unreadable, |stamp| Self::Stamp(Box::new(stamp)))
     }
 
     /// The stamp, if it can be read.

@@ -6,7 +6,7 @@
 //!
 //! - **Unreconciled.** A restore marks each record ([`ostler_model::Restored`]). While the mark stands, no call is sent for the VM: an
 //!   operation that the backup had under way ends at rest, scheduled actions wait, nothing is concluded from a look.
-//! - **Reconciling** ([`Input::Reconcile`](crate::Input::Reconcile)) needs a list of every host that is on, or the word of a person. A
+//! - **Reconciling** ([`Input::Reconcile`]) needs a list of every host that is on, or the word of a person. A
 //!   domain that the lost store has placed is then taken over, if there is only one that can be the VM.
 //! - **Ahead.** Also without a mark, a domain on another host under a generation that the record does not know is newer than the record.
 //!   Requests that could start a second one are refused. It counts only on a host of the VM's own driver: a driver must not be able to

@@ -178,12 +178,16 @@ fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
         restored.mended.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
     tell(&format!(
-        "{} VMs: nothing is done for them before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how \
-         far that is",
+        "nothing is done for its {} VMs before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how far \
+         that is",
         restored.vms
     ));
-    if restored.held > 0 {
-        tell(&format!("{} of them were pending, and are on hold until then", restored.held));
+    match restored.held {
+        0 => {}
+        1 => tell("1 VM was pending and is on hold now; it is pending again once it is known that it runs nowhere"),
+        many => tell(&format!(
+            "{many} VMs were pending and are on hold now; they are pending again once it is known that they run nowhere"
+        )),
     }
     Ok(())
 }

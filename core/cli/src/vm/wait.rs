@@ -11,6 +11,9 @@ pub(crate) const TIMEOUT: &str = "5m";
 const PART: Duration = Duration::from_secs(20);
 /// The first pause between looks at a VM, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// A VM that is handed over is not waited for any longer once so many looks in a row found that no host takes it. More than one, because
+/// what the scheduler says may be of a moment before.
+const SCHEDULER_REFUSES: u32 = 3;
 
 /// Until when to wait.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +87,7 @@ pub(crate) async fn for_running(client: &Client, id: u64, deadline: Deadline) ->
 }
 
 /// What the scheduler made of a VM that was handed over to it: the VM when it rests somewhere, and the operation that brought it there,
-/// if there was one.
+/// if there was one; the VM as it waits, if no host takes it now.
 ///
 /// # Errors
 /// The time was over.
@@ -96,12 +99,20 @@ pub(crate) async fn for_scheduler(
 ) -> Result<(Vm, Option<Operation>), Failure> {
     let (mut pause, longest) = LOOKS;
     let which = id.to_string();
+    let mut refused = 0;
     loop {
         let vm = patiently(|| client.vm(&which)).await?;
         let at_work = vm.operation.is_some() || vm.state == "pending" || vm.resched;
         if !at_work {
             let newest = patiently(|| client.operations_of(&which)).await?.operations.into_iter().next();
             return Ok((vm, newest.filter(|operation| operation.id > after)));
+        }
+        // The scheduler has looked, and no host takes it now: that may last for days, and `why` tells the same.
+        if vm.operation.is_none() && !patiently(|| client.why(&which)).await?.scheduler.is_empty() {
+            refused += 1;
+            if refused > SCHEDULER_REFUSES {
+                return Ok((vm, None));
+            }
         }
         if deadline.left().is_zero() {
             return Err(late(client, &vm).await);

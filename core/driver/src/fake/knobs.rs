@@ -204,10 +204,15 @@ impl Gate {
     }
 
     /// Waits until so many calls have come to the gate, those that passed included.
+    ///
+    /// # Panics
+    /// When they do not come within a minute: a test that waited for ever would say nothing.
     pub async fn reached(&self, calls: u64) {
         let mut arrived = self.arrived.subscribe();
+        let came = tokio::time::timeout(Duration::from_secs(60), arrived.wait_for(|count| *count >= calls)).await;
         // The sender lives as long as the gate.
-        let _ = arrived.wait_for(|count| *count >= calls).await;
+        let so_far = *self.arrived.borrow();
+        assert!(came.is_ok(), "{so_far} calls of {calls} came to the gate");
     }
 
     /// Lets one call pass, now or when it comes.

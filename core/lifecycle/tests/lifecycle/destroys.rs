@@ -140,13 +140,13 @@ fn snapshots_are_lost_as_the_rules_say() {
     check(
         "deploy; drive; snapshot-create; drive; rules-hide; resize:2; destroys; drive; nic-attach; destroys",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
-        resize:2       hotplug (resize: calling) > resize
-        destroys       snapshot snap-3 (hidden)
-        nic-attach     hotplug (attach-nic: calling) > attach-nic nic:52:54:00:00:be:ef
-        destroys       nothing
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+            resize:2       hotplug (resize: calling) > resize
+            destroys       snapshot snap-3 (hidden)
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:b3:98:19:f3:6e
+            destroys       nothing
+        "#]],
     );
     check(
         "deploy; drive; snapshot-create; drive; rules-lose; migrate-live@2; destroys",

@@ -171,7 +171,7 @@ fn resize_and_its_way_back_are_refused() {
             refused        hotplug (undo resize: calling) > resize
             refused        hotplug (undo resize: settling) > observe
               observe      running [step-failed] | operation 3 failed: refused
-            hardware       record: (1, 0, 1), domain: Some((1, 0, 2))
+            hardware       record: (1, 0, 2), domain: Some((1, 0, 2))
         "#]],
     );
 }

@@ -180,11 +180,27 @@ fn at_home(rig: &Rig) -> Result<(), Violation> {
     Ok(())
 }
 
+/// What is plugged into a guest that lives is in its record: an operator must be able to unplug it, and its image must stay held.
+fn plugged(rig: &Rig, host: HostId) -> Result<(), Violation> {
+    let ours = |domain: &&crate::world::Domain| domain.identity.is_some_and(|identity| identity.store == crate::rig::STORE);
+    let Some(domain) = rig.world.domains.get(&host).filter(ours).filter(|domain| domain.power != Power::Off) else { return Ok(()) };
+    for file in &domain.disks {
+        let known = rig.record.disks.iter().any(|disk| disk.file.as_str() == file);
+        must!(known, "hardware: {file} is plugged in, and the record does not know it");
+    }
+    for mac in &domain.nics {
+        let known = rig.record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
+        must!(known, "hardware: card {mac} is plugged in, and the record does not know it");
+    }
+    Ok(())
+}
+
 fn on_host(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
     let Some(host) = rig.host() else { return Err(format!("capacity: {} without a place", record.state)) };
     must!(record.state != State::Running || record.recovery.is_none(), "running with saved memory");
     must!(record.state != State::Poweroff || record.recovery.is_none(), "poweroff with saved memory");
+    plugged(rig, host)?;
     let Some(other) = &record.other else { return complete(rig, host) };
     must!(record.state == State::Unknown, "capacity: {} with a place too many", record.state);
     // It is at one of them.

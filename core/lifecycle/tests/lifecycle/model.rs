@@ -260,6 +260,7 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
                 && rig.host() == Some(host)
                 && rig.record.other.is_none() =>
         {
+            only_what_is_known(rig, host);
             rig.world.power(host, Power::Running, PowerReason::None);
             rig.world.runs(host);
             rig.observe()?;
@@ -267,6 +268,15 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
         _ => {}
     }
     Ok(())
+}
+
+/// Whoever starts a domain by hand does not plug in again what was taken from the VM while it was off.
+fn only_what_is_known(rig: &mut Rig, host: HostId) {
+    let (record, domains) = (&rig.record, &mut rig.world.domains);
+    let Some(domain) = domains.get_mut(&host) else { return };
+    domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
+    let nics = |mac: &String| record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
+    domain.nics.retain(nics);
 }
 
 /// Only while the call that moves it is open, and is not carried out yet.

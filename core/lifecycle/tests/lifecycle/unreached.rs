@@ -151,7 +151,7 @@ fn snapshots_and_disks() {
     "#]],
     );
     check(
-        &format!("deploy; drive; poweroff-hard; drive; host-gone; disk-detach"),
+        "deploy; drive; poweroff-hard; drive; host-gone; disk-detach",
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 /// All kinds, as [`event`] calls them.
 pub(crate) const EVENT_KINDS: [&str; 13] = [
     "created",
+    "state",
     "store-restored",
     "reconciled",
-    "state",
     "operation-began",
     "step-began",
     "step-trouble",

@@ -119,7 +119,14 @@ async fn a_backup_is_whole_and_overwrites_nothing() {
     let second = Daemon::on(data, Some(folder));
     assert_eq!(again, ostler_api::Endpoint::Unix(second.dir.join("ostler.sock")));
     assert_eq!(second.local.vm("kept").await.expect("the VM").id, id);
-    assert_eq!(second.local.vm("waits").await.expect("the VM").state, "hold");
+    // It has no hosts that could run one of them.
+    let reconciled = async {
+        while second.local.restored().await.expect("is told").waits {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), reconciled).await.expect("all VMs are reconciled");
+    assert_eq!(second.local.vm("waits").await.expect("the VM").state, "pending");
 }
 
 #[tokio::test]
