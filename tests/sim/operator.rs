@@ -139,11 +139,6 @@ impl Sim {
                 if let Some(operation) = answer.operation {
                     self.acked.insert(operation, vm);
                 }
-                if let Args::Migrate { storage_moved: true, .. } = asked.args
-                    && let (false, Some(to)) = (answer.already, asked.host)
-                {
-                    self.files_are_moved(vm, to);
-                }
             }
             (Reply::Refused(_) | Reply::NoRoom(_) | Reply::Lost, _) => {}
         }
@@ -158,10 +153,10 @@ impl Sim {
         self.fired(vm, schedule, refusal);
     }
 
-    /// What the operator has stated is so: the files of the lost host are on the new one too.
-    fn files_are_moved(&mut self, vm: VmId, to: HostId) {
-        let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        let from = record.other.as_ref().map(|place| place.host);
+    /// What the operator has stated is so before it counts: the files of the lost host are on the new one too.
+    pub(crate) fn files_are_moved(&mut self, vm: VmId, record: &VmRecord, asked: &Request) {
+        let (Args::Migrate { storage_moved: true, .. }, Some(to)) = (&asked.args, asked.host) else { return };
+        let from = record.placement.as_ref().map(|place| place.host);
         let (Some(from), false) = (from, record.storage_is_shared()) else { return };
         let being = self.world.being(vm);
         if let Some(folder) = being.folders.get(&Site::Host(from)).cloned() {

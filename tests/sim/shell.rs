@@ -271,6 +271,11 @@ impl Sim {
         if self.tracing {
             self.note_decision(vm, &input, &made);
         }
+        if let (Some((_, asked)), Some(answer)) = (&asked, &made.answer)
+            && !answer.already
+        {
+            self.files_are_moved(vm, record, asked);
+        }
         if let Err(why) = invariants::decision(record, &input, &made) {
             self.world.wrong(|| why);
         }

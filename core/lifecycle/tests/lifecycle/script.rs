@@ -123,6 +123,31 @@ fn planned(rig: &Rig, about: &str) -> Planned {
     Planned { schedule: Schedule::new(ScheduleId(0), verb, when, "operator"), args: Args::None, host: None, retry_at: None }
 }
 
+/// Words about what is left at one host.
+fn at_a_host(rig: &mut Rig, word: &str) -> Result<Option<String>, String> {
+    let Some((what, host)) = word.split_once('@') else { return Ok(None) };
+    let Ok(host) = host.parse().map(HostId) else { return Ok(None) };
+    match what {
+        "fenced-for-good" => {
+            rig.world.domains.remove(&host);
+            rig.world.places.remove(&host);
+            rig.tell(&Input::HostGone { host })?;
+            Ok(Some(r#where(rig)))
+        }
+        "sweep" => {
+            let swept = rig.sweep(host)?;
+            Ok(Some(if swept { rig.line() } else { "nothing is swept".to_owned() }))
+        }
+        "drop-memory" => {
+            for name in unused_memory(&rig.record, host).to_vec() {
+                rig.tell(&Input::MemoryRemoved { name })?;
+            }
+            Ok(Some(rig.line()))
+        }
+        _ => Ok(None),
+    }
+}
+
 fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, String> {
     if let Some(said) = request(rig, word) {
         return said.map(Some);
@@ -141,22 +166,8 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
         }
         return Ok(Some(rig.line()));
     }
-    if let Some(host) = word.strip_prefix("fenced-for-good@") {
-        let host = HostId(host.parse().unwrap());
-        rig.world.domains.remove(&host);
-        rig.world.places.remove(&host);
-        rig.tell(&Input::HostGone { host })?;
-        return Ok(Some(r#where(rig)));
-    }
-    if let Some(host) = word.strip_prefix("sweep@") {
-        let swept = rig.sweep(HostId(host.parse().unwrap()))?;
-        return Ok(Some(if swept { rig.line() } else { "nothing is swept".to_owned() }));
-    }
-    if let Some(host) = word.strip_prefix("drop-memory@") {
-        for name in unused_memory(&rig.record, HostId(host.parse().unwrap())).to_vec() {
-            rig.tell(&Input::MemoryRemoved { name })?;
-        }
-        return Ok(Some(rig.line()));
+    if let Some(line) = at_a_host(rig, word)? {
+        return Ok(Some(line));
     }
     let at = usize::from(word.ends_with('2') && !word.contains('@'));
     let answers = ["ok", "do", "lost", "trap"].contains(&word.trim_end_matches('2'))
