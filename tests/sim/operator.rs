@@ -159,6 +159,10 @@ impl Sim {
         let from = record.placement.as_ref().map(|place| place.host);
         let (Some(from), false) = (from, record.storage_is_shared()) else { return };
         let being = self.world.being(vm);
+        if let Some(before) = being.brought.take().filter(|before| *before != to) {
+            // That migration was never answered: the files are taken away again.
+            being.folders.remove(&Site::Host(before));
+        }
         if let Some(folder) = being.folders.get(&Site::Host(from)).cloned() {
             being.folders.insert(Site::Host(to), folder);
             being.brought = Some(to);

@@ -362,8 +362,10 @@ pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
     match record.state {
         State::Suspended if paused_outside => false,
         State::Suspended | State::Poweroff => {
-            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::DiskSnapshotLive)
-                || verb.is_migration()
+            matches!(
+                verb,
+                Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::NicDetach | Verb::DiskSnapshotLive
+            ) || verb.is_migration()
         }
         _ => false,
     }
