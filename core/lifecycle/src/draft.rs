@@ -126,8 +126,10 @@ impl<'a> Draft<'a> {
         crate::agenda::ended(self, operation, &outcome);
         self.events.push(EventKind::OperationEnded { operation, outcome: word.to_owned(), error });
         self.journal.push(Journal::Ended { operation, outcome, at: self.now });
-        if self.record.operation.as_ref().is_some_and(|active| active.id == operation) {
-            if !succeeded {
+        if let Some(active) = self.record.operation.as_ref().filter(|active| active.id == operation) {
+            // A recovery that has rolled an attach back has succeeded, and the disk or card is gone.
+            let unplugged = active.undoing && matches!(active.verb, Verb::DiskAttach | Verb::NicAttach);
+            if !succeeded || unplugged {
                 self.take_back();
             }
             self.record.operation = None;

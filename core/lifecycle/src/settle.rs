@@ -436,6 +436,10 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
         when: draft.now,
         undoing: active.undoing,
     });
+    if matches!(draft.record.failure.as_ref().map(|failure| failure.verb), Some(Verb::DiskAttach | Verb::NicAttach)) {
+        // A recovery still knows what it was about; until then the guest may have it.
+        keep_what_may_be_plugged(draft);
+    }
     draft.end_operation(active.id, Ended::Failed { error });
     draft.set_state(State::Failed, Reason::StepFailed);
 }
