@@ -349,7 +349,9 @@ impl VmRecord {
     /// taken back.
     fn holds(&self) -> Capacity {
         let now = self.spec.capacity();
-        match self.operation.as_ref().map(|active| &active.subject) {
+        // A change that failed half-way, too: the guest may have either.
+        let in_hand = self.operation.as_ref().map(|active| &active.subject);
+        match in_hand.or(self.failure.as_ref().map(|failure| &failure.subject)) {
             Some(Subject::Size { before }) => Capacity {
                 cpu_milli: now.cpu_milli.max(u64::from(before.cpu_milli)),
                 memory_mib: now.memory_mib.max(before.memory_mib),
