@@ -6,7 +6,9 @@ use crate::recipe::{self, Plan};
 use crate::request::fresh;
 use crate::sight::{Sight, sight};
 use crate::step;
-use ostler_model::{Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Verb};
+use ostler_model::{
+    Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
+};
 
 const fn statement(verb: Verb) -> Stated {
     match verb {
@@ -74,10 +76,8 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
 }
 
 fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Active) -> Result<(), Refusal> {
-    let deletes = active.verb.strength() >= ostler_model::Strength::Delete;
-    if deletes && matches!(stated, Stated::Failure | Stated::Undo) {
-        let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
-        return Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "recover --retry sends its step again"));
+    if matches!(stated, Stated::Failure | Stated::Undo) {
+        not_a_delete(draft, asked, active.verb, RefusalKind::Busy)?;
     }
     let mut destroys = Vec::new();
     let stated = match stated {
@@ -97,6 +97,15 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
     draft.accept(Some(active.id), None);
     draft.destroys(destroys);
     Ok(())
+}
+
+/// A delete only goes on: its disks may be gone already. (One that has failed was cut by a restore of the store.)
+fn not_a_delete(draft: &Draft<'_>, asked: &Request, verb: Verb, kind: RefusalKind) -> Result<(), Refusal> {
+    if verb.strength() < Strength::Delete {
+        return Ok(());
+    }
+    let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
+    Err(draft.refuse(asked.verb, kind, detail, "recover --retry sends its step again"))
 }
 
 fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure: &Failure) -> Result<(), Refusal> {
@@ -119,6 +128,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
         // What failed was the rollback: it goes on.
         Stated::Undo if failure.undoing => {}
         Stated::Undo => {
+            not_a_delete(draft, asked, failure.verb, RefusalKind::Contradicted)?;
             active.plan = way_back(draft, asked, &active)?;
             active.at = 0;
             active.undoing = true;

@@ -64,8 +64,10 @@ pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
 pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &draft.record;
     let verb = asked.verb;
-    // These change the record only. A forgotten VM is swept only once it is reconciled.
-    let harmless = verb.is_record_only() || matches!(verb, Verb::Hold | Verb::Release) || verb.strength() == Strength::Forget;
+    // These change the record only. What a forgotten VM has on hosts is swept only once it is reconciled; what it has at home is removed
+    // at once, and may be what a guest runs from.
+    let forgets = verb.strength() == Strength::Forget && !record.files.home;
+    let harmless = verb.is_record_only() || matches!(verb, Verb::Hold | Verb::Release) || forgets;
     if harmless || record.state == State::Done {
         return Ok(());
     }
@@ -209,6 +211,7 @@ pub(crate) fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<
         .filter(|(found, generation)| draft.record.is_ahead(*generation) && counts(&draft.record, &found.driver))
         .collect();
     if let Some(by) = by {
+        own_here(draft, &newer);
         disown(draft, newer.iter().map(|(_, generation)| *generation).max());
         return reconciled(draft, format!("{by} stated that the record is right"));
     }
@@ -252,6 +255,18 @@ fn stale(draft: &mut Draft<'_>) {
     }
     if !matches!(draft.record.state, State::Failed) {
         draft.set_state(State::Unknown, Reason::StoreIsStale);
+    }
+}
+
+/// A newer domain on the host where the record has the VM is the VM, if the record is right. The place takes that domain's generation:
+/// under an older one the host refuses every call as stale, and the VM could neither be started nor deleted.
+fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
+    let record = &mut draft.record;
+    let Some(place) = &mut record.placement else { return };
+    let here = newer.iter().filter(|(found, _)| found.host == place.host).map(|(_, generation)| *generation).max();
+    if let Some(generation) = here {
+        place.generation = place.generation.max(generation);
+        record.issued = record.issued.max(generation);
     }
 }
 

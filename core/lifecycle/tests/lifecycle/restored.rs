@@ -198,6 +198,51 @@ fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
     assert_eq!(rig.state(), State::Running);
 }
 
+#[test]
+fn a_delete_that_a_restore_has_cut_is_not_taken_back_and_goes_on() {
+    let mut rig = rig(false, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
+    rig.asks(Verb::Delete, A).unwrap();
+    let backup = rig.record.clone();
+    rig.answer(0).unwrap();
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.world.domains.len()), (State::Failed, 0));
+    let refused = rig.asks(Verb::RecoverUndo, A).unwrap_err();
+    assert_eq!(refused, "contradicted: VM 1 is being deleted; a delete is not taken back");
+    goes(&mut rig, &[(Verb::RecoverRetry, A)]);
+    assert_eq!(rig.state(), State::Done);
+}
+
+#[test]
+fn a_record_that_a_person_says_is_right_can_be_acted_on_where_its_domain_is_newer() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
+    let backup = rig.record.clone();
+    goes(&mut rig, &[(Verb::Undeploy, A), (Verb::Resume, A), (Verb::Deploy, A), (Verb::Suspend, A)]);
+    assert!(rig.record.placement.as_ref().unwrap().generation > backup.placement.as_ref().unwrap().generation);
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.record.is_unreconciled()), (State::Unknown, true), "its memory is in a file that nobody knows");
+    rig.reconcile(Some("operator")).unwrap();
+    rig.observe().unwrap();
+    assert_eq!((rig.state(), rig.host()), (State::Poweroff, Some(A)));
+    goes(&mut rig, &[(Verb::Delete, A)]);
+    assert_eq!((rig.state(), rig.world.domains.len()), (State::Done, 0));
+}
+
+#[test]
+fn a_vm_that_is_not_reconciled_is_not_forgotten_with_the_disks_that_it_may_run_from() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Undeploy, A)]);
+    let backup = rig.record.clone();
+    goes(&mut rig, &[(Verb::Resume, A), (Verb::Deploy, A)]);
+    rig.restore(backup);
+    let refused = rig.asks(Verb::Forget, A).unwrap_err();
+    assert!(refused.starts_with("contradicted: "), "{refused}");
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.state(), rig.host()), (State::Running, Some(A)));
+}
+
 /// A host of another driver, or one that was never asked about this VM, says that it has it.
 fn claim(rig: &Rig, driver: &str, generation: u64) -> Found {
     let seen = ostler_model::DomainSeen {
