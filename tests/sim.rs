@@ -10,6 +10,7 @@
 //! | `executor` | `ostler_engine::executor`: lanes, deadlines, cancels, dropped calls |
 //! | `monitor`, `sweep`, `scheduler` | those of `ostler_engine` |
 //! | `store` | `ostler_store`: group commit, claims, books; a crash loses what was not durable |
+//! | `restore` | `ostler_store::backup`, `ostler_engine::{restored, seen}`: an older backup takes the store's place |
 //!
 //! The world (`world`, `deeds`, `files`, `work`) keeps what drivers promise, and no more. It knows how new each file is, so that it sees
 //! what no record shows: old disks booted, old memory restored, a guest that runs twice, files that nobody knows of. `invariants` holds
@@ -42,6 +43,8 @@ mod mutation;
 mod operator;
 #[path = "sim/queue.rs"]
 mod queue;
+#[path = "sim/restore.rs"]
+mod restore;
 #[path = "sim/rng.rs"]
 mod rng;
 #[path = "sim/run.rs"]
@@ -71,6 +74,8 @@ use strum::IntoEnumIterator;
 const FIXED: u64 = 1_000;
 /// A fault must be found within so many of them.
 const FAULT_WITHIN: u64 = 200;
+/// Backups that the fixed set restores at least.
+const RESTORES: u64 = 200;
 /// Lines of a trace that are printed.
 const LINES: usize = 80;
 
@@ -117,10 +122,10 @@ impl Sum {
     #[allow(clippy::cast_precision_loss)]
     fn told(&self) -> String {
         let took = self.began.elapsed().as_secs_f64();
-        let Stats { events, decisions, commits, calls, requests, crashes, operations } = self.stats;
+        let Stats { events, decisions, commits, calls, requests, crashes, restores, operations } = self.stats;
         format!(
             "{} seeds in {took:.1} s: {operations} operations of VMs, {decisions} decisions, {commits} commits, {calls} driver calls, \
-             {requests} requests, {crashes} crashes, {events} events\nper second: {:.0} operations of VMs, {:.0} decisions and driver calls, \
+             {requests} requests, {crashes} crashes, {restores} restores, {events} events\nper second: {:.0} operations of VMs, {:.0} decisions and driver calls, \
              {:.0} events",
             self.seeds,
             operations as f64 / took,
@@ -158,6 +163,7 @@ fn nothing_is_lost_doubled_or_stuck() {
         sum.holds(seed);
     }
     println!("{}\n{}", sum.told(), sum.coverage.table());
+    assert!(sum.stats.restores >= RESTORES, "only {} backups were restored", sum.stats.restores);
     let missing = sum.coverage.missing();
     assert!(missing.is_empty(), "the fixed seeds do not reach: {}", missing.join(", "));
 }

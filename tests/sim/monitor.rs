@@ -37,6 +37,7 @@ impl Sim {
             return self.later(RETRY_EVERY, Duty::Poll(host));
         }
         let came_back = !self.health.insert(host, Health { reachable: true, blind_since: None }).is_some_and(|was| was.reachable);
+        self.keep_list(host);
         self.strays(host);
         for vm in self.suspects(host) {
             self.look_at_one(vm, host);
@@ -61,7 +62,7 @@ impl Sim {
                 }
                 Observation::Present(_) | Observation::Absent => None,
             };
-            is_odd(record, power)
+            self.knows_newer(**vm) || is_odd(record, power)
         };
         expected.filter(odd).copied().collect()
     }

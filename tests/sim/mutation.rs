@@ -57,6 +57,8 @@ pub(crate) enum Mutation {
     LostIsDone,
     /// A migration forgets that its guest may be at the other host.
     ForgetOther,
+    /// A backup is restored as if nothing had happened since it was made.
+    NoRestoreMark,
 }
 
 /// The fault that takes silence for a fact.

@@ -77,6 +77,8 @@ pub(crate) enum Duty {
     GiveUp(VmId, WorkId),
     /// A change was told: look at one VM.
     Changed(VmId, HostId),
+    /// VMs that came back with a backup are told what was found of them.
+    Reconcile,
     Scheduler,
 }
 
@@ -92,6 +94,10 @@ pub(crate) enum Happening {
     Host,
     Mend(HostId, bool),
     Crash,
+    /// A backup is made.
+    Backup,
+    /// The store is lost, and the last backup restored.
+    Restore,
     Start,
     Operator,
     Check,

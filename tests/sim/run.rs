@@ -9,15 +9,16 @@ use crate::invariants::{self, Violation};
 use crate::monitor::Health;
 use crate::mutation::Mutation;
 use crate::queue::{Duty, Event, Happening, Queue};
+use crate::restore::List;
 use crate::rng::Rng;
 use crate::shell::Desk;
-use crate::store::Store;
+use crate::store::{Rows, Store};
 use crate::weather::Weather;
 use crate::work::{Work, WorkId};
 use crate::world::{Machine, World};
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{
-    Capacity, DatastoreId, DiskFormat, HostId, Image, ImageId, ImageState, Millis, OperationId, State, Timestamp, VmId,
+    Capacity, DatastoreId, DiskFormat, HostId, Image, ImageId, ImageState, Millis, OperationId, State, Timestamp, VmId, VmRecord,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) struct Stats {
     pub(crate) calls: u64,
     pub(crate) requests: u64,
     pub(crate) crashes: u64,
+    pub(crate) restores: u64,
     pub(crate) operations: u64,
 }
 
@@ -50,6 +52,7 @@ impl Stats {
         self.calls += other.calls;
         self.requests += other.requests;
         self.crashes += other.crashes;
+        self.restores += other.restores;
         self.operations += other.operations;
     }
 }
@@ -84,6 +87,7 @@ pub(crate) struct Sim {
     pub(crate) calm: bool,
     // What survives the daemon.
     pub(crate) store: Store,
+    pub(crate) backup: Option<Rows>,
     // The daemon.
     pub(crate) up: bool,
     pub(crate) life: u32,
@@ -92,6 +96,7 @@ pub(crate) struct Sim {
     pub(crate) executor: Executor,
     pub(crate) timers: BTreeMap<VmId, Timestamp>,
     pub(crate) health: BTreeMap<HostId, Health>,
+    pub(crate) listed: BTreeMap<HostId, List>,
     pub(crate) proposed: BTreeMap<VmId, (HostId, Capacity)>,
     pub(crate) scheduler_woken: bool,
     pub(crate) next_cycle: Timestamp,
@@ -145,6 +150,7 @@ impl Sim {
             next_work: 0,
             calm: false,
             store: Store::default(),
+            backup: None,
             up: true,
             life: 1,
             started: Timestamp(1_700_000_000_000),
@@ -152,6 +158,7 @@ impl Sim {
             executor: Executor::default(),
             timers: BTreeMap::new(),
             health: BTreeMap::new(),
+            listed: BTreeMap::new(),
             proposed: BTreeMap::new(),
             scheduler_woken: false,
             next_cycle: Timestamp(0),
@@ -197,6 +204,7 @@ impl Sim {
         self.store.rows.images.insert(image.id, image);
         self.world.images.insert(ImageId(1));
         self.begin_weather();
+        self.begin_backups();
         self.start();
         self.happens(Millis(1), Happening::Operator);
         self.happens(CHECK_EVERY, Happening::Check);
@@ -256,6 +264,7 @@ impl Sim {
             Duty::GiveUp(vm, work) => self.give_up(vm, work),
             Duty::Changed(vm, host) => self.look_at_one(vm, host),
             Duty::Scheduler => self.cycle(),
+            Duty::Reconcile => self.reconcile(),
         }
     }
 
@@ -268,6 +277,8 @@ impl Sim {
             Happening::Host => self.host_trouble(),
             Happening::Mend(host, power) => self.mend(host, power),
             Happening::Crash => self.crash_now(),
+            Happening::Backup => self.back_up(),
+            Happening::Restore => self.restore_backup(),
             Happening::Start => {
                 self.say(|| "the daemon is started".to_owned());
                 (self.started, self.next_cycle, self.scheduler_woken) = (self.now, Timestamp(0), false);
@@ -287,6 +298,9 @@ impl Sim {
             for vm in vms {
                 self.runner_ends(vm);
             }
+        }
+        if self.stage != Stage::Storm && self.now < self.bound && self.accept_in_doubt() {
+            return Ok(false);
         }
         let quiet = self.stage != Stage::Storm && self.quiet_for_long();
         match self.stage {
@@ -325,7 +339,8 @@ impl Sim {
 
     /// Says what is under way that should not be.
     fn nothing_under_way(&self) -> Result<(), Violation> {
-        let apart = self.store.rows.records.values().find(|record| record.reason == ostler_model::Reason::CannotAsk);
+        let apart =
+            self.store.rows.records.values().find(|record| record.reason == ostler_model::Reason::CannotAsk && !self.world.aged);
         if let Some(record) = apart {
             return Err(format!("stuck: VM {} is {} for want of a look, and all hosts answer", record.id, record.state));
         }
@@ -349,7 +364,10 @@ impl Sim {
         let since = Timestamp(self.bound.0 - REST_WITHIN.0);
         let idle = self.store.rows.records.values().all(|record| record.operation.is_none() && record.open.is_empty());
         let here = self.store.rows.records.values().all(|record| {
-            (record.other.is_none() || record.state == State::Failed) && record.reason != ostler_model::Reason::CannotAsk
+            let apart = record.other.is_some() && record.state != State::Failed;
+            let blind = record.reason == ostler_model::Reason::CannotAsk;
+            let settled = !apart && !blind || self.world.aged && record.other.is_some();
+            settled && !record.is_unreconciled()
         });
         let gone = self.works.is_empty() && self.store.writing.is_empty() && self.desks.values().all(Desk::rests);
         idle && here && gone && self.up && self.now.since(since).0 > 120_000
@@ -357,7 +375,8 @@ impl Sim {
 
     /// Whether all is done and nothing waits to be swept.
     fn gone(&self) -> bool {
-        self.store.rows.records.values().all(|record| record.state == State::Done && record.leftovers.is_empty())
+        let swept = |record: &VmRecord| record.leftovers.is_empty() || self.elsewhere(record).is_some();
+        self.store.rows.records.values().all(|record| record.state == State::Done && swept(record))
     }
 
     pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {

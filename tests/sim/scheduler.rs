@@ -45,7 +45,7 @@ impl Sim {
 
     fn place(&mut self, offers: &mut [(HostId, Capacity)], vm: VmId) {
         let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        if self.proposed.contains_key(&vm) || record.operation.is_some() {
+        if self.proposed.contains_key(&vm) || record.operation.is_some() || record.is_unreconciled() {
             return;
         }
         let verb = match record.state {

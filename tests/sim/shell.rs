@@ -7,8 +7,8 @@ use crate::queue::{Asker, Duty, Event, Happening, Message, Purpose, Reply};
 use crate::run::Sim;
 use crate::store::{Commit, Committed};
 use crate::sweep::PuttingAway;
-use crate::world::{STORE, Site};
-use ostler_lifecycle::{Decision, Facts, Input, Look, Target, decide, due, wants_advice, wants_look};
+use crate::world::Site;
+use ostler_lifecycle::{Decision, Facts, Input, Look, Target, decide, due, must_rest, wants_advice, wants_look};
 use ostler_model::{
     Args, DatastoreId, DriverName, Due, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId, State,
     Storage, Timestamp, Verb, VmId, VmRecord,
@@ -97,12 +97,12 @@ impl Sim {
         }
         let Some(record) = self.store.rows.records.get(&vm).map(Rc::clone) else { return true };
         self.desks.entry(vm).or_default().loaded = Some(Rc::clone(&record));
-        let orphaned = record.open.iter().any(|open| !self.executor.is_at(&open.key));
+        let orphaned = must_rest(&record) || record.open.iter().any(|open| !self.executor.is_at(&open.key));
         if self.mutation != Mutation::TimersLost || self.life == 1 {
             self.set_timer(vm, record.next_due());
         }
         if orphaned && self.mutation != Mutation::NoRestarted {
-            self.settle(vm, &record, Facts::bare(STORE), Input::Restarted, None);
+            self.settle(vm, &record, self.bare(&record), Input::Restarted, None);
             return matches!(self.desks.entry(vm).or_default().waits, Waits::Nothing);
         }
         true
@@ -132,7 +132,7 @@ impl Sim {
 
     fn take_in(&mut self, vm: VmId, record: &Rc<VmRecord>, input: Input) {
         let ticks = input == Input::Tick;
-        self.settle(vm, record, Facts::bare(STORE), input, None);
+        self.settle(vm, record, self.bare(record), input, None);
         if ticks {
             self.ask_what_is_due(vm);
         }
@@ -156,7 +156,7 @@ impl Sim {
         let (id, schedule) = (planned.id(), &planned.schedule);
         if let Some(Due::Missed { .. }) = schedule.due(self.now) {
             let refusal = Refusal { kind: RefusalKind::Busy, verb: schedule.verb, detail: "late".to_owned(), hint: String::new() };
-            return self.settle(vm, &record, Facts::bare(STORE), Input::ScheduleRefused { schedule: id, refusal }, None);
+            return self.settle(vm, &record, self.bare(&record), Input::ScheduleRefused { schedule: id, refusal }, None);
         }
         self.next_operation += 1;
         let asked = Request {
@@ -216,7 +216,7 @@ impl Sim {
 
     /// What a request's decision may know beside the record.
     fn facts(&mut self, record: &VmRecord, asked: &Request, look: Option<Look>) -> Facts {
-        let mut facts = Facts { look, ..Facts::bare(STORE) };
+        let mut facts = Facts { look, ..self.bare(record) };
         facts.abilities = record.placement.as_ref().map(|place| Self::abilities(place.host));
         if asked.verb == Verb::Deploy || asked.verb.is_migration() {
             facts.target = asked.host.filter(|host| self.world.hosts.contains_key(host)).map(|host| Target {
@@ -296,7 +296,7 @@ impl Sim {
         if !seen || record.snapshots.is_empty() {
             return made;
         }
-        let facts = Facts { advice: Self::rules(record, Verb::Hold), ..Facts::bare(STORE) };
+        let facts = Facts { advice: Self::rules(record, Verb::Hold), ..self.bare(record) };
         decide(record, &facts, input, self.now).unwrap_or(made)
     }
 
@@ -526,6 +526,7 @@ impl Sim {
         self.timers.clear();
         self.proposed.clear();
         self.health.clear();
+        self.listed.clear();
         self.orphan_works();
         if let Err(why) = invariants::after_crash(self) {
             self.world.wrong(|| why);
@@ -547,6 +548,7 @@ impl Sim {
             }
         }
         self.watch_hosts();
+        self.reconcile();
         self.later(Millis(1), Duty::Scheduler);
     }
 

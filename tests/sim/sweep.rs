@@ -58,7 +58,8 @@ impl Sim {
 
     /// Looked again: puts away what is there if that is still safe. Mirrors `ostler_engine::sweep::put_away`.
     pub(crate) fn begin_sweep(&mut self, record: &Rc<VmRecord>, host: HostId, seen: &Observation) -> PuttingAway {
-        if let Some(name) = unused_memory(record, host).first() {
+        let elsewhere = self.elsewhere(record).is_some();
+        if let (Some(name), false) = (unused_memory(record, host).first(), elsewhere) {
             self.call_to_put_away(record, host, record.placed, Call::DropRecovery);
             return PuttingAway::Memory { name: name.clone() };
         }
@@ -70,6 +71,8 @@ impl Sim {
             }
             // Something is there that is not to be touched, or not ours: the leftover stays on the list.
             (None, Observation::Present(_)) => PuttingAway::Nothing,
+            // What lives elsewhere may use these files.
+            (None, Observation::Absent) if elsewhere => PuttingAway::Nothing,
             (None, Observation::Absent) => self.sweep_files(record, host),
         }
     }
@@ -91,6 +94,7 @@ impl Sim {
     /// A call has succeeded.
     pub(crate) fn next_to_put_away(&mut self, record: &Rc<VmRecord>, now: &PuttingAway) -> PuttingAway {
         match now {
+            PuttingAway::Domain { .. } if self.elsewhere(record).is_some() => PuttingAway::Nothing,
             PuttingAway::Domain { host } => self.sweep_files(record, *host),
             PuttingAway::Files { host, generation } => PuttingAway::Swept { host: *host, generation: *generation },
             PuttingAway::Memory { name } => PuttingAway::MemoryRemoved { name: name.clone() },

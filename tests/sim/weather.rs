@@ -22,6 +22,8 @@ pub(crate) struct Weather {
     guests: u64,
     /// Between things that a person does at the hypervisor.
     person: u64,
+    /// Whether the store is lost now and then, and an older backup restored.
+    pub(crate) restores: bool,
 }
 
 impl Weather {
@@ -35,13 +37,14 @@ impl Weather {
             crash: *rng.pick(&[5_000, 40_000, 200_000, 100_000_000]),
             guests: *rng.pick(&[1_000, 5_000, 30_000]),
             person: *rng.pick(&[10_000, 60_000, 100_000_000]),
+            restores: rng.permille(300),
         }
     }
 
     /// Everything answers, obeys and stays as it is.
     pub(crate) const fn fine() -> Self {
         let never = 100_000_000_000;
-        Self { trouble: 0, slow: 0, late: 0, host: never, crash: never, guests: 1_000, person: never }
+        Self { trouble: 0, slow: 0, late: 0, host: never, crash: never, guests: 1_000, person: never, restores: false }
     }
 }
 
@@ -114,7 +117,8 @@ impl Sim {
         let settled = place.is_some()
             && record.other.is_none()
             && record.operation.is_none()
-            && self.desks.get(&vm).is_none_or(|desk| desk.idle());
+            && self.desks.get(&vm).is_none_or(|desk| desk.idle())
+            && (!self.world.aged || self.lives_nowhere_else(vm, host));
         let power = self.world.being(vm).domains.get(&host).map(|domain| domain.power);
         let (power, reason) = match power {
             Some(Power::Running) if self.rng.permille(500) => (Power::Paused, PowerReason::Person),
@@ -143,6 +147,11 @@ impl Sim {
             self.world.writes(vm, host);
         }
         self.tell_change(vm, host);
+    }
+
+    fn lives_nowhere_else(&self, vm: VmId, host: HostId) -> bool {
+        let domains = self.world.beings.get(&vm).map(|being| &being.domains);
+        domains.is_none_or(|domains| domains.iter().all(|(at, domain)| *at == host || !domain.alive()))
     }
 
     /// Whether all disks of a domain are there and new.

@@ -297,7 +297,7 @@ impl Sim {
     }
 
     /// A driver that was left with a call at work says so, whoever asks what is there.
-    fn no_dropped_call(&self, vm: VmId, host: HostId) -> Result<(), DriverError> {
+    pub(crate) fn no_dropped_call(&self, vm: VmId, host: HostId) -> Result<(), DriverError> {
         let busy = self.works.values().any(|work| {
             let changes = work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
             work.abandoned && !work.done && work.effect.vm == vm && work.holds(host) && changes
