@@ -31,6 +31,8 @@ enum Moment {
     After(Duration),
     /// Once the memory file has so many bytes.
     FileOf(u64),
+    /// Inside the hypervisor's call: QEMU stands still from before the call until the next daemon has sent it again.
+    Held,
 }
 
 /// What a deed takes when nobody is killed.
@@ -159,6 +161,41 @@ fn measure(kvm: &Kvm, vm: &str, folder: &Path) -> Typical {
     Typical { suspend, migrate, stop, resume, attach, snapshot, bytes }
 }
 
+/// The daemon is killed while libvirt's call stands still, and the next daemon sends the call again before it goes on.
+fn held(kvm: &mut Kvm, vm: &str, deed: Deed, what: &str) {
+    let domain = kvm.all_domains().remove(0);
+    let at = kvm.host_of(vm);
+    kvm.hosts[at].freeze_qemu(&domain);
+    deed.ask(kvm, vm, false);
+    wait_until(&format!("{what}: libvirt to wait for QEMU"), SOON, || match kvm.hosts[at].virsh(&["domcontrol", &domain]) {
+        Ok(control) if control.trim() != "ok" => Ok(()),
+        other => Err(other),
+    });
+    kvm.daemon.kill();
+    kvm.daemon.up();
+    wait_until(&format!("{what}: the save to be sent again"), SOON, || {
+        let operation = kvm.show(vm)["operation"].clone();
+        let again = operation["step"] == "save" && operation["phase"] == "calling" && operation["attempt"] == 2;
+        if again { Ok(()) } else { Err(operation) }
+    });
+    kvm.hosts[at].thaw_qemu(&domain);
+}
+
+/// Nothing was lost by the kill, and nothing is left of it.
+#[track_caller]
+fn ends(kvm: &Kvm, vm: &str, folder: &Path, deed: Deed, counted: u64, what: &str) {
+    wait_until(&format!("{what}: the operation to end"), BOOT, || {
+        let shown = kvm.show(vm);
+        if shown["operation"].is_null() { Ok(()) } else { Err(kvm.ostler(&["vm", "why", vm])) }
+    });
+    assert_eq!(kvm.state(vm), deed.ends(), "{what}: {}", kvm.ostler(&["vm", "why", vm]));
+    deed.after(kvm, vm);
+    assert_eq!(kvm.state(vm), "running", "{what}: {}", kvm.ostler(&["vm", "why", vm]));
+    goes_on(kvm, vm, counted, what);
+    no_memory_stays(kvm, folder, vm, what);
+    assert_eq!(kvm.all_domains().len(), 1, "{what}: {:?}", kvm.all_domains());
+}
+
 #[test]
 fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_anew() {
     let Some(mut kvm) = Kvm::up(2, Storage::Shared, &[]) else { return };
@@ -171,15 +208,19 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
         let deed = DEEDS[kill % DEEDS.len()];
         // Each deed is cut early, in the middle and late; those that save also by how much is saved.
         let tenths = u32::try_from(kill * 7 % 10).expect("one digit");
-        let by_file = deed.saves() && kill % 3 == 1;
-        let moment = if by_file {
-            Moment::FileOf(typical.bytes * u64::from(tenths) / 10)
-        } else {
-            Moment::After(deed.of(&typical) * tenths / 10)
+        let moment = match kill % 3 {
+            1 if deed.saves() => Moment::FileOf(typical.bytes * u64::from(tenths) / 10),
+            2 if deed.saves() => Moment::Held,
+            _ => Moment::After(deed.of(&typical) * tenths / 10),
         };
         let what = format!("kill {kill}: {deed:?} cut at {moment:?}");
         deed.before(&kvm, &vm);
         let counted = ticks(&kvm.console(&vm));
+        if matches!(moment, Moment::Held) {
+            held(&mut kvm, &vm, deed, &what);
+            ends(&kvm, &vm, &folder, deed, counted, &what);
+            continue;
+        }
         let began = Instant::now();
         deed.ask(&kvm, &vm, false);
         match moment {
@@ -187,6 +228,7 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
                 let pause = time.saturating_sub(began.elapsed());
                 kvm.run(async { tokio::time::sleep(pause).await });
             }
+            Moment::Held => unreachable!("it is cut above"),
             Moment::FileOf(bytes) => wait_until(&format!("{what}: as much memory to be saved"), SOON, || {
                 let written = bytes_in(&folder);
                 let over = began.elapsed() > deed.of(&typical);
@@ -195,16 +237,7 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
         }
         kvm.daemon.kill();
         kvm.daemon.up();
-        wait_until(&format!("{what}: the operation to end"), BOOT, || {
-            let shown = kvm.show(&vm);
-            if shown["operation"].is_null() { Ok(()) } else { Err(kvm.ostler(&["vm", "why", &vm])) }
-        });
-        assert_eq!(kvm.state(&vm), deed.ends(), "{what}: {}", kvm.ostler(&["vm", "why", &vm]));
-        deed.after(&kvm, &vm);
-        assert_eq!(kvm.state(&vm), "running", "{what}: {}", kvm.ostler(&["vm", "why", &vm]));
-        goes_on(&kvm, &vm, counted, &what);
-        no_memory_stays(&kvm, &folder, &vm, &what);
-        assert_eq!(kvm.all_domains().len(), 1, "{what}: {:?}", kvm.all_domains());
+        ends(&kvm, &vm, &folder, deed, counted, &what);
     }
     kvm.ends_without_a_trace(&vm);
 }

@@ -163,6 +163,16 @@ impl LibvirtHost {
         self.command("kill-qemu", &[domain]);
     }
 
+    /// The qemu of a domain stops answering and working, until [`Self::thaw_qemu`]: a call that needs it stands still where it is.
+    pub fn freeze_qemu(&self, domain: &str) {
+        self.command("freeze-qemu", &[domain]);
+    }
+
+    /// The qemu of a domain goes on.
+    pub fn thaw_qemu(&self, domain: &str) {
+        self.command("thaw-qemu", &[domain]);
+    }
+
     /// libvirtd goes away; guests run on.
     pub fn stop_daemon(&self) {
         self.command("stop-daemon", &[]);

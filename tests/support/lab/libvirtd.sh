@@ -34,6 +34,8 @@ usage: libvirtd.sh COMMAND DIR [ARGUMENTS]
   restart-daemon DIR    both
   kill-daemon DIR       kill -9 of libvirtd; returns when its successor answers
   kill-qemu DIR DOMAIN  kill -9 of a running domain's qemu; returns when it is gone
+  freeze-qemu DIR DOMAIN  a running domain's qemu stops answering and working
+  thaw-qemu DIR DOMAIN  ... and goes on
   virsh DIR ARGS...     virsh on that host (30 s at most)
   exec DIR ARGS...      any command inside the host's namespaces
   uri DIR               print the connection URI
@@ -244,6 +246,11 @@ kill_qemu() {
     for ((i = 0; i < 300; i++)); do kill -0 "$p" 2>/dev/null || exit 0; sleep 0.05; done; exit 2' kill-qemu "$1" ||
     die "could not kill the qemu of domain '$1': is it running? see '$0 virsh $dir list --all'"
 }
+signal_qemu() {
+  must_be_up
+  inside_sh 'p=$(cat "/run/libvirt/qemu/$1.pid" 2>/dev/null) && kill "-$2" "$p"' signal-qemu "$1" "$2" ||
+    die "could not send $2 to the qemu of domain '$1': is it running? see '$0 virsh $dir list --all'"
+}
 
 [ $# -ge 1 ] || { usage >&2 && exit 2; }
 command=$1
@@ -266,6 +273,8 @@ case $command in
   restart-daemon) stop_daemon && start_daemon ;;
   kill-daemon) kill_daemon ;;
   kill-qemu) kill_qemu "${1:?kill-qemu needs a domain}" ;;
+  freeze-qemu) signal_qemu "${1:?freeze-qemu needs a domain}" STOP ;;
+  thaw-qemu) signal_qemu "${1:?thaw-qemu needs a domain}" CONT ;;
   virsh) exec timeout -k 1 30 virsh -q -c "$(uri)" "$@" ;;
   exec) must_be_up && inside "$@" ;;
   uri) uri ;;
