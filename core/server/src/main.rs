@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{Directive, LevelFilter, ParseError};
 
 /// Many small tasks on several threads come and go: with this allocator the daemon needs a fifth less CPU than with the C library's,
 /// and memory that is free again goes back to the system.
@@ -56,8 +57,8 @@ struct Flags {
     #[arg(long = "rules", value_name = "HYPERVISOR=RULES", value_parser = pair)]
     rules: Vec<(String, String)>,
     /// What is logged: error, warn, info, debug, or a filter such as ostler_engine=debug
-    #[arg(long, env = "OSTLER_LOG", default_value = "info")]
-    log: String,
+    #[arg(long, env = "OSTLER_LOG", default_value = "info", value_delimiter = ',', value_parser = directive)]
+    log: Vec<Directive>,
     /// Restore this backup into the data directory, which must have no store, and end
     #[arg(long, value_name = "BACKUP")]
     restore: Option<PathBuf>,
@@ -66,6 +67,14 @@ struct Flags {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (left, right) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((left.to_owned(), right.to_owned()))
+}
+
+/// One part of a log filter. A bare word that is no level would be taken for the name of a crate, and everything else would be silent.
+fn directive(text: &str) -> Result<Directive, String> {
+    if !text.contains('=') && text.parse::<LevelFilter>().is_err() {
+        return Err("write off, error, warn, info, debug or trace, or CRATE=LEVEL".to_owned());
+    }
+    text.parse().map_err(|error: ParseError| error.to_string())
 }
 
 fn grant(text: &str) -> Result<(String, Vec<String>), String> {
@@ -100,7 +109,7 @@ fn main() -> ExitCode {
         }
     };
     log.take_panics();
-    let filter = EnvFilter::try_new(&flags.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = flags.log.iter().cloned().fold(EnvFilter::default(), EnvFilter::add_directive);
     // What the subscriber says of its own troubles goes to standard error by a macro that panics when that cannot be written.
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     subscriber.with_ansi(false).log_internal_errors(false).init();

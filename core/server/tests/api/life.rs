@@ -75,6 +75,19 @@ fn bindings_of_rules_that_are_misspelt_end_with_2() {
 }
 
 #[test]
+fn a_log_filter_that_is_misspelt_ends_with_2_and_does_not_silence_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    for filter in ["wran", "warn,ostler_engine", "ostler_engine=loud"] {
+        let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--log", filter]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{filter}: {said}");
+        assert!(said.contains("--log"), "{filter}: {said}");
+    }
+    assert!(!folder.path().join("data").exists(), "nothing was begun");
+}
+
+#[test]
 fn a_data_directory_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
