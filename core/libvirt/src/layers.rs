@@ -1,8 +1,8 @@
 //! The files of a disk, from the one that the guest writes down to the last below it, as XML.
 
-use crate::xml::{check_text, device, format_word};
+use crate::xml::{check_text, device};
 use ostler_driver::{DomainDisk, FileRef, Layer};
-use ostler_model::DriverError;
+use ostler_model::{DiskFormat, DriverError};
 use serde::Serialize;
 
 /// A disk's file, and those below it.
@@ -57,6 +57,14 @@ impl<'a> Backing<'a> {
                 next: Some(Box::new(Self::of(rest))),
             },
         }
+    }
+}
+
+/// A format as libvirt and QEMU name it.
+pub(crate) const fn format_word(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Qcow2 => "qcow2",
+        DiskFormat::Raw => "raw",
     }
 }
 

@@ -39,6 +39,7 @@ mod bridge;
 mod calls;
 mod copy;
 mod deeds;
+mod devices;
 mod differs;
 mod failure;
 mod feed;

@@ -21,6 +21,7 @@ mod sight;
 
 pub mod recipe;
 
+mod admission;
 mod advice;
 mod agenda;
 mod can;

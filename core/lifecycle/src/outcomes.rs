@@ -1,10 +1,10 @@
 //! Where every operation ends, for every step and everything that may happen to it. Computed from the same plans and policies that
 //! operations run by, and from what each step does to the guest; a test walks each cell through [`crate::decide`] and compares.
 
+use crate::admission::{Admission, admission};
 use crate::can::any as name;
 use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
-use crate::request::{Admission, admission};
 use crate::{plan, recover, settle};
 use ostler_model::{
     Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics, Headroom, HostId, ImageId,

@@ -1,9 +1,9 @@
 //! Prints the policy: what every state makes of every verb, the steps of every operation, and the diagram. The output is
 //! `docs/lifecycle.md`; a test compares it, so that a change of policy is a diff in review.
 
+use crate::admission::{Admission, admission};
 use crate::outcomes::{Cell, Happens, Leads, outcomes};
 use crate::recipe::{self, OnFailure};
-use crate::request::{Admission, admission};
 use ostler_model::{State, StateKind, StepKind, Strength, Verb};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
