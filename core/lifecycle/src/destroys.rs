@@ -26,7 +26,10 @@ pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Dest
         Verb::ResumeCold => [memory_or_paused(record), lost_snapshots(draft)].concat(),
         // What saved memory there is goes along, or is restored.
         Verb::Suspend | Verb::Stop | Verb::Resume | Verb::Deploy | Verb::Boot | Verb::Hold | Verb::Release => lost_snapshots(draft),
-        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => lost_snapshots(draft),
+        // One that cannot be seen may have been suspended before.
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => {
+            [memory(record), lost_snapshots(draft)].concat()
+        }
         Verb::Reboot | Verb::RebootHard => lost_snapshots(draft),
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => lost_snapshots(draft),
         Verb::DiskAttach | Verb::NicAttach | Verb::NicDetach | Verb::Resize | Verb::DiskSnapshotLive => lost_snapshots(draft),

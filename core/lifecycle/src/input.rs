@@ -260,13 +260,13 @@ pub(crate) fn fix_macs(record: &mut VmRecord) {
 /// Decides what `input` makes of `record`.
 ///
 /// # Errors
-/// Only requests are refused, and a refused one changes nothing.
+/// Only what somebody asks is refused: a request, and a person's word about a record. A refused one changes nothing.
 pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(record, facts, now);
     match input {
         Input::Request(asked) => request::request(&mut draft, asked)?,
         input if record.is_unreconciled() => restored::unreconciled(&mut draft, input),
-        Input::Reconcile { found, storage, by } => restored::reconcile(&mut draft, found, storage.as_ref(), by.as_deref()),
+        Input::Reconcile { found, by, .. } => restored::stated(&mut draft, found, by.as_deref())?,
         Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
         Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
         Input::Swept { host, generation } => monitor::swept(&mut draft, *host, *generation),

@@ -6,7 +6,7 @@ use crate::sight::{Sight, sight_at};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 use crate::{Look, settle, step};
 use ostler_model::{
-    Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Outcome, Phase,
+    Active, Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, Outcome, Phase,
     PowerReason, Reason, Side, Stated, StepKind, Timestamp,
 };
 
@@ -255,16 +255,25 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
 }
 
 /// Sends the item in hand again after a while, as long as the step's deadline allows.
+fn next_try(active: &Active, now: Timestamp) -> Timestamp {
+    now.plus(retry_after(active.attempt))
+}
+
+/// Whether the call in hand can be sent again before its deadline.
+pub(crate) fn has_time(active: &Active, now: Timestamp) -> bool {
+    active.deadline.is_none_or(|deadline| next_try(active, now) < deadline)
+}
+
 pub(crate) fn send_later(draft: &mut Draft<'_>, error: &DriverError) {
     let now = draft.now;
     let insists = policy(draft) == OnFailure::Insist;
     let may_be_skipped = may_be_skipped(draft);
     let Some(active) = &mut draft.record.operation else { return };
-    let until = now.plus(retry_after(active.attempt));
+    let until = next_try(active, now);
     if may_be_skipped && active.attempt >= SKIP_TRIES {
         return settle::fail(draft, error);
     }
-    if active.deadline.is_some_and(|deadline| until >= deadline) {
+    if !has_time(active, now) {
         if !insists {
             return settle::fail(draft, error);
         }

@@ -331,6 +331,7 @@ fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -
         undoing: false,
         stated: None,
         acted: true,
+        cut: false,
         error: refused.then(|| DriverError::refused("refused", "refused")),
     }
 }

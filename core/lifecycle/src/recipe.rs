@@ -156,6 +156,12 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
 /// only copy of something, or if memory that was used would be needed again.
 #[must_use]
 pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
+    let removes = |step: &StepKind| matches!(step, StepKind::DropHome | StepKind::DropHost | StepKind::DropOther);
+    // What the lost time has done, it may have ended: then the copy that the way back removes is the only one.
+    way_back(record, active).filter(|back| !active.cut || !back.iter().any(removes))
+}
+
+fn way_back(record: &VmRecord, active: &Active) -> Option<Plan> {
     let begun = begun(active);
     if active.verb.is_migration() {
         return migrate_back(record, active, begun);

@@ -115,6 +115,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
     active.at = failure.at;
     active.undoing = failure.undoing;
     active.acted = true;
+    active.cut = failure.cut;
     match stated {
         Stated::Failure => {
             draft.already(None);
@@ -159,7 +160,8 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
         return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, hint));
     };
     let mut plan = failure.plan[..at].to_vec();
-    plan.extend([StepKind::DropRecovery, StepKind::Boot]);
+    // The file is not removed here: one that cannot be removed must not keep the guest from starting. It is swept once the guest runs.
+    plan.push(StepKind::Boot);
     let restored = [StepKind::Restore, StepKind::Unpause, StepKind::DropRecovery];
     plan.extend(failure.plan[at..].iter().filter(|step| !restored.contains(step)));
     let mut active = fresh(asked, failure.origin, plan, failure.subject, draft.record.step);
@@ -167,6 +169,7 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     active.at = failure.at;
     active.undoing = failure.undoing;
     active.acted = true;
+    active.cut = failure.cut;
     absent_first(&mut active, 0);
     // Nor is it copied any more.
     draft.consume_recovery();
@@ -181,10 +184,14 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
 /// The plan that takes back what was done, if it can be taken back.
 fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan, Refusal> {
     recipe::rollback(&draft.record, active).ok_or_else(|| {
-        let detail = format!(
-            "VM {}: there is no way back: the only copy of something is being removed, or the guest has run since",
-            draft.record.id
-        );
+        let id = draft.record.id;
+        let detail = if active.cut {
+            format!(
+                "VM {id}: there is no way back: the store was restored meanwhile, and what would be removed may be the only copy"
+            )
+        } else {
+            format!("VM {id}: there is no way back: the only copy of something is being removed, or the guest has run since")
+        };
         draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
     })
 }
@@ -198,7 +205,7 @@ fn absent_first(active: &mut Active, ahead: usize) {
     }
 }
 
-/// Steps that no look at the domain tells anything of, and after which data is removed.
+/// Steps that no look at the domain tells anything of, and after which data is removed, or an address is free for another VM.
 pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
     matches!(
         step,
@@ -208,6 +215,7 @@ pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
             | StepKind::SaveBack
             | StepKind::CopyDisk
             | StepKind::DetachDisk
+            | StepKind::DetachNic
     )
 }
 
@@ -219,7 +227,11 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     }
     let id = draft.record.id;
     if let Some(step) = step.filter(|step| cannot_be_checked(*step)) {
-        let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, what comes next loses data");
+        let harm = match step {
+            StepKind::DetachNic => "another VM may get the address of a card that is still plugged in",
+            _ => "what comes next loses data",
+        };
+        let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, {harm}");
         let hint = "recover --retry does it again and verifies; --force takes your word for it";
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
     }

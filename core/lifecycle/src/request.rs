@@ -37,6 +37,13 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return while_busy(draft, asked);
     }
     apart(draft, asked)?;
+    if asked.verb == Verb::Hold && (record.state, record.reason) == (State::Hold, Reason::StoreIsStale) {
+        // A restore has put it on hold for a while, and this is to last.
+        draft.set_state(State::Hold, Reason::Asked);
+        draft.note_instant(asked);
+        draft.accept(Some(asked.operation), None);
+        return Ok(());
+    }
     match admission(resting(draft), asked.verb) {
         Admission::Already => {
             draft.already(None);
@@ -426,6 +433,7 @@ pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject
         undoing: false,
         stated: None,
         acted: false,
+        cut: false,
         error: None,
     }
 }

@@ -64,10 +64,8 @@ pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
 pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &draft.record;
     let verb = asked.verb;
-    // These change the record only. What a forgotten VM has on hosts is swept only once it is reconciled; what it has at home is removed
-    // at once, and may be what a guest runs from.
-    let forgets = verb.strength() == Strength::Forget && !record.files.home;
-    let harmless = verb.is_record_only() || matches!(verb, Verb::Hold | Verb::Release) || forgets;
+    // These change the record only.
+    let harmless = verb.is_record_only() || matches!(verb, Verb::Hold | Verb::Release);
     if harmless || record.state == State::Done {
         return Ok(());
     }
@@ -80,8 +78,10 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         let hint = "`ostler admin restored` tells which hosts are waited for, and how to say that the record is right";
         return Err(draft.refuse(verb, RefusalKind::Contradicted, detail, hint));
     }
+    // What a forgotten VM has on hosts is left alone while a newer domain is known; what it has at home is removed at once.
+    let forgets = verb.strength() == Strength::Forget && !record.files.home;
     // An operation in hand looks by itself, and what runs where the record has it is the right one.
-    if record.operation.is_some() || record.state == State::Running {
+    if forgets || record.operation.is_some() || record.state == State::Running {
         return Ok(());
     }
     let Some(found) = &draft.facts.elsewhere else { return Ok(()) };
@@ -119,7 +119,9 @@ fn come_to_rest(draft: &mut Draft<'_>) {
     for key in &open {
         draft.close_call(key);
     }
-    let Some(active) = draft.record.operation.clone() else { return };
+    let Some(active) = &mut draft.record.operation else { return };
+    active.cut = true;
+    let active = active.clone();
     let error = DriverError::unknown(
         "restored",
         "the store was restored from a backup that was made while this was under way; what came of it is not known",
@@ -202,8 +204,21 @@ fn larger(one: Size, other: Size) -> Size {
     }
 }
 
+/// A person says that the record of a VM is right that does not wait for that. What is under way for it goes on: only an operation that a
+/// restore has cut is ended.
+pub(crate) fn stated(draft: &mut Draft<'_>, found: &[Found], by: Option<&str>) -> Result<(), Refusal> {
+    let Some(by) = by else { return Ok(()) };
+    if let Some(active) = &draft.record.operation {
+        let id = draft.record.id;
+        let detail = format!("VM {id} is busy: operation {} ({}) is still running", active.id, active.verb);
+        return Err(draft.refuse(Verb::Update, RefusalKind::Busy, detail, "wait for its end, and say it again"));
+    }
+    reconcile(draft, found, None, Some(by));
+    Ok(())
+}
+
 /// All hosts that are on were listed, or a person says that the record is right.
-pub(crate) fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, by: Option<&str>) {
+fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, by: Option<&str>) {
     come_to_rest(draft);
     let newer: Vec<(&Found, Generation)> = found
         .iter()
@@ -215,18 +230,11 @@ pub(crate) fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<
         disown(draft, newer.iter().map(|(_, generation)| *generation).max());
         return reconciled(draft, format!("{by} stated that the record is right"));
     }
-    if !draft.record.is_unreconciled() {
-        return;
-    }
     let newest = newer.iter().max_by_key(|(_, generation)| *generation).copied();
     let Some((newest, generation)) = newest.or_else(|| arrived(draft, found)) else {
         seen_in_its_place(draft, found);
         return reconciled(draft, "no host has a newer domain of it".to_owned());
     };
-    if draft.record.state == State::Done {
-        // It was forgotten, and only what is left of it is looked for: a person decides about the domain.
-        return reconciled(draft, format!("host {} has a domain of it", newest.host));
-    }
     let lives = |found: &Found| found.seen.power != Power::Off;
     let others = found.iter().filter(|other| !std::ptr::eq(*other, newest));
     let alone = !others.clone().any(lives);
@@ -240,10 +248,15 @@ pub(crate) fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<
     reconciled(draft, format!("it is on host {}, which it came to after the backup was made", newest.host));
 }
 
-/// The backup was made during a migration, and the guest has arrived since.
+/// The backup was made during a migration, and the guest has arrived since: it lives there, or is off there and nothing is left where it
+/// came from.
 fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Generation)> {
     let other = draft.record.other.as_ref()?;
-    let there = found.iter().find(|found| found.host == other.host && found.seen.power != Power::Off)?;
+    let there = found.iter().find(|found| found.host == other.host)?;
+    let here = draft.record.placement.as_ref().is_some_and(|place| found.iter().any(|found| found.host == place.host));
+    if there.seen.power == Power::Off && here {
+        return None;
+    }
     let generation = there.generation(&draft.record, draft.facts.store)?;
     (generation == other.generation).then_some((there, generation))
 }
@@ -276,6 +289,8 @@ fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false };
     let restored = draft.record.restored.get_or_insert(none);
     if let Some(newest) = newest {
+        // Never given to another placement: the domain that is not the VM would be taken for it.
+        draft.record.issued = draft.record.issued.max(newest);
         restored.known = restored.known.max(newest);
         restored.lost = restored.lost.max(newest);
     }

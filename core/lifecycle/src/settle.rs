@@ -253,9 +253,9 @@ pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
 /// The operation has failed, and this is what is there now.
 pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     draft.note_sight(seen);
-    draft.step_failed(error);
     let Some(active) = draft.record.operation.clone() else { return };
     if active.kind() == Some(StepKind::Migrate) && !active.undoing {
+        draft.step_failed(error);
         return migration_failed(draft, error, seen);
     }
     if active.kind() == Some(StepKind::Save) && error.kind == ErrorKind::Gone {
@@ -269,6 +269,7 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         // A delete settles nowhere: what is there is only a reason to go on.
         return step::begin(draft);
     }
+    draft.step_failed(error);
     if seen.lives() {
         draft.consume_recovery();
     }
@@ -291,7 +292,7 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
 fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: Sight) -> bool {
     let begun = draft.record.recovery.as_ref().is_some_and(|file| !file.complete);
     let off = matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff);
-    active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && !judge::late(draft)
+    active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && judge::has_time(active, draft.now)
 }
 
 /// The guest may have what was to be plugged in, or the size that it was to get: the call was sent, and nothing proves that it came to
@@ -435,6 +436,7 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
         error: error.clone(),
         when: draft.now,
         undoing: active.undoing,
+        cut: active.cut,
     });
     if matches!(draft.record.failure.as_ref().map(|failure| failure.verb), Some(Verb::DiskAttach | Verb::NicAttach)) {
         // A recovery still knows what it was about; until then the guest may have it.

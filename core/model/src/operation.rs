@@ -81,6 +81,10 @@ pub struct Active {
     /// Whether a call of it may have changed something: one was answered with anything else than *not now*, or its answer was lost.
     #[serde(default = "not_known")]
     pub acted: bool,
+    /// Whether it goes on with something that a restore of the store has cut: the lost time may have ended it, so nobody knows which of two
+    /// copies of a disk is the only one.
+    #[serde(default)]
+    pub cut: bool,
     /// What the call in hand last ended with; none if the driver said that it is done. While the plan rolls back: why it does.
     pub error: Option<DriverError>,
 }

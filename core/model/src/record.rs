@@ -177,6 +177,9 @@ pub struct Failure {
     /// Whether `plan` rolls back what went before: then carrying it on leads to `origin`, not to what the verb asked.
     #[serde(default)]
     pub undoing: bool,
+    /// Whether a restore of the store has cut it, or what it went on with.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// A driver call that was committed as begun and has not been seen to end.

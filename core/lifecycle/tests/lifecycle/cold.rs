@@ -141,37 +141,35 @@ fn a_placement_that_failed_at_the_memory_goes_on_without_it() {
     check(
         "deploy; drive; stop; drive; resume; deploy@2; go:3; refused; why; resume-cold; destroys; run; memory",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        stop           save (save: calling) > save
-        resume         pending [asked] | operation 4 succeeded
-        deploy@2       prolog (copy-in: calling) > copy-in disk:vda
-        go:3           boot (restore: calling) > restore
-        refused        failed [step-failed] | operation 5 failed: refused
-        why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
-        resume-cold    boot (drop-recovery: calling) > drop-recovery recovery
-        destroys       saved memory
-          drop-recovery boot (boot: calling) > deploy
-          deploy       running [asked] | operation 6 succeeded
-        memory         None
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            stop           save (save: calling) > save
+            resume         pending [asked] | operation 4 succeeded
+            deploy@2       prolog (copy-in: calling) > copy-in disk:vda
+            go:3           boot (restore: calling) > restore
+            refused        failed [step-failed] | operation 5 failed: refused
+            why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
+            resume-cold    boot (boot: calling) > deploy
+            destroys       saved memory
+              deploy       running [asked] | operation 6 succeeded
+            memory         None
+        "#]],
     );
     // The file is gone at the front end already.
     check(
         "deploy; drive; stop; drive; resume; deploy; ok; gone; resume-cold; run; memory",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        stop           save (save: calling) > save
-        resume         pending [asked] | operation 4 succeeded
-        deploy         prolog (copy-in: calling) > copy-in disk:vda
-        ok             prolog (copy-in: calling) > copy-in recovery
-        gone           failed [step-failed] | operation 5 failed: gone
-        resume-cold    prolog (copy-in: calling) > copy-in disk:vda
-          copy-in      prolog (drop-home: calling) > drop-home files
-          drop-home    boot (drop-recovery: calling) > drop-recovery recovery
-          drop-recovery boot (boot: calling) > deploy
-          deploy       running [asked] | operation 6 succeeded
-        memory         None
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            stop           save (save: calling) > save
+            resume         pending [asked] | operation 4 succeeded
+            deploy         prolog (copy-in: calling) > copy-in disk:vda
+            ok             prolog (copy-in: calling) > copy-in recovery
+            gone           failed [step-failed] | operation 5 failed: gone
+            resume-cold    prolog (copy-in: calling) > copy-in disk:vda
+              copy-in      prolog (drop-home: calling) > drop-home files
+              drop-home    boot (boot: calling) > deploy
+              deploy       running [asked] | operation 6 succeeded
+            memory         None
+        "#]],
     );
 }
 
@@ -187,9 +185,8 @@ fn a_migration_that_could_restore_at_neither_host_goes_on_without_memory() {
             go:1           boot (undo restore: calling) > restore
             refused        failed [step-failed] | operation 3 failed: refused
             why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
-            resume-cold    boot (undo drop-recovery: calling) > drop-recovery recovery
+            resume-cold    boot (undo boot: calling) > deploy
             destroys       saved memory
-              drop-recovery boot (undo boot: calling) > deploy
               deploy       migrate (undo drop-other: calling) > drop-host files
               drop-host    migrate (undo end: settling) > observe
               observe      running [step-failed] | operation 4 succeeded

@@ -5,8 +5,8 @@ use crate::model::{Act, act, happen, story};
 use crate::rig::{Fault, Rig, STORE, Violation};
 use ostler_lifecycle::{Found, Input, Sight, sight};
 use ostler_model::{
-    Args, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason, State, Verb,
-    VmRecord,
+    Args, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason, RefusalKind,
+    State, Verb, VmRecord,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -241,6 +241,81 @@ fn a_vm_that_is_not_reconciled_is_not_forgotten_with_the_disks_that_it_may_run_f
     assert!(refused.starts_with("contradicted: "), "{refused}");
     rig.reconcile(None).unwrap();
     assert_eq!((rig.state(), rig.host()), (State::Running, Some(A)));
+}
+
+/// A stop that the backup knows half-way, and that the lost time has ended.
+#[test]
+fn a_way_back_that_would_remove_what_may_be_the_only_disks_is_refused() {
+    let mut rig = rig(false, &[(Verb::Deploy, A)]);
+    rig.asks(Verb::Stop, A).unwrap();
+    for _ in 0..2 {
+        rig.answer(0).unwrap();
+    }
+    assert_eq!(rig.line(), "epilog (copy-out: calling) > copy-out disk:vda");
+    let backup = rig.record.clone();
+    rig.settle().unwrap();
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    rig.reconcile(None).unwrap();
+    assert_eq!(rig.state(), State::Failed);
+    let refused = rig.asks(Verb::RecoverUndo, A).unwrap_err();
+    assert!(refused.contains("what would be removed may be the only copy"), "{refused}");
+    // Nor after another failure of the same.
+    rig.asks(Verb::RecoverRetry, A).unwrap();
+    assert!(rig.record.operation.as_ref().unwrap().cut);
+}
+
+#[test]
+fn a_vm_that_has_arrived_and_is_off_is_where_it_arrived() {
+    let mut rig = rig(false, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
+    rig.asks(Verb::Migrate, B).unwrap();
+    let backup = rig.record.clone();
+    rig.settle().unwrap();
+    goes(&mut rig, &[(Verb::Resume, B), (Verb::Poweroff, B)]);
+    rig.restore(backup);
+    rig.tell(&Input::Restarted).unwrap();
+    rig.reconcile(None).unwrap();
+    assert_eq!((rig.host(), rig.state()), (Some(B), State::Poweroff));
+}
+
+#[test]
+fn a_generation_that_a_person_has_disowned_is_never_given_to_the_vm() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Undeploy, A)]);
+    let stray = claim(&rig, "hyper", 7);
+    rig.tell(&Input::Reconcile { found: vec![stray], storage: None, by: Some("operator".to_owned()) }).unwrap();
+    goes(&mut rig, &[(Verb::Resume, A), (Verb::Deploy, A)]);
+    assert_eq!(rig.record.placement.as_ref().map(|place| place.generation), Some(Generation(8)));
+}
+
+#[test]
+fn a_hold_that_is_asked_for_before_the_vm_is_reconciled_lasts() {
+    let mut rig = rig(true, &[]);
+    let mut backup = rig.record.clone();
+    (backup.state, backup.reason) = (State::Hold, Reason::StoreIsStale);
+    for asks in [false, true] {
+        rig.restore(backup.clone());
+        if asks {
+            rig.asks(Verb::Hold, A).unwrap();
+        }
+        rig.reconcile(None).unwrap();
+        assert_eq!(rig.state(), if asks { State::Hold } else { State::Pending });
+    }
+}
+
+#[test]
+fn a_person_s_word_about_a_vm_that_is_busy_ends_nothing() {
+    let mut rig = rig(false, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
+    rig.asks(Verb::Undeploy, A).unwrap();
+    let (line, flying) = (rig.line(), rig.flying.len());
+    let word = Input::Reconcile { found: vec![], storage: None, by: Some("operator".to_owned()) };
+    let refused = rig.feed(&word, &rig.facts(None)).unwrap().unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::Busy);
+    // That all hosts were listed, told late, is no news either.
+    rig.tell(&Input::Reconcile { found: vec![], storage: None, by: None }).unwrap();
+    assert_eq!(rig.flying.len(), flying);
+    assert!(line.starts_with(&rig.line()), "{line}, then {}", rig.line());
+    rig.settle().unwrap();
+    assert_eq!(rig.state(), State::Undeployed);
 }
 
 /// A host of another driver, or one that was never asked about this VM, says that it has it.

@@ -238,7 +238,7 @@ impl Rig {
         let decision = match decided {
             Ok(decision) => decision,
             Err(refusal) => {
-                if !matches!(input, Input::Request(_)) {
+                if !matches!(input, Input::Request(_) | Input::Reconcile { by: Some(_), .. }) {
                     return Err("something that is no request was refused".to_owned());
                 }
                 self.last = None;

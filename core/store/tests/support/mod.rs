@@ -183,6 +183,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         undoing: false,
         stated: None,
         acted: true,
+        cut: false,
         error: None,
     });
     record.open.push(OpenCall { key: key.clone(), call: Call::Deploy, attempt: 1, cancelled: false });
