@@ -3,12 +3,12 @@
 use crate::batch::{Batch, Limits, Tail};
 use crate::error::{Fault, OpenError};
 use crate::prepare::PreparedVm;
-use crate::row;
 use crate::store::Options;
 use crate::tables::{
-    HOST_USAGE, IMAGE_HOLD, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_MAC, VM_BY_NAME, VM_BY_OWNER,
+    HOST_USAGE, IMAGE_HOLD, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_MAC, VM_BY_NAME, VM_BY_OWNER,
     VM_BY_STATE, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
+use crate::{meta, row};
 use ostler_model::VmRecord;
 use redb::{Builder, ReadableTable, WriteTransaction};
 use std::path::Path;
@@ -27,8 +27,8 @@ pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Empties every derived table and fills it again. A record that cannot be read is left out, and told: its VM is in no list and in no book,
-/// but all others are. Answers whether none was.
-pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<bool, OpenError> {
+/// but all others are.
+pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
     macro_rules! empty {
         ($($table:ident),*) => {
             $(txn.delete_table($table).map_err(Fault::from)?;)*
@@ -75,7 +75,11 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<bool, OpenError> {
         }
     }
     batch.books_flush()?;
-    Ok(whole)
+    drop(batch);
+    // What was left out is tried again at each start, by the version that can read it.
+    let number = if whole { DERIVED } else { 0 };
+    meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, number)?;
+    Ok(())
 }
 
 #[cfg(test)]

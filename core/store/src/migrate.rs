@@ -70,10 +70,7 @@ fn derive_anew(db: &Database) -> Result<(), OpenError> {
     }
     tracing::info!(?kept, now = derive::DERIVED, "deriving summaries, indexes, timers and books anew");
     let txn = db.begin_write().map_err(Fault::from)?;
-    let whole = derive::rebuild(&txn)?;
-    // What was left out is tried again at each start, by the version that can read it.
-    let number = if whole { derive::DERIVED } else { 0 };
-    meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, number)?;
+    derive::rebuild(&txn)?;
     txn.commit().map_err(Fault::from)?;
     Ok(())
 }
