@@ -1,14 +1,13 @@
 //! Answers that are kept for a repeat of the same request.
 
-use crate::clock;
 use crate::handle::{EngineError, Idempotency, Replied};
 use crate::shared::Shared;
-use ostler_model::Answer;
+use ostler_model::{Answer, Timestamp};
 use ostler_store::{CommitError, IdempotencyRow};
 
 /// The answer that was given to the same request before.
 pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replied>, EngineError> {
-    let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, clock::now())?;
+    let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, shared.now())?;
     match found {
         Some(row) if row.body_hash != key.body_hash.as_bytes() => Err(EngineError::IdempotencyConflict { key: key.key.clone() }),
         Some(row) => replied(&row).map(Some),
@@ -29,7 +28,7 @@ pub(crate) fn no_answer() -> EngineError {
     CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
 }
 
-pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer) -> Option<IdempotencyRow> {
+pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer, at: Timestamp) -> Option<IdempotencyRow> {
     let answer = serde_json::to_vec(answer).ok()?;
     Some(IdempotencyRow {
         who: key.who.clone(),
@@ -37,6 +36,6 @@ pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer) -> Option<Idempote
         key: key.key.clone(),
         body_hash: key.body_hash.as_bytes().to_vec(),
         answer,
-        at: clock::now(),
+        at,
     })
 }

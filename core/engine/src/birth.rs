@@ -2,7 +2,6 @@
 
 use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::calls;
-use crate::clock;
 use crate::directory::Directory;
 use crate::handle::{AdoptRequest, CreateRequest, EngineError, Idempotency, Replied};
 use crate::journal;
@@ -64,7 +63,7 @@ pub(crate) async fn create_vm(
 pub(crate) fn decided(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<Decision, EngineError> {
     request.spec.check()?;
     request.spec.check_labels()?;
-    Ok(create(new_vm(shared, request, id)?, clock::now()))
+    Ok(create(new_vm(shared, request, id)?, shared.now()))
 }
 
 /// Hands the first decision to the VM's runner: from then on it is carried out, whatever becomes of the one who asked.
@@ -78,7 +77,7 @@ async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError
 /// Commits the first decision about a VM, and does what it says. For its runner.
 pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
     let Birth { decision, idempotency, former } = birth;
-    let (vm, version, now) = (decision.record.id, decision.record.version, clock::now());
+    let (vm, version, now) = (decision.record.id, decision.record.version, shared.now());
     let answer = decision.answer.clone().ok_or_else(no_answer)?;
     let operations = journal::born(&decision);
     let events = decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind });
@@ -91,7 +90,7 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
             operations,
             outbox_put: decision.effects.clone(),
             events: events.collect(),
-            idempotency: idempotency.as_ref().and_then(|key| keep_answer(key, &answer)),
+            idempotency: idempotency.as_ref().and_then(|key| keep_answer(key, &answer, now)),
             resources: former.map(ResourceChange::VmForget).into_iter().collect(),
             ..Commit::default()
         })
@@ -124,7 +123,7 @@ fn new_vm(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) ->
     let disks = request.spec.disks.iter().map(|disk| disk_state(&reader, disk)).collect::<Result<Vec<_>, _>>()?;
     Ok(NewVm {
         id: id(),
-        uuid: VmUuid(uuid::Uuid::new_v4()),
+        uuid: shared.new_uuid(),
         operation: OperationId(0),
         by: request.by,
         spec: request.spec,
@@ -201,7 +200,7 @@ pub(crate) async fn adopt_domain(
         disks,
         hold: true,
     };
-    let now = clock::now();
+    let now = shared.now();
     // Above all that this store has ever issued for it.
     let former = former(shared, seen.uuid)?;
     let generation = former.map_or(Generation(0), |(_, issued)| issued).next();

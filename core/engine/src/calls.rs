@@ -1,5 +1,6 @@
 //! Makes a driver call out of an effect: the arguments come from the record as it was committed with the effect.
 
+use crate::clock;
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
@@ -11,7 +12,7 @@ use ostler_model::{
     Identity, Image, ImageId, Item, MacAddress, Observation, Outcome, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A long job is asked how far it is after this long at first, and then less and less often: always after a share of the time it has
 /// taken already, so that asking late adds no more than that share to it.
@@ -146,15 +147,16 @@ impl Job {
 
 /// Begins the job and asks until it is done. A job that is dropped with this future is begun again by whoever resends it.
 async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
-    let begun = Instant::now();
+    let begun = clock::instant();
     let mut status = job.begin(site, control).await?;
     loop {
         match status {
             JobStatus::Done(outcome) => return Ok(outcome),
             JobStatus::Pending(progress) => {
                 control.progress.send_replace(Some(progress));
-                let wait = (begun.elapsed() / POLL_SHARE).clamp(POLL_FIRST, POLL_MOST);
+                let wait = (clock::instant().duration_since(begun) / POLL_SHARE).clamp(POLL_FIRST, POLL_MOST);
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
                         job.abort(site, control).await?;

@@ -1,7 +1,6 @@
 //! The engine's outside.
 
 use crate::calls;
-use crate::clock;
 use crate::facts::abilities;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
@@ -108,13 +107,18 @@ impl Engine {
         {
             return Ok(replied);
         }
-        if let (true, Some(host)) = (request.verb == Verb::Deploy || request.verb.is_migration(), request.host) {
-            self.check_host(host)?;
-            self.check_place(vm, host)?;
-        }
+        self.check_target(vm, &request)?;
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
         self.shared.answered(answer).await
+    }
+
+    /// Refuses a host that no VM, or not this one, can come to.
+    fn check_target(&self, vm: VmId, request: &ActionRequest) -> Result<(), EngineError> {
+        match request.host.filter(|_| request.verb == Verb::Deploy || request.verb.is_migration()) {
+            Some(host) => self.check_host(host).and_then(|()| self.check_place(vm, host)),
+            None => Ok(()),
+        }
     }
 
     fn check_host(&self, host: HostId) -> Result<(), EngineError> {
@@ -153,15 +157,20 @@ impl Engine {
     /// # Errors
     /// When the VM is not there or the store cannot be read; a refusal is part of the answer.
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
+        if let Err(EngineError::Unusable { what, why }) = self.check_target(vm, &request) {
+            let (verb, detail) = (request.verb, format!("{what}: {why}"));
+            let refused = Some(Refusal { kind: RefusalKind::NoHost, verb, detail, hint: String::new() });
+            return Ok(Preview { refused, ..Preview::default() });
+        }
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
         self.shared.answered(answer).await
     }
 
-    /// What a creation would make. Changes nothing.
+    /// What a creation would make. Changes nothing. Names and addresses that another VM has are found out by the creation itself.
     ///
     /// # Errors
-    /// As [`Engine::create`] would refuse it.
+    /// As [`Engine::create`] would refuse it, but for what only its commit can tell.
     pub fn preview_create(&self, request: CreateRequest) -> Result<Preview, EngineError> {
         preview::creation(&self.shared, request)
     }
@@ -201,7 +210,7 @@ impl Engine {
 
     async fn carry_out(&self, change: ResourceChange, by: &str, then: Option<Then>) -> Result<(), EngineError> {
         let kind = describe(&change, by);
-        let event = EventDraft { at: clock::now(), vm: None, version: None, kind };
+        let event = EventDraft { at: self.shared.now(), vm: None, version: None, kind };
         let commit = Commit { resources: vec![change], events: vec![event], ..Commit::default() };
         let shared = Arc::clone(&self.shared);
         let task = async move {
@@ -285,7 +294,7 @@ impl Engine {
         }
         let queued = record.open.iter().find_map(|open| self.shared.executor.queued(&open.key));
         if let (Some(waits), Some(since)) = (&mut why.waits_for, queued) {
-            let so_far = clock::now().since(since);
+            let so_far = self.shared.now().since(since);
             waits.push_str(&format!(
                 "; it is not sent yet: for {so_far} it has waited for earlier calls of this driver and host to end"
             ));

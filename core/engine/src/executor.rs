@@ -181,7 +181,7 @@ impl Executor {
         let (report, progress) = watch::channel(None);
         let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
         locked(&self.in_flight)
-            .insert(effect.key.clone(), InFlight { sending, queued: Some(clock::now()), cancel: cancel.clone(), progress });
+            .insert(effect.key.clone(), InFlight { sending, queued: Some(shared.now()), cancel: cancel.clone(), progress });
         let lanes = self.lanes_for(&effect, &record);
         let task = Arc::clone(shared);
         let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
@@ -257,10 +257,10 @@ async fn attempt(
     };
     if let Err(error) = alone {
         // Its time runs: a host that does not answer the look before it would not have answered the call.
-        return (Some(clock::now()), Err(error));
+        return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
-    let sent = Some(clock::now());
+    let sent = Some(shared.now());
     let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
     drop(places);
     shared.reach(Point::Answered).await;
@@ -345,25 +345,26 @@ async fn bounded(
     cancel: &CancellationToken,
     report: watch::Sender<Option<Progress>>,
 ) -> CallResult {
-    let until = Instant::now() + effect.patience.duration();
+    let until = clock::instant() + effect.patience.duration();
     let control = CallControl {
         context: CallContext {
             key: effect.key.clone(),
             attempt: effect.attempt,
             generation: effect.generation,
             spares: effect.spares,
-            deadline: clock::now().plus(effect.patience),
+            deadline: shared.now().plus(effect.patience),
         },
         until,
         cancel: cancel.clone(),
         progress: report,
         state: record.driver_state.get(&effect.driver).cloned(),
     };
-    let began = Instant::now();
+    let began = clock::instant();
     let call = calls::caught(calls::call(shared, effect, record, &control));
     tokio::pin!(call);
     let stop = async {
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
             () = tokio::time::sleep_until(until.into()) => cancel.cancel(),
             () = shared.stop.cancelled() => return,
@@ -382,7 +383,7 @@ async fn bounded(
             Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
         }
     }
-    let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let took = u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
     result
@@ -391,7 +392,7 @@ async fn bounded(
 /// A call that stopped because its time was up says so: nobody asked for it.
 fn told_in_time(result: CallResult, until: Instant, patience: Millis) -> CallResult {
     match result {
-        Err(error) if error.kind == ErrorKind::Cancelled && Instant::now() >= until => {
+        Err(error) if error.kind == ErrorKind::Cancelled && clock::instant() >= until => {
             let detail = format!("it was not done within {} s and was stopped: {}", patience.0 / 1000, error.detail);
             Err(DriverError::new(ErrorKind::Cancelled, "deadline", detail))
         }

@@ -1,7 +1,6 @@
 //! Fetches what a decision may know beside the record.
 
 use crate::calls;
-use crate::clock;
 use crate::rules;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::{Facts, Input, Target, wants_advice, wants_look};
@@ -109,7 +108,7 @@ fn new_image(
         virtual_size: None,
         // That is how drivers make them.
         stands_alone: true,
-        added: clock::now(),
+        added: shared.now(),
     };
     Some((image, store.driver.clone()))
 }

@@ -1,6 +1,5 @@
 //! What the monitor makes of a host that answers, and of one that does not.
 
-use crate::clock;
 use crate::handle::HostHealth;
 use crate::identity;
 use crate::mailbox::Message;
@@ -69,10 +68,10 @@ fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen
 /// Writes down what was found; answers whether the host was away, and which strays are new.
 fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option<&Strays>) -> (bool, Vec<(String, &'static str)>) {
     let mut health = locked(&shared.host_health);
-    let entry = health.entry(host).or_insert_with(|| unseen(host));
+    let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
     let came_back = !entry.reachable;
     if came_back {
-        entry.since = clock::now();
+        entry.since = shared.now();
     }
     entry.reachable = true;
     entry.error = None;
@@ -112,11 +111,11 @@ fn fresh<'a>(before: &[String], now: &'a [String], what: &'static str) -> impl I
     now.iter().filter(move |name| !before.contains(*name)).map(move |name| (name.clone(), what))
 }
 
-fn unseen(host: HostId) -> HostHealth {
+fn unseen(host: HostId, since: Timestamp) -> HostHealth {
     HostHealth {
         host,
         reachable: false,
-        since: clock::now(),
+        since,
         error: None,
         hypervisor: String::new(),
         notes: Vec::new(),
@@ -194,7 +193,7 @@ fn misplaced(shared: &Shared, record: Option<VmRecord>, host: HostId, domain: &D
 pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Timestamp, error: &DriverError) {
     let first = {
         let mut health = locked(&shared.host_health);
-        let entry = health.entry(host).or_insert_with(|| unseen(host));
+        let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
         let first = entry.reachable || entry.error.is_none();
         if entry.reachable {
             entry.since = since;
@@ -208,7 +207,7 @@ pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Times
         let detail = format!("cannot be asked: {}", error.told());
         tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
     }
-    if clock::now().since(since) < UNREACHABLE_GRACE {
+    if shared.now().since(since) < UNREACHABLE_GRACE {
         return;
     }
     // The next try comes soon: a store that cannot be read now may be read then.

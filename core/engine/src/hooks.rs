@@ -1,6 +1,6 @@
 //! What tests may do to an engine: end it at an exact point as `kill -9` would, and break it on purpose. Nothing else sets these.
 
-use ostler_model::Millis;
+use ostler_model::{Millis, Timestamp, VmUuid};
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ pub enum Sabotage {
     NoResume,
 }
 
+/// A source of something that a simulation gives from its seed.
+type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
 type Crash = Arc<dyn Fn(Point) -> bool + Send + Sync>;
 
 /// All of it.
@@ -42,6 +45,10 @@ pub struct Hooks {
     pub crash: Option<Crash>,
     /// A host that falls silent counts as silent for this long already.
     pub head_start: Millis,
+    /// The time of day, instead of the system's.
+    pub now: Option<Source<Timestamp>>,
+    /// The identities of new VMs, instead of random ones.
+    pub uuid: Option<Source<VmUuid>>,
 }
 
 impl fmt::Debug for Hooks {

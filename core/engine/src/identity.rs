@@ -1,7 +1,6 @@
 //! Which hypervisor a host is. One hypervisor is one host: under two names its capacity would count twice, and a guest that moves from
 //! one to the other would be removed where it came from, which is where it is.
 
-use crate::clock;
 use crate::monitor::{tell, within};
 use crate::shared::Shared;
 use ostler_model::{EventKind, Host, HostFacts, HostId, HypervisorId, Identified};
@@ -26,14 +25,21 @@ pub(crate) async fn keep(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) 
     if known.is_none_or(|known| known.as_ref().map(|identity| &identity.id) == facts.identity.as_ref()) {
         return;
     }
-    let identity = facts.identity.clone().map(|id| Identified { id, since: clock::now() });
+    let identity = facts.identity.clone().map(|id| Identified { id, since: shared.now() });
     let change = ResourceChange::HostIdentified { id: host, identity };
-    // A store that cannot be written is told by the next commit of a VM; the next probe tries again.
-    if shared.store.commit(Commit { resources: vec![change], ..Commit::default() }).await.is_err() {
-        return;
-    }
-    // A failed reload keeps what was known.
-    let _ = shared.reload_directory();
+    let task = Arc::clone(shared);
+    // The watch that asks may be stopped at any moment; what was committed is taken note of all the same. A store that cannot be written is
+    // told by the next commit of a VM, a failed reload keeps what was known, and the next probe tries again.
+    let noted = shared.outlive(async move {
+        task.store.commit(Commit { resources: vec![change], ..Commit::default() }).await?;
+        task.reload_directory()?;
+        tell_of_twin(&task, host).await;
+        Ok(())
+    });
+    let _ = noted.await;
+}
+
+async fn tell_of_twin(shared: &Arc<Shared>, host: HostId) {
     let directory = shared.directory();
     if let (Some(known), Some(other)) = (directory.hosts.get(&host), directory.twin_of(host)) {
         let (name, detail) = (known.name.to_string(), is_a_twin(other));

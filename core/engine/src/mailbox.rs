@@ -83,6 +83,7 @@ impl Mailboxes {
             };
             // The place itself is taken under the lock; this only waits until there is one, or until the runner is gone.
             tokio::select! {
+                biased;
                 _ = inbox.reserve() => {}
                 () = shared.stop.cancelled() => return,
             }

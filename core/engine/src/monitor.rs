@@ -2,7 +2,6 @@
 //! counter in hand. A lost event costs a delay, never a wrong state.
 
 use crate::calls;
-use crate::clock;
 use crate::health;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
@@ -69,6 +68,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             });
         }
         tokio::select! {
+            biased;
             () = shared.hosts_changed.notified() => {}
             () = shared.stop.cancelled() => {}
         }
@@ -116,7 +116,7 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
             Err(error) => {
                 lists = 0;
                 let head_start = shared.config.hooks.head_start;
-                let since = *blind_since.get_or_insert_with(|| Timestamp(clock::now().0.saturating_sub(head_start.0)));
+                let since = *blind_since.get_or_insert_with(|| Timestamp(shared.now().0.saturating_sub(head_start.0)));
                 health::unreachable(shared, host, since, error).await;
                 shared.config.retry_every
             }
@@ -270,7 +270,7 @@ fn is_silent(shared: &Shared, host: HostId) -> bool {
 
 /// Puts a line into the feed that is about no VM's record.
 pub(crate) async fn tell(shared: &Shared, kind: EventKind) {
-    let event = EventDraft { at: clock::now(), vm: None, version: None, kind };
+    let event = EventDraft { at: shared.now(), vm: None, version: None, kind };
     // A store that cannot be written says so by itself.
     let _ = shared.store.commit(Commit { events: vec![event], ..Commit::default() }).await;
 }

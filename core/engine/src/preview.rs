@@ -3,7 +3,7 @@
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
 use crate::shared::Shared;
-use crate::{birth, clock, scheduler};
+use crate::{birth, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
 use ostler_model::{EventKind, OperationId, State, Verb, VmId, VmRecord};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const NO_VM: VmId = VmId(u64::MAX);
 pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
     let input = Input::Request(asked.to_request(NO_OPERATION, None));
     let facts = facts(shared, record, &input).await;
-    Ok(match decide(record, &facts, &input, clock::now()) {
+    Ok(match decide(record, &facts, &input, shared.now()) {
         Err(refused) => Preview { refused: Some(refused), ..Preview::default() },
         Ok(decision) => describe(&decision, asked.verb),
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a refusal is remembered. Long enough that those behind it have their turn, short enough that nobody waits long for a reason
 /// that is gone; a change of a host, a datastore or an image ends it at once.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Most that are remembered: a few megabytes. One that finds no place is proposed again a little sooner.
+/// Most that are remembered: a few megabytes. One that finds no place is proposed again with the next regular cycle.
 const KEPT_MAX: usize = 10_000;
 
 struct Refusal {
@@ -23,14 +23,16 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// The VM must not come to the host, for this reason.
-    pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: String, now: Instant) {
+    /// The VM must not come to the host, for this reason. Answers whether that is remembered.
+    pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: String, now: Instant) -> bool {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, refusal| refusal.until > now);
         }
-        if self.kept.len() < KEPT_MAX {
+        let has_room = self.kept.len() < KEPT_MAX;
+        if has_room {
             self.kept.insert((vm, host), Refusal { until: now + KEPT_FOR, why });
         }
+        has_room
     }
 
     /// Why the VM must not come to the host, if it was refused there lately.

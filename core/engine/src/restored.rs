@@ -24,15 +24,17 @@ const TOLD_MAX: usize = 1000;
 /// Runs until all VMs are reconciled; at once, if the store was not restored.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
-        match round(&shared).await {
-            Ok(true) => return,
-            Ok(false) => {}
+        let wait = match round(&shared).await {
+            Ok(Stands::Over) => return,
+            Ok(Stands::HostsMissing) => LOOK_EVERY,
+            Ok(Stands::Told) => TRY_AGAIN,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the VMs of the restored store cannot be reconciled");
+                TRY_AGAIN
             }
-        }
-        let wait = if unlisted(&shared).is_empty() { TRY_AGAIN } else { LOOK_EVERY };
+        };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => {}
             () = shared.reconcile.notified() => {}
             () = shared.stop.cancelled() => return,
@@ -40,30 +42,45 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Whether nothing is left to do.
-async fn round(shared: &Arc<Shared>) -> Result<bool, EngineError> {
+/// Where it stands.
+enum Stands {
+    /// Nothing is left to do.
+    Over,
+    /// A host that is on was not listed.
+    HostsMissing,
+    /// Each VM was told what was found of it.
+    Told,
+}
+
+async fn round(shared: &Arc<Shared>) -> Result<Stands, EngineError> {
     if shared.store.read()?.restored()?.is_none() {
         locked(&shared.unreconciled).clear();
-        return Ok(true);
+        return Ok(Stands::Over);
+    }
+    let hosts_are_missing = !unlisted(shared).is_empty();
+    if hosts_are_missing && !locked(&shared.unreconciled).is_empty() {
+        // Nothing can be told before they are listed, and to read every VM again would tell no more.
+        return Ok(Stands::HostsMissing);
     }
     let waiting = unreconciled(shared).await?;
     locked(&shared.unreconciled).clone_from(&waiting);
     if waiting.is_empty() {
         shared.store.commit(Commit { resources: vec![ResourceChange::RestoreOver], ..Commit::default() }).await?;
         tracing::info!("all VMs of the restored store are reconciled");
-        return Ok(true);
+        return Ok(Stands::Over);
     }
-    if unlisted(shared).is_empty() {
-        for vm in &waiting {
-            let Some(record) = shared.store.read()?.vm(*vm)? else { continue };
-            if shared.seen.is_unreadable(record.uuid) {
-                continue;
-            }
-            shared.mailboxes.deliver(shared, *vm, Message::Input(facts_of(shared, &record, None))).await;
+    if hosts_are_missing {
+        return Ok(Stands::HostsMissing);
+    }
+    for vm in &waiting {
+        let Some(record) = shared.store.read()?.vm(*vm)? else { continue };
+        if shared.seen.is_unreadable(record.uuid) {
+            continue;
         }
-        shared.wishes.wake();
+        shared.mailboxes.deliver(shared, *vm, Message::Input(facts_of(shared, &record, None))).await;
     }
-    Ok(false)
+    shared.wishes.wake();
+    Ok(Stands::Told)
 }
 
 async fn unreconciled(shared: &Arc<Shared>) -> Result<BTreeSet<VmId>, ReadError> {

@@ -1,6 +1,5 @@
 //! Forgets VMs that have been done for long, a few at a time: the record of what was is for accounting, not for ever.
 
-use crate::clock;
 use crate::shared::Shared;
 use ostler_model::Timestamp;
 use ostler_store::{Commit, ResourceChange};
@@ -17,6 +16,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         forget_old(&shared).await;
         tokio::select! {
+            biased;
             () = tokio::time::sleep(EVERY) => {}
             () = shared.stop.cancelled() => {}
         }
@@ -24,7 +24,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn forget_old(shared: &Arc<Shared>) {
-    let before = Timestamp(clock::now().0.saturating_sub(shared.config.keep_done.0));
+    let before = Timestamp(shared.now().0.saturating_sub(shared.config.keep_done.0));
     let old = match shared.store.read().and_then(|reader| reader.done_before(before, BATCH)) {
         Ok(old) => old,
         Err(error) => return tracing::error!(error = &error as &dyn std::error::Error, "cannot read which VMs are long done"),

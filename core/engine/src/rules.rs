@@ -7,7 +7,7 @@ use crate::shared::Shared;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, Verdict};
 use ostler_lifecycle::{Advice, Fate};
 use ostler_model::{DriverError, DriverName, State, VmRecord};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the rules may think about one question.
 const RULES_TIMEOUT: Duration = Duration::from_millis(100);
@@ -36,12 +36,12 @@ pub(crate) async fn advise(
         Err(error) => return Some(Err(DriverError::retry("not-loaded", error.to_string()))),
     };
     let question = question(shared, record, verb, state, subject);
-    let begun = Instant::now();
+    let begun = clock::instant();
     let answer = match tokio::time::timeout(RULES_TIMEOUT, calls::caught(driver.judge(&question))).await {
         Ok(answer) => answer,
         Err(_) => Err(DriverError::retry("timeout", "the rules did not answer in time")),
     };
-    let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let took_us = u64::try_from(clock::instant().duration_since(begun).as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&rules, took_us, answer.as_ref().err());
     Some(answer.map(|verdict| advice(&rules, &verdict)))
 }
@@ -59,7 +59,7 @@ fn question(shared: &Shared, record: &VmRecord, verb: &str, state: State, subjec
         snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.to_string()).collect(),
         subject: subject.map(|asked| record.snapshot(asked).map_or_else(|| asked.to_owned(), |found| found.name.to_string())),
         abilities: known.unwrap_or_default(),
-        now_ms: clock::now().0,
+        now_ms: shared.now().0,
     }
 }
 

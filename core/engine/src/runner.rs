@@ -3,7 +3,6 @@
 
 use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::birth;
-use crate::clock;
 use crate::facts::{after_seeing, facts};
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
@@ -197,9 +196,9 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
 /// Asks for the scheduled actions that are due. What comes of each is committed with it.
 async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     for _ in 0..SCHEDULES_MAX {
-        let Some(planned) = due(&state.record, clock::now()).cloned() else { return Ok(()) };
+        let Some(planned) = due(&state.record, shared.now()).cloned() else { return Ok(()) };
         let id = planned.id();
-        let late = matches!(planned.schedule.due(clock::now()), Some(Due::Missed { .. }));
+        let late = matches!(planned.schedule.due(shared.now()), Some(Due::Missed { .. }));
         let asked = ActionRequest {
             args: planned.args,
             host: planned.host,
@@ -256,7 +255,12 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 
 /// Calls that are open in the record and that nobody in this process is at were sent by a process that is dead.
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
-    let orphaned = must_rest(&state.record) || state.record.open.iter().any(|open| !shared.executor.is_at(&open.key));
+    let (at, nobody_at): (Vec<_>, Vec<_>) = state.record.open.iter().partition(|open| shared.executor.is_at(&open.key));
+    let orphaned = must_rest(&state.record) || !nobody_at.is_empty();
+    if !must_rest(&state.record) && !nobody_at.is_empty() && !at.is_empty() {
+        // The one beside it is still at work, and would be given up with it. The watchdog comes again.
+        return Ok(());
+    }
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
         tracing::info!(vm = %state.record.id, "a driver call is open that nobody is at; the VM is looked at, and goes on");
         let places = state.record.placement.iter().chain(&state.record.other);
@@ -309,11 +313,11 @@ async fn settle(
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
     let facts = facts(shared, &state.record, input).await;
-    let mut decision = decide(&state.record, &facts, input, clock::now())?;
+    let mut decision = decide(&state.record, &facts, input, shared.now())?;
     let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
     if seen && !state.record.snapshots.is_empty() {
         let facts = after_seeing(shared, &state.record, decision.record.state).await;
-        decision = decide(&state.record, &facts, input, clock::now())?;
+        decision = decide(&state.record, &facts, input, shared.now())?;
     }
     let answer = decision.answer.clone();
     if !decision.changed && idempotency.is_none() {
@@ -337,7 +341,7 @@ async fn commit(
     let touched = note(&mut state.operations, &decision);
     let operations: Vec<OperationRecord> = touched.iter().filter_map(|id| state.operations.get(id).cloned()).collect();
     let Decision { record, changed, effects, settled, cancels, claims, events, images, answer: _, journal: _ } = decision;
-    let (at, vm, version) = (clock::now(), record.id, record.version);
+    let (at, vm, version) = (shared.now(), record.id, record.version);
     let next = Arc::new(record);
     let sabotage = shared.config.hooks.sabotage;
     if sabotage == Sabotage::ActFirst {
@@ -353,7 +357,7 @@ async fn commit(
         outbox_put: effects.clone(),
         outbox_del: settled,
         events: events.into_iter().map(|kind| EventDraft { at, vm: Some(vm), version: Some(version), kind }).collect(),
-        idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer)),
+        idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer, at)),
         resources: resources(shared, images)?,
     };
     if sabotage == Sabotage::NoOutbox {

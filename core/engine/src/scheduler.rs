@@ -1,5 +1,6 @@
 //! First fit over committed capacity. Proposes; the decision and the claim inside the transaction dispose.
 
+use crate::clock;
 use crate::directory::Directory;
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
@@ -67,6 +68,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             tracing::error!(error = &error as &dyn std::error::Error, "the scheduler cannot read the store");
         }
         tokio::select! {
+            biased;
             () = shared.wishes.wake.notified() => {}
             () = tokio::time::sleep(CYCLE_EVERY) => {}
             () = shared.stop.cancelled() => {}
@@ -105,7 +107,7 @@ async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
         turn.moving = Some(*vm);
         let offers = match &mut offers {
             Some(offers) => offers,
-            none => none.insert(look_for_offers(shared, &reader)?),
+            none => none.insert(begin_offers(shared, &reader)?),
         };
         let moves = match &mut moves {
             Some(moves) => moves,
@@ -145,7 +147,7 @@ async fn place_pending(
             turn.pending = Some(*vm);
             let offers = match &mut *offers {
                 Some(offers) => offers,
-                none => none.insert(look_for_offers(shared, &reader)?),
+                none => none.insert(begin_offers(shared, &reader)?),
             };
             take_back(shared, offers);
             place(shared, &reader, offers, *vm)?;
@@ -208,7 +210,7 @@ fn move_away(
         return Ok(());
     }
     let here = offers.iter().any(|offer| offer.id == place.host && offer.live);
-    let (directory, now) = (shared.directory(), Instant::now());
+    let (directory, now) = (shared.directory(), clock::instant());
     let full = |host: HostId| moves.get(&host).is_some_and(|moves| *moves >= MOVES_AT_ONE_HOST);
     let crowded = |host| full(host).then(|| format!("{MOVES_AT_ONE_HOST} VMs move to or from it already"));
     if let Some(crowded) = crowded(place.host) {
@@ -276,7 +278,7 @@ fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) 
     if waits_for_reconciliation(shared, &record) {
         return Ok(());
     }
-    let (directory, now) = (shared.directory(), Instant::now());
+    let (directory, now) = (shared.directory(), clock::instant());
     let why_not = |offer: &Offer| barred(&directory, &record, offer).or_else(|| refused(shared, vm, offer.id, now));
     match choose(offers, &record, &why_not) {
         Some((host, _)) => propose(shared, vm, host, record.spec.capacity(), Verb::Deploy),
@@ -298,11 +300,15 @@ pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>,
     Ok(vec![format!("{name}: has room, and would be chosen now")])
 }
 
+/// The offers of a cycle. What is refused after they were read is given back to them.
+fn begin_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
+    locked(&shared.wishes.given_back).clear();
+    look_for_offers(shared, reader)
+}
+
 /// What each host has left, without what was proposed and is not committed; what is proposed from now on is taken off as it goes.
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
-    // Before it is read what is proposed: what is refused after that is given back to these offers.
-    locked(&shared.wishes.given_back).clear();
     let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
     let proposed = locked(&shared.wishes.proposed).clone();
     for (vm, (host, capacity)) in proposed {
@@ -393,24 +399,31 @@ fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, ver
     let task = Arc::clone(shared);
     shared.spawn(async move {
         let answered = answer.await;
-        let accepted = matches!(answered, Ok(Ok(_)));
-        match answered {
-            Ok(Ok(_)) => drop(locked(&task.wishes.said).remove(&vm)),
-            Ok(Err(error)) => {
-                locked(&task.wishes.said).insert(vm, vec![error.to_string()]);
-                locked(&task.wishes.refused).keep(vm, host, error.to_string(), Instant::now());
-                locked(&task.wishes.given_back).push((host, capacity));
+        let why = match answered {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            // Its runner panicked, or the daemon ends.
+            Err(_) => Some("the daemon failed while it decided; its log tells more".to_owned()),
+        };
+        // Proposed again at once only if this host is left out: a refusal that nobody remembers would be repeated without a pause.
+        let others_now = match why {
+            None => {
+                locked(&task.wishes.said).remove(&vm);
+                false
             }
-            // Its runner failed, or the daemon ends.
-            Err(_) => locked(&task.wishes.given_back).push((host, capacity)),
-        }
+            Some(why) => {
+                locked(&task.wishes.said).insert(vm, vec![why.clone()]);
+                locked(&task.wishes.given_back).push((host, capacity));
+                locked(&task.wishes.refused).keep(vm, host, why, clock::instant())
+            }
+        };
         // Those behind the last one that was proposed have waited for a place.
         let half_way = {
             let mut proposed = locked(&task.wishes.proposed);
             proposed.remove(&vm);
             proposed.len() == PROPOSED_MAX / 2
         };
-        if half_way || !accepted {
+        if half_way || others_now {
             task.wishes.wake();
         }
     });

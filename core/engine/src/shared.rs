@@ -1,6 +1,7 @@
 //! What the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
+use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
@@ -11,7 +12,7 @@ use crate::seen::Seen;
 use crate::timers::Timers;
 use futures::FutureExt as _;
 use ostler_driver::Registry;
-use ostler_model::{DriverError, DriverName, HostId, OperationId, VmId};
+use ostler_model::{DriverError, DriverName, HostId, OperationId, Timestamp, VmId, VmUuid};
 use ostler_store::Store;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -151,6 +152,16 @@ impl Shared {
             self.kill();
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The time of day.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.hooks.now.as_ref().map_or_else(clock::system, |now| now())
+    }
+
+    /// An identity for a new VM.
+    pub(crate) fn new_uuid(&self) -> VmUuid {
+        self.config.hooks.uuid.as_ref().map_or_else(|| VmUuid(uuid::Uuid::new_v4()), |uuid| uuid())
     }
 
     pub(crate) fn directory(&self) -> Arc<Directory> {

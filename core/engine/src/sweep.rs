@@ -17,7 +17,7 @@ use ostler_model::{
     OperationId, RelPath, State, StepNo, VmId, VmRecord,
 };
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long looking and removing may take together. The VM's other messages wait meanwhile.
 const PATIENCE: Millis = Millis::secs(20);
@@ -84,7 +84,7 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
     let mut swept = Swept::default();
     match (doomed(record, shared.store.id(), host, &seen), &seen) {
         (Some(generation), Observation::Present(domain)) => {
-            calls::caught(driver.remove(&site, &control(record, generation, Item::Domain))).await?;
+            calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
             swept.destroyed = Some(domain.name.clone());
         }
         // It was made by somebody else meanwhile, or it is what lives elsewhere, seen here because both hosts are one hypervisor. Of what
@@ -164,7 +164,7 @@ async fn delete(
     let site = directory.site(host).ok_or_else(|| gone("the host"))?;
     let driver = shared.drivers.transfer(&storage.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let target = directory.file(host, store, path).ok_or_else(|| gone("the path"))?;
-    let control = control(record, generation, item);
+    let control = control(shared, record, generation, item);
     transfers_are_over(shared, record).await?;
     let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
     // Bounded by whoever waits for the whole of it.
@@ -179,11 +179,11 @@ async fn delete(
 }
 
 /// Belongs to no operation. The time makes it another effect each time it is found.
-fn control(record: &VmRecord, generation: Generation, item: Item) -> CallControl {
-    let now = clock::now();
+fn control(shared: &Shared, record: &VmRecord, generation: Generation, item: Item) -> CallControl {
+    let now = shared.now();
     let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(now.0), item };
     // Those that are swept are of another generation; the host makes sure of it in the same breath.
     let spares = record.placement.as_ref().map(|place| place.generation);
     let context = CallContext { key, attempt: 1, generation, spares, deadline: now.plus(PATIENCE) };
-    CallControl::detached(context, Instant::now() + PATIENCE.duration())
+    CallControl::detached(context, clock::instant() + PATIENCE.duration())
 }

@@ -1,6 +1,5 @@
 //! Fires due timers. What is due stands in the store with the record; this is only the alarm clock.
 
-use crate::clock;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::Input;
@@ -68,14 +67,15 @@ impl Timers {
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
-        let (due, wait) = shared.timers.take_due(clock::now());
+        let (due, wait) = shared.timers.take_due(shared.now());
         for vm in due {
             if !shared.mailboxes.offer(&shared, vm, Message::Input(Input::Tick)) {
                 // One VM that is asked too much must not hold up the clock of all.
-                shared.timers.set(vm, Some(clock::now().plus(FULL_WAIT)));
+                shared.timers.set(vm, Some(shared.now().plus(FULL_WAIT)));
             }
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => {}
             () = shared.timers.sooner.notified() => {}
             () = shared.stop.cancelled() => {}

@@ -1,7 +1,6 @@
 //! Looks slowly for VMs that should go on and that nobody is at: a part of the engine that panicked may have lost what would have carried
 //! them on. Without this they would stand until somebody asks something of them or the daemon is started again.
 
-use crate::clock;
 use crate::mailbox::Message;
 use crate::shared::Shared;
 use ostler_model::{Millis, Timestamp, VmId};
@@ -21,6 +20,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
     loop {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(shared.config.watchdog_every) => {}
             () = shared.stop.cancelled() => return,
         }
@@ -31,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), ReadError> {
-    let late = Timestamp(clock::now().0.saturating_sub(LATE_AFTER.0));
+    let late = Timestamp(shared.now().0.saturating_sub(LATE_AFTER.0));
     for (due, vm) in shared.store.read()?.timers_until(late)? {
         shared.timers.restore(vm, due);
     }

@@ -148,7 +148,8 @@ async fn a_host_that_turns_out_to_be_another_takes_no_vms_and_says_so() {
     let refused = world.engine.act(vm, live_to(BETA), None).await.expect_err("it would move onto itself");
     assert!(matches!(&refused, EngineError::Unusable { why, .. } if why.contains("alpha")), "{refused}");
     let preview = world.engine.preview(vm, live_to(BETA)).await.expect("previews");
-    assert!(preview.refused.is_some(), "{preview:?}");
+    let told = preview.refused.as_ref().map(|refused| refused.detail.as_str());
+    assert!(told.is_some_and(|told| told.contains("the same hypervisor as host alpha")), "{preview:?}");
     // It is chosen for nothing.
     let waits = world.create(VmSpec { host: Some("beta".parse().expect("a name")), ..spec("b") }, false).await.expect("creates");
     let said = || world.engine.why(waits).expect("told").scheduler;
