@@ -337,10 +337,10 @@ async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
     }
     let id = reply.vm.to_string();
     let failed = reply.operation.as_ref().is_some_and(|operation| operation.outcome.as_deref() == Some("failed"));
-    let told = if failed {
-        "not adopted: its domain stays as it was".to_owned()
-    } else {
-        format!("adopted from {}, {}", args.host, reply.state)
+    let told = match (failed, reply.state.as_str()) {
+        (true, "done") => "not adopted: its domain stays as it was".to_owned(),
+        (true, state) => format!("adopted from {}, {state}; it is not known whether its domain carries the VM's mark", args.host),
+        (false, state) => format!("adopted from {}, {state}", args.host),
     };
     cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: {told}\n"))?)?;
     let Some(operation) = reply.operation.as_ref().filter(|_| !args.no_wait) else { return Ok(()) };

@@ -3,11 +3,12 @@
 
 use super::told;
 use crate::out::aside;
+use crate::retry::patiently;
 use crate::text::{clean, count};
 use crate::{Exit, Failure};
 use futures::StreamExt;
 use futures::stream;
-use ostler_api::{Client, PlanPreview};
+use ostler_api::{Client, ClientError, PlanPreview};
 use serde_json::Value;
 use std::io::IsTerminal;
 
@@ -28,9 +29,16 @@ pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Valu
     }
     let plan = |vm: &String| {
         let vm = vm.clone();
-        async move { client.preview(&vm, verb, body).await.ok().and_then(|plan| lost(&vm, &plan, ends)) }
+        async move {
+            // As patient as the request after it: a daemon that is being started must not skip the question.
+            match patiently(|| client.preview(&vm, verb, body)).await {
+                Ok(plan) => lost(&vm, &plan, ends),
+                // The request is refused for the same reason, and says so.
+                Err(ClientError::Problem(problem)) if problem.status < 500 && problem.status != 429 => None,
+                Err(error) => Some(format!("vm {vm}: it cannot be told what goes with it ({error})")),
+            }
+        }
     };
-    // One that is refused, or cannot be read, is told of by the request itself.
     let lines: Vec<String> =
         stream::iter(vms.iter().take(NAMED_MAX)).map(plan).buffered(PARALLEL).filter_map(async |line| line).collect().await;
     let more = vms.len().saturating_sub(NAMED_MAX);
@@ -55,6 +63,10 @@ pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Valu
 fn lost(vm: &str, plan: &PlanPreview, ends: bool) -> Option<String> {
     let content = told::destroyed(&plan.destroys);
     match (plan.allowed, ends, content) {
+        // What is under way may have ended when the request comes.
+        (false, ..) if plan.code.as_deref() == Some("busy") => {
+            Some(format!("vm {vm}: busy now; if that has ended when it is asked, all that the verb deletes"))
+        }
         (false, ..) | (true, false, None) => None,
         (true, false, Some(content)) => Some(format!("of vm {vm}: {content}")),
         (true, true, Some(content)) => Some(format!("vm {vm}: {content}")),
@@ -110,7 +122,10 @@ mod tests {
         assert_eq!(lost("web", &plan(true, all.clone()), false), Some(format!("of vm web: {content}")));
         assert_eq!(lost("web", &plan(true, json!([])), true).as_deref(), Some("vm web (no disks of its own)"));
         // What is kept is no loss, and what is refused is told of by the request.
-        assert_eq!([lost("web", &plan(true, json!([])), false), lost("web", &plan(false, all), true)], [None, None]);
+        assert_eq!([lost("web", &plan(true, json!([])), false), lost("web", &plan(false, all.clone()), true)], [None, None]);
+        // What only waits for another operation may go through a moment later.
+        let busy = PlanPreview { code: Some("busy".to_owned()), ..plan(false, all) };
+        assert!(lost("web", &busy, true).is_some_and(|line| line.contains("busy now")));
     }
 
     #[test]
