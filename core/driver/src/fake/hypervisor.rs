@@ -99,6 +99,13 @@ impl Fake {
         result
     }
 
+    /// VMs of which a job that goes on by itself changes something on a host.
+    fn has_job(&self, host: HostId) -> impl Iterator<Item = VmUuid> + use<> {
+        let state = self.lock();
+        let jobs = state.hyper_jobs.iter().filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
+        jobs.map(|(key, _)| key.vm).collect::<Vec<_>>().into_iter()
+    }
+
     async fn ask<T>(
         &self,
         op: Op,
@@ -183,8 +190,8 @@ impl Hypervisor for Fake {
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         let host = site.id;
-        let busy = self.lock().working.values().any(|call| call.abandoned && call.host == host && call.vm == vm);
-        if busy {
+        let dropped = self.lock().working.values().any(|call| call.abandoned && call.host == host && call.vm == vm);
+        if dropped || self.has_job(host).any(|other| other == vm) {
             self.record(Op::Observe, site, None, Some(vm));
             return Err(DriverError::retry("busy", "a call that was dropped is still at work"));
         }
@@ -194,7 +201,7 @@ impl Hypervisor for Fake {
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
         let host = site.id;
         let domains = self.ask(Op::List, site, None, |world| world.domains(host)).await?;
-        Ok(Listed { domains: domains.into_iter().map(|domain| domain.seen).collect(), unreadable: Vec::new() })
+        Ok(Listed { domains: domains.into_iter().map(|domain| domain.seen).collect(), unreadable: self.has_job(host).collect() })
     }
 
     async fn begin_migrate(

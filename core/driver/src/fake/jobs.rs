@@ -141,7 +141,10 @@ impl Fake {
         let work = tokio::spawn(async move {
             let result = match plan.before().await {
                 Ok(()) => match fake.with_state(context.key.vm, |state| state.begin_job(host, &context, job)) {
-                    Ok(status) => plan.after().await.map(|()| status),
+                    Ok(status) => {
+                        fake.goes_on(context.key.clone());
+                        plan.after().await.map(|()| status)
+                    }
                     failed => failed,
                 },
                 Err(error) => Err(error),
@@ -152,6 +155,21 @@ impl Fake {
         let result = work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
         drop(abandon);
         result
+    }
+
+    /// A job that nobody polls any more comes to its end all the same, if it was said so.
+    fn goes_on(&self, key: EffectKey) {
+        let Some(time) = self.lock().jobs_go_on else { return };
+        let fake = self.clone();
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            let vm = key.vm;
+            // One that fails leaves what there was.
+            let _ = fake.with_state(vm, |state| match state.hyper_jobs.remove(&key) {
+                Some(begun) => state.finish(begun.host, vm, begun.job),
+                None => Ok(JobStatus::Done(done())),
+            });
+        }));
     }
 
     pub(super) async fn poll_hyper_job(

@@ -37,10 +37,26 @@ impl Rule {
     }
 }
 
+/// What chance does to one call: nothing, unless it says otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct Whim {
+    /// Waits so long before the deed.
+    pub delay: Duration,
+    /// Answers so long after it.
+    pub late: Duration,
+    /// Answers this, and does nothing.
+    pub fail: Option<DriverError>,
+    /// Does it, and answers `unknown`.
+    pub lose: bool,
+}
+
+type Whims = Box<dyn FnMut(&Recorded) -> Whim + Send>;
+
 /// All orders.
 #[derive(Default)]
 pub(super) struct Knobs {
     rules: Vec<Rule>,
+    whims: Option<Whims>,
 }
 
 impl Knobs {
@@ -48,9 +64,13 @@ impl Knobs {
         self.rules.clear();
     }
 
+    pub(super) fn follow(&mut self, whims: Option<Whims>) {
+        self.whims = whims;
+    }
+
     /// What happens to this call. Counted orders are used up by it.
     pub(super) fn plan(&mut self, call: &Recorded) -> Plan {
-        let mut plan = Plan::default();
+        let mut plan = self.whims.as_mut().map_or_else(Plan::default, |whims| Plan::of(whims(call)));
         for rule in self.rules.iter_mut().filter(|rule| rule.matches(call)) {
             if let Some(left) = &mut rule.left {
                 *left = left.saturating_sub(1);
@@ -80,6 +100,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    fn of(whim: Whim) -> Self {
+        let some = |time: Duration| (!time.is_zero()).then_some(time);
+        Self { delay: some(whim.delay), late: some(whim.late), fail: whim.fail, lose: whim.lose, ..Self::default() }
+    }
+
     /// Up to the deed.
     pub(super) async fn before(&self) -> Result<(), DriverError> {
         if let Some(gate) = &self.hold {

@@ -34,7 +34,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use knobs::{Gate, Order};
+pub use knobs::{Gate, Order, Whim};
 pub use machine::{FakeMachine, FakeSnapshot};
 pub use world::{EdgeCount, FakeDomain, FakeFile};
 
@@ -43,6 +43,7 @@ use knobs::Knobs;
 use ostler_model::{Ability, DatastoreName, DriverError, EffectKey, HostId, PowerReason, RelPath, VmUuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use world::World;
 
@@ -128,6 +129,7 @@ struct State {
     /// How many transfers of a VM are at work.
     transferring: BTreeMap<VmUuid, usize>,
     polls: u32,
+    jobs_go_on: Option<Duration>,
 }
 
 /// The fake. Clones are the same fake: keep one as the handle, give another to whoever is tested.
@@ -179,6 +181,11 @@ impl Fake {
         self.lock().knobs.clear();
     }
 
+    /// From now on chance decides what happens to each call: a simulation's, from its seed. None: no call is touched any more.
+    pub fn whims<F: FnMut(&Recorded) -> Whim + Send + 'static>(&self, whims: Option<F>) {
+        self.lock().knobs.follow(whims.map(|whims| Box::new(whims) as _));
+    }
+
     /// Whether guests hear the power button and do nothing.
     pub fn ignore_acpi(&self, ignore: bool) {
         self.lock().ignore_acpi = ignore;
@@ -197,6 +204,12 @@ impl Fake {
     /// Whether jobs (of transfer, migrations, copies of disks) answer `pending` first, and to how many polls.
     pub fn long_jobs(&self, polls: u32) {
         self.lock().polls = polls;
+    }
+
+    /// From now on a migration or a copy of a disk that is begun comes to its end after this time at the latest, also when nobody polls it
+    /// any more; until then whoever looks at the domain is told that it is busy.
+    pub fn jobs_go_on(&self, time: Duration) {
+        self.lock().jobs_go_on = Some(time);
     }
 
     /// The domain's process dies.
