@@ -21,7 +21,7 @@ use crate::row;
 use crate::store::{Options, Store};
 use crate::tables;
 use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmRecord};
-use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 use std::path::Path;
 
 /// What was restored.
@@ -120,8 +120,11 @@ fn prove(copy: &Path, from: &Path) -> Result<Vec<String>, BackupError> {
 
 /// Marks every VM that is not done, in one transaction with the mark of the store itself.
 fn mark(copy: &Path) -> Result<Restored, BackupError> {
-    let options = Options::default();
-    let db = Builder::new().set_cache_size(options.cache_bytes).open(copy).map_err(Fault::from)?;
+    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?)
+}
+
+/// The same, wherever the store is.
+pub(crate) fn mark_in(db: Database) -> Result<Restored, BackupError> {
     let (id, tail) = migrate::at_open(&db, None)?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let txn = db.begin_write().map_err(Fault::from)?;

@@ -97,6 +97,7 @@ mod prepare;
 mod read;
 mod resource;
 mod row;
+mod simulated;
 mod store;
 mod summary;
 mod tables;
@@ -118,6 +119,7 @@ pub use migrate::SCHEMA;
 pub use operation::OPERATIONS_KEPT;
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
+pub use simulated::SimulatedDisk;
 pub use store::{Health, Options, Store, Written};
 #[doc(hidden)]
 pub use store::{HoldGuard, Sabotage};

@@ -175,7 +175,21 @@ impl Store {
         Self::start(opened.map_err(Fault::from)?, options)
     }
 
+    /// Opens a store whose writer the caller runs.
+    pub(crate) fn open_unwritten(backend: impl StorageBackend, options: Options) -> Result<(Self, Writer), OpenError> {
+        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend);
+        let (inner, writer) = Self::prepare(opened.map_err(Fault::from)?, options)?;
+        Ok((Self { inner: Arc::new(inner) }, writer))
+    }
+
     fn start(db: Database, options: Options) -> Result<Self, OpenError> {
+        let (mut inner, writer) = Self::prepare(db, options)?;
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        inner.writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn prepare(db: Database, options: Options) -> Result<(Inner, Writer), OpenError> {
         let (id, tail) = migrate::at_open(&db, options.store_id)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let db = Arc::new(db);
@@ -192,12 +206,10 @@ impl Store {
             limits: Limits { events_kept: options.events_kept, operations_kept: options.operations_kept },
             sabotage: options.sabotage,
         };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
-        let writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
         let Tail { marks, .. } = tail;
-        Ok(Self {
-            inner: Arc::new(Inner { id, ids: Ids::after(marks), db, shared, lines: Arc::default(), queue: Some(queue), writer }),
-        })
+        let (ids, lines) = (Ids::after(marks), Arc::default());
+        let inner = Inner { id, ids, db, shared, lines, queue: Some(queue), writer: None };
+        Ok((inner, writer))
     }
 
     /// The store's id: made once, stamped into every domain.

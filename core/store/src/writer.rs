@@ -33,6 +33,9 @@ const GATHER: Duration = Duration::from_millis(1);
 
 type Answer = Result<Committed, CommitError>;
 
+/// Commits, and who waits for each.
+type Jobs = Vec<(Box<Prepared>, oneshot::Sender<Answer>)>;
+
 /// What the writer is told.
 pub(crate) enum Message {
     /// Commit this.
@@ -72,12 +75,7 @@ impl Writer {
             if crowded {
                 std::thread::sleep(GATHER);
             }
-            while hold.is_none() && jobs.len() < BATCH_MAX {
-                match self.queue.try_recv() {
-                    Ok(message) => hold = self.take(message, &mut jobs),
-                    Err(_) => break,
-                }
-            }
+            self.gather(&mut jobs, &mut hold);
             crowded = jobs.len() >= CROWD;
             if !jobs.is_empty() {
                 self.serve(std::mem::take(&mut jobs));
@@ -89,11 +87,29 @@ impl Writer {
         }
     }
 
-    fn take(
-        &self,
-        message: Message,
-        jobs: &mut Vec<(Box<Prepared>, oneshot::Sender<Answer>)>,
-    ) -> Option<std::sync::mpsc::Receiver<()>> {
+    /// The same on no thread of its own: the batch is what has queued up while the one before it was written, which takes as long as
+    /// `takes` says. Holds are not kept.
+    pub(crate) async fn run_as_future(mut self, mut takes: Box<dyn FnMut() -> Duration + Send>) {
+        let mut jobs = Vec::new();
+        while let Some(message) = self.queue.recv().await {
+            let mut hold = self.take(message, &mut jobs);
+            self.gather(&mut jobs, &mut hold);
+            tokio::time::sleep(takes()).await;
+            self.serve(std::mem::take(&mut jobs));
+        }
+    }
+
+    /// Takes what has queued up, into one batch.
+    fn gather(&mut self, jobs: &mut Jobs, hold: &mut Option<std::sync::mpsc::Receiver<()>>) {
+        while hold.is_none() && jobs.len() < BATCH_MAX {
+            match self.queue.try_recv() {
+                Ok(message) => *hold = self.take(message, jobs),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn take(&self, message: Message, jobs: &mut Jobs) -> Option<std::sync::mpsc::Receiver<()>> {
         match message {
             Message::Commit(commit, answer) => {
                 jobs.push((commit, answer));
@@ -104,7 +120,7 @@ impl Writer {
     }
 
     /// Commits a batch and answers. A waiter that is gone does not matter: its commit holds all the same.
-    fn serve(&mut self, jobs: Vec<(Box<Prepared>, oneshot::Sender<Answer>)>) {
+    fn serve(&mut self, jobs: Jobs) {
         let (commits, waiters): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         if let Some(why) = self.shared.why_read_only() {
             for waiter in waiters {
