@@ -4,6 +4,7 @@ use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::Input;
 use ostler_model::{Millis, Timestamp, VmId};
+use ostler_store::Health;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -67,7 +68,12 @@ impl Timers {
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
-        let (due, wait) = shared.timers.take_due(shared.now());
+        let (due, wait) = if matches!(shared.store.health(), Health::ReadOnly { .. }) {
+            // Nothing can be committed until the daemon is started again: what is due would stay due, and be told without a pause.
+            (Vec::new(), LOOK_AT_CLOCK)
+        } else {
+            shared.timers.take_due(shared.now())
+        };
         for vm in due {
             if !shared.mailboxes.offer(&shared, vm, Message::Input(Input::Tick)) {
                 // One VM that is asked too much must not hold up the clock of all.
