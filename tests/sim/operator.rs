@@ -47,7 +47,7 @@ const BUSY: &[Verb] = &[
 ];
 
 /// What makes sense in a state.
-const fn sensible(state: State) -> &'static [Verb] {
+pub(crate) const fn sensible(state: State) -> &'static [Verb] {
     match state {
         State::Pending => &[Deploy, Deploy, Hold, Resize, Rename, Delete, Schedule],
         State::Hold => &[Release, Release, Deploy, Update, Forget],

@@ -1,0 +1,191 @@
+//! One life of the daemon after another, over one disk and one world.
+
+use super::weather::Weather;
+use super::{Dice, Fault, dice};
+use ostler_driver::fake::{Fake, FakeFile};
+use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Registry};
+use ostler_engine::{Engine, EngineConfig, Hooks, Sabotage};
+use ostler_model::{
+    Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host, HostId, HostState, Image, ImageId,
+    ImageState, StoreId, Timestamp, VmUuid,
+};
+use ostler_store::{Options, ResourceChange, SimulatedDisk, Store};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// When runs begin.
+pub(crate) const BEGAN: u64 = 1_700_000_000_000;
+pub(crate) const IMAGES: DatastoreId = DatastoreId(1);
+const SYSTEM: DatastoreId = DatastoreId(2);
+
+pub(crate) struct Life {
+    pub(crate) fake: Fake,
+    pub(crate) hosts: Vec<HostId>,
+    pub(crate) disk: SimulatedDisk,
+    began: tokio::time::Instant,
+    fault: Fault,
+    dice: Dice,
+    sync: u64,
+    up: Option<(Engine, Store, JoinHandle<()>)>,
+}
+
+impl Life {
+    /// Makes the world, and the first daemon with its hosts and datastores.
+    pub(crate) async fn first(dice: &Dice, weather: &Weather, fault: Fault) -> Self {
+        let hosts = (1..=u32::try_from(weather.hosts).unwrap_or(2)).map(HostId).collect();
+        let mut life = Self {
+            fake: Fake::new(),
+            hosts,
+            disk: SimulatedDisk::default(),
+            began: tokio::time::Instant::now(),
+            fault,
+            dice: Arc::clone(dice),
+            sync: weather.sync,
+            up: None,
+        };
+        life.rise().await;
+        life.furnish(weather.room).await;
+        life
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        since(self.began)
+    }
+
+    /// The engine. Nobody asks for it while the daemon is down.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.up.as_ref().expect("the daemon is up").0
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.up.as_ref().expect("the daemon is up").1
+    }
+
+    /// The daemon is started.
+    pub(crate) async fn rise(&mut self) {
+        let options = Options {
+            cache_bytes: 1 << 20,
+            store_id: Some(StoreId(uuid::Uuid::from_u128(0x57))),
+            sabotage: self.fault.of_store(),
+            ..Options::default()
+        };
+        let (chance, slowest) = (Arc::clone(&self.dice), self.sync);
+        let takes = Box::new(move || Duration::from_millis(dice(&chance).within(1, slowest)));
+        let (store, writer) = self.disk.open(options, takes).expect("the store opens after every loss of power");
+        let writer = tokio::spawn(writer);
+        let engine = Engine::start(self.config(), store.clone(), registry(&self.fake)).await.expect("starts");
+        self.up = Some((engine, store, writer));
+    }
+
+    pub(crate) fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn config(&self) -> EngineConfig {
+        let (began, chance) = (self.began, Arc::clone(&self.dice));
+        let sabotage = match self.fault {
+            Fault::ActFirst => Sabotage::ActFirst,
+            Fault::NoOutbox => Sabotage::NoOutbox,
+            Fault::NoResume => Sabotage::NoResume,
+            Fault::None | Fault::SplitCommit | Fault::NoSync | Fault::NoRestoreMark => Sabotage::None,
+        };
+        let hooks = Hooks {
+            sabotage,
+            now: Some(Arc::new(move || since(began))),
+            uuid: Some(Arc::new(move || {
+                let mut dice = dice(&chance);
+                VmUuid(uuid::Uuid::from_u64_pair(dice.next(), dice.next()))
+            })),
+            ..Hooks::default()
+        };
+        EngineConfig { hooks, lane_width: 4, ..EngineConfig::default() }
+    }
+
+    /// The daemon dies as by `kill -9`. Driver calls go on.
+    pub(crate) async fn die(&mut self) {
+        let Some((engine, store, writer)) = self.up.take() else { return };
+        writer.abort();
+        engine.abort().await;
+        drop((engine, store));
+        // It is gone once it has been dropped.
+        let _ = writer.await;
+    }
+
+    /// What was not synced is lost, or not, write by write.
+    pub(crate) fn lose_power(&mut self) {
+        let chance = Arc::clone(&self.dice);
+        self.disk = self.disk.after_power_loss(|| dice(&chance).permille(500));
+    }
+
+    async fn furnish(&self, room: u64) {
+        let engine = self.engine();
+        let mut resources: Vec<_> = self.hosts.iter().map(|id| ResourceChange::HostPut(host(*id, room))).collect();
+        resources.push(ResourceChange::DatastorePut(datastore(IMAGES, "images", DatastoreKind::Image)));
+        resources.push(ResourceChange::DatastorePut(datastore(SYSTEM, "system", DatastoreKind::System)));
+        resources.push(ResourceChange::ImagePut(image()));
+        for change in resources {
+            engine.change(change, "test").await.expect("changes");
+        }
+        for host in &self.hosts {
+            let file = FakeFile { content: "base".to_owned(), complete: true };
+            self.fake.put_file(*host, "images".parse().expect("a name"), "base.qcow2".parse().expect("a path"), file);
+        }
+    }
+}
+
+fn since(began: tokio::time::Instant) -> Timestamp {
+    let passed = tokio::time::Instant::now().duration_since(began).as_millis();
+    Timestamp(BEGAN + u64::try_from(passed).unwrap_or(u64::MAX - BEGAN))
+}
+
+fn host(id: HostId, room: u64) -> Host {
+    let name = format!("host{id}");
+    Host {
+        id,
+        hypervisor: Some(DriverRef { driver: "fake".parse().expect("a name"), config: BTreeMap::new() }),
+        // Each its own, so that each has files of its own.
+        transport: ExecTransport::Ssh { destination: format!("root@{name}"), port: 22, identity_file: None, known_hosts: None },
+        name: name.parse().expect("a name"),
+        labels: BTreeMap::new(),
+        state: HostState::On,
+        total: Capacity { cpu_milli: room * 1000, memory_mib: room * 1024 },
+        total_is_fixed: true,
+        rules: None,
+        identity: None,
+        added: Timestamp(BEGAN),
+    }
+}
+
+fn datastore(id: DatastoreId, name: &str, kind: DatastoreKind) -> Datastore {
+    let (name, root) = (name.parse().expect("a name"), format!("/{name}"));
+    Datastore { id, name, kind, driver: "fake".parse().expect("a name"), root, shared: false, added: Timestamp(BEGAN) }
+}
+
+fn image() -> Image {
+    Image {
+        id: ImageId(1),
+        name: "base".parse().expect("a name"),
+        datastore: IMAGES,
+        path: "base.qcow2".parse().expect("a path"),
+        format: DiskFormat::Qcow2,
+        state: ImageState::Ready,
+        virtual_size: None,
+        stands_alone: true,
+        added: Timestamp(BEGAN),
+    }
+}
+
+fn registry(fake: &Fake) -> Registry {
+    let registry = Registry::new();
+    let info = DriverInfo {
+        name: "fake".parse().expect("a name"),
+        version: "0".to_owned(),
+        description: "the fake".to_owned(),
+        origin: DriverOrigin::BuiltIn,
+        abilities: Vec::new(),
+    };
+    registry.insert(info, vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))]);
+    registry
+}

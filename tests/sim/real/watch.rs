@@ -1,0 +1,196 @@
+//! What must hold, as far as the world outside the daemon and the store can tell: nothing is lost, nothing is doubled, nothing is stuck.
+
+use super::Run;
+use ostler_model::{Capacity, HostId, Power, Reason, State, VmId, VmRecord, VmUuid};
+use ostler_store::EventsAfter;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What went against a promise.
+pub(crate) type Violation = String;
+
+macro_rules! must {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds { return Err(format!($($words)*)); }
+    };
+}
+
+fn said(error: impl std::fmt::Display) -> Violation {
+    format!("the store cannot be read: {error}")
+}
+
+impl Run {
+    /// All VMs that are alive, or that have something left on a host.
+    pub(crate) fn records(&self) -> Result<Vec<VmRecord>, Violation> {
+        let reader = self.life.store().read().map_err(said)?;
+        let mut ids: BTreeSet<VmId> = reader.vms_live().map_err(said)?.into_iter().collect();
+        for host in &self.life.hosts {
+            ids.extend(reader.vms_on_host(*host).map_err(said)?);
+        }
+        let mut records = Vec::new();
+        for id in ids {
+            records.extend(reader.vm(id).map_err(said)?);
+        }
+        Ok(records)
+    }
+
+    /// What must hold at any time.
+    pub(crate) fn hold(&mut self) -> Result<(), Violation> {
+        if let Some(broken) = self.life.fake.violations().into_iter().next() {
+            return Err(format!("doubled: {broken}"));
+        }
+        self.once()?;
+        self.addresses()?;
+        self.events()
+    }
+
+    /// No guest lives on two hosts.
+    fn once(&self) -> Result<(), Violation> {
+        let mut at: BTreeMap<VmUuid, HostId> = BTreeMap::new();
+        for host in &self.life.hosts {
+            for domain in self.life.fake.domains(*host) {
+                if domain.seen.power == Power::Off {
+                    continue;
+                }
+                if let Some(other) = at.insert(domain.seen.uuid, *host) {
+                    return Err(format!("twice: guest {} lives on hosts {other} and {host}", domain.seen.uuid));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No two cards have one address.
+    fn addresses(&self) -> Result<(), Violation> {
+        let mut owners = BTreeMap::new();
+        for record in self.records()? {
+            for mac in record.macs_held() {
+                if let Some(other) = owners.insert(mac.to_string(), record.id) {
+                    return Err(format!("doubled: VMs {other} and {} have a card with address {mac}", record.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each event number is seen once, in order; a restore is told, and nothing before it comes again.
+    fn events(&mut self) -> Result<(), Violation> {
+        let reader = self.life.store().read().map_err(said)?;
+        loop {
+            match reader.events_after(self.read, 500).map_err(said)? {
+                EventsAfter::Page { events, .. } if events.is_empty() => return Ok(()),
+                EventsAfter::Page { events, .. } => {
+                    for event in events {
+                        // A cursor at the last event of a backup goes on with the first one after the restore.
+                        let next = event.seq.0 == self.read.0 + 1 || self.aged && event.seq > self.read;
+                        must!(next, "doubled: event {} follows event {}", event.seq, self.read);
+                        self.read = event.seq;
+                    }
+                }
+                EventsAfter::Trimmed { last, .. } => {
+                    must!(self.aged, "lost: events after {} are gone", self.read);
+                    must!(last > self.read, "lost: the newest event is {last}, and {} was read before", self.read);
+                    self.read = last;
+                }
+            }
+        }
+    }
+
+    /// A VM that was made in the lost time is known to nobody: what is left of it is for a person, who puts it away here.
+    pub(crate) fn forget_the_lost_time(&self) -> Result<(), Violation> {
+        let reader = self.life.store().read().map_err(said)?;
+        for host in &self.life.hosts {
+            for domain in self.life.fake.domains(*host) {
+                if reader.vm_by_uuid(domain.seen.uuid).map_err(said)?.is_none() {
+                    self.life.fake.drop_domain(*host, domain.seen.uuid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_quiet(&self) -> Result<bool, Violation> {
+        let rests = |record: &VmRecord| {
+            let apart = record.other.is_some() && record.state != State::Failed && !self.aged;
+            let blind = record.reason == Reason::CannotAsk && !self.aged;
+            record.operation.is_none() && record.open.is_empty() && !record.is_unreconciled() && !apart && !blind
+        };
+        Ok(self.records()?.iter().all(rests))
+    }
+
+    /// After everything has calmed down: every VM rests as it says, and the books add up.
+    pub(crate) fn rested(&self) -> Result<(), Violation> {
+        self.remembers()?;
+        let findings = self.life.store().check().map_err(said)?;
+        must!(findings.is_empty(), "books: {}", findings.join("; "));
+        if self.aged {
+            // What the lost time did is not in the records.
+            return Ok(());
+        }
+        let records = self.records()?;
+        for record in &records {
+            self.agrees(record)?;
+        }
+        for host in &self.life.hosts {
+            for domain in self.life.fake.domains(*host) {
+                let owner = records.iter().find(|record| record.uuid == domain.seen.uuid);
+                let at_home = owner.is_some_and(|vm| vm.placement.iter().chain(&vm.other).any(|place| place.host == *host));
+                must!(
+                    at_home,
+                    "leak: host {host} has domain {} ({}), and no VM has its place there",
+                    domain.seen.name,
+                    domain.seen.power
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Its domain is as its state says, and has no hardware that its record does not know.
+    fn agrees(&self, record: &VmRecord) -> Result<(), Violation> {
+        let Some(place) = &record.placement else { return Ok(()) };
+        let domain = self.life.fake.domain(place.host, record.uuid);
+        let power = domain.as_ref().map(|domain| domain.seen.power);
+        let fits = match record.state {
+            State::Running => power == Some(Power::Running),
+            State::Poweroff => matches!(power, None | Some(Power::Off)),
+            State::Suspended => matches!(power, None | Some(Power::Off | Power::Paused)),
+            _ => true,
+        };
+        must!(fits, "disagrees: VM {} is {} ({}), and its domain is {power:?}", record.id, record.state, record.reason);
+        let Some(domain) = domain.filter(|domain| domain.seen.power != Power::Off) else { return Ok(()) };
+        for disk in &domain.machine.disks {
+            let known = record.disks.iter().any(|known| known.name.as_str() == disk.name.as_str());
+            must!(known, "hardware: VM {} has disk {} plugged in, and its record does not know it", record.id, disk.name);
+        }
+        for nic in &domain.machine.nics {
+            let known = (0..record.spec.nics.len()).any(|at| record.mac_of(at) == nic.mac);
+            must!(known, "hardware: VM {} has card {} plugged in, and its record does not know it", record.id, nic.mac);
+        }
+        Ok(())
+    }
+
+    /// After everything was deleted: nothing is left of it.
+    pub(crate) fn gone(&self) -> Result<(), Violation> {
+        let left = self.records()?;
+        let left: Vec<_> = left.iter().filter(|record| record.state != State::Done || !self.aged).collect();
+        must!(left.is_empty(), "stuck: VM {} is {} and was deleted", left[0].id, left[0].state);
+        let reader = self.life.store().read().map_err(said)?;
+        let zero = Capacity::default();
+        for (host, usage) in reader.usage_all().map_err(said)? {
+            must!(usage.held == zero || self.aged, "leak: {:?} is held on host {host}", usage.held);
+        }
+        let findings = self.life.store().check().map_err(said)?;
+        must!(findings.is_empty(), "books: {}", findings.join("; "));
+        if self.aged {
+            return Ok(());
+        }
+        for host in self.life.hosts.iter().chain([&HostId::FRONT_END]) {
+            let domains = self.life.fake.domains(*host);
+            must!(domains.is_empty(), "leak: host {host} has a domain of a VM that was deleted: {:?}", domains[0].seen);
+            let file = self.life.fake.files(*host).into_iter().find(|(datastore, _)| datastore.as_str() != "images");
+            must!(file.is_none(), "leak: host {host} has a file of a VM that was deleted: {file:?}");
+        }
+        Ok(())
+    }
+}
