@@ -40,7 +40,7 @@ impl Sight {
             name: self.domain.get_name()?,
             identity: self.mark.stamp().map(|stamp| stamp.identity),
             power: self.power,
-            reason: if self.managed { PowerReason::Saved } else { self.reason },
+            reason: if self.managed { PowerReason::Kept } else { self.reason },
             last_edge: self.mark.stamp().and_then(|stamp| stamp.edge.clone()),
         })
     }
