@@ -34,6 +34,11 @@ impl Sight {
         }
     }
 
+    /// Whether libvirt is at work on it, or does not tell.
+    pub(crate) fn may_have_job(&self) -> bool {
+        self.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
+    }
+
     fn seen(&self) -> Result<DomainSeen, Error> {
         Ok(DomainSeen {
             uuid: VmUuid(self.domain.get_uuid()?),

@@ -71,8 +71,7 @@ pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallRe
 fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
     let paused_by_libvirt = (sight.power, sight.reason) == (Power::Paused, PowerReason::Starting);
     // A guest that libvirt could not set going again after a save that failed stands still without a job.
-    let has_job = || sight.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE));
-    paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && has_job()
+    paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && sight.may_have_job()
 }
 
 /// A save that libvirt answered with `error`. That counts only while the domain is active: off, it may have been saved by an earlier
