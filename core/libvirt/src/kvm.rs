@@ -194,6 +194,10 @@ fn orphaned(vm: VmUuid) -> DriverError {
     DriverError::retry("busy", format!("an earlier call may still be at work on {vm}"))
 }
 
+fn bridges_of(domain: &DomainSpec) -> Vec<String> {
+    domain.nics.iter().map(|nic| nic.bridge.clone()).collect()
+}
+
 #[async_trait]
 impl Hypervisor for Kvm {
     fn abilities(&self) -> &[Ability] {
@@ -207,9 +211,9 @@ impl Hypervisor for Kvm {
 
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         let (link, config) = self.link(site)?;
+        let bridges = bridges_of(domain);
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         let folder = Folder::of(site, &domain.console_log.absolute);
-        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
         let deed = move |live: &Live| folder.make().and_then(|()| deeds::deploy(live, &order, &config, &domain));
         let deployed = calls::change(&link, call, deed).await;
         deployed.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
@@ -266,8 +270,8 @@ impl Hypervisor for Kvm {
 
     async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
+        let bridges = bridges_of(domain);
         let (order, domain, file) = (self.order_for(call, domain)?, domain.clone(), file.clone());
-        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
         let restored = calls::change(&link, call, move |live| memory::restore(live, &order, &domain, &file)).await;
         restored.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
@@ -306,7 +310,11 @@ impl Hypervisor for Kvm {
         let folder = Folder::of(to, &domain.console_log.absolute);
         let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, folder, &config, &to_config, move_disks)?;
         let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
-        let work = |job| migrate::run(job, ends, Arc::new(plan));
+        let (to, bridges) = (to.clone(), bridges_of(domain));
+        let work = |job| async move {
+            let moved = migrate::run(job, ends, Arc::new(plan)).await;
+            moved.map_err(|error| bridge::told(error, &to, bridges.iter().map(String::as_str)))
+        };
         let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
         calls::begun(call, &job).await
     }
