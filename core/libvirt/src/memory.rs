@@ -3,12 +3,13 @@
 //! libvirt goes on with a call whose caller has died. So a call that is repeated looks first whether an earlier sending of it is at
 //! work, and looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
 
-use crate::deeds::{Order, look_after, look_before, outcome, take_name_back, write_stamp};
+use crate::deeds::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
 use crate::failure::During;
 use crate::image;
 use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::raw;
+use crate::raw_jobs;
 use crate::stamp::Stamp;
 use crate::xml;
 use ostler_driver::{DomainSpec, FileRef};
@@ -66,6 +67,16 @@ pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallRe
         return Err(DriverError::retry(AT_WORK, "the save is being stopped"));
     }
     Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the save was stopped, and the guest goes on where it was"))
+}
+
+/// Ends this very save, if it is at work. Not an error if it is not: the job of somebody else is none of ours to end.
+pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> {
+    let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(()) };
+    if order.is_meant(&sight)?.save.as_ref() != Some(&order.key) {
+        return Ok(());
+    }
+    let job = raw_jobs::job(&sight.domain).map_err(|error| live.error(&error, During::Asking))?;
+    if job.is_some_and(|job| job.operation == sys::VIR_DOMAIN_JOB_OPERATION_SAVE) { abort_job(live, order.vm()) } else { Ok(()) }
 }
 
 fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
