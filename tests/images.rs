@@ -1,6 +1,6 @@
 //! Images and datastores are looked at before they are believed: a real daemon, the real transfer component, real files of `qemu-img`.
 
-use ostler_api::{ClientError, CreateVm, NewDatastore, NewImage, Problem};
+use ostler_api::{ActionBody, ActionReply, ClientError, CreateVm, DiskSnapshotBody, NewDatastore, NewImage, Problem, Sent};
 use ostler_tests::daemon::{Daemon, datastores, datastores_as, is_built, poll, sim_host};
 use std::path::Path;
 use std::process::Command;
@@ -92,6 +92,58 @@ async fn a_file_that_is_changed_after_it_was_registered_is_refused_before_it_is_
     }
     let found = tool_output("grep", &["-rl", "OSTLER-MARK", text(&dir.path().join("system"))]);
     assert_eq!(found, "", "the host's file was read into a disk");
+}
+
+/// The only file below a folder whose name begins so.
+fn found_below(folder: &Path, name: &str) -> std::path::PathBuf {
+    let found = tool_output("find", &[text(folder), "-type", "f", "-name", &format!("{name}*")]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    found.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_made_of_a_disk_on_its_base_and_of_none_that_names_another_file() {
+    if !is_built() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let daemon = Daemon::start(dir.path(), &[]);
+    let client = daemon.client();
+    datastores_as(client, dir.path(), true).await;
+    sim_host(client, "h1", &[]).await;
+    qemu_img(&["create", "-q", "-f", "qcow2", text(&dir.path().join("images/good.qcow2")), "1M"]);
+    ostler_tests::daemon::image(client, "good", "images:good.qcow2").await;
+    let sent = || Sent { wait: Some(Duration::from_secs(120)), ..Sent::default() };
+    let outcome = |reply: ActionReply| format!("{:?}", reply.operation);
+    for (at, other) in std::iter::once(None).chain(leading_out(dir.path()).into_iter().map(Some)).enumerate() {
+        let name = format!("vd{}", (b'a' + u8::try_from(at).expect("few")) as char);
+        let spec = format!(
+            "name = \"v{at}\"\nmemory = 64\n[[disks]]\nname = \"{name}\"\nimage = \"good\"\nformat = \"qcow2\"\n[patience]\ntransfer = \"20s\""
+        );
+        let vm = ostler_tests::daemon::create(client, &spec, false).await;
+        ostler_tests::daemon::in_state(client, &vm, "running", Duration::from_secs(60)).await;
+        if let Some(other) = other {
+            let disk = found_below(&dir.path().join("system"), &name);
+            std::fs::copy(dir.path().join("images").join(other), disk).expect("replaced");
+        }
+        let body = |image: &str| DiskSnapshotBody { disk: name.clone(), image: format!("{image}{at}"), datastore: None };
+        let live = client.act(&vm, "disk-snapshot-live", &body("live"), &sent()).await.expect("asked");
+        client.act(&vm, "disk-snapshot", &body("later"), &sent()).await.expect("asked");
+        let later = client.act(&vm, "shutdown-hard", &ActionBody::default(), &sent()).await.expect("asked");
+        for (how, ended) in [("live", outcome(live)), ("later", outcome(later))] {
+            match other {
+                None => assert!(ended.contains("succeeded"), "{how}: {ended}"),
+                Some(other) => {
+                    assert!(
+                        ended.contains("names-other-file") || ended.contains("names another file"),
+                        "{how} of {other}: {ended}"
+                    );
+                }
+            }
+        }
+    }
+    let found = tool_output("grep", &["-rl", "OSTLER-MARK", text(&dir.path().join("images"))]);
+    assert_eq!(found, "", "the host's file was read into an image");
 }
 
 fn tool_output(program: &str, arguments: &[&str]) -> String {

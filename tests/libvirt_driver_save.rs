@@ -1,8 +1,8 @@
 //! Saves whose caller dies at some moment of them: libvirt goes on, and the repeat must find out what came of it.
 
-use crate::rig::{BOOT, Rig, SOON, power, seen};
+use crate::rig::{BOOT, Rig, SOON, power, refusal, seen};
 use ostler_driver::Hypervisor;
-use ostler_model::{ErrorKind, Power};
+use ostler_model::{ErrorKind, Power, PowerReason};
 use ostler_tests::kvm::ticks;
 use ostler_tests::lab;
 use ostler_tests::wait::wait_until;
@@ -55,4 +55,34 @@ fn a_save_whose_caller_dies_is_found_by_its_repeat_at_every_moment() {
     }
     assert_eq!(vm.console.contents().matches("TICK 0 ").count(), 1, "it has booted once");
     rig.run(rig.kvm.remove(&rig.site, &rig.call(&vm, 100, 99))).expect("removes");
+}
+
+#[test]
+fn memory_that_libvirt_keeps_for_somebody_outlives_our_older_file() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("kept");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let file = rig.file("memory");
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+    rig.save(&vm, 2, &file).expect("saves");
+    // Somebody starts it past Ostler, and has libvirt save what has run since.
+    rig.host.virsh(&["start", &vm.name]).expect("started");
+    vm.console.wait_for("GUEST-READY", BOOT);
+    rig.host.virsh(&["managedsave", &vm.name]).expect("kept");
+    rig.wait_for(&vm, Power::Off, PowerReason::Kept);
+    assert_eq!(refusal(rig.save(&vm, 2, &file)), (ErrorKind::Gone, "not-running".to_owned()));
+    assert_eq!(refusal(rig.restore(&vm, 3, 2, &file)), (ErrorKind::Refused, "newer-memory".to_owned()));
+    // A path that cannot be looked at says nothing of a file.
+    let looped = rig.file("looped");
+    std::os::unix::fs::symlink(&looped.absolute, &looped.absolute).expect("linked");
+    assert_eq!(refusal(rig.restore(&vm, 3, 2, &looped)), (ErrorKind::Retry, "no-answer".to_owned()));
+    assert_eq!(refusal(rig.restore(&vm, 3, 2, &rig.file("nothing"))).0, ErrorKind::Gone);
+    let counted = ticks(&vm.console);
+    assert_eq!(power(rig.deploy(&vm, 4, 1)), Power::Running);
+    wait_until("the guest to count on", SOON, || if ticks(&vm.console) > counted { Ok(()) } else { Err(ticks(&vm.console)) });
+    assert_eq!(vm.console.contents().matches("GUEST-READY").count(), 2, "it has not booted a third time");
+    rig.remove(&vm, 5).expect("removes");
 }

@@ -394,7 +394,8 @@ impl Arguments<'_> {
             self.file_on(top, host, Some(disk.file.as_str()))?
         };
         let (image, format) = self.new_image(disk, self.effect.host)?;
-        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format })
+        let base = self.base(disk, self.effect.host)?.map(|(file, _)| file);
+        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format, base })
     }
 
     fn prepare(&self) -> Result<TransferJob, DriverError> {

@@ -26,15 +26,26 @@ mod tests {
     use ostler_model::{ErrorKind, ExecTransport, HostId};
     use std::collections::BTreeMap;
 
-    #[test]
-    fn only_a_bridge_of_the_vm_is_named() {
-        let site = Site {
+    fn site() -> Site {
+        Site {
             id: HostId(1),
             name: "h1".parse().expect("valid"),
             config: BTreeMap::new(),
             transport: ExecTransport::Local,
             roots: BTreeMap::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn libvirts_words_are_explained_once() {
+        let words = "Cannot get interface MTU on 'br7': No such device";
+        let error = DriverError::new(ErrorKind::NotHere, "failed", crate::failure::told(words));
+        assert_eq!(told(error, &site(), ["br7"]).detail, format!("host h1 has no bridge br7 (libvirt: {words})"));
+    }
+
+    #[test]
+    fn only_a_bridge_of_the_vm_is_named() {
+        let site = site();
         let said = |detail: &str| DriverError::new(ErrorKind::NotHere, "failed", detail);
         let mtu = said("Cannot get interface MTU on 'br7': No such device");
         let error = told(mtu.clone(), &site, ["br0", "br7"]);

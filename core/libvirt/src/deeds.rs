@@ -318,7 +318,7 @@ pub(crate) fn unpause(live: &Live, order: &Order) -> CallResult {
     }
 }
 
-/// Ends a save that is at work. Not an error if none is.
+/// Ends the job that is at work, whoever began it: for those who know whose it is. Not an error if none is.
 pub(crate) fn abort_job(live: &Live, vm: VmUuid) -> Result<(), DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(()) };
     match raw::abort_job(&sight.domain) {

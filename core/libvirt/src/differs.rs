@@ -32,6 +32,9 @@ pub(crate) fn differences(domain: &Node, start: Start) -> Vec<String> {
     for node in devices.children() {
         found.device(node, start);
     }
+    if !boots_in_order(&devices) {
+        found.say("disks that boot in another order than they are listed in (they boot as they are listed)");
+    }
     if count("serial") > 1 {
         found.say("more than one serial port (it keeps the first)");
     }
@@ -41,6 +44,12 @@ pub(crate) fn differences(domain: &Node, start: Start) -> Vec<String> {
     found.0.dedup();
     found.0.truncate(NAMED_MAX);
     found.0
+}
+
+/// Whether its disks boot one after another as they are listed. One without a number comes after all that have one.
+fn boots_in_order(devices: &Node) -> bool {
+    let disks = devices.children().filter(|node| node.name == "disk" && node.attr("device").is_none_or(|kind| kind == "disk"));
+    disks.map(|disk| attr(disk, "boot", "order").and_then(|order| order.parse().ok()).unwrap_or(u32::MAX)).is_sorted()
 }
 
 struct Found(Vec<String>);
@@ -259,6 +268,25 @@ mod tests {
             <graphics type='vnc' port='-1' autoport='yes' listen='127.0.0.1'><listen type='address' address='127.0.0.1'/></graphics>\
             <video><model type='vga'/></video><memballoon model='virtio'/></devices></domain>";
         expect![""].assert_eq(&differ(plain));
+    }
+
+    #[test]
+    fn disks_that_boot_in_another_order_are_named() {
+        let disks = |orders: [&str; 3]| {
+            let disk = |(name, order): (char, &str)| {
+                let boot = if order.is_empty() { String::new() } else { format!("<boot order='{order}'/>") };
+                format!("<disk type='file' device='disk'><source file='/{name}'/><target dev='vd{name}'/>{boot}</disk>")
+            };
+            let disks: String = ['a', 'b', 'c'].into_iter().zip(orders).map(disk).collect();
+            let domain = format!("<domain type='qemu'><features><acpi/></features><devices>{disks}</devices></domain>");
+            !differ(&domain).is_empty()
+        };
+        for same in [["", "", ""], ["1", "2", "3"], ["1", "4", ""], ["10", "", ""]] {
+            assert!(!disks(same), "{same:?}");
+        }
+        for other in [["2", "1", ""], ["", "1", ""], ["1", "", "2"], ["9", "10", "1"]] {
+            assert!(disks(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use crate::failure::During;
 use crate::live::Live;
+use crate::raw;
 use crate::stamp::{ELEMENT, NAMESPACE, PREFIX, Stamp};
 use crate::tree::{Node, TreeError};
 use ostler_driver::DomainSpec;
@@ -21,17 +22,32 @@ pub(crate) struct Image {
     domain: Node,
 }
 
+/// The host's numbers for a path where nothing is: no such file, and no such folder.
+const NOTHING_THERE: [i32; 2] = [2, 20];
+/// What libvirt says of a file that it has read, and that is none or only a part. Of one that it could not read to the end of its header
+/// it does not tell whether the file ends there or the storage failed.
+const NOT_WHOLE: [&str; 2] = ["save image is incomplete", "image magic is incorrect"];
+
 /// Reads the description in a whole memory file at the host.
 ///
 /// # Errors
-/// `gone` if there is no such file, or it is not whole.
+/// `gone` if there is no such file, or it is not whole: its memory is given up for that. Everything else is no answer about the file.
 pub(crate) fn read(live: &Live, path: &str) -> Result<Image, DriverError> {
     let xml = Domain::save_image_get_xml_desc(live.connect(), path, 0).map_err(|error| {
+        let number = raw::error_number();
         let told = live.error(&error, During::Asking);
         let unanswered = matches!(told.code.as_str(), "no-connection" | "busy" | "forbidden");
-        if unanswered { told } else { DriverError::new(ErrorKind::Gone, "no-recovery-file", error.message()) }
+        if unanswered { told } else { unread(number, error.message()) }
     })?;
     Image::parse(&xml).map_err(|error| unreadable(&error))
+}
+
+fn unread(number: Option<i32>, message: &str) -> DriverError {
+    let nothing_there = number.is_some_and(|number| NOTHING_THERE.contains(&number));
+    if nothing_there || NOT_WHOLE.iter().any(|words| message.contains(words)) {
+        return DriverError::new(ErrorKind::Gone, "no-recovery-file", message);
+    }
+    DriverError::retry("no-answer", format!("the memory file could not be read: {message}"))
 }
 
 fn unreadable(error: &TreeError) -> DriverError {

@@ -30,6 +30,7 @@ use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostFacts, Identity, MacAddress, Observation, Progress,
     SnapshotName, VmUuid,
 };
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -109,21 +110,46 @@ impl Kvm {
         calls::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
     }
 
-    /// Saves, or waits for an earlier sending of the same save that is still at work. Told to stop, it only finds out what came of it.
-    async fn save_to(&self, link: &Link, call: &CallControl, file: &FileRef, folder: Folder, stopping: &AtomicBool) -> CallResult {
+    /// Saves, or waits for an earlier sending of the same save that is still at work. Told to stop, it only finds out what came of it:
+    /// that is asked in the lane, where the call may have waited long.
+    async fn save_to(
+        &self,
+        link: &Link,
+        call: &CallControl,
+        file: &FileRef,
+        folder: Folder,
+        stopping: &Arc<AtomicBool>,
+    ) -> CallResult {
+        let mut at_work = false;
         loop {
-            let (order, file) = (self.order(call), file.clone());
-            let saved = if stopping.load(Ordering::Acquire) {
-                calls::change_anyway(link, call, move |live| memory::save_stopped(live, &order, &file)).await
-            } else {
-                let folder = folder.clone();
-                let deed = move |live: &Live| folder.make().and_then(|()| memory::save(live, &order, &file));
-                calls::change(link, call, deed).await
+            let (order, file, folder, stopping) = (self.order(call), file.clone(), folder.clone(), Arc::clone(stopping));
+            let found_out = at_work || stopping.load(Ordering::Acquire);
+            let cancel = call.cancel.clone();
+            let deed = move |live: &Live| {
+                if stopping.load(Ordering::Acquire) || cancel.is_cancelled() {
+                    return memory::save_stopped(live, &order, &file);
+                }
+                folder.make().and_then(|()| memory::save(live, &order, &file))
             };
+            // What is at work already is not ended by a word that nothing was sent.
+            let saved =
+                if found_out { calls::change_anyway(link, call, deed).await } else { calls::change(link, call, deed).await };
             match saved {
                 Err(error) if error.code == memory::AT_WORK => tokio::time::sleep(SAVE_PAUSE).await,
                 done => return done,
             }
+            at_work = true;
+        }
+    }
+
+    /// Stops a save, again and again: a word that comes before libvirt has begun hits nothing.
+    async fn stop_save(&self, link: &Link, call: &CallControl) -> Infallible {
+        loop {
+            let order = self.order(call);
+            if let Err(error) = self.ask(link, move |live| memory::abort_save(live, &order)).await {
+                tracing::warn!(key = %call.context.key, %error, "a save that was told to stop could not be stopped");
+            }
+            tokio::time::sleep(STOP_PAUSE).await;
         }
     }
 
@@ -187,11 +213,15 @@ const STOP_LEAST: Duration = Duration::from_secs(45);
 const STOP_SAVE: Duration = Duration::from_secs(5);
 /// Between two looks at a save that an earlier sending began.
 const SAVE_PAUSE: Duration = Duration::from_millis(200);
-/// Between two attempts to stop a job.
+/// Between two attempts to stop a job or a save.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
 
 fn orphaned(vm: VmUuid) -> DriverError {
     DriverError::retry("busy", format!("an earlier call may still be at work on {vm}"))
+}
+
+fn bridges_of(domain: &DomainSpec) -> Vec<String> {
+    domain.nics.iter().map(|nic| nic.bridge.clone()).collect()
 }
 
 #[async_trait]
@@ -207,9 +237,9 @@ impl Hypervisor for Kvm {
 
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         let (link, config) = self.link(site)?;
+        let bridges = bridges_of(domain);
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         let folder = Folder::of(site, &domain.console_log.absolute);
-        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
         let deed = move |live: &Live| folder.make().and_then(|()| deeds::deploy(live, &order, &config, &domain));
         let deployed = calls::change(&link, call, deed).await;
         deployed.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
@@ -245,7 +275,7 @@ impl Hypervisor for Kvm {
         let (link, _) = self.link(site)?;
         // A domain that was adopted has no folder of its own yet.
         let folder = Folder::of(site, &file.absolute);
-        let stopping = AtomicBool::new(false);
+        let stopping = Arc::new(AtomicBool::new(false));
         let saving = self.save_to(&link, call, file, folder, &stopping);
         tokio::pin!(saving);
         let left = call.until.saturating_duration_since(Instant::now());
@@ -257,17 +287,16 @@ impl Hypervisor for Kvm {
         }
         stopping.store(true, Ordering::Release);
         // Minutes of writing can be stopped; libvirt then lets the guest run on, and the save answers "aborted".
-        let vm = call.context.key.vm;
-        if let Err(error) = self.ask(&link, move |live| deeds::abort_job(live, vm)).await {
-            tracing::warn!(%vm, %error, "a save that was told to stop could not be stopped");
+        tokio::select! {
+            done = &mut saving => done,
+            never = self.stop_save(&link, call) => match never {},
         }
-        saving.await
     }
 
     async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
+        let bridges = bridges_of(domain);
         let (order, domain, file) = (self.order_for(call, domain)?, domain.clone(), file.clone());
-        let bridges: Vec<String> = domain.nics.iter().map(|nic| nic.bridge.clone()).collect();
         let restored = calls::change(&link, call, move |live| memory::restore(live, &order, &domain, &file)).await;
         restored.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
@@ -306,7 +335,11 @@ impl Hypervisor for Kvm {
         let folder = Folder::of(to, &domain.console_log.absolute);
         let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, folder, &config, &to_config, move_disks)?;
         let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
-        let work = |job| migrate::run(job, ends, Arc::new(plan));
+        let (to, bridges) = (to.clone(), bridges_of(domain));
+        let work = |job| async move {
+            let moved = migrate::run(job, ends, Arc::new(plan)).await;
+            moved.map_err(|error| bridge::told(error, &to, bridges.iter().map(String::as_str)))
+        };
         let job = here.jobs.begin(&call.context.key, HypervisorJob::Migrate, work)?;
         calls::begun(call, &job).await
     }

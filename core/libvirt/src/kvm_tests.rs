@@ -98,3 +98,60 @@ async fn is_adopted_and_given_cpus(kvm: &Kvm, site: &Site, vm: VmUuid) {
     assert_eq!(kvm.resize(site, &call, 1, mib).await.expect_err("no way back").code, "fewer-cpus");
     assert_eq!(kvm.resize(site, &call, 3, mib).await.expect_err("no room").code, "beyond-most");
 }
+
+/// Polls it once: it has gone as far as it can by itself.
+async fn started<T>(future: &mut std::pin::Pin<&mut impl Future<Output = T>>) {
+    tokio::select! {
+        biased;
+        _ = future => panic!("it cannot have ended"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin() {
+    let vm = VmUuid(Uuid::from_u128(11));
+    let identity = Identity { store: StoreId(Uuid::from_u128(1)), vm, generation: Generation(1) };
+    let stamp = quick_xml::se::to_string_with_root(crate::stamp::ELEMENT, &crate::stamp::Stamp::new(identity).xml());
+    let dir = std::env::temp_dir().join(format!("ostler-stopped-save-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    // Each connection has a state of its own, and in each the domain runs.
+    let host = dir.join("host.xml");
+    let domain = format!(
+        "<node><domain type='test'><name>a</name><uuid>{vm}</uuid><metadata>{}</metadata><memory>8192</memory>\
+         <os><type>hvm</type></os></domain></node>",
+        stamp.expect("serialises")
+    );
+    std::fs::write(&host, domain).expect("written");
+    let (kvm, site) = (Kvm::new(KvmOptions::default()), site(&format!("test://{}", host.display())));
+    let (link, _) = kvm.link(&site).expect("a link");
+    // All lanes are taken, until the save was told to stop.
+    let gate = Arc::new(std::sync::Barrier::new(5));
+    let lanes: Vec<_> = (0..4)
+        .map(|_| {
+            let (link, gate) = (Arc::clone(&link), Arc::clone(&gate));
+            let wait = move |_: &Live| {
+                gate.wait();
+                Ok(())
+            };
+            Box::pin(async move { link.work.run(soon(), None, ErrorKind::Retry, wait).await })
+        })
+        .collect();
+    let mut lanes: Vec<_> = lanes;
+    for lane in &mut lanes {
+        started(&mut lane.as_mut()).await;
+    }
+    let mut file = crate::xml::tests::spec().console_log;
+    file.absolute = dir.join("memory").display().to_string();
+    let (call, stopping) = (call(vm, soon()), Arc::new(AtomicBool::new(false)));
+    let saving = kvm.save_to(&link, &call, &file, Folder::of(&site, &file.absolute), &stopping);
+    tokio::pin!(saving);
+    started(&mut saving).await;
+    stopping.store(true, Ordering::Release);
+    gate.wait();
+    let error = saving.await.expect_err("it was told to stop");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Cancelled, "aborted"), "{error}");
+    assert!(!dir.join("memory").exists(), "nothing was written");
+    // What is left in the folder for temporary files fails no test.
+    drop(std::fs::remove_dir_all(&dir));
+}

@@ -45,6 +45,11 @@ impl Link {
         }
     }
 
+    /// Whether an opening of one of its connections hangs.
+    pub(crate) fn hangs(&self) -> bool {
+        [&self.work, &self.express, &self.lasting, &self.events].into_iter().any(|road| road.hangs())
+    }
+
     /// A question, on the express road.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,

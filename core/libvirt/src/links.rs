@@ -56,10 +56,11 @@ impl Table {
             return Vec::new();
         }
         self.swept = now;
-        // A link that somebody holds may still be used, and calls that nobody waits for are remembered in it.
+        // A link that somebody holds may still be used. Calls that nobody waits for are remembered in it, and so are openings that hang:
+        // a new link would make as many again, each with a thread and a socket.
         let is_unused = |used: &Used| {
             let long_ago = now.saturating_duration_since(used.last) > UNUSED;
-            long_ago && Arc::strong_count(&used.link) == 1 && used.link.locks.is_quiet()
+            long_ago && Arc::strong_count(&used.link) == 1 && used.link.locks.is_quiet() && !used.link.hangs()
         };
         self.links.extract_if(|_, used| is_unused(used)).map(|(_, used)| used.link).collect()
     }
@@ -80,6 +81,9 @@ mod tests {
         let (busy, _) = links.get_at("test:///busy", start);
         let (idle, _) = links.get_at("test:///idle", start);
         let held = links.get_at("test:///held", start).0;
+        let hanging = links.get_at("test:///hangs", start).0;
+        hanging.express.counts_a_hanging_opening();
+        drop(hanging);
         let (ticket, worker) = busy.locks.begin(VmUuid(Uuid::from_u128(1)), None);
         drop((busy, idle));
         assert_eq!(links.get_at("test:///new", later(1)).1.len(), 1, "only the one that nobody needs");

@@ -34,13 +34,18 @@ impl Sight {
         }
     }
 
+    /// Whether libvirt is at work on it, or does not tell.
+    pub(crate) fn may_have_job(&self) -> bool {
+        self.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
+    }
+
     fn seen(&self) -> Result<DomainSeen, Error> {
         Ok(DomainSeen {
             uuid: VmUuid(self.domain.get_uuid()?),
             name: self.domain.get_name()?,
             identity: self.mark.stamp().map(|stamp| stamp.identity),
             power: self.power,
-            reason: if self.managed { PowerReason::Saved } else { self.reason },
+            reason: if self.managed { PowerReason::Kept } else { self.reason },
             last_edge: self.mark.stamp().and_then(|stamp| stamp.edge.clone()),
         })
     }

@@ -3,12 +3,13 @@
 //! libvirt goes on with a call whose caller has died. So a call that is repeated looks first whether an earlier sending of it is at
 //! work, and looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
 
-use crate::deeds::{Order, look_after, look_before, outcome, take_name_back, write_stamp};
+use crate::deeds::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
 use crate::failure::During;
 use crate::image;
 use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::raw;
+use crate::raw_jobs;
 use crate::stamp::Stamp;
 use crate::xml;
 use ostler_driver::{DomainSpec, FileRef};
@@ -46,6 +47,7 @@ pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
     if is_being_saved(order, &sight, &stamp) {
         return Err(DriverError::retry(AT_WORK, "an earlier sending of this save is still at work"));
     }
+    drop_kept(live, &sight)?;
     let stamped = write_stamp(live, &sight.domain, &Stamp { save: Some(order.key.clone()), ..stamp });
     let saved = stamped.and_then(|()| raw::save(&sight.domain, &path).map_err(|error| live.error(&error, During::Acting)));
     match saved {
@@ -67,11 +69,20 @@ pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallRe
     Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the save was stopped, and the guest goes on where it was"))
 }
 
+/// Ends this very save, if it is at work. Not an error if it is not: the job of somebody else is none of ours to end.
+pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> {
+    let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(()) };
+    if order.is_meant(&sight)?.save.as_ref() != Some(&order.key) {
+        return Ok(());
+    }
+    let job = raw_jobs::job(&sight.domain).map_err(|error| live.error(&error, During::Asking))?;
+    if job.is_some_and(|job| job.operation == sys::VIR_DOMAIN_JOB_OPERATION_SAVE) { abort_job(live, order.vm()) } else { Ok(()) }
+}
+
 fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
     let paused_by_libvirt = (sight.power, sight.reason) == (Power::Paused, PowerReason::Starting);
     // A guest that libvirt could not set going again after a save that failed stands still without a job.
-    let has_job = || sight.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE));
-    paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && has_job()
+    paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && sight.may_have_job()
 }
 
 /// A save that libvirt answered with `error`. That counts only while the domain is active: off, it may have been saved by an earlier
@@ -93,6 +104,9 @@ fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight
     let gone = |detail: &str| Err(DriverError::new(ErrorKind::Gone, "not-running", detail));
     if let Some(sight) = &sight {
         order.is_meant(sight)?;
+        if sight.managed {
+            return gone("somebody had libvirt save the domain, after any save of ours: its memory is with libvirt");
+        }
         if ran_on(sight.reason) {
             return gone("the domain ended by itself, or was ended: memory that was saved before that is too old for its disks");
         }
@@ -118,6 +132,7 @@ const fn ran_on(reason: PowerReason) -> bool {
         PowerReason::Guest | PowerReason::Destroyed | PowerReason::Person | PowerReason::Migrated => true,
         PowerReason::None
         | PowerReason::Saved
+        | PowerReason::Kept
         | PowerReason::Crashed
         | PowerReason::Starting
         | PowerReason::IoError
@@ -125,18 +140,22 @@ const fn ran_on(reason: PowerReason) -> bool {
     }
 }
 
+/// Memory that libvirt keeps of an earlier time must not be there beside newer memory: a later start would go on from it, and whoever
+/// finds it takes it for the newest.
+fn drop_kept(live: &Live, sight: &Sight) -> Result<(), DriverError> {
+    let kept = sight.managed || sight.domain.has_managed_save(0).map_err(|error| live.error(&error, During::Asking))?;
+    if kept {
+        sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
+    }
+    Ok(())
+}
+
 /// Be there as it was saved, newly stamped and paused.
 pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &FileRef) -> CallResult {
     xml::check_text("path", &file.absolute)?;
+    let mut off = None;
     if let Some(sight) = look(live, order.vm())? {
         let stamp = order.may_touch(&sight)?;
-        if !sight.is_active() {
-            take_name_back(live, &sight.domain, &spec.name)?;
-        }
-        if sight.managed {
-            // A later start would go on from it, and what is restored now is newer.
-            sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
-        }
         if sight.is_active() {
             return if stamp.identity == spec.identity && sight.power != Power::Crashed {
                 look_before(live, &sight)
@@ -144,13 +163,22 @@ pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &File
                 Err(DriverError::refused("older-generation", "an older placement of this VM is still there: remove it first"))
             };
         }
+        off = Some((sight, stamp.identity.generation));
     }
     let image = image::read(live, &file.absolute)?;
-    let foreign = |stamp: &Stamp| stamp.identity.vm != order.vm() || stamp.identity.store != spec.identity.store;
-    if image.stamp.as_ref().is_none_or(foreign) {
+    let ours = |stamp: &Stamp| stamp.identity.vm == order.vm() && stamp.identity.store == spec.identity.store;
+    let Some(saved) = image.stamp.clone().filter(ours) else {
         return Err(DriverError::refused("foreign", format!("{} holds the memory of another domain", file.absolute)));
-    }
+    };
     let xml = image.as_domain(spec)?;
+    if let Some((sight, generation)) = off {
+        if sight.managed && generation >= saved.identity.generation {
+            let detail = "libvirt keeps memory of this VM that is newer than the file: resume --cold goes without the file";
+            return Err(DriverError::refused("newer-memory", detail));
+        }
+        take_name_back(live, &sight.domain, &spec.name)?;
+        drop_kept(live, &sight)?;
+    }
     // Defined first: a domain that is restored without a definition would vanish when it stops.
     let restored = Domain::define_xml(live.connect(), &xml)
         .and_then(|_| Domain::domain_restore_flags(live.connect(), &file.absolute, Some(&xml), sys::VIR_DOMAIN_SAVE_PAUSED));
@@ -175,3 +203,7 @@ fn unless_restored(live: &Live, order: &Order, spec: &DomainSpec, error: DriverE
         Err(unseen) => Err(DriverError::unknown("lost-connection", unseen.detail)),
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -179,6 +179,15 @@ pub(crate) fn save(domain: &Domain, path: &CStr) -> Result<(), Error> {
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
+/// The number that the host's kernel gave with the error that libvirt just answered with, if that tells one. libvirt forgets it at the
+/// thread's next call.
+pub(crate) fn error_number() -> Option<c_int> {
+    // SAFETY: the thread's own error, valid until its next call; null if there is none.
+    let error = unsafe { sys::virGetLastError().as_ref() }?;
+    let by_kernel = u32::try_from(error.code) == Ok(sys::VIR_ERR_SYSTEM_ERROR);
+    by_kernel.then_some(error.int1)
+}
+
 /// Ends the job at work on the domain (a save).
 pub(crate) fn abort_job(domain: &Domain) -> Result<(), Error> {
     // SAFETY: the domain is live.

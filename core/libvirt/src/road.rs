@@ -139,6 +139,17 @@ impl Road {
         done
     }
 
+    /// Whether an opening hangs, or has not ended yet.
+    pub(crate) fn hangs(&self) -> bool {
+        let state = self.lock();
+        state.hanging > 0 || matches!(state.door, Door::Opening { .. })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counts_a_hanging_opening(&self) {
+        self.lock().hanging += 1;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -60,9 +60,10 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
 }
 
-/// It is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps the guest paused until it is made.
+/// It is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps the guest paused until it is made. One
+/// that a person had paused stays paused for that reason: only the job tells.
 fn made(live: &Live, sight: &Sight) -> CallResult {
-    if sight.reason == PowerReason::Starting {
+    if sight.reason == PowerReason::Starting || sight.power == Power::Paused && sight.may_have_job() {
         return Err(DriverError::retry("busy", "an earlier call is still making this snapshot"));
     }
     look_before(live, sight)

@@ -45,8 +45,12 @@ pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
         return refuse("has no path: write ///system or //host/system");
     };
     let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.starts_with(['-', '%']) {
+    if host.starts_with('-') {
         return refuse("has a host name that ssh would take for an option");
+    }
+    // libvirt decodes it and hands what comes out to ssh.
+    if authority.contains('%') {
+        return refuse("has a '%' in its user or host name: write the name as it is");
     }
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let name = part.split('=').next().unwrap_or_default();
@@ -94,6 +98,9 @@ mod tests {
             "qemu+ssh://-oProxyCommand=x/system",
             "qemu+ssh://u@-oProxyCommand=x/system",
             "qemu+ssh://%2DoProxyCommand=x/system",
+            "qemu+ssh://%2DoProxyCommand=x@h/system",
+            "qemu+ssh://a%20b@h/system",
+            "qemu+ssh://h%2Da:22/system",
             "qemu+ssh://h/system#?command=/tmp/x",
             "qemu+ext:///system?command=/bin/sh",
             "QEMU+EXT:///system?command=/bin/sh",

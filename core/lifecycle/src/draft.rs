@@ -292,10 +292,30 @@ impl<'a> Draft<'a> {
     }
 
     /// A save was sent and its answer never came; now the hypervisor says that the domain went off by being saved. Restoring makes
-    /// sure of the file.
+    /// sure of the file. Memory that the hypervisor keeps for somebody else is no such save, and newer than any file of ours.
     pub(crate) fn saved_after_all(&mut self, seen: Sight) {
-        if seen == Sight::Off(PowerReason::Saved) {
-            self.memory_is_written();
+        match seen {
+            Sight::Off(PowerReason::Saved) => self.memory_is_written(),
+            Sight::Off(PowerReason::Kept) => self.consume_recovery(),
+            Sight::Off(
+                PowerReason::None
+                | PowerReason::Person
+                | PowerReason::Guest
+                | PowerReason::Destroyed
+                | PowerReason::Crashed
+                | PowerReason::Migrated
+                | PowerReason::IoError
+                | PowerReason::Watchdog
+                | PowerReason::Starting,
+            )
+            | Sight::Running
+            | Sight::Paused(_)
+            | Sight::Crashed
+            | Sight::Absent
+            | Sight::Foreign
+            | Sight::AboveIssued
+            | Sight::OlderOff
+            | Sight::OlderAlive => {}
         }
     }
 

@@ -117,8 +117,9 @@ fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
             settled(draft, seen, lives);
         }
         Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
-            // Paused by a person, and gone meanwhile: there is no memory to go back to.
-            if draft.record.state == State::Suspended && draft.record.usable_recovery().is_none() {
+            // Paused by a person, and gone meanwhile: there is no memory to go back to. Or it ran since, and was saved by somebody else.
+            let newer = seen == Sight::Off(PowerReason::Kept);
+            if draft.record.state == State::Suspended && (newer || draft.record.usable_recovery().is_none()) {
                 settled(draft, seen, lives);
             }
         }
@@ -148,7 +149,7 @@ fn otherwise(draft: &Draft<'_>, seen: Sight) -> Reason {
     match (seen == Sight::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,
         (true, false) => Reason::StartedOutside,
-        (false, true) if !ran || seen == Sight::Off(PowerReason::Saved) => Reason::SeenAgain,
+        (false, true) if !ran || matches!(seen, Sight::Off(PowerReason::Saved | PowerReason::Kept)) => Reason::SeenAgain,
         (false, true | false) => Reason::DestroyedOutside,
     }
 }

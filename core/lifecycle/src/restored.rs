@@ -239,7 +239,7 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     let others = found.iter().filter(|other| !std::ptr::eq(*other, newest));
     let alone = !others.clone().any(lives);
     // Saved memory lies there under a name that the record does not know, and a start would throw it away.
-    let saved = newest.seen.power == Power::Off && newest.seen.reason == PowerReason::Saved;
+    let saved = newest.seen.power == Power::Off && matches!(newest.seen.reason, PowerReason::Saved | PowerReason::Kept);
     let stored = draft.record.storage.is_some() || storage.is_some();
     if !alone || saved || !stored || newest.seen.reason == PowerReason::Starting {
         return stale(draft);

@@ -344,19 +344,21 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
             | PowerReason::Destroyed
             | PowerReason::Crashed
             | PowerReason::Saved
+            | PowerReason::Kept
             | PowerReason::Migrated
             | PowerReason::Starting,
         ) => (State::Suspended, Reason::External),
         Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
         Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
         // Not by us: there would be a recovery file.
-        Sight::Off(PowerReason::Saved) if off == State::Poweroff => (off, Reason::SavedOutside),
+        Sight::Off(PowerReason::Saved | PowerReason::Kept) if off == State::Poweroff => (off, Reason::SavedOutside),
         // Destroyed by us or by somebody else: the hypervisor does not tell.
         Sight::Off(
             PowerReason::None
             | PowerReason::Person
             | PowerReason::Destroyed
             | PowerReason::Saved
+            | PowerReason::Kept
             | PowerReason::Migrated
             | PowerReason::IoError
             | PowerReason::Watchdog

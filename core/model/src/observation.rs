@@ -47,6 +47,8 @@ pub enum PowerReason {
     Crashed,
     /// It was saved.
     Saved,
+    /// It was saved by somebody else, into memory that the hypervisor keeps for its next start.
+    Kept,
     /// It moved away.
     Migrated,
     /// A disk failed.

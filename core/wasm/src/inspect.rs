@@ -212,7 +212,8 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
 }
 
 /// Said of a command that interprets files.
-const INTERPRETS: &str = "as good as root on the host: this program does what a file says, and the driver can write such a file";
+const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the driver can write, or a word of the \
+                          driver's can be any path";
 
 /// What `ostler plugin inspect` prints.
 impl fmt::Display for Inspection {

@@ -18,7 +18,9 @@ const LITERAL_MAX: usize = 4096;
 /// Longest command or hole name.
 const NAME_MAX: usize = 63;
 
-/// Programs that read and write the files they are given and never act upon what is in them.
+/// Where a host's own programs are. Elsewhere a name says nothing of what a program does.
+const PROGRAMS: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+/// Programs there that read and write the files they are given and never act upon what is in them.
 const INERT: [&str; 15] =
     ["cat", "cp", "head", "ls", "mkdir", "mkswap", "mv", "printf", "rm", "sha256sum", "sleep", "stat", "tail", "touch", "truncate"];
 
@@ -109,12 +111,16 @@ impl Template {
 
     /// Whether it hands a file to a program that acts upon what is in it: `qemu-img` opens what a disk names, `xl create` runs what a
     /// configuration names. Until commands are confined, a driver that can write such a file may do there whatever the user may that
-    /// commands run as. A `word` may be the path of a file, too. Programs that are not known count as such.
+    /// commands run as. Programs that are not known count as such. So does every program that takes a `word`: that may be any path of
+    /// the host, and `cp` or `rm` is then as much as any.
     #[must_use]
     pub fn interprets_files(&self) -> bool {
-        let program = self.program.rsplit('/').next().unwrap_or(&self.program);
-        let takes_files = self.holes.values().any(|kind| matches!(kind, HoleType::Path | HoleType::Word));
-        takes_files && !INERT.contains(&program)
+        let inert = self.program.rsplit_once('/').is_some_and(|(folder, name)| PROGRAMS.contains(&folder) && INERT.contains(&name));
+        self.holes.values().any(|kind| match kind {
+            HoleType::Word => true,
+            HoleType::Path => !inert,
+            HoleType::Id | HoleType::Int(..) | HoleType::Enum(_) => false,
+        })
     }
 
     fn parse_argument(&mut self, argument: &str) -> Result<Vec<Piece>, String> {

@@ -99,6 +99,14 @@ fn a_program_that_does_what_a_file_says_is_known() {
         ("/usr/bin/qemu-img", vec!["--version"], false),
         ("/usr/bin/head", vec!["-c", "65536", "{disk:path}"], false),
         ("/sbin/mkswap", vec!["{target:path}"], false),
+        // A word may be any absolute path.
+        ("/usr/bin/cp", vec!["{from:path}", "{to:word}"], true),
+        ("/bin/rm", vec!["{what:word}"], true),
+        ("/usr/bin/printf", vec!["{text:word}"], true),
+        // A base name is no program.
+        ("/srv/datastore/cp", vec!["{from:path}", "{to:path}"], true),
+        ("/usr/local/bin/head", vec!["{disk:path}"], true),
+        ("/bin/cp", vec!["{from:path}", "{to:path}"], false),
     ] {
         let argv: Vec<String> = argv.into_iter().map(str::to_owned).collect();
         let template = Template::parse("run", program, &argv).expect("valid");

@@ -17,7 +17,7 @@ impl DiskCopy for Sim {
             let id = call.id();
             let scratch = FilePath::new(target.datastore.clone(), format!("{}.new-{}-{}", target.path, id.operation, id.step));
             files::remove(&scratch)?;
-            if let Err(error) = copy(found, &scratch, format).and_then(|()| call.go_on()) {
+            if let Err(error) = copy(found, &target, &scratch, format).and_then(|()| call.go_on()) {
                 // What is left over is replaced by a repeat: the error in hand matters more.
                 let _ = files::remove(&scratch);
                 return Err(error);
@@ -30,7 +30,7 @@ impl DiskCopy for Sim {
 }
 
 /// Raw files are as they are; all others stand on something, or become something else.
-fn copy(disk: &Disk, scratch: &FilePath, format: &str) -> Result<(), Error> {
+fn copy(disk: &Disk, target: &FileRef, scratch: &FilePath, format: &str) -> Result<(), Error> {
     if disk.datastore.is_empty() {
         return Err(Error::refused("unknown-place", format!("the datastore of {} was never told", disk.file)));
     }
@@ -44,12 +44,34 @@ fn copy(disk: &Disk, scratch: &FilePath, format: &str) -> Result<(), Error> {
     if let Some((folder, _)) = scratch.path.rsplit_once('/') {
         files::make_folder(&FilePath::new(scratch.datastore.clone(), folder))?;
     }
-    if disk.format == "qcow2"
-        && let Content::Qcow2(header) = qcow2::read(&exec::output("head", &[("disk", &source.hole())])?)
-        && let Some(odd) = header.odd_name()
-    {
-        return Err(Error::refused("names-other-file", format!("disk {} names another file: {odd}", disk.name)));
+    if disk.format == "qcow2" {
+        names_an_image(disk, target)?;
     }
     let holes = [("from", disk.format.as_str()), ("to", format), ("source", &source.hole()), ("target", &scratch.hole())];
     exec::output("convert", &holes).map(drop)
+}
+
+/// `qemu-img` opens what a disk names, with the rights of the host. A disk that is made here names nothing, or an image that names nothing
+/// and lies in the datastore of the disk or of the image to be.
+fn names_an_image(disk: &Disk, target: &FileRef) -> Result<(), Error> {
+    let foreign = |name: &str| Error::refused("names-other-file", format!("disk {} names another file: {name}", disk.name));
+    let own = FileRef { datastore: disk.datastore.clone(), path: disk.path.clone(), absolute: disk.file.clone() };
+    let Content::Qcow2(header) = head(&own)? else { return Ok(()) };
+    if let Some(odd) = header.odd_name() {
+        return Err(foreign(odd));
+    }
+    let Some(backing) = header.backing.as_deref() else { return Ok(()) };
+    let image = [&own, target].into_iter().find_map(|file| file.beside(backing)).ok_or_else(|| foreign(backing))?;
+    match header.backing_format.as_deref() {
+        Some("raw") => Ok(()),
+        Some("qcow2") => match head(&image)? {
+            Content::Qcow2(below) => below.names().next().map_or(Ok(()), |name| Err(foreign(name))),
+            Content::Broken(_) | Content::Other(_) | Content::Raw => Err(foreign(backing)),
+        },
+        Some(_) | None => Err(Error::refused("no-base-format", format!("disk {} does not say the format of its base", disk.name))),
+    }
+}
+
+fn head(file: &FileRef) -> Result<Content, Error> {
+    Ok(qcow2::read(&exec::output("head", &[("disk", &file.hole())])?))
 }

@@ -50,14 +50,7 @@ fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
 
 /// Has an overlay name its base as this host sees it. Only the name is changed: the base is the same image.
 fn stand_on(disk: &FilePath, backing: &str, format: Option<&str>, base: &FileRef) -> Result<(), Error> {
-    let Some(format) = format else {
-        return Err(Error::refused("no-base-format", format!("{} does not say the format of its base", disk.path)));
-    };
-    look::image(base, format).map_err(|error| match error.kind {
-        // Gone would say that the source is.
-        ErrorKind::Gone => Error::retry(error.code, error.detail),
-        _ => error,
-    })?;
+    let format = look::base(base, format, &disk.path)?;
     if backing == base.absolute {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use crate::look::{self, Disk};
 use crate::tools;
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, FilePath, FileRef, SaveBackJob};
+use ostler_sdk::{Call, Error, FilePath, SaveBackJob};
 
 /// Converts, verifies, renames. While the disk is there it is the truth, so a repeat makes the image again; once it is gone, a sound
 /// image was made by an earlier call.
@@ -38,27 +38,18 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     })
 }
 
-/// A disk of ours stands on nothing, or on one image, which was looked at when the disk was made. Anything else that a disk may name is
-/// refused: it would be read into the image with the rights of the host.
+/// A disk of ours stands on nothing, or on the image that the job tells of. Anything else that a disk may name is refused: it would be
+/// read into the image with the rights of the host.
 fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
     let what = format!("the disk {}", job.disk.absolute);
     if let Some(odd) = disk.header.odd_name() {
         return Err(look::foreign(&what, odd));
     }
     let Some(backing) = disk.backing() else { return Ok(()) };
-    // An image of another datastore than the two that the job tells of cannot be opened from here.
-    let known = [&job.disk, &job.image].into_iter().find_map(|file| beside(file, backing));
-    match (known, disk.header.backing_format.as_deref()) {
-        (Some(image), Some(format)) => look::image(&image, format).map(drop),
-        (Some(_) | None, _) => Ok(()),
-    }
-}
-
-/// The file of an absolute path, if it lies in the datastore of `file`.
-fn beside(file: &FileRef, absolute: &str) -> Option<FileRef> {
-    let root = file.absolute.strip_suffix(file.path.as_str())?.trim_end_matches('/');
-    let path = absolute.strip_prefix(root)?.strip_prefix('/')?;
-    Some(FileRef { datastore: file.datastore.clone(), path: path.to_owned(), absolute: absolute.to_owned() })
+    let Some(base) = job.base.as_ref().filter(|base| base.absolute == backing) else {
+        return Err(look::foreign(&what, backing));
+    };
+    look::base(base, disk.header.backing_format.as_deref(), &what).map(drop)
 }
 
 /// The size inside of an image that is sound and stands on no other.
@@ -66,16 +57,4 @@ fn alone(image: &FilePath, format: &str) -> Result<Option<u64>, Error> {
     let Some(found) = look::disk(image, format)? else { return Ok(None) };
     let sound = found.is_alone() && (format != "qcow2" || tools::sound(image)?);
     Ok(sound.then_some(found.virtual_size))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_neighbour_is_found_by_its_path() {
-        let file = FileRef { datastore: "s".into(), path: "v/vda".into(), absolute: "/srv/s/v/vda".into() };
-        assert_eq!(beside(&file, "/srv/s/i/a").map(|found| found.path), Some("i/a".to_owned()));
-        assert!(beside(&file, "/srv/sx/i/a").is_none() && beside(&file, "/etc/shadow").is_none());
-    }
 }

@@ -5,7 +5,7 @@
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content, Header};
-use ostler_sdk::{Error, FilePath, FileRef};
+use ostler_sdk::{Error, ErrorKind, FilePath, FileRef};
 
 /// Disks are counted in sectors: the last one of a raw file may be short.
 const SECTOR: u64 = 512;
@@ -82,6 +82,17 @@ pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
     }
     alone(&format!("the image {name}"), &found.header)?;
     Ok(found)
+}
+
+/// The image below a disk, which says its format: without that it would be probed, and a guest's own bytes could name other files.
+pub(crate) fn base<'a>(file: &FileRef, format: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
+    let format = format.ok_or_else(|| Error::refused("no-base-format", format!("{what} does not say the format of its base")))?;
+    match image(file, format) {
+        Ok(_) => Ok(format),
+        // Gone would say that the disk itself is.
+        Err(error) if error.kind == ErrorKind::Gone => Err(Error::retry(error.code, error.detail)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses a disk that names another file.

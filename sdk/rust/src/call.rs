@@ -86,6 +86,14 @@ impl FileRef {
     pub fn hole(&self) -> String {
         format!("{}:{}", self.datastore, self.path)
     }
+
+    /// The file of an absolute path, if it lies in the datastore of this one.
+    #[must_use]
+    pub fn beside(&self, absolute: &str) -> Option<Self> {
+        let root = self.absolute.strip_suffix(self.path.as_str())?.trim_end_matches('/');
+        let path = absolute.strip_prefix(root)?.strip_prefix('/')?;
+        Some(Self { datastore: self.datastore.clone(), path: path.to_owned(), absolute: absolute.to_owned() })
+    }
 }
 
 impl FilePath {
@@ -170,6 +178,13 @@ words!(PowerReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_neighbour_is_found_by_its_path() {
+        let file = FileRef { datastore: "s".into(), path: "v/vda".into(), absolute: "/srv/s/v/vda".into() };
+        assert_eq!(file.beside("/srv/s/i/a").map(|found| found.path), Some("i/a".to_owned()));
+        assert!(file.beside("/srv/sx/i/a").is_none() && file.beside("/etc/shadow").is_none());
+    }
 
     #[test]
     fn an_identity_reads_back() {

@@ -91,10 +91,12 @@ impl Header {
     }
 
     /// A name that no overlay on an image has: a file for its data, or anything below it that is not the plain absolute path of a file
-    /// (`json:`, a network address, a path with `..`).
+    /// (`json:`, a network address, a path with `..` or with control characters).
     #[must_use]
     pub fn odd_name(&self) -> Option<&str> {
-        let plain = |name: &str| name.starts_with('/') && !name.split('/').any(|part| part == "..");
+        // QEMU reads a name up to its first NUL.
+        let plain =
+            |name: &str| name.starts_with('/') && !name.split('/').any(|part| part == "..") && !name.contains(char::is_control);
         self.data_file.as_deref().or_else(|| self.backing.as_deref().filter(|name| !plain(name)))
     }
 }
@@ -129,20 +131,33 @@ fn header(head: &[u8], version: u32) -> Result<Header, &'static str> {
         _ if word(100)? < LENGTH_V3 => return Err("its header is too short"),
         _ => (word(100)? as usize, long(72)?),
     };
-    let extensions = extensions(head.get(..1 << cluster_bits).unwrap_or(head), length);
-    let extension = |wanted| extensions.iter().find(|(kind, _)| *kind == wanted).map(|(_, text)| (*text).to_owned());
+    let cluster = 1 << cluster_bits;
+    if length > cluster {
+        return Err("its header is longer than a cluster");
+    }
     let (backing_at, backing_length) = (long(8)?, word(16)?);
+    // They end where the name of the backing file begins.
+    let end = usize::try_from(backing_at).ok().filter(|at| *at != 0).map_or(cluster, |at| at.min(cluster));
+    let extensions = extensions(head.get(..end).unwrap_or(head), length);
+    let extension = |wanted| only(&extensions, wanted);
     let has_backing = backing_at != 0 && backing_length != 0;
     let has_data_file = features & FEATURE_DATA_FILE != 0;
     let first_table = long(40)?.saturating_add(u64::from(word(36)?).saturating_mul(8));
     Ok(Header {
         virtual_size: long(24)?,
         backing: has_backing.then(|| name(head, backing_at, backing_length)),
-        backing_format: extension(EXTENSION_BACKING_FORMAT),
-        data_file: has_data_file.then(|| extension(EXTENSION_DATA_FILE).unwrap_or_else(|| UNREADABLE.to_owned())),
+        backing_format: extension(EXTENSION_BACKING_FORMAT)?,
+        data_file: extension(EXTENSION_DATA_FILE)?.or_else(|| Some(UNREADABLE.to_owned())).filter(|_| has_data_file),
         encrypted: word(32)? != 0,
         least_size: first_table.max(long(48)?),
     })
+}
+
+/// The text of the extension of that kind. Two of a kind are refused: which of them counts is the reader's choice.
+fn only(extensions: &[(u32, String)], wanted: u32) -> Result<Option<String>, &'static str> {
+    let mut found = extensions.iter().filter(|(kind, _)| *kind == wanted).map(|(_, text)| text.clone());
+    let first = found.next();
+    if found.next().is_some() { Err("a header extension is there twice") } else { Ok(first) }
 }
 
 /// The texts of header extensions that can be read, with their kinds.
@@ -237,10 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_is_read_as_qemu_reads_it() {
+        let (kind, length) = (EXTENSION_BACKING_FORMAT.to_be_bytes(), 3_u32.to_be_bytes());
+        let raw = [(104, &kind[..]), (108, &length[..]), (112, &b"raw"[..])];
+        // QEMU takes the last of two.
+        let again = [(120, &kind[..]), (124, &length[..]), (128, &b"qed"[..])];
+        assert!(matches!(with(&[raw, again].concat()), Content::Broken(_)));
+        // Nothing is read from where the name below begins.
+        let named = [(8, &120_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
+        let header = header_of(with(&[&named[..], &raw[..], &again[..]].concat()));
+        assert_eq!(header.backing_format.as_deref(), Some("raw"));
+        let named = [(8, &104_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
+        assert_eq!(header_of(with(&[&named[..], &raw[..]].concat())).backing_format, None);
+        // A header that is longer than its cluster cannot be, nor be counted with in 32 bits.
+        for length in [0x1_0008_u32, u32::MAX - 3, u32::MAX] {
+            assert!(matches!(with(&[(100, &length.to_be_bytes())]), Content::Broken(_)), "{length}");
+        }
+    }
+
+    #[test]
     fn only_plain_paths_are_not_odd() {
         let below = |name: &str| Header { backing: Some(name.to_owned()), ..Header::default() };
         assert_eq!(below("/srv/images/a b,c.qcow2").odd_name(), None);
-        for odd in ["json:{}", "nbd:localhost:10809", "base.qcow2", "", "/srv/images/../../etc/shadow"] {
+        for odd in ["json:{}", "nbd:localhost:10809", "base.qcow2", "", "/srv/images/../../etc/shadow", "/etc/shadow\0.qcow2"] {
             assert_eq!(below(odd).odd_name(), Some(odd));
         }
         let data = Header { data_file: Some("/srv/data".to_owned()), ..Header::default() };

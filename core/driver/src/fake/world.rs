@@ -307,6 +307,9 @@ impl World {
                 None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
             },
             TransferJob::SaveBack { disk, image, format, .. } => match self.files.get(&place(disk)).cloned() {
+                Some(file) if file.content.starts_with(NAMES) => {
+                    Err(DriverError::refused("names-other-file", format!("{} names another file", disk.absolute)))
+                }
                 Some(file) => {
                     let content = format!("{format} of {}", file.content);
                     self.files.insert(place(image), FakeFile { content, complete: true });

@@ -204,6 +204,45 @@ fn memory_that_could_not_be_removed_at_its_end_is_removed_later() {
 }
 
 #[test]
+fn memory_that_the_hypervisor_keeps_is_newer_than_the_file() {
+    check(
+        "deploy; drive; suspend; drive; kept; look; memory; resume; drive",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            look           poweroff [saved-outside]
+            memory         None
+            resume         boot (boot: calling) > deploy
+        "#]],
+    );
+}
+
+#[test]
+fn memory_that_the_hypervisor_keeps_does_not_end_a_save() {
+    check(
+        "deploy; drive; suspend; do; host-gone; lost; wait:600; run; tick; run; tick; run; tick; run; tick; run; host-back; kept; look; memory",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            lost           save (save: backoff)
+            wait:600       save (save: calling) > save
+              save         save (save: settling) > observe
+              observe      save (save: blind)
+            tick           save (save: settling) > observe
+              observe      save (save: blind)
+            tick           save (save: settling) > observe
+              observe      save (save: blind)
+            tick           save (save: settling) > observe
+              observe      save (save: blind)
+            tick           save (save: settling) > observe
+              observe      unknown [cannot-ask] | operation 3 failed: unreachable
+            look           poweroff [saved-outside]
+            memory         None
+        "#]],
+    );
+}
+
+#[test]
 fn memory_that_the_hypervisor_keeps_is_told_of() {
     check(
         "deploy; drive; kept; look; memory",

@@ -158,8 +158,8 @@ pub(crate) fn new_image(
         format,
         state: ImageState::Ready,
         virtual_size: None,
-        // A file that names another is refused.
-        stands_alone: true,
+        // Until somebody has looked into it.
+        stands_alone: false,
         added: now,
     })
 }

@@ -17,13 +17,16 @@ const FRONT_END: &str = "front-end";
 pub(crate) struct Fit {
     /// Bytes that a guest sees, if anybody could look.
     pub(crate) virtual_size: Option<u64>,
+    /// Whether it is known to name no other file: somebody looked into it wherever it may be.
+    pub(crate) stands_alone: bool,
     /// What was not looked at, or not there, for people.
     pub(crate) notes: Vec<String>,
 }
 
 /// Whether disks can be made of a file.
 pub(crate) fn image(file: &FilePath, told: DiskFormat, shared: bool, seen: &[Seen]) -> Answer<Fit> {
-    let mut fit = Fit { virtual_size: None, notes: presence(file, shared, seen)? };
+    let notes = presence(file, shared, seen)?;
+    let mut fit = Fit { virtual_size: None, stands_alone: looked_into(shared, seen), notes };
     for Seen { at, found } in seen {
         let Ok(found) = found else { continue };
         let what = if seen.len() == 1 { file.to_string() } else { format!("{file} on {at}") };
@@ -35,6 +38,17 @@ pub(crate) fn image(file: &FilePath, told: DiskFormat, shared: bool, seen: &[See
         }
     }
     Ok(fit)
+}
+
+/// Whether somebody looked into the file at each place that has it. A place that could not be asked may have another one, unless all
+/// places share one.
+fn looked_into(shared: bool, seen: &[Seen]) -> bool {
+    let mut looked = seen.iter().filter_map(|seen| match &seen.found {
+        Ok(found) => Some(!found.format.is_empty()),
+        Err(Missed::Blind { .. }) if !shared => Some(false),
+        Err(Missed::Blind { .. } | Missed::Gone | Missed::NoRoot | Missed::Refused(_)) => None,
+    });
+    looked.next().is_some_and(|first| first && looked.all(|more| more))
 }
 
 fn refused(code: &str, detail: String, hint: &str) -> ApiError {

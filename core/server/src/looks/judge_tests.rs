@@ -36,7 +36,7 @@ fn told<T>(answer: Answer<T>) -> Result<T, (String, String)> {
 
 #[test]
 fn a_sound_file_is_fit_and_its_size_is_learned() {
-    assert_eq!(judged(Ok(whole())), Ok(Fit { virtual_size: Some(512), notes: Vec::new() }));
+    assert_eq!(judged(Ok(whole())), Ok(Fit { virtual_size: Some(512), stands_alone: true, notes: Vec::new() }));
 }
 
 #[test]
@@ -91,6 +91,20 @@ fn one_host_with_another_file_spoils_it() {
 fn a_driver_that_cannot_look_is_told_of() {
     let fit = judged(Ok(FileLook { format: String::new(), virtual_size: 0, ..whole() })).expect("fit");
     assert_eq!((fit.virtual_size, fit.notes.len()), (None, 1));
+}
+
+#[test]
+fn a_file_stands_alone_only_where_somebody_looked_into_it() {
+    let alone = |shared, seen: &[Seen]| told(image(&file(), DiskFormat::Raw, shared, seen)).expect("fit").stands_alone;
+    let outside = || Ok(FileLook { format: String::new(), virtual_size: 0, ..whole() });
+    let front = |found| seen("front-end", found);
+    assert!(alone(false, &[front(Ok(whole()))]));
+    assert!(!alone(false, &[front(outside())]), "only its outside was seen");
+    assert!(!alone(false, &[front(Ok(whole())), seen("h1", outside())]));
+    assert!(!alone(false, &[front(Ok(whole())), seen("h1", blind(false))]), "it may be another file there");
+    assert!(alone(true, &[front(Ok(whole())), seen("h1", blind(false))]));
+    assert!(alone(false, &[front(Ok(whole())), seen("h1", Err(Missed::Gone)), seen("h2", Err(Missed::NoRoot))]));
+    assert!(!alone(false, &[front(blind(false))]), "nobody looked");
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     if app.store().read()?.image_by_name(&name)?.is_none() {
         let seen = looks::everywhere(&app, &datastore, Some(&new.path), looks::BEFORE_ADDING).await?;
         let fit = judge::image(&file, new.format, datastore.shared, &seen)?;
-        (new.virtual_size, notes) = (fit.virtual_size, fit.notes);
+        (new.virtual_size, new.stands_alone, notes) = (fit.virtual_size, fit.stands_alone, fit.notes);
     }
     let status = add_once(&app, ResourceChange::ImagePut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.image_by_name(&name)? else { return Ok(false) };

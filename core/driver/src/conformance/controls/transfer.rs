@@ -23,6 +23,7 @@ enum TransferFault {
     ImageOfNothing,
     ImageStandsOnDisk,
     MakesNoImages,
+    BelievesDisks,
     BelievesImages,
     CannotLook,
     SeesNoNames,
@@ -85,6 +86,13 @@ impl Transfer for FaultyTransfer {
             (TransferFault::ImageStandsOnDisk, TransferJob::Delete { target }) => self.fell(target),
             (TransferFault::MakesNoImages, TransferJob::SaveBack { .. }) => {
                 return Err(DriverError::refused("not-able", "this driver makes no images"));
+            }
+            (TransferFault::BelievesDisks, TransferJob::SaveBack { disk, .. }) => {
+                // As if the disk stood alone.
+                if let Some(found) = self.inner.file(disk.host, &disk.datastore, &disk.path) {
+                    let content = found.content.replace("names ", "");
+                    self.inner.put_file(disk.host, disk.datastore.clone(), disk.path.clone(), FakeFile { content, ..found });
+                }
             }
             (TransferFault::BelievesImages, TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. }) => {
                 // As if the image were whole: what it names is not looked at.
@@ -150,6 +158,7 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         (TransferFault::ImageOfNothing, &["save-back-nothing"]),
         (TransferFault::ImageStandsOnDisk, &["save-back-stands-alone", "save-back-disk-gone"]),
         (TransferFault::MakesNoImages, &[]),
+        (TransferFault::BelievesDisks, &["save-back-refuses-names"]),
         (TransferFault::BelievesImages, &["prepare-refuses-names"]),
         (TransferFault::CannotLook, &[]),
         (TransferFault::SeesNoNames, &["look-finds-names"]),
@@ -162,7 +171,7 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         let report = crate::conformance::transfer(Arc::new(driver), Arc::new(bench)).await;
         assert_eq!(report.broken(), *expected, "{fault:?}\n{report}");
         let skipped = match fault {
-            TransferFault::MakesNoImages => 5,
+            TransferFault::MakesNoImages => 6,
             TransferFault::CannotLook => 3,
             _ => 0,
         };
