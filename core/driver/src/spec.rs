@@ -174,8 +174,6 @@ pub enum TransferJob {
         image: FileRef,
         /// The image's format.
         format: DiskFormat,
-        /// The image below the disk, as its host sees it. A disk that names another file is refused: that would be read into the image.
-        base: Option<FileRef>,
     },
     /// Have no such file or folder.
     Delete {

@@ -394,8 +394,7 @@ impl Arguments<'_> {
             self.file_on(top, host, Some(disk.file.as_str()))?
         };
         let (image, format) = self.new_image(disk, self.effect.host)?;
-        let base = self.base(disk, self.effect.host)?.map(|(file, _)| file);
-        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format, base })
+        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format })
     }
 
     fn prepare(&self) -> Result<TransferJob, DriverError> {

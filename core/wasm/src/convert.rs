@@ -292,13 +292,12 @@ pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> 
             })
         }
         TransferJob::Delete { target } => Job::Delete(file(target)),
-        TransferJob::SaveBack { disk, from_format, image, format, base } => {
+        TransferJob::SaveBack { disk, from_format, image, format } => {
             return Ok(TransferAsked::SaveBack(exported::transfer_images::SaveBackJob {
                 disk: file(disk),
                 disk_format: from_format.to_string(),
                 image: file(image),
                 format: format.to_string(),
-                base: base.as_ref().map(file),
             }));
         }
     };

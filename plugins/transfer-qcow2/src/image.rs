@@ -38,18 +38,17 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     })
 }
 
-/// A disk of ours stands on nothing, or on the image that the job tells of. Anything else that a disk may name is refused: it would be
-/// read into the image with the rights of the host.
+/// A disk of ours stands on nothing, or on one image. Anything else that a disk may name is refused: it would be read into the image with the
+/// rights of the host. The job does not tell the base, so only one in the datastore of the disk or of the new image is taken.
 fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
     let what = format!("the disk {}", job.disk.absolute);
     if let Some(odd) = disk.header.odd_name() {
         return Err(look::foreign(&what, odd));
     }
     let Some(backing) = disk.backing() else { return Ok(()) };
-    let Some(base) = job.base.as_ref().filter(|base| base.absolute == backing) else {
-        return Err(look::foreign(&what, backing));
-    };
-    look::base(base, disk.header.backing_format.as_deref(), &what).map(drop)
+    let beside = [&job.disk, &job.image].into_iter().find_map(|file| file.beside(backing));
+    let base = beside.ok_or_else(|| look::foreign(&what, backing))?;
+    look::base(&base, disk.header.backing_format.as_deref(), &what).map(drop)
 }
 
 /// The size inside of an image that is sound and stands on no other.
