@@ -4,7 +4,7 @@
 //! both its commands in one process; what a process of its own costs is measured apart (`virsh version`), for virsh pays it
 //! and the driver does not.
 
-#[path = "../libvirt_driver_rig.rs"]
+#[path = "../libvirt_driver/rig.rs"]
 #[allow(dead_code)]
 mod rig;
 

@@ -27,47 +27,26 @@
 //! - `OSTLER_REAL_SEED` runs one seed of the second level, `OSTLER_REAL_SEEDS` so many instead of 60.
 //! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` say the same to the test binary.
 
-#[path = "sim/args.rs"]
 mod args;
-#[path = "sim/coverage.rs"]
 mod coverage;
-#[path = "sim/deeds.rs"]
 mod deeds;
-#[path = "sim/executor.rs"]
 mod executor;
-#[path = "sim/files.rs"]
 mod files;
-#[path = "sim/invariants.rs"]
 mod invariants;
-#[path = "sim/monitor.rs"]
 mod monitor;
-#[path = "sim/mutation.rs"]
 mod mutation;
-#[path = "sim/operator.rs"]
 mod operator;
-#[path = "sim/queue.rs"]
 mod queue;
-#[path = "sim/real/mod.rs"]
 mod real;
-#[path = "sim/restore.rs"]
 mod restore;
-#[path = "sim/rng.rs"]
 mod rng;
-#[path = "sim/run.rs"]
 mod run;
-#[path = "sim/scheduler.rs"]
 mod scheduler;
-#[path = "sim/shell.rs"]
 mod shell;
-#[path = "sim/store.rs"]
 mod store;
-#[path = "sim/sweep.rs"]
 mod sweep;
-#[path = "sim/weather.rs"]
 mod weather;
-#[path = "sim/work.rs"]
 mod work;
-#[path = "sim/world.rs"]
 mod world;
 
 use coverage::Coverage;

@@ -5,11 +5,8 @@
 //!
 //! `OSTLER_KILLS` sets how often it is killed (default below); `OSTLER_SEED` repeats the choices of a run.
 
-#[path = "crash/hosts.rs"]
 mod hosts;
-#[path = "crash/load.rs"]
 mod load;
-#[path = "crash/restores.rs"]
 mod restores;
 
 use hosts::domains;

@@ -1,20 +1,12 @@
 //! The KVM driver against real libvirt, QEMU and guests that confirm.
 
-#[path = "libvirt_driver_broken.rs"]
 mod broken;
-#[path = "libvirt_driver_copy.rs"]
 mod copying;
-#[path = "libvirt_driver_move.rs"]
 mod moving;
-#[path = "libvirt_driver_plug.rs"]
 mod plugging;
-#[path = "libvirt_driver_rig.rs"]
 mod rig;
-#[path = "libvirt_driver_save.rs"]
 mod saving;
-#[path = "libvirt_driver_snapshots.rs"]
 mod snapshots;
-#[path = "libvirt_driver_still.rs"]
 mod still;
 
 use ostler_driver::Hypervisor;
