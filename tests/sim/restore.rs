@@ -112,7 +112,7 @@ impl Sim {
         self.listed.iter().filter_map(of).collect()
     }
 
-    /// What every decision knows. Mirrors `ostler_engine::facts::bare`.
+    /// The facts that every decision has. Mirrors `ostler_engine::facts::bare`.
     pub(crate) fn bare(&self, record: &VmRecord) -> Facts {
         Facts { elsewhere: self.elsewhere(record), ..Facts::bare(STORE) }
     }

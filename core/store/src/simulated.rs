@@ -10,9 +10,9 @@ use std::time::Duration;
 
 #[derive(Debug, Default)]
 struct Platter {
-    /// What survives a loss of power.
+    /// The bytes that survive a loss of power.
     safe: Vec<u8>,
-    /// What is read: with the writes that were not synced.
+    /// The bytes that are read: with the writes that were not synced.
     now: Vec<u8>,
     /// Changes that were not synced: where from and where to, in the order in which they came.
     dirty: Vec<Change>,
@@ -57,7 +57,7 @@ impl SimulatedDisk {
     }
 
     /// The power went: the disk as it is found afterwards. Of the changes that were not synced only those are on it of which `stays` says
-    /// so. Whatever still writes to this one writes to nothing.
+    /// so. Somebody who still writes to this one writes to nothing.
     #[must_use]
     pub fn after_power_loss(&self, mut stays: impl FnMut() -> bool) -> Self {
         let platter = self.lock();

@@ -24,6 +24,8 @@ pub(crate) struct Life {
     pub(crate) fake: Fake,
     pub(crate) hosts: Vec<HostId>,
     pub(crate) disk: SimulatedDisk,
+    /// Commits of all lives that have ended.
+    pub(crate) commits: u64,
     began: tokio::time::Instant,
     fault: Fault,
     dice: Dice,
@@ -39,6 +41,7 @@ impl Life {
             fake: Fake::new(),
             hosts,
             disk: SimulatedDisk::default(),
+            commits: 0,
             began: tokio::time::Instant::now(),
             fault,
             dice: Arc::clone(dice),
@@ -106,6 +109,7 @@ impl Life {
     /// The daemon dies as by `kill -9`. Driver calls go on.
     pub(crate) async fn die(&mut self) {
         let Some((engine, store, writer)) = self.up.take() else { return };
+        self.commits += store.written().commits;
         writer.abort();
         engine.abort().await;
         drop((engine, store));
@@ -113,7 +117,7 @@ impl Life {
         let _ = writer.await;
     }
 
-    /// What was not synced is lost, or not, write by write.
+    /// Each write that was not synced is lost, or not.
     pub(crate) fn lose_power(&mut self) {
         let chance = Arc::clone(&self.dice);
         self.disk = self.disk.after_power_loss(|| dice(&chance).permille(500));

@@ -60,7 +60,7 @@ impl Fault {
     }
 }
 
-/// What was done.
+/// How much was done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stats {
     pub(crate) requests: u64,
@@ -84,7 +84,7 @@ impl Stats {
 pub(crate) struct Ended {
     pub(crate) violation: Option<Violation>,
     pub(crate) stats: Stats,
-    /// What happened, in order: the same for the same seed.
+    /// All that happened, in order: the same for the same seed.
     pub(crate) lines: Vec<String>,
 }
 
@@ -122,8 +122,8 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Ended {
     runtime.expect("one thread and a clock").block_on(async {
         let mut run = Run::new(seed, fault).await;
         let violation = run.go().await.err();
-        run.stats.calls = run.life.fake.calls().len() as u64;
         run.life.die().await;
+        (run.stats.calls, run.stats.commits) = (run.life.fake.calls().len() as u64, run.life.commits);
         let lines = std::mem::take(&mut *run.lines.lock().unwrap_or_else(PoisonError::into_inner));
         Ended { violation, stats: run.stats, lines }
     })
@@ -171,9 +171,6 @@ impl Run {
         self.say("everything is deleted from now on");
         self.delete_all().await?;
         self.gone()?;
-        let reader = self.life.store().read().map_err(|error| error.to_string())?;
-        let counts = reader.seq().map_err(|error| error.to_string())?;
-        self.stats.commits = counts.0;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The operator: asks for what makes sense and often for what does not, gives up waiting, and repeats what was not answered, with the
-//! same key. What it states is true: it says nothing of what it cannot know.
+//! same key. It states nothing that it cannot know.
 
 use super::watch::Violation;
 use super::{Run, dice};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// What was asked, and under which key.
+/// A request, and its key.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     key: u64,
@@ -99,7 +99,7 @@ impl Run {
         }
     }
 
-    /// What was not answered before the daemon died is sent again.
+    /// Requests that were not answered before the daemon died are sent again.
     pub(crate) fn repeat(&mut self) {
         let again: Vec<Asked> = std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
         for asked in again {
@@ -144,7 +144,7 @@ impl Run {
         let mut chance = dice(&self.dice);
         let verb = *chance.pick(sensible(record.state));
         let ends = matches!(verb, Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard);
-        // What would have to be true is not known here.
+        // A person would have to know that it is true, and here nobody does.
         if ends && chance.permille(600) || matches!(verb, Verb::RecoverSuccess | Verb::Forget) {
             return None;
         }

@@ -1,11 +1,11 @@
-//! What must hold, as far as the world outside the daemon and the store can tell: nothing is lost, nothing is doubled, nothing is stuck.
+//! The promises, as far as the store and the world outside of the daemon can tell: nothing is lost, nothing is doubled, nothing is stuck.
 
 use super::Run;
 use ostler_model::{Capacity, HostId, Power, Reason, State, VmId, VmRecord, VmUuid};
 use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What went against a promise.
+/// A broken promise, in words.
 pub(crate) type Violation = String;
 
 macro_rules! must {
@@ -33,7 +33,7 @@ impl Run {
         Ok(records)
     }
 
-    /// What must hold at any time.
+    /// Holds the promises that are true at any time against the world.
     pub(crate) fn hold(&mut self) -> Result<(), Violation> {
         if let Some(broken) = self.life.fake.violations().into_iter().next() {
             return Err(format!("doubled: {broken}"));
@@ -124,7 +124,7 @@ impl Run {
         let findings = self.life.store().check().map_err(said)?;
         must!(findings.is_empty(), "books: {}", findings.join("; "));
         if self.aged {
-            // What the lost time did is not in the records.
+            // The records do not know the lost time.
             return Ok(());
         }
         let records = self.records()?;

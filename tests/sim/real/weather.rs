@@ -1,4 +1,4 @@
-//! What goes wrong, and how often: by the seed.
+//! Faults of calls, hosts, guests, disks and of the daemon: the seed says which, and how often.
 
 use super::person::Asked;
 use super::watch::Violation;

@@ -37,7 +37,7 @@ impl Rule {
     }
 }
 
-/// What chance does to one call: nothing, unless it says otherwise.
+/// The part of chance in one call: none, unless it says otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Whim {
     /// Waits so long before the deed.
