@@ -364,6 +364,7 @@ fn a_moment_is_read_and_shown_in_its_zone() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test has a clock, the model has none")]
 fn the_longest_search_is_short() {
     // A record's decider may not be held up by an expression that never matches.
     let began = std::time::Instant::now();
