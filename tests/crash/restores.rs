@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How often a backup is restored unless told otherwise; half of it each for private and shared storage.
 const RESTORES: u64 = 6;
+/// How many operations are accepted after a restore before the guests are counted once more.
+const ASKED_AFTER: usize = 60;
 
 #[test]
 fn an_old_backup_with_private_storage_harms_no_guest() {
@@ -76,8 +78,12 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
         let mut findings = compare(dir, &alive, &files);
         // What is asked of the VMs now must not start a second one of any.
         let told = Arc::new(Mutex::new(Told::default()));
-        let busy = tokio::spawn(load(client.clone(), told, seed.wrapping_add(1)));
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let busy = tokio::spawn(load(client.clone(), Arc::clone(&told), seed.wrapping_add(1)));
+        poll("some operations after the restore", CONVERGE, async || {
+            let accepted = told.lock().expect("whole").operations.len();
+            if accepted >= ASKED_AFTER { Ok(()) } else { Err(format!("{accepted} were accepted")) }
+        })
+        .await;
         findings.extend(twice(dir));
         daemon.kill();
         busy.await.expect("the load ends when the daemon is gone");

@@ -152,7 +152,7 @@ impl Sim {
     /// A person decides about the VMs of which the daemon cannot tell which domain they are: the others are put off first.
     /// Answers whether there were any.
     pub(crate) fn accept_in_doubt(&mut self) -> bool {
-        let in_doubt = |record: &&Rc<VmRecord>| record.restored.is_some_and(|restored| restored.in_doubt);
+        let in_doubt = |record: &&Rc<VmRecord>| record.restored.as_ref().is_some_and(|restored| restored.in_doubt);
         let vms: Vec<VmId> = self.store.rows.records.values().filter(in_doubt).map(|record| record.id).collect();
         for vm in &vms {
             let vm = *vm;

@@ -130,7 +130,7 @@ pub(crate) fn view(shared: &Shared) -> Result<Option<Restored>, EngineError> {
     for vm in waiting.iter().take(TOLD_MAX) {
         let Some(record) = reader.vm(*vm)?.filter(VmRecord::is_unreconciled) else { continue };
         let found = shared.seen.found(record.uuid);
-        let in_doubt = record.restored.is_some_and(|restored| restored.in_doubt);
+        let in_doubt = record.restored.as_ref().is_some_and(|restored| restored.in_doubt);
         vms.push(Unreconciled { vm: *vm, name: record.spec.name.clone(), found, in_doubt });
     }
     Ok(Some(Restored { as_of: mark.as_of, seq: mark.seq, hosts: unlisted(shared), vms, total: waiting.len() }))

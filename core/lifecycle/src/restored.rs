@@ -286,13 +286,12 @@ fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
 /// Domains up to this generation are not the VM, by a person's word.
 fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     let issued = draft.record.issued;
-    let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false };
+    let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false, earlier: Vec::new() };
     let restored = draft.record.restored.get_or_insert(none);
     if let Some(newest) = newest {
         // Never given to another placement: the domain that is not the VM would be taken for it.
         draft.record.issued = draft.record.issued.max(newest);
-        restored.known = restored.known.max(newest);
-        restored.lost = restored.lost.max(newest);
+        restored.disown(newest);
     }
 }
 
@@ -342,7 +341,7 @@ fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, stora
     record.files = FilesAt { host: true, home, other: false };
     record.placement = Some(Placement { host: found.host, driver: found.driver.clone(), generation, since: draft.now });
     if let Some(restored) = &mut record.restored {
-        restored.known = restored.known.max(generation);
+        restored.take_over(generation);
     }
     draft.history_begin(found.host, Verb::Adopt, generation);
     // The guest has run since its memory was saved, or its memory is in another file by now.

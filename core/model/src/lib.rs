@@ -49,7 +49,7 @@ pub use record::{
     Storage, VmRecord,
 };
 pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
-pub use restored::{GENERATIONS_SKIPPED, Restored};
+pub use restored::{GENERATIONS_SKIPPED, LostTime, Restored};
 pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,
     ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,

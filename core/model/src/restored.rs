@@ -7,8 +7,26 @@ use serde::{Deserialize, Serialize};
 /// How many generations a restore leaves out: more than a store can issue for one VM between a backup and its restore.
 pub const GENERATIONS_SKIPPED: u64 = 1_000_000_000;
 
-/// The VM came back with a backup.
+/// Most lost times that are remembered one by one. With more, the two oldest become one: a domain between them is then left alone too.
+const LOST_TIMES_MAX: usize = 16;
+
+/// Generations that another copy of this store can have issued, and this one does not know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostTime {
+    /// They are above this one, ...
+    pub known: Generation,
+    /// ... and at most this one.
+    pub lost: Generation,
+}
+
+impl LostTime {
+    fn contains(self, generation: Generation) -> bool {
+        self.known < generation && generation <= self.lost
+    }
+}
+
+/// The VM came back with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     /// The highest generation that the record knows of from before the restore.
     pub known: Generation,
@@ -19,26 +37,65 @@ pub struct Restored {
     /// Whether all hosts have been listed, and only a person can tell which domain is the VM.
     #[serde(default)]
     pub in_doubt: bool,
+    /// The lost times of restores before this one, the oldest first: a host that was off since then may still have a domain of such a
+    /// time, and it is not removed as an old one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<LostTime>,
+}
+
+impl Restored {
+    /// A person said that the record is right: no domain up to `generation` is the VM.
+    pub fn disown(&mut self, generation: Generation) {
+        self.known = self.known.max(generation);
+        self.lost = self.lost.max(generation);
+        for time in &mut self.earlier {
+            time.known = time.known.max(generation);
+        }
+        self.earlier.retain(|time| time.known < time.lost);
+    }
+
+    /// The domain of the latest lost time is the VM: those that this time placed before it are older.
+    pub fn take_over(&mut self, generation: Generation) {
+        if generation <= self.lost {
+            self.known = self.known.max(generation);
+        }
+    }
+
+    fn contains(&self, generation: Generation) -> bool {
+        LostTime { known: self.known, lost: self.lost }.contains(generation)
+            || self.earlier.iter().any(|time| time.contains(generation))
+    }
+
+    /// The lost times, when there is one more restore.
+    fn into_earlier(mut self) -> Vec<LostTime> {
+        self.earlier.push(LostTime { known: self.known, lost: self.lost });
+        if self.earlier.len() > LOST_TIMES_MAX {
+            self.earlier[1].known = self.earlier[0].known;
+            self.earlier.remove(0);
+        }
+        self.earlier
+    }
 }
 
 impl VmRecord {
     /// Marks the record as one that comes from a backup. Versions and generations go on far above those that were used meanwhile.
     pub fn mark_restored(&mut self) {
-        let known = match self.restored {
+        let (known, earlier) = match self.restored.take() {
             // Restored twice without having been reconciled: what the older backup did not know is still not known.
-            Some(before) if !before.reconciled => before.known,
-            Some(_) | None => self.issued,
+            Some(before) if !before.reconciled => (before.known, before.earlier),
+            Some(before) => (self.issued, before.into_earlier()),
+            None => (self.issued, Vec::new()),
         };
         let lost = Generation(self.issued.0.saturating_add(GENERATIONS_SKIPPED));
         self.issued = lost;
         self.version.0 = self.version.0.saturating_add(GENERATIONS_SKIPPED);
-        self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false });
+        self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false, earlier });
     }
 
     /// Whether it came back with a backup, and may be anywhere by now: nothing may be started, moved or removed.
     #[must_use]
     pub fn is_unreconciled(&self) -> bool {
-        self.restored.is_some_and(|restored| !restored.reconciled)
+        self.restored.as_ref().is_some_and(|restored| !restored.reconciled)
     }
 
     /// Whether a domain of this VM under `generation` is newer than the record: no placement that the record knows of had it.
@@ -48,10 +105,50 @@ impl VmRecord {
         if places.any(|place| place.generation == generation) {
             return false;
         }
-        match self.restored {
-            None => generation > self.issued,
-            Some(restored) if generation <= restored.known => false,
-            Some(restored) => generation <= restored.lost || generation > self.issued,
+        generation > self.issued || self.restored.as_ref().is_some_and(|restored| restored.contains(generation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(known: u64, lost: u64, earlier: &[(u64, u64)]) -> Restored {
+        let earlier = earlier.iter().map(|(known, lost)| LostTime { known: Generation(*known), lost: Generation(*lost) }).collect();
+        Restored { known: Generation(known), lost: Generation(lost), reconciled: true, in_doubt: false, earlier }
+    }
+
+    fn lost(restored: &Restored, generations: &[u64]) -> Vec<u64> {
+        generations.iter().copied().filter(|generation| restored.contains(Generation(*generation))).collect()
+    }
+
+    #[test]
+    fn a_later_restore_does_not_forget_an_earlier_lost_time() {
+        let twice = restored(30, 40, &[(10, 20)]);
+        assert_eq!(lost(&twice, &[10, 11, 20, 21, 30, 31, 40, 41]), [11, 20, 31, 40]);
+    }
+
+    #[test]
+    fn what_a_person_disowned_and_what_was_taken_over_are_lost_no_more() {
+        let mut taken = restored(30, 40, &[(10, 20)]);
+        taken.take_over(Generation(35));
+        assert_eq!(lost(&taken, &[11, 35, 36]), [11, 36], "the earlier time placed nothing that is older than this");
+        taken.disown(Generation(15));
+        assert_eq!(lost(&taken, &[15, 16, 36]), [16, 36]);
+        taken.disown(Generation(38));
+        assert_eq!((lost(&taken, &[16, 38, 39]), taken.earlier.len()), (vec![39], 0));
+    }
+
+    #[test]
+    fn many_restores_do_not_make_the_record_long_and_lose_nothing() {
+        let mut many = restored(0, 5, &[]);
+        for at in 1..100 {
+            let earlier = many.into_earlier();
+            many = Restored { earlier, ..restored(at * 10, at * 10 + 5, &[]) };
         }
+        assert_eq!(many.earlier.len(), LOST_TIMES_MAX);
+        let all: Vec<u64> = (0..100).map(|at| at * 10 + 3).collect();
+        assert_eq!(lost(&many, &all), all);
+        assert!(!many.contains(Generation(989)), "that one was issued by this store");
     }
 }

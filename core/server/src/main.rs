@@ -5,7 +5,7 @@
 use anyhow::Context;
 use clap::Parser;
 use ostler_server::{Config, DaemonError, DriverConfig, Log, Ready};
-use ostler_store::OpenError;
+use ostler_store::{BackupError, OpenError, Unreadable};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -62,6 +62,9 @@ struct Flags {
     /// Restore this backup into the data directory, which must have no store, and end
     #[arg(long, value_name = "BACKUP")]
     restore: Option<PathBuf>,
+    /// With --restore: leave out VMs whose records this version cannot read; make sure yourself that no later version starts them
+    #[arg(long, requires = "restore")]
+    leave_out_unreadable: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -114,8 +117,9 @@ fn main() -> ExitCode {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     subscriber.with_ansi(false).log_internal_errors(false).init();
     let restore = flags.restore.clone();
+    let unreadable = if flags.leave_out_unreadable { Unreadable::LeftOut } else { Unreadable::Refused };
     let outcome = flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
-        Some(backup) => restored(&config, &backup),
+        Some(backup) => restored(&config, &backup, unreadable),
         None => daemon(config),
     });
     let code = match outcome {
@@ -176,15 +180,26 @@ fn tell(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn restored(config: &Config, backup: &std::path::Path) -> anyhow::Result<()> {
+/// The flag is named here: the store does not know of flags.
+fn leave_out(error: BackupError) -> anyhow::Error {
+    let is_unreadable = matches!(error, BackupError::Unreadable { .. });
+    let error = anyhow::Error::from(error);
+    if is_unreadable { error.context("not restored (--leave-out-unreadable restores it without these VMs)") } else { error }
+}
+
+fn restored(config: &Config, backup: &std::path::Path, unreadable: Unreadable) -> anyhow::Result<()> {
     let dir = config.data_dir();
     ostler_server::private_dir(&dir).with_context(|| format!("cannot keep anything in {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
-    let restored = ostler_store::restore(backup, &to)?;
+    let restored = ostler_store::restore(backup, &to, unreadable).map_err(leave_out)?;
     tell(&format!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display()));
     if !restored.mended.is_empty() {
         tell("indexes or books of the backup did not fit its VMs, and were derived anew:");
         restored.mended.iter().for_each(|finding| tell(&format!("  {finding}")));
+    }
+    if !restored.unreadable.is_empty() {
+        tell("these VMs are left out. A version of ostlerd that can read them may start them although they run elsewhere:");
+        restored.unreadable.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
     tell(&format!(
         "nothing is done for its {} VMs before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how far \

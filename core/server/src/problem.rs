@@ -252,9 +252,11 @@ impl From<BackupError> for ApiError {
                 Self::new(StatusCode::CONFLICT, code::EXISTS, error.to_string())
             }
             BackupError::File { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, chain(&error)),
-            BackupError::Open { .. } | BackupError::Storage { .. } | BackupError::Read { .. } | BackupError::Broken { .. } => {
-                Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::STORE, &error)
-            }
+            BackupError::Open { .. }
+            | BackupError::Storage { .. }
+            | BackupError::Read { .. }
+            | BackupError::Broken { .. }
+            | BackupError::Unreadable { .. } => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::STORE, &error),
         }
     }
 }

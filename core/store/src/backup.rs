@@ -37,6 +37,17 @@ pub struct Restored {
     pub held: u64,
     /// Indexes and books that did not fit the records, and were derived anew.
     pub mended: Vec<String>,
+    /// Records of VMs that cannot be read, and are not marked.
+    pub unreadable: Vec<String>,
+}
+
+/// Whether a backup is restored that has records of VMs which this version cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is refused: such a VM cannot be marked, and a version that can read it would start it although it may run elsewhere by now.
+    Refused,
+    /// Such a record stays as it is, in no list. For backups that no version can read whole.
+    LeftOut,
 }
 
 fn file_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> BackupError + 'a {
@@ -79,8 +90,9 @@ impl Store {
 /// Makes a store from a backup: copies it, migrates and checks the copy, marks its VMs as not reconciled, and only then gives it its name.
 ///
 /// # Errors
-/// When the target exists or is a running store, when the source is a running store, or when the backup does not add up.
-pub fn restore(from: &Path, to: &Path) -> Result<Restored, BackupError> {
+/// When the target exists or is a running store, when the source is a running store, when the backup does not add up, or when it has
+/// records that cannot be read and these are `Refused`.
+pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restored, BackupError> {
     if file::taken(to) {
         return Err(match ReadOnlyDatabase::open(to) {
             Err(DatabaseError::DatabaseAlreadyOpen) => BackupError::InUse { path: to.to_owned() },
@@ -93,14 +105,21 @@ pub fn restore(from: &Path, to: &Path) -> Result<Restored, BackupError> {
     }
     let draft = draft(to)?;
     std::fs::copy(from, draft.path()).map_err(file_error("copying", from))?;
-    let mended = prove(draft.path(), from)?;
+    let proven = prove(draft.path(), from, unreadable)?;
     let restored = mark(draft.path())?;
     publish(draft, to)?;
-    Ok(Restored { mended, ..restored })
+    Ok(Restored { mended: proven.mended, unreadable: proven.unreadable, ..restored })
 }
 
-/// Checks the copy. Answers what did not fit its records and was derived anew.
-fn prove(copy: &Path, from: &Path) -> Result<Vec<String>, BackupError> {
+/// What was found in a copy that can be restored.
+struct Proven {
+    /// It did not fit the records, and was derived anew.
+    mended: Vec<String>,
+    unreadable: Vec<String>,
+}
+
+/// Checks the copy.
+fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, BackupError> {
     // A backup is never empty; an empty file would become a new store.
     let length = copy.metadata().map_err(file_error("reading", copy))?.len();
     if length == 0 {
@@ -115,7 +134,13 @@ fn prove(copy: &Path, from: &Path) -> Result<Vec<String>, BackupError> {
         findings = look()?;
     }
     let broken = [findings.kept, findings.derived].concat();
-    if broken.is_empty() { Ok(mended) } else { Err(BackupError::Broken { path: from.to_owned(), findings: broken }) }
+    if !broken.is_empty() {
+        return Err(BackupError::Broken { path: from.to_owned(), findings: broken });
+    }
+    if unreadable == Unreadable::Refused && !findings.unreadable.is_empty() {
+        return Err(BackupError::Unreadable { path: from.to_owned(), findings: findings.unreadable });
+    }
+    Ok(Proven { mended, unreadable: findings.unreadable })
 }
 
 /// Marks every VM that is not done, in one transaction with the mark of the store itself.
@@ -152,7 +177,7 @@ pub(crate) fn mark_in(db: Database) -> Result<Restored, BackupError> {
     txn.commit().map_err(Fault::from)?;
     drop(reader);
     db.close().map_err(Fault::from)?;
-    Ok(Restored { id, seq: EventSeq(last), vms, held, mended: Vec::new() })
+    Ok(Restored { id, seq: EventSeq(last), vms, held, mended: Vec::new(), unreadable: Vec::new() })
 }
 
 fn encode(event: &EventDraft) -> Result<Vec<u8>, ReadError> {

@@ -24,6 +24,8 @@ pub(crate) struct Findings {
     pub(crate) kept: Vec<String>,
     /// What should not be, and can be lived with: of old stores, which did not look for it.
     pub(crate) odd: Vec<String>,
+    /// VMs whose records this version cannot read.
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// Of which of them a finding is.
@@ -32,6 +34,7 @@ enum Of {
     Derived,
     Kept,
     Odd,
+    Unreadable,
 }
 
 impl Findings {
@@ -40,6 +43,7 @@ impl Findings {
             Of::Derived => &mut self.derived,
             Of::Kept => &mut self.kept,
             Of::Odd => &mut self.odd,
+            Of::Unreadable => &mut self.unreadable,
         };
         if list.len() < FINDINGS_MAX {
             list.push(finding.into());
@@ -61,6 +65,7 @@ impl Findings {
         let mut all = self.derived;
         all.extend(self.kept);
         all.extend(self.odd);
+        all.extend(self.unreadable);
         all
     }
 }
@@ -201,8 +206,8 @@ impl Reader {
                     summaries.remove(&id);
                     derived.ids.insert(id);
                     derived.unreadable.insert(id);
-                    findings
-                        .add(Of::Odd, format!("vm: the record of VM {id} cannot be read, so it is in no list: {}", Chain(&error)));
+                    let finding = format!("vm: the record of VM {id} cannot be read, so it is in no list: {}", Chain(&error));
+                    findings.add(Of::Unreadable, finding);
                     continue;
                 }
             };

@@ -89,7 +89,7 @@ mod tests {
     use crate::support::disk::Disk;
     use crate::support::{options, script};
     use crate::tables::{self, META};
-    use crate::{Store, meta, migrate};
+    use crate::{Store, Unreadable, meta, migrate};
     use ostler_model::{Timestamp, VmId};
     use redb::{Database, ReadableDatabase};
 
@@ -161,7 +161,8 @@ mod tests {
         assert_eq!(findings, [told]);
         let dir = tempfile::tempdir().expect("a directory");
         copied(&db, &dir.path().join("backup"));
-        crate::restore(&dir.path().join("backup"), &dir.path().join("back")).expect("is no reason to lose everything");
+        crate::restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused)
+            .expect("is no reason to lose everything");
     }
 
     #[tokio::test]
@@ -181,6 +182,14 @@ mod tests {
         assert_eq!(listed(&db), before.iter().copied().filter(|id| *id != 7).collect::<Vec<_>>());
         let findings = reader(&db).check().expect("reads");
         assert!(findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"), "{findings:#?}");
+        // It cannot be marked as not reconciled, and a version that can read it would start it.
+        let dir = tempfile::tempdir().expect("a directory");
+        let (backup, back) = (dir.path().join("backup"), dir.path().join("back"));
+        copied(&db, &backup);
+        let refused = crate::restore(&backup, &back, Unreadable::Refused);
+        assert!(matches!(refused, Err(crate::BackupError::Unreadable { findings: told, .. }) if told == findings));
+        assert!(!back.exists());
+        assert_eq!(crate::restore(&backup, &back, Unreadable::LeftOut).expect("restores").unreadable, findings);
         // Read by a version that can, it is there again.
         change(&db, |txn| drop(txn.open_table(tables::VM).expect("opens").insert(7, good.as_slice()).expect("writes")));
         migrate::at_open(&db, None).expect("opens");
@@ -215,7 +224,7 @@ mod tests {
             change(&db, tampering);
             let backup = dir.path().join(format!("{name}-backup"));
             copied(&db, &backup);
-            crate::restore(&backup, &dir.path().join(name)).map(|restored| restored.mended)
+            crate::restore(&backup, &dir.path().join(name), Unreadable::Refused).map(|restored| restored.mended)
         };
         assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
         let mended = restored("book", |txn| {

@@ -226,6 +226,17 @@ pub enum BackupError {
         /// What [`crate::Store::check`] found.
         findings: Vec<String>,
     },
+    /// Records of VMs in the backup cannot be read, so they cannot be marked as not reconciled.
+    #[error(
+        "records of {} VMs in the backup {path} cannot be read (the first: {}): restore it with the version of \
+         ostlerd that made it", findings.len(), findings.first().map_or("none", String::as_str)
+    )]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Which records, and why.
+        findings: Vec<String>,
+    },
 }
 
 /// An error with its causes, in one line.

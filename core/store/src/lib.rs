@@ -106,7 +106,7 @@ mod token;
 mod vm;
 mod writer;
 
-pub use backup::{Restored, restore};
+pub use backup::{Restored, Unreadable, restore};
 pub use commit::{
     Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused,
     RulesBinding, TokenRow, VmChange,

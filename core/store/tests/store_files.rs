@@ -61,18 +61,18 @@ async fn a_backup_is_one_moment_while_commits_go_on_and_restores() {
     let after = create(vm(store.next_vm_id().0));
     applied(&store, after).await;
     assert!(matches!(store.backup(&copy), Err(BackupError::Exists { .. })), "nothing is overwritten");
-    assert!(matches!(restore(&copy, &path), Err(BackupError::InUse { .. })), "a running store is left alone");
-    assert!(matches!(restore(&path, &back), Err(BackupError::InUse { .. })), "a running store is no backup");
-    let restored = restore(&copy, &back).expect("restores");
+    assert!(matches!(restore(&copy, &path, Unreadable::Refused), Err(BackupError::InUse { .. })), "a running store is left alone");
+    assert!(matches!(restore(&path, &back, Unreadable::Refused), Err(BackupError::InUse { .. })), "a running store is no backup");
+    let restored = restore(&copy, &back, Unreadable::Refused).expect("restores");
     assert_eq!(restored.id, store.id());
-    assert!(matches!(restore(&copy, &back), Err(BackupError::Exists { .. })));
+    assert!(matches!(restore(&copy, &back, Unreadable::Refused), Err(BackupError::Exists { .. })));
     let again = Store::open(&back, Options::default()).expect("opens");
     assert_eq!(but_what_is_marked(dump(&again)), but_what_is_marked(before));
     sound(&again);
     let foreign = dir.path().join("foreign");
     std::fs::write(&foreign, b"").expect("writes");
-    assert!(matches!(restore(&foreign, &dir.path().join("x")), Err(BackupError::Open { .. })));
-    assert!(matches!(restore(&dir.path().join("none"), &dir.path().join("x")), Err(BackupError::File { .. })));
+    assert!(matches!(restore(&foreign, &dir.path().join("x"), Unreadable::Refused), Err(BackupError::Open { .. })));
+    assert!(matches!(restore(&dir.path().join("none"), &dir.path().join("x"), Unreadable::Refused), Err(BackupError::File { .. })));
     assert!(!dir.path().join("x").exists());
 }
 
@@ -94,7 +94,7 @@ async fn a_restore_marks_every_vm_and_skips_what_the_lost_time_can_have_used() {
     let record = |id| if state(id) == State::Running { placed(vm(id), 1) } else { vm(id) };
     script::run(&store, (1..=count).map(|id| create(idle(record(id), state(id)))).collect()).await;
     store.backup(&copy).expect("is written");
-    let restored = restore(&copy, &back).expect("restores");
+    let restored = restore(&copy, &back, Unreadable::Refused).expect("restores");
     assert_eq!((restored.id, restored.held, restored.vms), (store.id(), count - 40, count - 10));
     let again = Store::open(&back, Options::default()).expect("opens");
     sound(&again);
@@ -113,7 +113,7 @@ async fn a_restore_marks_every_vm_and_skips_what_the_lost_time_can_have_used() {
         assert!(
             is.is_unreconciled() && is.issued.0 == was.issued.0 + GENERATIONS_SKIPPED && is.version.0 > was.version.0 + 1_000_000
         );
-        assert_eq!(is.restored.map(|mark| (mark.known, mark.lost)), Some((was.issued, is.issued)));
+        assert_eq!(is.restored.as_ref().map(|mark| (mark.known, mark.lost)), Some((was.issued, is.issued)));
         let held = VmRecord { state: State::Hold, reason: Reason::StoreIsStale, since: Timestamp(50), ..was.clone() };
         let expected = if was.state == State::Pending { held } else { was };
         assert_eq!(VmRecord { issued: expected.issued, version: expected.version, restored: None, ..is }, expected);
@@ -131,7 +131,7 @@ async fn a_reader_of_the_feed_notices_that_a_restore_has_lost_a_time() {
     script::run(&store, (1..=20).map(|id| create(vm(id))).collect()).await;
     store.backup(&copy).expect("is written");
     script::run(&store, (21..=30).map(|id| create(vm(id))).collect()).await;
-    restore(&copy, &back).expect("restores");
+    restore(&copy, &back, Unreadable::Refused).expect("restores");
     let again = Store::open(&back, Options::default()).expect("opens");
     let reader = again.read().expect("reads");
     let after = |seq| reader.events_after(EventSeq(seq), 1).expect("reads");
@@ -173,7 +173,7 @@ async fn a_backup_in_the_middle_of_any_operation_adds_up() {
         }
         sound(&store);
         store.backup(&dir.path().join("backup")).expect("is written");
-        let restored = restore(&dir.path().join("backup"), &dir.path().join("back"));
+        let restored = restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused);
         assert_eq!(restored.unwrap_or_else(|error| panic!("{subject:?}: {error}")).mended, Vec::<String>::new());
     }
 }

@@ -203,7 +203,7 @@ impl World {
         drop(engine);
         let store = dir.path().join("store.redb");
         std::fs::remove_file(&store).expect("is there");
-        ostler_store::restore(backup, &store).expect("restores");
+        ostler_store::restore(backup, &store, ostler_store::Unreadable::Refused).expect("restores");
         let engine = start(dir.path(), &fake, config).await;
         Self { fake, engine, dir }
     }

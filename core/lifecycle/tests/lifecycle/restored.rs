@@ -199,6 +199,23 @@ fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
 }
 
 #[test]
+fn a_second_restore_does_not_make_a_domain_of_the_first_lost_time_an_old_one() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
+    let first = rig.record.clone();
+    rig.restore(first);
+    rig.reconcile(None).unwrap();
+    goes(&mut rig, &[(Verb::Resume, A)]);
+    let second = rig.record.clone();
+    rig.restore(second);
+    rig.reconcile(None).unwrap();
+    // Host B was off all the time, and comes back with the domain that the first lost time placed there.
+    let lost = rig.world.ours(7);
+    rig.world.stranger(B, lost);
+    let seen = rig.world.see(B);
+    assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM with what the guest has written");
+}
+
+#[test]
 fn a_delete_that_a_restore_has_cut_is_not_taken_back_and_goes_on() {
     let mut rig = rig(false, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
     rig.asks(Verb::Delete, A).unwrap();
