@@ -72,6 +72,8 @@ pub(crate) struct Told {
     pub(crate) operations: BTreeSet<u64>,
     /// VMs whose creation was answered.
     pub(crate) vms: BTreeSet<u64>,
+    /// How many requests about VMs were answered, refusals too.
+    pub(crate) answered: usize,
     /// How often each verb was accepted.
     pub(crate) accepted: BTreeMap<&'static str, u64>,
 }
@@ -121,9 +123,11 @@ async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Resu
 }
 
 async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, body: &Value) -> Result<(), Gone> {
-    match client.act(&vm.to_string(), verb, body, &Sent::default()).await {
+    let answer = client.act(&vm.to_string(), verb, body, &Sent::default()).await;
+    let mut told = told.lock().expect("whole");
+    told.answered += usize::from(matches!(answer, Ok(_) | Err(ClientError::Problem(_))));
+    match answer {
         Ok(reply) => {
-            let mut told = told.lock().expect("whole");
             *told.accepted.entry(verb).or_default() += 1;
             told.operations.extend(reply.operation.map(|operation| operation.id));
             Ok(())

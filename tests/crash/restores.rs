@@ -1,12 +1,15 @@
 //! The store is lost and comes back from a backup that was taken under load, while the hypervisors went on. Every guest that ran when the
 //! daemon died must go on running, once, with its files, whatever the backup believes and whatever is asked afterwards.
 //!
+//! One host does not answer at first: while any VM may run there, nothing is done for any of the backup, whoever asks. Then the daemon
+//! is killed once more, and the host answers.
+//!
 //! `OSTLER_RESTORES` sets how often (default below). With `OSTLER_RESTORE_BY_HAND` set the backup is copied into the place of the store, as
 //! if there were no restore: that is the negative control, and guests are lost or run twice within some rounds.
 
 use crate::hosts::domains;
 use crate::load::{Told, load};
-use crate::{CONVERGE, set_up, setting};
+use crate::{CONVERGE, HOSTS, KNOBS, set_up, setting};
 use ostler_api::Client;
 use ostler_tests::daemon::{self, Daemon, poll};
 use rand::rngs::SmallRng;
@@ -18,8 +21,10 @@ use std::time::Duration;
 
 /// How often a backup is restored unless told otherwise; half of it each for private and shared storage.
 const RESTORES: u64 = 6;
-/// How many operations are accepted after a restore before the guests are counted once more.
-const ASKED_AFTER: usize = 60;
+/// How many requests are answered after a restore, while a host is silent and again later, before the guests are counted.
+const ASKED_AFTER: usize = 150;
+/// Nothing that is asked of this host has an answer.
+const SILENT: &str = r#"{"rules":[{"call":"*","error":"retry","code":"silent"}]}"#;
 
 #[test]
 fn an_old_backup_with_private_storage_harms_no_guest() {
@@ -71,26 +76,35 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
     let alive = lives(dir);
     let files = files_of(dir, &alive);
     put_back(&daemon, dir, &backup);
+    let silent = HOSTS[rng.random_range(0..HOSTS.len())];
+    let knobs = |text: &str| std::fs::write(dir.join("simhosts").join(silent).join("knobs"), text).expect("a file");
+    knobs(SILENT);
     daemon.up();
-    let findings = runtime.block_on(async {
-        let client = daemon.client();
-        reconciled(client).await;
-        let mut findings = compare(dir, &alive, &files);
+    runtime.block_on(asked(&mut daemon, seed.wrapping_add(1)));
+    let mut findings = compare(dir, &alive, &files);
+    knobs(KNOBS);
+    if findings.is_empty() {
+        daemon.up();
+        runtime.block_on(reconciled(daemon.client()));
+        findings = compare(dir, &alive, &files);
         // What is asked of the VMs now must not start a second one of any.
-        let told = Arc::new(Mutex::new(Told::default()));
-        let busy = tokio::spawn(load(client.clone(), Arc::clone(&told), seed.wrapping_add(1)));
-        poll("some operations after the restore", CONVERGE, async || {
-            let accepted = told.lock().expect("whole").operations.len();
-            if accepted >= ASKED_AFTER { Ok(()) } else { Err(format!("{accepted} were accepted")) }
-        })
-        .await;
+        runtime.block_on(asked(&mut daemon, seed.wrapping_add(2)));
         findings.extend(twice(dir));
-        daemon.kill();
-        busy.await.expect("the load ends when the daemon is gone");
-        findings.extend(twice(dir));
-        findings
-    });
+    }
     (alive.len(), findings)
+}
+
+/// Many random requests; the daemon is killed among them.
+async fn asked(daemon: &mut Daemon, seed: u64) {
+    let told = Arc::new(Mutex::new(Told::default()));
+    let busy = tokio::spawn(load(daemon.client().clone(), Arc::clone(&told), seed));
+    poll("many requests to be answered", CONVERGE, async || {
+        let answered = told.lock().expect("whole").answered;
+        if answered >= ASKED_AFTER { Ok(()) } else { Err(format!("{answered} were")) }
+    })
+    .await;
+    daemon.kill();
+    busy.await.expect("the load ends when the daemon is gone");
 }
 
 /// The store is lost, and the backup takes its place.

@@ -8,7 +8,7 @@ use crate::run::Sim;
 use crate::store::{Commit, Committed};
 use crate::sweep::PuttingAway;
 use crate::world::Site;
-use ostler_lifecycle::{Decision, Facts, Input, Look, Target, decide, due, must_rest, wants_advice, wants_look};
+use ostler_lifecycle::{Candidate, Decision, Facts, Input, Look, decide, due, must_rest, wants_advice, wants_look};
 use ostler_model::{
     Args, DatastoreId, DriverName, Due, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId, State,
     Storage, Timestamp, Verb, VmId, VmRecord,
@@ -219,10 +219,12 @@ impl Sim {
         let mut facts = Facts { look, ..self.bare(record) };
         facts.abilities = record.placement.as_ref().map(|place| Self::abilities(place.host));
         if asked.verb == Verb::Deploy || asked.verb.is_migration() {
-            facts.target = asked.host.filter(|host| self.world.hosts.contains_key(host)).map(|host| Target {
+            facts.target = asked.host.filter(|host| self.world.hosts.contains_key(host)).map(|host| Candidate {
                 host,
-                driver: driver(),
-                storage: record.storage.clone().unwrap_or_else(|| Self::system_storage(record)),
+                driver: Some(driver()),
+                storage: Some(Self::system_storage(record)),
+                twin: None,
+                near: Vec::new(),
             });
             facts.target_abilities = asked.host.map(Self::abilities);
         }

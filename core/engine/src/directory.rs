@@ -1,6 +1,7 @@
 //! Hosts and datastores as drivers need to know them: read often, changed rarely, replaced as a whole.
 
 use ostler_driver::{FileRef, Site};
+use ostler_lifecycle::{Candidate, Near};
 use ostler_model::{
     Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState,
     HypervisorId, RelPath, Storage, Timestamp, VmRecord,
@@ -73,13 +74,24 @@ impl Directory {
         self.hosts.get(self.twins.get(&host)?)
     }
 
-    /// A host that keeps `record` from coming to `host`, as both are one hypervisor: one that was known as it before, or the one that the
-    /// VM is at. It would move onto itself, and what is removed where it came from is what arrived.
-    pub(crate) fn same_hypervisor(&self, record: &VmRecord, host: HostId) -> Option<&Host> {
-        let id = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
-        let at = record.placement.as_ref().filter(|place| place.host != host).and_then(|place| self.hosts.get(&place.host));
-        let at = at.filter(|at| id(at).is_some() && id(at) == self.hosts.get(&host).and_then(id));
-        at.or_else(|| self.twin_of(host))
+    /// `host`, as a place that `record` could come to.
+    pub(crate) fn candidate(&self, record: &VmRecord, host: HostId) -> Option<Candidate> {
+        let known = self.hosts.get(&host)?;
+        let identity = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
+        let places = record.placement.iter().chain(record.leftovers.iter().map(|left| &left.place));
+        let near = places.filter_map(|place| self.hosts.get(&place.host)).map(|at| Near {
+            host: at.id,
+            name: at.name.clone(),
+            one_hypervisor: identity(at).is_some() && identity(at) == identity(known),
+            one_file_system: self.same_files(at.id, host),
+        });
+        Some(Candidate {
+            host,
+            driver: known.hypervisor.as_ref().map(|driver| driver.driver.clone()),
+            storage: self.system_storage(),
+            twin: self.twin_of(host).map(|twin| twin.name.clone()),
+            near: near.collect(),
+        })
     }
 
     /// Whether two hosts are reached in the same way: then a path is the same file on both, whatever their datastores are said to be, and
@@ -87,14 +99,6 @@ impl Directory {
     pub(crate) fn same_files(&self, one: HostId, other: HostId) -> bool {
         let transport = |host| self.sites.get(&host).map(|site| &site.transport);
         one != other && transport(one) == transport(other)
-    }
-
-    /// A host whose files of `record` are the very same as those on `host`, though its datastore is not shared: where it is now, or where
-    /// it left files that are still to be removed. What would come to `host` would go when that one is cleared.
-    pub(crate) fn its_files_at(&self, record: &VmRecord, host: HostId) -> Option<HostId> {
-        let left = record.leftovers.iter().filter(|left| left.files).map(|left| left.place.host);
-        let mut places = record.placement.iter().map(|place| place.host).chain(left);
-        places.find(|at| !record.storage_is_shared() && self.same_files(*at, host))
     }
 
     /// A file of a datastore as a host sees it.

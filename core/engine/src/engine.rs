@@ -107,49 +107,9 @@ impl Engine {
         {
             return Ok(replied);
         }
-        self.check_target(vm, &request)?;
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
         self.shared.answered(answer).await
-    }
-
-    /// Refuses a host that no VM, or not this one, can come to.
-    fn check_target(&self, vm: VmId, request: &ActionRequest) -> Result<(), EngineError> {
-        match request.host.filter(|_| request.verb == Verb::Deploy || request.verb.is_migration()) {
-            Some(host) => self.check_host(host).and_then(|()| self.check_place(vm, host)),
-            None => Ok(()),
-        }
-    }
-
-    fn check_host(&self, host: HostId) -> Result<(), EngineError> {
-        let directory = self.shared.directory();
-        let unusable = |why: &str| Err(EngineError::Unusable { what: format!("host {host}"), why: why.to_owned() });
-        match directory.hosts.get(&host) {
-            None => unusable("there is no such host; `ostler host list` shows them"),
-            Some(known) if known.hypervisor.is_none() => unusable("it has no hypervisor"),
-            Some(_) if directory.system_storage().is_none() => unusable("there is no system datastore; add one first"),
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Refuses to move files, and domains, onto themselves.
-    fn check_place(&self, vm: VmId, host: HostId) -> Result<(), EngineError> {
-        let Some(record) = self.shared.store.read()?.vm(vm)? else { return Ok(()) };
-        let directory = self.shared.directory();
-        if let Some(other) = directory.same_hypervisor(&record, host) {
-            let why = format!("it is the same hypervisor as host {}: remove one of the two", other.name);
-            return Err(EngineError::Unusable { what: format!("host {host}"), why });
-        }
-        match directory.its_files_at(&record, host) {
-            Some(other) => {
-                let why = format!(
-                    "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as \
-                     shared: add it with --shared, or give the hosts transports of their own"
-                );
-                Err(EngineError::Unusable { what: format!("host {host}"), why })
-            }
-            None => Ok(()),
-        }
     }
 
     /// What would happen. Changes nothing.
@@ -157,11 +117,6 @@ impl Engine {
     /// # Errors
     /// When the VM is not there or the store cannot be read; a refusal is part of the answer.
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
-        if let Err(EngineError::Unusable { what, why }) = self.check_target(vm, &request) {
-            let (verb, detail) = (request.verb, format!("{what}: {why}"));
-            let refused = Some(Refusal { kind: RefusalKind::NoHost, verb, detail, hint: String::new() });
-            return Ok(Preview { refused, ..Preview::default() });
-        }
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
         self.shared.answered(answer).await

@@ -3,7 +3,7 @@
 use crate::calls;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Facts, Input, Target, wants_advice, wants_look};
+use ostler_lifecycle::{Candidate, Facts, Input, wants_advice, wants_look};
 use ostler_model::{
     Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image,
     ImageId, ImageName, ImageState, Request, State, Verb, VmRecord,
@@ -21,8 +21,9 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
     let place = record.placement.as_ref();
     facts.abilities = place.and_then(|place| abilities(shared, place.host, &place.driver));
     if asked.verb == Verb::Deploy || asked.verb.is_migration() {
-        facts.target = asked.host.and_then(|host| target(shared, record, host));
-        facts.target_abilities = facts.target.as_ref().and_then(|target| abilities(shared, target.host, &target.driver));
+        facts.target = asked.host.and_then(|host| shared.directory().candidate(record, host));
+        let driver = |target: &Candidate| abilities(shared, target.host, target.driver.as_ref()?);
+        facts.target_abilities = facts.target.as_ref().and_then(driver);
     }
     if wants_look(record, asked.verb) {
         let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
@@ -59,14 +60,6 @@ fn subject(asked: &Request) -> Option<&str> {
 pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
     let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
     probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
-}
-
-fn target(shared: &Shared, record: &VmRecord, host: HostId) -> Option<Target> {
-    let directory = shared.directory();
-    let driver = directory.hosts.get(&host)?.hypervisor.as_ref()?.driver.clone();
-    let storage = record.storage.clone().or_else(|| directory.system_storage())?;
-    let unfit = directory.its_files_at(record, host).is_some() || directory.same_hypervisor(record, host).is_some();
-    (!unfit).then_some(Target { host, driver, storage })
 }
 
 /// The image that a new disk stands on, and the image that a disk is to become.

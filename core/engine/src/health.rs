@@ -8,10 +8,8 @@ use crate::seen::List;
 use crate::shared::{Shared, locked};
 use crate::sweep;
 use ostler_driver::Listed;
-use ostler_lifecycle::{Input, Sight, UNREACHABLE_GRACE, doomed, sight};
-use ostler_model::{
-    DomainSeen, DriverError, EventKind, HostFacts, HostId, Observation, Placement, State, Timestamp, VmId, VmRecord, VmUuid,
-};
+use ostler_lifecycle::{Input, UNREACHABLE_GRACE};
+use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, State, Timestamp, VmId, VmUuid};
 use ostler_store::{Commit, ReadError, ResourceChange, VmSummary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -139,16 +137,14 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
             Some(id) => reader.vm(id)?,
             None => None,
         };
-        let generation = domain.identity.map(|identity| identity.generation);
-        let newer =
-            |record: &VmRecord| record.is_unreconciled() || generation.is_some_and(|generation| record.is_ahead(generation));
-        if record.as_ref().is_some_and(newer) {
+        let is = ostler_lifecycle::listed(record.as_ref(), store, host, domain);
+        if is.newer {
             strays.newer.insert(domain.uuid, domain.clone());
         }
-        if let Some(doomed) = misplaced(shared, record, host, domain) {
+        if is.zombie {
             strays.zombies.push(domain.name.clone());
-            strays.doomed.extend(doomed);
         }
+        strays.doomed.extend(record.filter(|_| is.doomed).map(|record| record.id));
     }
     strays.wild.truncate(STRAYS_MAX);
     strays.zombies.truncate(STRAYS_MAX);
@@ -166,27 +162,6 @@ fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
         }
     }
     Ok(found)
-}
-
-/// Whether a domain of ours should not be there; and if so, whose it is if it may be destroyed.
-fn misplaced(shared: &Shared, record: Option<VmRecord>, host: HostId, domain: &DomainSeen) -> Option<Option<VmId>> {
-    let store = shared.store.id();
-    // Of a VM that was forgotten, or of a store that was restored from a backup.
-    let Some(record) = record else { return Some(None) };
-    if record.operation.is_some() || !record.open.is_empty() || record.is_unreconciled() {
-        // It may have a domain where its record does not say so yet.
-        return None;
-    }
-    let seen = Observation::Present(domain.clone());
-    let at = |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == host);
-    if at(&record.other) {
-        return None;
-    }
-    let here = at(&record.placement);
-    if here && !matches!(sight(&record, store, &seen), Sight::OlderAlive) {
-        return None;
-    }
-    Some(doomed(&record, store, host, &seen).map(|_| record.id))
 }
 
 /// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.

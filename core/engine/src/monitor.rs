@@ -6,8 +6,8 @@ use crate::health;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_driver::{Hypervisor, Listed, Site};
-use ostler_lifecycle::Input;
-use ostler_model::{Ability, DomainSeen, DriverError, EventKind, Host, HostId, HostState, Reason, State, Timestamp, VmUuid};
+use ostler_lifecycle::{Input, is_suspect};
+use ostler_model::{Ability, DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp, VmUuid};
 use ostler_store::{Commit, EventDraft, ReadError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -186,40 +186,13 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
     Ok(found)
 }
 
-/// VMs whose line in the list does not look as their state says. Only a hint: each is looked at by itself.
+/// VMs that are looked at by themselves: their line in the list does not look as their state says.
 fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &Listed) -> BTreeSet<VmUuid> {
-    use ostler_model::Power;
     let store = shared.store.id();
     let ours = |domain: &&DomainSeen| domain.identity.is_some_and(|identity| identity.store == store);
-    let seen: HashMap<VmUuid, &DomainSeen> = listed.domains.iter().filter(ours).map(|domain| (domain.uuid, domain)).collect();
+    let seen: HashMap<VmUuid, Power> = listed.domains.iter().filter(ours).map(|domain| (domain.uuid, domain.power)).collect();
     let unreadable: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
-    let odd = |uuid: &VmUuid, is: &Expected| {
-        // Newer elsewhere than the store is: then being away from here says nothing.
-        if is.newer {
-            return true;
-        }
-        let power = seen.get(uuid).map(|domain| domain.power);
-        match is.state {
-            State::Running => power != Some(Power::Running),
-            // Paused at the hypervisor, it has no memory file: gone means more there than elsewhere.
-            State::Suspended if is.reason == Reason::External => true,
-            State::Poweroff | State::Suspended => !matches!(power, None | Some(Power::Off)),
-            State::Unknown | State::Shutdown => true,
-            State::Pending
-            | State::Hold
-            | State::Prolog
-            | State::Boot
-            | State::Migrate
-            | State::Hotplug
-            | State::Snapshot
-            | State::Save
-            | State::Epilog
-            | State::Stopped
-            | State::Undeployed
-            | State::Failed
-            | State::Done => false,
-        }
-    };
+    let odd = |uuid: &VmUuid, is: &Expected| is_suspect(is.state, is.reason, is.newer, seen.get(uuid).copied());
     expected.iter().filter(|(uuid, is)| !unreadable.contains(uuid) && odd(uuid, is)).map(|(uuid, _)| *uuid).collect()
 }
 

@@ -1,4 +1,4 @@
-//! First fit over committed capacity. Proposes; the decision and the claim inside the transaction dispose.
+//! Collects what each host offers, and asks for what is proposed ([`ostler_lifecycle::propose`]) like anybody else.
 
 use crate::clock;
 use crate::directory::Directory;
@@ -6,11 +6,12 @@ use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
-use ostler_model::{Ability, Capacity, DriverName, Host, HostId, HostName, Placement, State, Verb, VmId, VmRecord};
+use ostler_lifecycle::{Candidate, Offer, Proposal, Scene, propose};
+use ostler_model::{Ability, Capacity, Host, HostId, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 /// Who the scheduler is in operations and events.
@@ -21,12 +22,8 @@ const PAGE: usize = 500;
 const PROPOSED_MAX: usize = 512;
 /// Most VMs that are looked at in one cycle because they are to be moved; the next cycle goes on behind them.
 const MOVES_LOOKED_AT: usize = 500;
-/// Most that move to or from one host at once: each copies memory or disks there, and more of them only take longer together.
-const MOVES_AT_ONE_HOST: usize = 8;
 /// Without being woken, it looks this often: a host may have come back.
 const CYCLE_EVERY: Duration = Duration::from_secs(5);
-/// Most hosts told of by name for one VM.
-const LINES_MAX: usize = 20;
 
 /// What the scheduler remembers between cycles. Nothing of it needs to survive.
 #[derive(Default)]
@@ -76,16 +73,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-struct Offer {
-    id: HostId,
-    name: HostName,
-    driver: DriverName,
-    /// Whether a running VM can leave it and come to it.
-    live: bool,
-    free: Capacity,
-    unreachable: Option<String>,
-}
-
 /// Where the next cycle goes on, if one could not look at all of them.
 #[derive(Default)]
 struct Turn {
@@ -114,7 +101,9 @@ async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
             none => none.insert(moves_now(&reader)?),
         };
         take_back(shared, offers);
-        move_away(shared, &reader, offers, moves, *vm)?;
+        for host in place(shared, &reader, offers, Some(moves), *vm)?.into_iter().flatten() {
+            *moves.entry(host).or_default() += 1;
+        }
     }
     if all && began_with.is_none() {
         seen.extend(moving);
@@ -150,7 +139,7 @@ async fn place_pending(
                 none => none.insert(begin_offers(shared, &reader)?),
             };
             take_back(shared, offers);
-            place(shared, &reader, offers, *vm)?;
+            place(shared, &reader, offers, None, *vm)?;
             seen.insert(*vm);
         }
         if page.len() < PAGE {
@@ -168,7 +157,7 @@ async fn place_pending(
 /// Those that were proposed in this cycle and refused meanwhile need their room no more.
 fn take_back(shared: &Shared, offers: &mut [Offer]) {
     for (host, capacity) in locked(&shared.wishes.given_back).drain(..) {
-        if let Some(offer) = offers.iter_mut().find(|offer| offer.id == host) {
+        if let Some(offer) = offers.iter_mut().find(|offer| offer.host == host) {
             offer.free = offer.free.plus(capacity);
         }
     }
@@ -187,117 +176,67 @@ fn moves_now(reader: &Reader) -> Result<HashMap<HostId, usize>, ReadError> {
     Ok(moves)
 }
 
-/// Has a VM moved whose operator asked for another host: live where both hosts can.
-fn move_away(
+/// One VM beside the hosts, in one cycle.
+struct View<'a> {
+    shared: &'a Shared,
+    directory: Arc<Directory>,
+    record: &'a VmRecord,
+    moves: Option<&'a HashMap<HostId, usize>>,
+}
+
+impl Scene for View<'_> {
+    fn candidate(&self, host: HostId) -> Option<Candidate> {
+        self.directory.candidate(self.record, host)
+    }
+
+    fn refused(&self, host: HostId) -> Option<String> {
+        locked(&self.shared.wishes.refused).why(self.record.id, host, clock::instant()).map(str::to_owned)
+    }
+
+    fn moves(&self, host: HostId) -> usize {
+        self.moves.and_then(|moves| moves.get(&host)).copied().unwrap_or_default()
+    }
+}
+
+/// Asks for what is proposed for a VM, or keeps why nothing is. Answers where it was asked to go.
+fn place(
     shared: &Arc<Shared>,
     reader: &Reader,
     offers: &mut [Offer],
-    moves: &mut HashMap<HostId, usize>,
+    moves: Option<&HashMap<HostId, usize>>,
     vm: VmId,
-) -> Result<(), ReadError> {
+) -> Result<Option<[HostId; 2]>, ReadError> {
     if locked(&shared.wishes.proposed).contains_key(&vm) {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(record) = reader.vm(vm)?.filter(|record| record.operation.is_none()) else { return Ok(()) };
-    let Some(place) = &record.placement else { return Ok(()) };
-    if waits_for_reconciliation(shared, &record) {
-        return Ok(());
-    }
-    if record.state == State::Unknown {
-        // To begin elsewhere what may run is an operator's word, not a matter of space.
-        let line = "it is moved once it is seen again, or at once by migrate --fenced: its host cannot be asked".to_owned();
-        drop(locked(&shared.wishes.said).insert(vm, vec![line]));
-        return Ok(());
-    }
-    let here = offers.iter().any(|offer| offer.id == place.host && offer.live);
-    let (directory, now) = (shared.directory(), clock::instant());
-    let full = |host: HostId| moves.get(&host).is_some_and(|moves| *moves >= MOVES_AT_ONE_HOST);
-    let crowded = |host| full(host).then(|| format!("{MOVES_AT_ONE_HOST} VMs move to or from it already"));
-    if let Some(crowded) = crowded(place.host) {
-        drop(locked(&shared.wishes.said).insert(vm, vec![format!("its host: {crowded}")]));
-        return Ok(());
-    }
-    let why_not = |offer: &Offer| {
-        let never = not_elsewhere(place, offer).or_else(|| barred(&directory, &record, offer));
-        never.or_else(|| refused(shared, vm, offer.id, now)).or_else(|| crowded(offer.id))
-    };
-    match choose(offers, &record, &why_not) {
-        Some((host, there)) => {
-            let verb = match record.state {
-                State::Running if here && there => Verb::MigrateLive,
-                _ => Verb::Migrate,
-            };
-            for host in [place.host, host] {
-                *moves.entry(host).or_default() += 1;
-            }
-            propose(shared, vm, host, record.spec.capacity(), verb);
+    let Some(record) = reader.vm(vm)? else { return Ok(None) };
+    match propose(&record, offers, &View { shared, directory: shared.directory(), record: &record, moves }) {
+        Proposal::Nothing => Ok(None),
+        Proposal::Wait(lines) => {
+            let lines = lines.iter().map(ToString::to_string).collect();
+            drop(locked(&shared.wishes.said).insert(vm, lines));
+            Ok(None)
         }
-        None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
+        Proposal::Go { host, verb } => {
+            ask(shared, vm, host, record.spec.capacity(), verb);
+            Ok(record.placement.map(|place| [place.host, host]))
+        }
     }
-    Ok(())
-}
-
-/// A VM that came back with a backup is not proposed to any host: it would be refused, and keep the place from others.
-fn waits_for_reconciliation(shared: &Shared, record: &VmRecord) -> bool {
-    if record.is_unreconciled() {
-        let line = "it came back with a backup, and may be running somewhere: `ostler admin restored` tells more".to_owned();
-        drop(locked(&shared.wishes.said).insert(record.id, vec![line]));
-    }
-    record.is_unreconciled()
-}
-
-fn not_elsewhere(place: &Placement, offer: &Offer) -> Option<String> {
-    if offer.id == place.host {
-        return Some("it is there now".to_owned());
-    }
-    (offer.driver != place.driver).then(|| format!("has driver {}, not {}", offer.driver, place.driver))
-}
-
-/// Why a VM must not come to a host, whatever space there is. It would be refused, and then it must not keep it from the others.
-fn barred(directory: &Directory, record: &VmRecord, offer: &Offer) -> Option<String> {
-    if record.leftovers.iter().any(|left| left.place.host == offer.id) {
-        return Some("what it left there is not put away yet".to_owned());
-    }
-    if let Some(other) = directory.same_hypervisor(record, offer.id) {
-        return Some(format!("is the same hypervisor as host {}", other.name));
-    }
-    let other = directory.its_files_at(record, offer.id)?;
-    Some(format!("is reached as host {other} is, and would see the same files"))
-}
-
-/// Why a VM was refused at a host lately.
-fn refused(shared: &Shared, vm: VmId, host: HostId, now: Instant) -> Option<String> {
-    locked(&shared.wishes.refused).why(vm, host, now).map(|why| format!("it was refused there a moment ago: {why}"))
-}
-
-fn place(shared: &Arc<Shared>, reader: &Reader, offers: &mut [Offer], vm: VmId) -> Result<(), ReadError> {
-    if locked(&shared.wishes.proposed).contains_key(&vm) {
-        return Ok(());
-    }
-    let Some(record) = reader.vm(vm)?.filter(|record| record.state == State::Pending) else { return Ok(()) };
-    if waits_for_reconciliation(shared, &record) {
-        return Ok(());
-    }
-    let (directory, now) = (shared.directory(), clock::instant());
-    let why_not = |offer: &Offer| barred(&directory, &record, offer).or_else(|| refused(shared, vm, offer.id, now));
-    match choose(offers, &record, &why_not) {
-        Some((host, _)) => propose(shared, vm, host, record.spec.capacity(), Verb::Deploy),
-        None => drop(locked(&shared.wishes.said).insert(vm, lines(offers, &record, &why_not))),
-    }
-    Ok(())
 }
 
 /// What would be done now with a VM that does not exist yet: the host it would come to, or a line a host why it would wait.
 pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>, ReadError> {
-    let directory = shared.directory();
-    if directory.system_storage().is_none() {
-        return Ok(vec!["it would wait: there is no system datastore; add one".to_owned()]);
-    }
     let mut offers = look_for_offers(shared, &shared.store.read()?)?;
-    let why_not = |offer: &Offer| barred(&directory, record, offer);
-    let Some((host, _)) = choose(&mut offers, record, &why_not) else { return Ok(lines(&offers, record, &why_not)) };
-    let name = offers.iter().find(|offer| offer.id == host).map_or_else(|| host.to_string(), |offer| offer.name.to_string());
-    Ok(vec![format!("{name}: has room, and would be chosen now")])
+    let view = View { shared, directory: shared.directory(), record, moves: None };
+    Ok(match propose(record, &mut offers, &view) {
+        Proposal::Nothing => Vec::new(),
+        Proposal::Wait(lines) => lines.iter().map(ToString::to_string).collect(),
+        Proposal::Go { host, .. } => {
+            let name =
+                offers.iter().find(|offer| offer.host == host).map_or_else(|| host.to_string(), |offer| offer.name.to_string());
+            vec![format!("{name}: has room, and would be chosen now")]
+        }
+    })
 }
 
 /// The offers of a cycle. What is refused after they were read is given back to them.
@@ -322,12 +261,12 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
         let seen = health.get(&host.id);
         let driver = host.hypervisor.as_ref()?.driver.clone();
         Some(Offer {
-            id: host.id,
+            host: host.id,
             name: host.name.clone(),
             driver,
             live: seen.is_some_and(|seen| seen.abilities.contains(&Ability::Migrate)),
             free: host.total.minus(held.get(&host.id).copied().unwrap_or_default()).unwrap_or_default(),
-            unreachable: match seen {
+            silent: match seen {
                 Some(seen) if seen.reachable => None,
                 Some(seen) => Some(seen.error.clone().unwrap_or_else(|| "it does not answer".to_owned())),
                 None => Some("it was not probed yet".to_owned()),
@@ -337,57 +276,9 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     Ok(directory.hosts_on().filter_map(offer).collect())
 }
 
-/// Why a VM must not come to a host that has room.
-type WhyNot<'a> = &'a dyn Fn(&Offer) -> Option<String>;
-
-/// The first host that fits, and whether a running VM can come to it.
-fn choose(offers: &mut [Offer], record: &VmRecord, why_not: WhyNot<'_>) -> Option<(HostId, bool)> {
-    let wanted = record.spec.capacity();
-    let only = record.spec.host.as_ref();
-    let asked_for = |offer: &Offer| offer.unreachable.is_none() && only.is_none_or(|only| *only == offer.name);
-    let mut open = offers.iter_mut().filter(|offer| asked_for(offer) && why_not(offer).is_none());
-    open.find_map(|offer| {
-        offer.free = offer.free.minus(wanted)?;
-        Some((offer.id, offer.live))
-    })
-}
-
-/// A line a host why it does not fit.
-fn lines(offers: &[Offer], record: &VmRecord, why_not: WhyNot<'_>) -> Vec<String> {
-    let wanted = record.spec.capacity();
-    let only = record.spec.host.as_ref();
-    if offers.is_empty() {
-        return vec!["there is no host that is on: add one, or switch one on".to_owned()];
-    }
-    let asked: Vec<&Offer> = offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
-    if let (true, Some(only)) = (asked.is_empty(), only) {
-        return vec![format!("{only}: the one host it asks for is not on")];
-    }
-    let mut lines: Vec<String> = asked.iter().take(LINES_MAX).map(|offer| line(offer, wanted, why_not)).collect();
-    if asked.len() > LINES_MAX {
-        lines.push(format!("and {} more hosts that are too full, cannot be asked or must not have it", asked.len() - LINES_MAX));
-    }
-    lines
-}
-
-fn line(offer: &Offer, wanted: Capacity, why_not: WhyNot<'_>) -> String {
-    let Offer { name, free, unreachable, .. } = offer;
-    match (unreachable, why_not(offer)) {
-        (Some(error), _) => format!("{name}: cannot be asked ({error})"),
-        (None, Some(why)) => format!("{name}: {why}"),
-        (None, None) => format!(
-            "{name}: too full (free: {} CPUs and {} MiB; needed: {} CPUs and {} MiB)",
-            free.cpus(),
-            free.memory_mib,
-            wanted.cpus(),
-            wanted.memory_mib
-        ),
-    }
-}
-
 /// Asks for the deployment or the move like anybody else. A refusal leaves it where it is, gives the room back, and is remembered for a
 /// while.
-fn propose(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
+fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
     let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
     locked(&shared.wishes.proposed).insert(vm, (host, capacity));

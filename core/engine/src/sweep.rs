@@ -11,10 +11,10 @@ use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
-use ostler_lifecycle::{doomed, lives_elsewhere, to_sweep, unused_memory};
+use ostler_lifecycle::unused_memory;
 use ostler_model::{
-    CallContext, DomainSeen, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Leftover, Millis, Observation,
-    OperationId, RelPath, State, StepNo, VmId, VmRecord,
+    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Millis, Observation, OperationId, RelPath,
+    StepNo, VmId, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,32 +81,20 @@ struct Swept {
 async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<Swept, DriverError> {
     let (driver, site) = monitor::driver_of(shared, host)?;
     let seen = calls::caught(driver.observe(&site, record.uuid)).await?;
+    let elsewhere = shared.seen.elsewhere(record, shared.store.id()).is_some();
+    let directory = shared.directory();
+    let in_use = record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
+    let decided = ostler_lifecycle::put_away(record, shared.store.id(), host, &seen, (elsewhere, in_use));
     let mut swept = Swept::default();
-    match (doomed(record, shared.store.id(), host, &seen), &seen) {
-        (Some(generation), Observation::Present(domain)) => {
-            calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
-            swept.destroyed = Some(domain.name.clone());
-        }
-        // It was made by somebody else meanwhile, or it is what lives elsewhere, seen here because both hosts are one hypervisor. Of what
-        // was left nothing is there any more, if the VM had no files of its own.
-        (None, Observation::Present(domain)) if !is_left(shared, record, domain) => {
-            swept.empty = to_sweep(record, host).filter(|left| !left.files).map(|left| left.place.generation);
-            return Ok(swept);
-        }
-        // Something is there that is not to be touched: the leftover stays on the list.
-        (None, Observation::Present(_)) => return Ok(swept),
-        (_, Observation::Absent) => {}
+    if let (Some(generation), Observation::Present(domain)) = (decided.domain, &seen) {
+        calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
+        swept.destroyed = Some(domain.name.clone());
     }
-    if shared.seen.elsewhere(record, shared.store.id()).is_some() {
-        // What lives elsewhere may use these files.
-        return Ok(swept);
+    if let Some(left) = decided.files {
+        let folder = format!("{}/{}", calls::ON_HOST, record.folder());
+        delete(shared, record, host, left.place.generation, Item::Files, &folder).await?;
     }
-    if let Some(left) = to_sweep(record, host) {
-        if left.files && !(record.storage_is_shared() && record.state != State::Done) {
-            drop_files(shared, record, left).await?;
-        }
-        swept.empty = Some(left.place.generation);
-    }
+    swept.empty = decided.empty;
     Ok(swept)
 }
 
@@ -130,22 +118,6 @@ pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: H
         }
     }
     None
-}
-
-/// Whether a domain is of this VM, and not the one that the VM has where it is placed.
-fn is_left(shared: &Shared, record: &VmRecord, domain: &DomainSeen) -> bool {
-    let ours = domain.identity.filter(|identity| identity.store == shared.store.id() && identity.vm == record.uuid);
-    ours.is_some_and(|identity| !lives_elsewhere(record, identity.generation))
-}
-
-/// Removes the VM's folder on a host where it has nothing to do any more.
-async fn drop_files(shared: &Arc<Shared>, record: &VmRecord, left: &Leftover) -> Result<(), DriverError> {
-    let directory = shared.directory();
-    if let Some(used) = record.placement.as_ref().filter(|place| directory.same_files(place.host, left.place.host)) {
-        return Err(DriverError::refused("in-use", format!("host {} is reached as it is, and uses these files", used.host)));
-    }
-    let folder = format!("{}/{}", calls::ON_HOST, record.folder());
-    delete(shared, record, left.place.host, left.place.generation, Item::Files, &folder).await
 }
 
 /// Removes a file or a folder of the VM's on a host.

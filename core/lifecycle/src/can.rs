@@ -1,6 +1,7 @@
 //! What can be asked of a VM now: found out by asking, so that what is offered is never refused for what the record says.
 
-use crate::facts::{Advice, Facts, Fate, Look, Target};
+use crate::facts::{Advice, Facts, Fate, Look};
+use crate::placement::Candidate;
 use crate::{Input, decide, recipe};
 use ostler_model::{
     Args, DatastoreId, DiskFormat, DiskSource, DomainSeen, DriverError, HostId, Identity, Image, ImageId, ImageState, NicSpec,
@@ -74,7 +75,7 @@ pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
     };
     let fates = vec![Fate::Keep; record.snapshots.len()];
     Facts {
-        target: Some(Target { host: HostId(u32::MAX), driver, storage }),
+        target: Some(Candidate { host: HostId(u32::MAX), driver: Some(driver), storage: Some(storage), twin: None, near: vec![] }),
         advice: Some(Ok(Advice { rules: String::new(), refused: None, fates })),
         new_image: Some((image, any())),
         look: if silent {

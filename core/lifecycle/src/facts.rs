@@ -1,21 +1,11 @@
 //! What a decision may know beside the record: fetched before it, by the runner.
 
+use crate::placement::Candidate;
 use crate::restored::Found;
-use ostler_model::{Ability, DriverError, DriverName, HostId, Image, Observation, State, Storage, StoreId, Verb, VmRecord};
+use ostler_model::{Ability, DriverError, DriverName, Image, Observation, State, StoreId, Verb, VmRecord};
 
 /// A fresh look, or why it could not be had.
 pub type Look = Result<Observation, DriverError>;
-
-/// A place a VM could be deployed or moved to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The host.
-    pub host: HostId,
-    /// Its hypervisor driver.
-    pub driver: DriverName,
-    /// The system datastore: the VM's own, or one for a VM that has none yet.
-    pub storage: Storage,
-}
 
 /// What becomes of an existing snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +34,8 @@ pub struct Advice {
 pub struct Facts {
     /// This store: what it did not stamp is not its own.
     pub store: StoreId,
-    /// For deploy and migrate: where to.
-    pub target: Option<Target>,
+    /// For deploy and migrate: the host that was named, if there is one.
+    pub target: Option<Candidate>,
     /// What the driver can do on the VM's host. None: not known now, nothing is refused for it.
     pub abilities: Option<Vec<Ability>>,
     /// What the driver can do on the target. None: not known now.

@@ -1,9 +1,10 @@
 //! Whether and where a VM is moved. The steps are in [`crate::recipe`], the two hosts' parts in [`Draft::switch`].
 
 use crate::draft::Draft;
+use crate::placement;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
-use ostler_model::{Ability, Args, Claim, HostId, Placement, Refusal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
+use ostler_model::{Ability, Args, Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
 
 /// Checks that the VM can be moved to the target, and gives it a place there. Its capacity is held at both hosts from now on. Answers
 /// whether the host that it leaves is lost.
@@ -12,10 +13,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
     let Some(here) = draft.record.placement.clone() else {
         return Err(draft.refuse(asked.verb, RefusalKind::NoHost, format!("VM {id} has no place to be moved from"), "deploy it"));
     };
-    let Some(target) = draft.facts.target.clone() else {
-        let detail = format!("VM {id}: no host to move it to");
-        return Err(draft.refuse(asked.verb, RefusalKind::NoHost, detail, "name a host that is on and has the VM's driver"));
-    };
+    let target = placement::target(draft, asked)?;
     if target.host == here.host {
         let detail = format!("VM {id} is on host {} already", here.host);
         return Err(draft.refuse(asked.verb, RefusalKind::BadRequest, detail, "name another host"));
@@ -24,7 +22,6 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
         let detail = format!("VM {id}: host {} runs {}, and the VM is made for {}", target.host, target.driver, here.driver);
         return Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "name a host with the same driver"));
     }
-    empty_there(draft, asked.verb, target.host)?;
     target_is_able(draft, asked)?;
     let lost = fenced(draft, asked)?;
     match draft.record.state {
@@ -54,21 +51,6 @@ pub(crate) fn from_lost(record: &VmRecord) -> Plan {
     let off = recipe::rests_off(record.state) || record.was_off;
     let start = if off { vec![] } else { recipe::start(record) };
     [vec![StepKind::Switch], start].concat()
-}
-
-/// A VM does not come to a host where something of an earlier stay may be: that domain may even run. It is put away as soon as the host
-/// is seen, but not where the VM has its place.
-pub(crate) fn empty_there(draft: &Draft<'_>, verb: Verb, host: HostId) -> Result<(), Refusal> {
-    if draft.record.leftovers.iter().all(|left| left.place.host != host) {
-        return Ok(());
-    }
-    let detail = format!("VM {}: what it left on host {host} is not put away yet", draft.record.id);
-    Err(draft.refuse(
-        verb,
-        RefusalKind::NoHost,
-        detail,
-        "that is done as soon as the host is seen; wait for it, or name another host",
-    ))
 }
 
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {

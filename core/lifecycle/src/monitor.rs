@@ -11,6 +11,33 @@ use ostler_model::{
 /// spanning tree, shorter than an operator's patience.
 pub const UNREACHABLE_GRACE: Millis = Millis(45_000);
 
+/// Whether a VM is looked at by itself: its host's list does not show what its state says. `listed` is the power of its domain there, none
+/// if there is no domain. `newer`: some host has a domain that is newer than the store; then being away from here says nothing.
+#[must_use]
+pub fn is_suspect(state: State, reason: Reason, newer: bool, listed: Option<Power>) -> bool {
+    match state {
+        _ if newer => true,
+        State::Running => listed != Some(Power::Running),
+        // Paused at the hypervisor, it has no memory file: gone means more there than elsewhere.
+        State::Suspended if reason == Reason::External => true,
+        State::Poweroff | State::Suspended => !matches!(listed, None | Some(Power::Off)),
+        State::Unknown | State::Shutdown => true,
+        State::Pending
+        | State::Hold
+        | State::Prolog
+        | State::Boot
+        | State::Migrate
+        | State::Hotplug
+        | State::Snapshot
+        | State::Save
+        | State::Epilog
+        | State::Stopped
+        | State::Undeployed
+        | State::Failed
+        | State::Done => false,
+    }
+}
+
 /// The monitor looked, having read `asked_at` before it did: where the VM has its place, and at the other host of a migration.
 pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observation, there: Option<&Observation>) {
     if asked_at != draft.record.step || !draft.record.open.is_empty() {

@@ -4,7 +4,7 @@ use crate::admission::{Admission, admission};
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::{advice, agenda, destroys, edit, hardware, migrate, plan, recover, restored, step};
+use crate::{advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, step};
 use ostler_model::{
     Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
     Strength, Subject, Verb,
@@ -328,11 +328,7 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
 }
 
 fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let Some(target) = draft.facts.target.clone() else {
-        let detail = format!("VM {}: no host to deploy it to", draft.record.id);
-        return Err(draft.refuse(asked.verb, RefusalKind::NoHost, detail, "name a host that is on, or leave it to the scheduler"));
-    };
-    migrate::empty_there(draft, asked.verb, target.host)?;
+    let target = placement::target(draft, asked)?;
     let record = &mut draft.record;
     record.issued = record.issued.next();
     let storage = record.storage.get_or_insert(target.storage).clone();

@@ -1,6 +1,86 @@
-//! Which domains of ours must not be there, and may be put away.
+//! Which domains of ours must not be there, and what is put away on a host.
 
-use ostler_model::{Generation, HostId, Leftover, Observation, RelPath, State, StoreId, VmRecord};
+use crate::sight::{Sight, sight};
+use ostler_model::{DomainSeen, Generation, HostId, Leftover, Observation, Placement, RelPath, State, StoreId, VmRecord};
+
+/// What a domain of this store is that a host has listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// It may be newer than the store's record of its VM: kept for whoever decides about that VM.
+    pub newer: bool,
+    /// It should not be there.
+    pub zombie: bool,
+    /// It may be destroyed.
+    pub doomed: bool,
+}
+
+/// Judges a domain of this store that `host` has listed. `record` is the one of its VM, if there is one.
+#[must_use]
+pub fn listed(record: Option<&VmRecord>, store: StoreId, host: HostId, domain: &DomainSeen) -> Listing {
+    // Of a VM that was forgotten, or of a store that was restored from a backup.
+    let Some(record) = record else { return Listing { zombie: true, ..Listing::default() } };
+    let generation = domain.identity.map(|identity| identity.generation);
+    let newer = record.is_unreconciled() || generation.is_some_and(|generation| record.is_ahead(generation));
+    let at = |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == host);
+    // It may have a domain where its record does not say so yet.
+    let unsettled = record.operation.is_some() || !record.open.is_empty() || record.is_unreconciled() || at(&record.other);
+    let seen = Observation::Present(domain.clone());
+    let is_there = at(&record.placement) && !matches!(sight(record, store, &seen), Sight::OlderAlive);
+    if unsettled || is_there {
+        return Listing { newer, ..Listing::default() };
+    }
+    Listing { newer, zombie: true, doomed: doomed(record, store, host, &seen).is_some() }
+}
+
+/// What is put away on a host that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PutAway<'a> {
+    /// The domain that was seen is removed first, under this generation.
+    pub domain: Option<Generation>,
+    /// Then the VM's folder is removed.
+    pub files: Option<&'a Leftover>,
+    /// Then nothing is left there up to this generation.
+    pub empty: Option<Generation>,
+}
+
+/// Decides what is put away on `host`, of which a look has told `seen`.
+///
+/// `elsewhere`: a domain on another host is newer than the record, and may use the files here. `in_use`: the VM's own host is reached as
+/// `host` is, so the files here are its files.
+#[must_use]
+pub fn put_away<'a>(
+    record: &'a VmRecord,
+    store: StoreId,
+    host: HostId,
+    seen: &Observation,
+    (elsewhere, in_use): (bool, bool),
+) -> PutAway<'a> {
+    let left = to_sweep(record, host);
+    let domain = doomed(record, store, host, seen);
+    let may_clear = match (domain, seen) {
+        (Some(_), _) | (None, Observation::Absent) => true,
+        (None, Observation::Present(domain)) if is_left(record, store, domain) => false,
+        // It was made by somebody else meanwhile, or it is what lives elsewhere, seen here because both hosts are one hypervisor. Of
+        // what was left nothing is there any more, if the VM had no files of its own.
+        (None, Observation::Present(_)) => {
+            let empty = left.filter(|left| !left.files).map(|left| left.place.generation);
+            return PutAway { empty, ..PutAway::default() };
+        }
+    };
+    let Some(left) = left.filter(|_| may_clear && !elsewhere) else { return PutAway { domain, ..PutAway::default() } };
+    // The files of a VM that lives on are its files, where all hosts see the same.
+    let clears = left.files && !(record.storage_is_shared() && record.state != State::Done);
+    if clears && in_use {
+        return PutAway { domain, ..PutAway::default() };
+    }
+    PutAway { domain, files: Some(left).filter(|_| clears), empty: Some(left.place.generation) }
+}
+
+/// Whether a domain is of this VM, and not the one that the VM has where it is placed.
+fn is_left(record: &VmRecord, store: StoreId, domain: &DomainSeen) -> bool {
+    let ours = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid);
+    ours.is_some_and(|identity| !lives_elsewhere(record, identity.generation))
+}
 
 /// The generation of what may be destroyed on `host`: none if it is no leftover that is safe to destroy.
 ///
@@ -38,7 +118,7 @@ pub fn doomed(record: &VmRecord, store: StoreId, host: HostId, seen: &Observatio
 /// Whether a domain of this generation is the one that the VM has where it is placed. Generations are given out once, so it is that
 /// very domain, wherever it is seen.
 #[must_use]
-pub fn lives_elsewhere(record: &VmRecord, generation: Generation) -> bool {
+pub(crate) fn lives_elsewhere(record: &VmRecord, generation: Generation) -> bool {
     record.placement.as_ref().is_some_and(|place| place.generation == generation)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, Rules, STORE, Violation, new_vm};
 use crate::world::HOSTS;
-use ostler_lifecycle::{Advice, Facts, Fate, Found, NewVm, Target, is_elsewhere, wants_advice, wants_look};
+use ostler_lifecycle::{Advice, Candidate, Facts, Fate, Found, NewVm, is_elsewhere, wants_advice, wants_look};
 use ostler_model::{
     Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Observation,
     Placement, Request, Storage, Verb,
@@ -29,7 +29,13 @@ impl Rig {
         let wants_image = matches!(asked.args, Args::NewImage { .. });
         Facts {
             store: STORE,
-            target: asked.host.map(|host| Target { host, driver: "hyper".parse().unwrap(), storage }),
+            target: asked.host.map(|host| Candidate {
+                host,
+                driver: Some("hyper".parse().unwrap()),
+                storage: Some(storage),
+                twin: None,
+                near: vec![],
+            }),
             abilities: self.abilities.clone(),
             target_abilities: self.target_abilities.clone(),
             look: look.map(|place| self.world.look(place.host)),
