@@ -11,8 +11,9 @@ use crate::shared::Shared;
 use ostler_driver::{Site, WildDomain};
 use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
 use ostler_model::{
-    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, FilePath, Generation, Headroom,
-    ImageState, MacAddress, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec, VmUuid,
+    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, FilePath, Generation,
+    Headroom, ImageState, MacAddress, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec,
+    VmUuid,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, ResourceRefused, VmChange};
 use std::collections::BTreeMap;
@@ -77,35 +78,21 @@ async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError
 /// Commits the first decision about a VM, and does what it says. For its runner.
 pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
     let Birth { decision, idempotency, former } = birth;
-    let (vm, version, now) = (decision.record.id, decision.record.version, shared.now());
     let answer = decision.answer.clone().ok_or_else(no_answer)?;
-    let operations = journal::born(&decision);
-    let events = decision.events.into_iter().map(|kind| EventDraft { at: now, vm: Some(vm), version: Some(version), kind });
-    let record = Arc::new(decision.record);
-    let committed = shared
-        .store
-        .commit(Commit {
-            vm: Some(VmChange { record: Arc::clone(&record), expect: None }),
-            claims: decision.claims,
-            operations,
-            outbox_put: decision.effects.clone(),
-            events: events.collect(),
-            idempotency: idempotency.as_ref().and_then(|key| keep_answer(key, &answer, now)),
-            resources: former.map(ResourceChange::VmForget).into_iter().collect(),
-            ..Commit::default()
-        })
-        .await?;
-    match committed {
-        Committed::Applied { .. } => {}
+    let mut commit = as_commit(shared, &decision);
+    commit.idempotency = idempotency.as_ref().and_then(|key| keep_answer(key, &answer, shared.now()));
+    commit.resources = former.map(ResourceChange::VmForget).into_iter().collect();
+    let record = commit.vm.as_ref().map_or_else(|| Arc::new(decision.record.clone()), |change| Arc::clone(&change.record));
+    match shared.store.commit(commit).await? {
         Committed::Replayed(row) => return replied(&row),
         Committed::IdempotencyConflict => {
             return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
         }
-        Committed::ClaimRefused(refused) => {
-            return Err(EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.detail });
+        committed => {
+            if let Some(error) = refused(committed, record.id) {
+                return Err(error);
+            }
         }
-        Committed::Refused(refused) => return Err(EngineError::Resource(refused)),
-        Committed::Stale { .. } => return Err(EngineError::NoSuchVm(vm)),
     }
     for effect in decision.effects {
         shared.executor.send(shared, effect, Arc::clone(&record));
@@ -114,6 +101,32 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
         shared.wishes.wake();
     }
     Ok(Replied { answer, replayed: false })
+}
+
+/// The first decision about a VM, as it is committed.
+pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
+    let (at, vm, version) = (shared.now(), decision.record.id, decision.record.version);
+    let event = |kind: &EventKind| EventDraft { at, vm: Some(vm), version: Some(version), kind: kind.clone() };
+    Commit {
+        vm: Some(VmChange { record: Arc::new(decision.record.clone()), expect: None }),
+        claims: decision.claims.clone(),
+        operations: journal::born(decision),
+        outbox_put: decision.effects.clone(),
+        events: decision.events.iter().map(event).collect(),
+        ..Commit::default()
+    }
+}
+
+/// Why a VM does not come to be, if that is what the store answers.
+pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
+    match committed {
+        Committed::ClaimRefused(refused) => {
+            Some(EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.detail })
+        }
+        Committed::Refused(refused) => Some(EngineError::Resource(refused)),
+        Committed::Stale { .. } => Some(EngineError::NoSuchVm(vm)),
+        Committed::Applied { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => None,
+    }
 }
 
 fn new_vm(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<NewVm, EngineError> {

@@ -122,12 +122,12 @@ impl Engine {
         self.shared.answered(answer).await
     }
 
-    /// What a creation would make. Changes nothing. Names and addresses that another VM has are found out by the creation itself.
+    /// What a creation would make. Changes nothing.
     ///
     /// # Errors
-    /// As [`Engine::create`] would refuse it, but for what only its commit can tell.
-    pub fn preview_create(&self, request: CreateRequest) -> Result<Preview, EngineError> {
-        preview::creation(&self.shared, request)
+    /// As [`Engine::create`] would refuse it.
+    pub async fn preview_create(&self, request: CreateRequest) -> Result<Preview, EngineError> {
+        preview::creation(&self.shared, request).await
     }
 
     /// Changes a resource that is no VM. A change that was begun is carried out and taken note of, whatever becomes of the one who asks.

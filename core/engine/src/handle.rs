@@ -59,6 +59,11 @@ impl ActionRequest {
         Self { verb, by: by.into(), args: Args::None, host: None, enforce: false, force: false, if_version: None }
     }
 
+    /// Whether the network address of a new card is chosen for it.
+    pub(crate) fn chooses_mac(&self) -> bool {
+        matches!(&self.args, Args::NewNic(nic) if nic.mac.is_none())
+    }
+
     /// As the lifecycle is asked.
     pub(crate) fn to_request(&self, operation: OperationId, schedule: Option<ScheduleId>) -> Request {
         Request {

@@ -2,10 +2,13 @@
 
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
+use crate::runner::{as_commit, claim_refusal, not_to_be_had};
 use crate::shared::Shared;
 use crate::{birth, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
-use ostler_model::{EventKind, OperationId, State, Verb, VmId, VmRecord};
+use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmId, VmRecord};
+use ostler_store::{Committed, ResourceRefused};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The operation that does not come to be.
@@ -13,19 +16,48 @@ const NO_OPERATION: OperationId = OperationId(u64::MAX);
 /// The VM that does not come to be.
 const NO_VM: VmId = VmId(u64::MAX);
 
-/// What `asked` would do. Changes nothing.
-pub(crate) async fn preview(shared: &Arc<Shared>, record: &Arc<VmRecord>, asked: &ActionRequest) -> Result<Preview, EngineError> {
+/// What `asked` would do: decided as the act is, and judged by the store in its turn among the commits. Changes nothing.
+pub(crate) async fn preview(
+    shared: &Arc<Shared>,
+    record: &Arc<VmRecord>,
+    mut operations: BTreeMap<OperationId, OperationRecord>,
+    asked: &ActionRequest,
+) -> Result<Preview, EngineError> {
     let input = Input::Request(asked.to_request(NO_OPERATION, None));
     let facts = facts(shared, record, &input).await;
-    Ok(match decide(record, &facts, &input, shared.now()) {
-        Err(refused) => Preview { refused: Some(refused), ..Preview::default() },
-        Ok(decision) => describe(&decision, asked.verb),
-    })
+    let refused = |refusal: Refusal| Ok(Preview { refused: Some(refusal), ..Preview::default() });
+    let decision = match decide(record, &facts, &input, shared.now()) {
+        Err(refusal) => return refused(refusal),
+        Ok(decision) => decision,
+    };
+    if decision.changed {
+        let (commit, _) = as_commit(shared, record, &mut operations, &decision)?;
+        match shared.store.rehearse(commit).await? {
+            Committed::ClaimRefused(claim) => return refused(claim_refusal(&claim, Some(asked.verb))),
+            // The act would choose another.
+            Committed::Refused(ResourceRefused::MacTaken { .. }) if asked.chooses_mac() => {}
+            Committed::Refused(why) => return refused(not_to_be_had(asked.verb, &why)),
+            // Nobody but this runner writes the record, and no key was given.
+            Committed::Applied { .. } | Committed::Stale { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => {}
+        }
+    }
+    Ok(describe(&decision, asked.verb))
 }
 
 /// What a creation would make, and where the scheduler would place it now. Changes nothing.
-pub(crate) fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
-    let record = birth::decided(shared, request, || NO_VM)?.record;
+///
+/// # Errors
+/// Those of the creation.
+pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
+    let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
+    let decision = birth::decided(shared, request, || NO_VM)?;
+    match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
+        // The creation would choose another.
+        Some(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if !given.contains(&mac) => {}
+        Some(error) => return Err(error),
+        None => {}
+    }
+    let record = decision.record;
     let scheduler = if record.state == State::Pending { scheduler::foresee(shared, &record)? } else { Vec::new() };
     Ok(Preview { states: vec![record.state.to_string()], scheduler, ..Preview::default() })
 }

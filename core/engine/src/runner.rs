@@ -15,7 +15,7 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Args, Claim, ClaimRefused, Due, Effect, EffectKey, HostId, ImageChange, OperationId, OperationRecord, Refusal,
+    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, EventKind, HostId, ImageChange, OperationId, OperationRecord, Refusal,
     RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
@@ -125,7 +125,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             return;
         }
         Message::Preview(asked, reply) => {
-            let _ = reply.send(preview(shared, &state.record, &asked).await);
+            let _ = reply.send(preview(shared, &state.record, state.operations.clone(), &asked).await);
             return;
         }
         Message::Accept(by, reply) => {
@@ -219,7 +219,7 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
     Ok(())
 }
 
-fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
+pub(crate) fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
     Refusal { kind: RefusalKind::BadRequest, verb, detail: refused.to_string(), hint: "change what is planned".to_owned() }
 }
 
@@ -293,8 +293,7 @@ async fn ask(
     schedule: Option<ScheduleId>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let chooses = matches!(&asked.args, Args::NewNic(nic) if nic.mac.is_none());
-    let mut draws = if chooses { birth::DRAWS_MAX } else { 1 };
+    let mut draws = if asked.chooses_mac() { birth::DRAWS_MAX } else { 1 };
     loop {
         let input = Input::Request(asked.to_request(shared.store.next_operation_id(), schedule));
         draws -= 1;
@@ -330,6 +329,30 @@ async fn settle(
     Ok(answer.map(|answer| Replied { answer, replayed: false }))
 }
 
+/// A decision as it is committed, and the operations that it touches: `operations` are as they are after it.
+pub(crate) fn as_commit(
+    shared: &Shared,
+    before: &VmRecord,
+    operations: &mut BTreeMap<OperationId, OperationRecord>,
+    decision: &Decision,
+) -> Result<(Commit, Vec<OperationId>), EngineError> {
+    let touched = note(operations, decision);
+    let Decision { record, changed, effects, settled, claims, events, images, .. } = decision;
+    let (at, vm, version) = (shared.now(), record.id, record.version);
+    let event = |kind: &EventKind| EventDraft { at, vm: Some(vm), version: Some(version), kind: kind.clone() };
+    let commit = Commit {
+        vm: changed.then(|| VmChange { record: Arc::new(record.clone()), expect: Some(before.version) }),
+        claims: claims.clone(),
+        operations: touched.iter().filter_map(|id| operations.get(id).cloned()).collect(),
+        outbox_put: effects.clone(),
+        outbox_del: settled.clone(),
+        events: events.iter().map(event).collect(),
+        idempotency: None,
+        resources: resources(shared, images)?,
+    };
+    Ok((commit, touched))
+}
+
 async fn commit(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -338,11 +361,10 @@ async fn commit(
     verb: Option<Verb>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let touched = note(&mut state.operations, &decision);
-    let operations: Vec<OperationRecord> = touched.iter().filter_map(|id| state.operations.get(id).cloned()).collect();
-    let Decision { record, changed, effects, settled, cancels, claims, events, images, answer: _, journal: _ } = decision;
-    let (at, vm, version) = (shared.now(), record.id, record.version);
-    let next = Arc::new(record);
+    let (mut commit, touched) = as_commit(shared, &state.record, &mut state.operations, &decision)?;
+    let Decision { record, effects, cancels, .. } = decision;
+    let (vm, next) = (record.id, commit.vm.as_ref().map_or_else(|| Arc::new(record), |change| Arc::clone(&change.record)));
+    commit.idempotency = idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer, shared.now()));
     let sabotage = shared.config.hooks.sabotage;
     if sabotage == Sabotage::ActFirst {
         send_all(shared, &effects, &next);
@@ -350,16 +372,6 @@ async fn commit(
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     shared.reach(Point::Decided).await;
-    let mut commit = Commit {
-        vm: changed.then(|| VmChange { record: Arc::clone(&next), expect: Some(state.record.version) }),
-        claims,
-        operations,
-        outbox_put: effects.clone(),
-        outbox_del: settled,
-        events: events.into_iter().map(|kind| EventDraft { at, vm: Some(vm), version: Some(version), kind }).collect(),
-        idempotency: idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer, at)),
-        resources: resources(shared, images)?,
-    };
     if sabotage == Sabotage::NoOutbox {
         forget_open(&mut commit);
     }
@@ -378,7 +390,7 @@ async fn commit(
 }
 
 /// What becomes of images, one change each. One that an operator has removed meanwhile has nothing to become any more.
-fn resources(shared: &Shared, images: Vec<ImageChange>) -> Result<Vec<ResourceChange>, EngineError> {
+fn resources(shared: &Shared, images: &[ImageChange]) -> Result<Vec<ResourceChange>, EngineError> {
     if images.is_empty() {
         return Ok(Vec::new());
     }
@@ -386,12 +398,12 @@ fn resources(shared: &Shared, images: Vec<ImageChange>) -> Result<Vec<ResourceCh
     let mut changes = BTreeMap::new();
     for change in images {
         match change {
-            ImageChange::Add(image) => drop(changes.insert(image.id, ResourceChange::ImagePut(image))),
-            ImageChange::Set { image, state } if reader.image(image)?.is_some() => {
-                changes.insert(image, ResourceChange::ImageSetState { id: image, state });
+            ImageChange::Add(image) => drop(changes.insert(image.id, ResourceChange::ImagePut(image.clone()))),
+            ImageChange::Set { image, state } if reader.image(*image)?.is_some() => {
+                changes.insert(*image, ResourceChange::ImageSetState { id: *image, state: *state });
             }
             ImageChange::Set { .. } => {}
-            ImageChange::Discard { image } => drop(changes.insert(image, ResourceChange::ImageDiscard(image))),
+            ImageChange::Discard { image } => drop(changes.insert(*image, ResourceChange::ImageDiscard(*image))),
         }
     }
     Ok(changes.into_values().collect())
@@ -468,7 +480,7 @@ fn forget(shared: &Shared, state: &mut Loaded, touched: &[OperationId]) {
     }
 }
 
-fn claim_refusal(refused: &ClaimRefused, verb: Option<Verb>) -> Refusal {
+pub(crate) fn claim_refusal(refused: &ClaimRefused, verb: Option<Verb>) -> Refusal {
     let (kind, hint) = match refused.claim {
         Claim::Capacity { .. } => (RefusalKind::NoCapacity, "choose another host, or free some capacity"),
         Claim::Image { .. } => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),

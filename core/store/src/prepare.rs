@@ -41,6 +41,8 @@ pub(crate) struct Prepared {
     pub(crate) idempotency: Option<(IdempotencyRow, Vec<u8>)>,
     pub(crate) resources: Vec<ResourceChange>,
     pub(crate) marks: Marks,
+    /// It is judged, and nothing is written.
+    pub(crate) rehearsal: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,10 @@ fn encode<R: Row>(row: &R) -> Result<Vec<u8>, CommitError> {
 impl Prepared {
     pub(crate) fn new(commit: Commit) -> Result<Self, CommitError> {
         let marks = Marks::of(&commit)?;
+        Ok(Self { marks, rehearsal: false, ..Self::rehearsal(commit)? })
+    }
+
+    pub(crate) fn rehearsal(commit: Commit) -> Result<Self, CommitError> {
         sensible(&commit)?;
         let vm = commit.vm.map(|change| PreparedVm::new(&change.record, change.expect)).transpose().map_err(unwritable)?;
         let operations = commit.operations.iter().map(PreparedOperation::new).collect::<Result<_, _>>()?;
@@ -112,7 +118,8 @@ impl Prepared {
             events,
             idempotency,
             resources: commit.resources,
-            marks,
+            marks: Marks::default(),
+            rehearsal: true,
         })
     }
 }

@@ -260,6 +260,22 @@ impl Store {
         }
         let prepared = Box::new(Prepared::new(commit)?);
         self.inner.ids.raise(prepared.marks);
+        self.judged(prepared).await
+    }
+
+    /// What would come of a commit now: [`Committed::Applied`] if it would hold. It is judged as a commit is, in its turn among the others,
+    /// and nothing is written. Its ids may be such that do not exist.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`].
+    pub async fn rehearse(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if let Some(why) = self.inner.shared.why_read_only() {
+            return Err(CommitError::ReadOnly { why });
+        }
+        self.judged(Box::new(Prepared::rehearsal(commit)?)).await
+    }
+
+    async fn judged(&self, prepared: Box<Prepared>) -> Result<Committed, CommitError> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Commit(prepared, answer)).await?;
         answered.await.map_err(|_| self.gone())?

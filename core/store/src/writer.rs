@@ -157,15 +157,19 @@ impl Writer {
         txn.set_durability(durability).map_err(Fault::from)?;
         let mut batch = Batch::open(&txn, self.tail, self.limits)?;
         let mut answers = Vec::with_capacity(commits.len());
+        let mut changed = false;
         for commit in commits {
             answers.push(match batch.judge(commit) {
-                Ok(Verdict::Go(old)) => Ok(batch.apply(commit, old.as_ref())?),
+                Ok(Verdict::Go(_)) if commit.rehearsal => Ok(Committed::Applied { seq: EventSeq(self.tail.last) }),
+                Ok(Verdict::Go(old)) => {
+                    changed = true;
+                    Ok(batch.apply(commit, old.as_ref())?)
+                }
                 Ok(Verdict::No(why)) => Ok(why),
                 Err(ReadError::Row(source)) => Err(CommitError::Row { source: Arc::new(source) }),
                 Err(error @ ReadError::Storage { .. }) => return Err(error),
             });
         }
-        let changed = answers.iter().any(|answer| matches!(answer, Ok(Committed::Applied { .. })));
         let tail = batch.finish()?;
         if changed {
             txn.commit().map_err(Fault::from)?;
@@ -181,7 +185,7 @@ impl Writer {
         let mut written = self.shared.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.transactions += 1;
         for (commit, answer) in commits.iter().zip(answers) {
-            if matches!(answer, Ok(Committed::Applied { .. })) {
+            if matches!(answer, Ok(Committed::Applied { .. })) && !commit.rehearsal {
                 let (rows, bytes) = commit.size();
                 written.commits += 1;
                 written.rows += rows;
@@ -194,6 +198,10 @@ impl Writer {
     fn split(&mut self, commits: impl IntoIterator<Item = Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
         let mut answers = Vec::new();
         for mut commit in commits {
+            if commit.rehearsal {
+                answers.append(&mut self.batch(&[commit])?);
+                continue;
+            }
             let first = Prepared {
                 vm: commit.vm.take(),
                 claims: std::mem::take(&mut commit.claims),

@@ -277,7 +277,22 @@ async fn play(batches: Vec<Vec<Try>>) -> Result<(), TestCaseError> {
         // Everybody in a batch decides on what was there before it, so that they meet.
         let base = model.vms.clone();
         let commits: Vec<Commit> = batch.iter().map(|what| model.commit(what, &base)).collect();
+        let rehearsed = match commits.first() {
+            Some(first) => {
+                let before = store.read().expect("reads").dump().expect("dumps");
+                let rehearsed = store.rehearse(first.clone()).await.expect("judged");
+                prop_assert_eq!(store.read().expect("reads").dump().expect("dumps"), before, "a rehearsal writes nothing");
+                Some(rehearsed)
+            }
+            None => None,
+        };
         let answers = script::run(&store, commits.clone()).await;
+        match (&rehearsed, answers.first()) {
+            (Some(Committed::Applied { .. }), Some(answer)) => {
+                prop_assert!(matches!(answer, Committed::Applied { .. }), "{:?}", answer)
+            }
+            (rehearsed, answer) => prop_assert_eq!(rehearsed.as_ref(), answer),
+        }
         for ((what, commit), answer) in batch.iter().zip(&commits).zip(answers) {
             let is = match answer {
                 Committed::Applied { .. } => Ok(()),

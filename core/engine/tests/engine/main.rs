@@ -11,6 +11,7 @@ mod lanes;
 mod life;
 mod monitor;
 mod moves;
+mod rehearsed;
 mod requests;
 mod restart;
 mod restored;

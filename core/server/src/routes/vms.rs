@@ -137,7 +137,7 @@ pub(crate) async fn create(
     }
     let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
     if params.dry_run {
-        let preview = app.engine.preview_create(request)?;
+        let preview = app.engine.preview_create(request).await?;
         return Ok(Json(convert::preview(preview, &app.store().read()?)?).into_response());
     }
     let replied = app.engine.create(request, once).await?;
