@@ -5,24 +5,26 @@
 //! is killed once more, and the host answers.
 //!
 //! `OSTLER_RESTORES` sets how often (default below). With `OSTLER_RESTORE_BY_HAND` set the backup is copied into the place of the store, as
-//! if there were no restore: that is the negative control, and guests are lost or run twice within some rounds.
+//! if there were no restore: that is the negative control, and guests run twice within some rounds, with private and with shared storage.
 
 use crate::hosts::domains;
 use crate::load::{Told, load};
 use crate::{CONVERGE, HOSTS, KNOBS, set_up, setting};
-use ostler_api::Client;
+use ostler_api::{Client, RestoredReply};
 use ostler_tests::daemon::{self, Daemon, poll};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a backup is restored unless told otherwise; half of it each for private and shared storage.
 const RESTORES: u64 = 6;
 /// How many requests are answered after a restore, while a host is silent and again later, before the guests are counted.
 const ASKED_AFTER: usize = 150;
+/// How long a host is silent at least: the daemon looks every half second whether all were listed.
+const HELD_FOR: Duration = Duration::from_millis(1200);
 /// Nothing that is asked of this host has an answer.
 const SILENT: &str = r#"{"rules":[{"call":"*","error":"retry","code":"silent"}]}"#;
 
@@ -80,42 +82,67 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
     let knobs = |text: &str| std::fs::write(dir.join("simhosts").join(silent).join("knobs"), text).expect("a file");
     knobs(SILENT);
     daemon.up();
-    runtime.block_on(asked(&mut daemon, seed.wrapping_add(1)));
-    let mut findings = compare(dir, &alive, &files);
+    let mut findings = runtime.block_on(async {
+        let before = all_but(daemon.client(), silent).await;
+        let after = asked(&mut daemon, seed.wrapping_add(1), HELD_FOR).await;
+        let mut findings = compare(dir, &alive, &files, true);
+        if !by_hand() && (before.total, &before.hosts) != (after.total, &after.hosts) {
+            findings.push(format!("reconciled while host {silent} is silent: {before:?}, then {after:?}"));
+        }
+        findings
+    });
     knobs(KNOBS);
     if findings.is_empty() {
         daemon.up();
         runtime.block_on(reconciled(daemon.client()));
-        findings = compare(dir, &alive, &files);
+        // One that was to be moved is moved at once.
+        findings = compare(dir, &alive, &files, false);
         // What is asked of the VMs now must not start a second one of any.
-        runtime.block_on(asked(&mut daemon, seed.wrapping_add(2)));
+        runtime.block_on(asked(&mut daemon, seed.wrapping_add(2), Duration::ZERO));
         findings.extend(twice(dir));
     }
     (alive.len(), findings)
 }
 
-/// Many random requests; the daemon is killed among them.
-async fn asked(daemon: &mut Daemon, seed: u64) {
+/// Waits until every host but the silent one was listed: from then on only that one holds the VMs up.
+async fn all_but(client: &Client, silent: &str) -> RestoredReply {
+    poll("all hosts but the silent one to be listed", CONVERGE, async || {
+        let restored = client.restored().await.map_err(|error| error.to_string())?;
+        if restored.hosts == [silent] || by_hand() { Ok(()) } else { Err(format!("{restored:?}")) }
+    })
+    .await;
+    client.restored().await.expect("is told")
+}
+
+/// Many random requests for at least so long; the daemon is killed among them. Answers what was not reconciled just before.
+async fn asked(daemon: &mut Daemon, seed: u64, at_least: Duration) -> RestoredReply {
+    let began = Instant::now();
     let told = Arc::new(Mutex::new(Told::default()));
     let busy = tokio::spawn(load(daemon.client().clone(), Arc::clone(&told), seed));
     poll("many requests to be answered", CONVERGE, async || {
         let answered = told.lock().expect("whole").answered;
-        if answered >= ASKED_AFTER { Ok(()) } else { Err(format!("{answered} were")) }
+        if answered >= ASKED_AFTER && began.elapsed() >= at_least { Ok(()) } else { Err(format!("{answered} were")) }
     })
     .await;
+    let restored = daemon.client().restored().await.expect("is told");
     daemon.kill();
     busy.await.expect("the load ends when the daemon is gone");
+    restored
 }
 
 /// The store is lost, and the backup takes its place.
 fn put_back(daemon: &Daemon, dir: &Path, backup: &Path) {
     let store = dir.join("data").join("store.redb");
     std::fs::remove_file(&store).expect("the store was there");
-    if std::env::var_os("OSTLER_RESTORE_BY_HAND").is_some() {
+    if by_hand() {
         std::fs::copy(backup, &store).expect("the backup can be copied");
     } else {
         daemon.restore(backup);
     }
+}
+
+fn by_hand() -> bool {
+    std::env::var_os("OSTLER_RESTORE_BY_HAND").is_some()
 }
 
 /// Waits until every VM is reconciled. Where only a person can tell, one states that the record counts: the test has looked.
@@ -147,12 +174,17 @@ fn files_of(dir: &Path, alive: &BTreeMap<String, String>) -> Vec<String> {
     alive.keys().filter(|uuid| dir.join("system/vms").join(uuid).exists()).cloned().collect()
 }
 
-fn compare(dir: &Path, alive: &BTreeMap<String, String>, files: &[String]) -> Vec<String> {
+/// Every guest runs on, `in_place` or on any host, with its files.
+fn compare(dir: &Path, alive: &BTreeMap<String, String>, files: &[String], in_place: bool) -> Vec<String> {
     let now = domains(dir);
     let mut findings = twice(dir);
+    if by_hand() {
+        // Nothing holds the load back, and it switches guests off as it likes: only what nobody can ask for counts.
+        return findings;
+    }
     for (uuid, host) in alive {
-        let here = now.get(uuid).and_then(|places| places.iter().find(|(at, _)| at == host));
-        if here.is_none_or(|(_, power)| power != "running") {
+        let runs = |(at, power): &(String, String)| power == "running" && (at == host || !in_place);
+        if !now.get(uuid).is_some_and(|places| places.iter().any(runs)) {
             findings.push(format!("{uuid} ran on {host} and was stopped: {:?}", now.get(uuid)));
         }
     }

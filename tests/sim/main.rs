@@ -184,7 +184,7 @@ fn a_seed_is_one_run() {
 /// Seeds of the engine that ships: 1 to this one.
 const REAL: u64 = 60;
 /// A deliberate fault of the engine or the store must be found within so many of them.
-const REAL_FAULT_WITHIN: u64 = 40;
+const REAL_FAULT_WITHIN: u64 = 80;
 
 /// The engine and the store that ship, under the seed.
 #[test]

@@ -12,7 +12,7 @@ use crate::shell::driver;
 use crate::store::Rows;
 use crate::world::{STORE, World};
 use ostler_lifecycle::{Facts, Found, Input, is_elsewhere};
-use ostler_model::{DomainSeen, HostId, Millis, Observation, Power, PowerReason, Reason, State, VmId, VmRecord};
+use ostler_model::{DomainSeen, HostId, Millis, Observation, Power, PowerReason, Reason, State, Timestamp, VmId, VmRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -71,7 +71,7 @@ impl Sim {
         self.say(|| "  the store is lost, and the backup is restored".to_owned());
         self.crash();
         if self.mutation != Mutation::NoRestoreMark {
-            mark(&mut rows);
+            mark(&mut rows, self.now);
         }
         self.store.rows = rows;
         self.stats.restores += 1;
@@ -171,10 +171,10 @@ impl Sim {
 }
 
 /// Mirrors `ostler_store::backup::mark`.
-fn mark(rows: &mut Rows) {
+fn mark(rows: &mut Rows, now: Timestamp) {
     for record in rows.records.values_mut().filter(|record| record.state != State::Done) {
         let record = Rc::make_mut(record);
-        record.mark_restored();
+        record.mark_restored(now);
         if record.state == State::Pending {
             (record.state, record.reason) = (State::Hold, Reason::StoreIsStale);
             rows.pending.remove(&record.id);

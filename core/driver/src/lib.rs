@@ -25,5 +25,5 @@ pub use registry::{DriverInfo, DriverKind, DriverOrigin, Registry, RegistryError
 pub use spec::{DiskSource, DomainDisk, DomainNic, DomainSpec, FileKind, FileLook, FileRef, Layer, TransferJob};
 pub use traits::{
     ChangeBatch, DomainMetrics, Hypervisor, HypervisorJob, JobStatus, Listed, NOT_ABLE, RulesQuestion, RulesVerdict, SnapshotFate,
-    SnapshotRules, Transfer, Verdict, WildDomain,
+    SnapshotRules, Transfer, Verdict,
 };

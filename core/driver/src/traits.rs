@@ -3,8 +3,8 @@
 use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, FileLook, FileRef, Site, TransferJob};
 use async_trait::async_trait;
 use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, Graphics, HostFacts, Identity, MacAddress, Observation,
-    Outcome, Progress, SnapshotName, State, Verb, VmUuid,
+    Ability, CallResult, DiskFormat, DiskName, DomainSeen, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome,
+    Progress, SnapshotName, State, Verb, VmUuid, WildDomain,
 };
 use std::time::Duration;
 
@@ -216,31 +216,6 @@ impl HypervisorJob {
             Self::CopyDisk => Ability::DiskCopy,
         }
     }
-}
-
-/// A domain that somebody else made, as far as a VM's specification can say it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WildDomain {
-    /// Its name at the hypervisor.
-    pub name: String,
-    /// Virtual CPUs.
-    pub vcpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u64,
-    /// Disks: target device, absolute path on the host, format, whether the guest may only read.
-    pub disks: Vec<(DiskName, String, DiskFormat, bool)>,
-    /// Network cards: address and bridge.
-    pub nics: Vec<(MacAddress, String)>,
-    /// Absolute path of the kernel that it boots directly, if it does.
-    pub kernel: Option<String>,
-    /// Absolute path of that kernel's initial RAM disk.
-    pub initrd: Option<String>,
-    /// That kernel's command line.
-    pub cmdline: String,
-    /// Its screen.
-    pub graphics: Graphics,
-    /// In what it would be another machine from its next start on, each in a few words: things of it that a specification cannot say.
-    pub changes: Vec<String>,
 }
 
 /// The domains of a host.

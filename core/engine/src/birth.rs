@@ -8,15 +8,14 @@ use crate::journal;
 use crate::mailbox::Message;
 use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
-use ostler_driver::{Site, WildDomain};
-use ostler_lifecycle::{Adopted, Decision, Facts, NewVm, adopt, create};
+use ostler_lifecycle::{
+    Adopted, Becomes, Decision, Facts, NewVm, NotAdopted, accepts_changes, adopt, becomes, create, is_adoptable,
+};
 use ostler_model::{
-    BootSpec, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, FilePath, Generation,
-    Headroom, ImageState, MacAddress, NicSpec, OperationId, Patience, Placement, Power, RelPath, State, Storage, VmId, VmSpec,
-    VmUuid,
+    DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, Generation, ImageState,
+    MacAddress, OperationId, Placement, Power, State, VmId, VmSpec, VmUuid, WildDomain,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, ResourceRefused, VmChange};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,6 +26,11 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often addresses are chosen anew when another VM has one of them. Among a million cards one choice in a
 /// million is taken already: several in a row mean that something else is wrong.
 pub(crate) const DRAWS_MAX: u32 = 8;
+
+/// The VM that a dry run makes.
+pub(crate) const NO_VM: VmId = VmId(u64::MAX);
+/// The operation that a dry run begins.
+pub(crate) const NO_OPERATION: OperationId = OperationId(u64::MAX);
 
 /// A VM that is to be.
 pub(crate) struct Birth {
@@ -81,7 +85,7 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
     let answer = decision.answer.clone().ok_or_else(no_answer)?;
     let mut commit = as_commit(shared, &decision);
     commit.idempotency = idempotency.as_ref().and_then(|key| keep_answer(key, &answer, shared.now()));
-    commit.resources = former.map(ResourceChange::VmForget).into_iter().collect();
+    commit.resources = forgets(former);
     let record = commit.vm.as_ref().map_or_else(|| Arc::new(decision.record.clone()), |change| Arc::clone(&change.record));
     match shared.store.commit(commit).await? {
         Committed::Replayed(row) => return replied(&row),
@@ -200,43 +204,55 @@ pub(crate) async fn adopt_domain(
     {
         return Ok(replied);
     }
-    let Surveyed { seen, wild, driver, storage, spec, disks } = survey(shared, &request).await?;
-    if let (false, Some(why)) = (request.accept_changes, would_change(&wild.changes)) {
-        return Err(EngineError::Unusable { what: format!("domain {}", request.domain), why });
-    }
-    let vm = NewVm {
-        id: shared.store.next_vm_id(),
-        uuid: seen.uuid,
-        operation: shared.store.next_operation_id(),
-        by: request.by.clone(),
-        spec,
-        disks,
-        hold: true,
-    };
+    let surveyed = survey(shared, &request).await?;
+    accepts_changes(&surveyed.wild, request.accept_changes).map_err(|why| not_adopted(&request, why))?;
+    let ids = (shared.store.next_vm_id(), shared.store.next_operation_id());
+    let (decision, former) = adopted(shared, &request, surveyed, ids)?;
+    bear(shared, Birth { decision, idempotency, former }).await
+}
+
+/// The first decision about a VM made of a domain, and the VM of that UUID that is forgotten with it.
+fn adopted(
+    shared: &Shared,
+    request: &AdoptRequest,
+    surveyed: Surveyed,
+    (id, operation): (VmId, OperationId),
+) -> Result<(Decision, Option<VmId>), EngineError> {
+    let Surveyed { seen, wild: _, driver, becomes: Becomes { spec, disks, storage } } = surveyed;
+    let vm = NewVm { id, uuid: seen.uuid, operation, by: request.by.clone(), spec, disks, hold: true };
     let now = shared.now();
     // Above all that this store has ever issued for it.
     let former = former(shared, seen.uuid)?;
     let generation = former.map_or(Generation(0), |(_, issued)| issued).next();
     let place = Placement { host: request.host, driver, generation, since: now };
     let adopted = Adopted { vm, place, storage, name: seen.name.clone(), running: seen.power == Power::Running };
-    let decision = adopt(adopted, &Facts::bare(shared.store.id()), now);
-    bear(shared, Birth { decision, idempotency, former: former.map(|(id, _)| id) }).await
+    Ok((adopt(adopted, &Facts::bare(shared.store.id()), now), former.map(|(id, _)| id)))
 }
 
-/// In what a domain would be another machine from its next start on, if it were adopted.
+/// In what a domain would be another machine from its next start on, if it were adopted. If nothing else is in the way, the store judges the
+/// adoption as well. Nothing is changed.
 pub(crate) async fn changes_of(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Vec<String>, EngineError> {
-    survey(shared, request).await.map(|surveyed| surveyed.wild.changes)
+    let surveyed = survey(shared, request).await?;
+    let changes = surveyed.wild.changes.clone();
+    if accepts_changes(&surveyed.wild, request.accept_changes).is_ok() {
+        let (decision, former) = adopted(shared, request, surveyed, (NO_VM, NO_OPERATION))?;
+        let commit = Commit { resources: forgets(former), ..as_commit(shared, &decision) };
+        if let Some(error) = refused(shared.store.rehearse(commit).await?, NO_VM) {
+            return Err(error);
+        }
+    }
+    Ok(changes)
 }
 
-/// Why a domain is not adopted without somebody's word.
-fn would_change(changes: &[String]) -> Option<String> {
-    (!changes.is_empty()).then(|| {
-        format!(
-            "from its next start on it would be another machine: {}. Change it at the hypervisor first, or accept that with \
-             --accept-changes (`accept_changes` in the body)",
-            changes.join("; ")
-        )
-    })
+fn forgets(former: Option<VmId>) -> Vec<ResourceChange> {
+    former.map(ResourceChange::VmForget).into_iter().collect()
+}
+
+fn not_adopted(request: &AdoptRequest, why: NotAdopted) -> EngineError {
+    match why {
+        NotAdopted::Spec(invalid) => invalid.into(),
+        why => EngineError::Unusable { what: format!("domain {}", request.domain), why: why.to_string() },
+    }
 }
 
 /// A domain that can be adopted, and the VM that it becomes.
@@ -244,9 +260,7 @@ struct Surveyed {
     seen: DomainSeen,
     wild: WildDomain,
     driver: DriverName,
-    storage: Storage,
-    spec: VmSpec,
-    disks: Vec<DiskState>,
+    becomes: Becomes,
 }
 
 async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed, EngineError> {
@@ -258,22 +272,14 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
     let Some(seen) = listed.domains.iter().find(is_it).cloned() else {
         return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
     };
-    if let Some(identity) = seen.identity {
-        let whose = if identity.store == shared.store.id() { "this store's already" } else { "another Ostler's" };
-        return Err(refused(format!("it is {whose}")));
-    }
-    if !matches!(seen.power, Power::Running | Power::Off) {
-        return Err(refused(format!("it is {}: let it run, or switch it off first", seen.power)));
-    }
+    is_adoptable(&seen, shared.store.id()).map_err(|why| not_adopted(request, why))?;
     let wild = within(ASK_TIMEOUT, driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
     let directory = shared.directory();
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
-    let (storage, disks) = adopted_disks(&directory, &site, &wild).map_err(&refused)?;
-    let boot = adopted_boot(&directory, &wild).map_err(&refused)?;
-    let spec = VmSpec { boot, ..adopted_spec(request, &wild, &disks).map_err(&refused)? };
-    spec.check()?;
-    Ok(Surveyed { seen, wild, driver: name, storage, spec, disks })
+    let becomes = becomes(&wild, request.name.clone(), &site.name, directory.datastores.values(), &calls::TOPS);
+    let becomes = becomes.map_err(|why| not_adopted(request, why))?;
+    Ok(Surveyed { seen, wild, driver: name, becomes })
 }
 
 /// A VM of that UUID that is done, and the highest generation that was issued for it: the domain may be adopted again.
@@ -281,82 +287,4 @@ fn former(shared: &Shared, uuid: VmUuid) -> Result<Option<(VmId, Generation)>, E
     let reader = shared.store.read()?;
     let Some(id) = reader.vm_by_uuid(uuid)? else { return Ok(None) };
     Ok(reader.vm(id)?.filter(|record| record.state == State::Done).map(|record| (id, record.issued)))
-}
-
-/// The system datastore that the domain's files lie in, and its disks. Files that lie elsewhere could neither be named nor moved.
-fn adopted_disks(directory: &Directory, site: &Site, wild: &WildDomain) -> Result<(Storage, Vec<DiskState>), String> {
-    let systems = || directory.datastores.values().filter(|store| store.kind == DatastoreKind::System);
-    let holds_all = |root: &str| wild.disks.iter().all(|(_, file, _, _)| below(root, file).is_some());
-    let Some(store) = systems().find(|store| holds_all(&store.root)) else {
-        let roots: Vec<String> = systems().map(|store| store.root.clone()).collect();
-        return Err(format!(
-            "its disks must all lie in one system datastore on host {}; there is: {}",
-            site.name,
-            if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
-        ));
-    };
-    // It would go with that folder.
-    let in_folder = |path: &RelPath| calls::TOPS.iter().any(|top| path.as_str().starts_with(&format!("{top}/")));
-    if let Some((name, file, ..)) =
-        wild.disks.iter().find(|(_, file, ..)| below(&store.root, file).is_some_and(|path| in_folder(&path)))
-    {
-        return Err(format!(
-            "its disk {name} is {file}, in the folder of a VM, which is removed with that VM: move it elsewhere in the datastore first"
-        ));
-    }
-    let storage = Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared };
-    let disks = wild.disks.iter().map(|(name, file, format, _)| {
-        let adopted = below(&store.root, file);
-        let file = format!("{name}.{format}").parse().map_err(|error: ostler_model::InvalidName| error.to_string())?;
-        Ok(DiskState { name: name.clone(), file, format: *format, image: None, save_as: None, adopted })
-    });
-    Ok((storage, disks.collect::<Result<_, String>>()?))
-}
-
-/// What it boots. A kernel must lie in an image datastore, or it could not be named when the VM is started again.
-fn adopted_boot(directory: &Directory, wild: &WildDomain) -> Result<BootSpec, String> {
-    let named = |file: &Option<String>, what: &str| -> Result<Option<FilePath>, String> {
-        let Some(file) = file else { return Ok(None) };
-        let mut images = directory.datastores.values().filter(|store| store.kind == DatastoreKind::Image);
-        let found = images.find_map(|store| Some(FilePath { datastore: store.name.clone(), path: below(&store.root, file)? }));
-        found.map(Some).ok_or_else(|| format!("its {what} {file} must lie in an image datastore"))
-    };
-    Ok(BootSpec {
-        kernel: named(&wild.kernel, "kernel")?,
-        initrd: named(&wild.initrd, "initial RAM disk")?,
-        cmdline: wild.cmdline.clone(),
-        ..BootSpec::default()
-    })
-}
-
-/// The path of `file` below `root`, if it lies there.
-fn below(root: &str, file: &str) -> Option<RelPath> {
-    file.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?.parse().ok()
-}
-
-fn adopted_spec(request: &AdoptRequest, wild: &WildDomain, disks: &[DiskState]) -> Result<VmSpec, String> {
-    let name = match &request.name {
-        Some(name) => name.clone(),
-        None => wild.name.parse().map_err(|error: ostler_model::InvalidName| format!("{error}; give it another with --name"))?,
-    };
-    let disk =
-        |(known, (name, _, format, read_only)): (&DiskState, &(ostler_model::DiskName, String, ostler_model::DiskFormat, bool))| {
-            let path = known.adopted.clone().ok_or_else(|| format!("disk {name} has no path"))?;
-            Ok(DiskSpec { name: name.clone(), source: DiskSource::File { path }, format: *format, read_only: *read_only })
-        };
-    Ok(VmSpec {
-        name,
-        cpu_milli: wild.vcpus.saturating_mul(1000),
-        vcpus: wild.vcpus,
-        memory_mib: wild.memory_mib,
-        boot: BootSpec::default(),
-        disks: disks.iter().zip(&wild.disks).map(disk).collect::<Result<_, String>>()?,
-        nics: wild.nics.iter().map(|(mac, bridge)| NicSpec { bridge: bridge.clone(), mac: Some(mac.clone()) }).collect(),
-        graphics: wild.graphics,
-        host: None,
-        labels: BTreeMap::new(),
-        user_data: String::new(),
-        patience: Patience::default(),
-        headroom: Headroom::default(),
-    })
 }

@@ -60,7 +60,9 @@ impl Engine {
         shared.supervise("scheduler", scheduler::run);
         shared.supervise("retention", retention::run);
         shared.supervise("reconciliation after a restore", restored::run);
-        shared.supervise("watchdog", watchdog::run);
+        if shared.config.hooks.sabotage.is_watched() {
+            shared.supervise("watchdog", watchdog::run);
+        }
         let waker = Arc::clone(&shared);
         shared.spawn(async move {
             let places = Arc::new(Semaphore::new(WAKES_AT_ONCE));
@@ -115,7 +117,8 @@ impl Engine {
     /// What would happen. Changes nothing.
     ///
     /// # Errors
-    /// When the VM is not there or the store cannot be read; a refusal is part of the answer.
+    /// When the VM is not there, the store is read-only, or a resource would refuse it as it would refuse the act; every other refusal is
+    /// part of the answer.
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;

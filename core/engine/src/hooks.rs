@@ -29,7 +29,21 @@ pub enum Sabotage {
     NoOutbox,
     /// Nobody looks for calls of a process that is dead.
     NoResume,
+    /// What follows the commit of a request is done by the one who asked: if that one goes away, it is not done.
+    CallerCarries,
+    /// An answer that is lost with its runner stays on the books of the calls in flight.
+    AnswersLost,
 }
+
+impl Sabotage {
+    /// Whether the watchdog would heal what the fault breaks. Then it is left out, as it was when the fault was one.
+    pub(crate) const fn is_watched(self) -> bool {
+        !matches!(self, Self::CallerCarries | Self::AnswersLost)
+    }
+}
+
+/// The words of a panic that [`Hooks::panics`] wants.
+pub const WANTED_PANIC: &str = "a panic that a test wants";
 
 /// A source of something that a simulation gives from its seed.
 type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -43,6 +57,8 @@ pub struct Hooks {
     pub sabotage: Sabotage,
     /// Asked at every point; yes ends the engine there and then.
     pub crash: Option<Crash>,
+    /// Asked at every point; yes is a panic there, with the words [`WANTED_PANIC`].
+    pub panics: Option<Crash>,
     /// A host that falls silent counts as silent for this long already.
     pub head_start: Millis,
     /// The time of day, instead of the system's.

@@ -54,4 +54,4 @@ pub use handle::{
     Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
-pub use hooks::{Hooks, Point, Sabotage};
+pub use hooks::{Hooks, Point, Sabotage, WANTED_PANIC};

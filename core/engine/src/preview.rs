@@ -1,20 +1,16 @@
 //! What would happen, and why not.
 
+use crate::birth::{NO_OPERATION, NO_VM};
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
-use crate::runner::{as_commit, claim_refusal, not_to_be_had};
+use crate::runner::{as_commit, claim_refusal};
 use crate::shared::Shared;
 use crate::{birth, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
-use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmId, VmRecord};
+use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord};
 use ostler_store::{Committed, ResourceRefused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The operation that does not come to be.
-const NO_OPERATION: OperationId = OperationId(u64::MAX);
-/// The VM that does not come to be.
-const NO_VM: VmId = VmId(u64::MAX);
 
 /// What `asked` would do: decided as the act is, and judged by the store in its turn among the commits. Changes nothing.
 pub(crate) async fn preview(
@@ -36,7 +32,7 @@ pub(crate) async fn preview(
             Committed::ClaimRefused(claim) => return refused(claim_refusal(&claim, Some(asked.verb))),
             // The act would choose another.
             Committed::Refused(ResourceRefused::MacTaken { .. }) if asked.chooses_mac() => {}
-            Committed::Refused(why) => return refused(not_to_be_had(asked.verb, &why)),
+            Committed::Refused(why) => return Err(EngineError::Resource(why)),
             // Nobody but this runner writes the record, and no key was given.
             Committed::Applied { .. } | Committed::Stale { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => {}
         }

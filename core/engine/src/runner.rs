@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What a runner keeps between inputs: what the store holds, no more.
 struct Loaded {
@@ -114,10 +114,13 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
     let outcome = match message {
         Message::Input(input) => take_in(shared, state, &input).await,
         Message::Returned(returned) => take_in(shared, state, &returned.into_input()).await,
-        Message::Request(asked, idempotency, reply) => {
-            let answer = request(shared, state, &asked, idempotency.as_ref()).await;
-            let broken = matches!(answer, Err(EngineError::Store(_) | EngineError::Read(_) | EngineError::NoSuchVm(_)));
-            // Whoever asked may be gone; what was decided stands.
+        Message::Request(asked, idempotency, mut reply) => {
+            let answer = answer(shared, state, &asked, idempotency.as_ref(), &mut reply).await;
+            let broken = matches!(
+                answer,
+                Err(EngineError::Store(_) | EngineError::Read(_) | EngineError::NoSuchVm(_) | EngineError::Crashed)
+            );
+            // The one who asked may be gone; what was decided stands.
             let _ = reply.send(answer);
             if broken {
                 *loaded = None;
@@ -219,7 +222,7 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
     Ok(())
 }
 
-pub(crate) fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
+fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
     Refusal { kind: RefusalKind::BadRequest, verb, detail: refused.to_string(), hint: "change what is planned".to_owned() }
 }
 
@@ -269,6 +272,25 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
     }
     shared.timers.set(state.record.id, state.record.next_due());
     Ok(())
+}
+
+/// Has a request decided and carried out, whether the one who asked still waits or not.
+async fn answer(
+    shared: &Arc<Shared>,
+    state: &mut Loaded,
+    asked: &ActionRequest,
+    idempotency: Option<&Idempotency>,
+    reply: &mut oneshot::Sender<Result<Replied, EngineError>>,
+) -> Result<Replied, EngineError> {
+    let decided = request(shared, state, asked, idempotency);
+    if shared.config.hooks.sabotage != Sabotage::CallerCarries {
+        return decided.await;
+    }
+    tokio::select! {
+        biased;
+        answer = decided => answer,
+        () = reply.closed() => Err(EngineError::Crashed),
+    }
 }
 
 async fn request(

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
-use crate::hooks::Point;
+use crate::hooks::{Point, WANTED_PANIC};
 use crate::mailbox::Mailboxes;
 use crate::scheduler::Wishes;
 use crate::seen::Seen;
@@ -151,6 +151,9 @@ impl Shared {
         if self.config.hooks.crash.as_ref().is_some_and(|crash| crash(point)) {
             self.kill();
             std::future::pending::<()>().await;
+        }
+        if self.config.hooks.panics.as_ref().is_some_and(|panics| panics(point)) {
+            panic!("{WANTED_PANIC}");
         }
     }
 

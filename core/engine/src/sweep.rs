@@ -11,7 +11,7 @@ use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
-use ostler_lifecycle::unused_memory;
+use ostler_lifecycle::{PutAway, put_away, unused_memory};
 use ostler_model::{
     CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Millis, Observation, OperationId, RelPath,
     StepNo, VmId, VmRecord,
@@ -48,7 +48,7 @@ pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
 
 /// Looks again, and puts away what is there if that is still safe. Answers the generation up to which `host` was seen empty.
 pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<Generation> {
-    let swept = tokio::time::timeout(PATIENCE.duration(), put_away(shared, record, host)).await;
+    let swept = tokio::time::timeout(PATIENCE.duration(), clear(shared, record, host)).await;
     let lost = swept.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
     if lost {
         // Dropped or lost: what it began may go on.
@@ -78,17 +78,22 @@ struct Swept {
     empty: Option<Generation>,
 }
 
-async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<Swept, DriverError> {
+async fn clear(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<Swept, DriverError> {
     let (driver, site) = monitor::driver_of(shared, host)?;
     let seen = calls::caught(driver.observe(&site, record.uuid)).await?;
-    let elsewhere = shared.seen.elsewhere(record, shared.store.id()).is_some();
-    let directory = shared.directory();
-    let in_use = record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
-    let decided = ostler_lifecycle::put_away(record, shared.store.id(), host, &seen, (elsewhere, in_use));
     let mut swept = Swept::default();
+    let mut decided = decide(shared, record, host, &seen);
     if let (Some(generation), Observation::Present(domain)) = (decided.domain, &seen) {
         calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
         swept.destroyed = Some(domain.name.clone());
+        // That took its time, and another host may have told of a newer domain meanwhile.
+        decided = decide(shared, record, host, &Observation::Absent);
+    }
+    if decided.in_use {
+        return Err(DriverError::refused(
+            "in-use",
+            "its files there are those that the VM uses: both hosts are reached in the same way",
+        ));
     }
     if let Some(left) = decided.files {
         let folder = format!("{}/{}", calls::ON_HOST, record.folder());
@@ -96,6 +101,13 @@ async fn put_away(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Resu
     }
     swept.empty = decided.empty;
     Ok(swept)
+}
+
+fn decide<'a>(shared: &Shared, record: &'a VmRecord, host: HostId, seen: &Observation) -> PutAway<'a> {
+    let elsewhere = shared.seen.elsewhere(record, shared.store.id()).is_some();
+    let directory = shared.directory();
+    let in_use = record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
+    put_away(record, shared.store.id(), host, seen, (elsewhere, in_use))
 }
 
 /// Removes a memory file that nobody will use where the VM has its place. Answers its name once it is gone; the others are for the next

@@ -13,8 +13,7 @@ use crate::look::{description, look};
 use crate::options::HostConfig;
 use crate::stamp::{Mark, Stamp};
 use crate::tree::Node;
-use ostler_driver::WildDomain;
-use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Graphics, Identity, MacAddress, VmUuid};
+use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Graphics, Identity, MacAddress, VmUuid, WildDomain};
 use virt_sys as sys;
 
 /// Devices that give a guest something of the host, or hold something of the guest, and have no word in a specification.

@@ -24,11 +24,11 @@ use crate::stats;
 use async_trait::async_trait;
 use ostler_driver::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
-    Listed, Site, WildDomain,
+    Listed, Site,
 };
 use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostFacts, Identity, MacAddress, Observation, Progress,
-    SnapshotName, VmUuid,
+    SnapshotName, VmUuid, WildDomain,
 };
 use std::convert::Infallible;
 use std::sync::Arc;

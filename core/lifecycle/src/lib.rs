@@ -22,6 +22,7 @@ mod sight;
 pub mod recipe;
 
 mod admission;
+mod adoption;
 mod advice;
 mod agenda;
 mod can;
@@ -45,6 +46,7 @@ mod table;
 mod why;
 mod zombie;
 
+pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
 pub use agenda::due;
 pub use can::{can, presumed};
 pub use facts::{Advice, Facts, Fate, Look, wants_advice, wants_look};

@@ -71,7 +71,7 @@ impl fmt::Display for Unfit {
         match self {
             Self::NoHypervisor => f.write_str("it has no hypervisor"),
             Self::NoStorage => f.write_str("there is no system datastore; add one first"),
-            Self::Leftover => f.write_str("what it left there is not put away yet; that is done as soon as the host is seen"),
+            Self::Leftover => f.write_str("what the VM left there is not put away yet; that is done as soon as the host is seen"),
             Self::OneHypervisor(other) => write!(f, "it is the same hypervisor as host {other}: remove one of the two"),
             Self::OneFileSystem(other) => write!(
                 f,
@@ -114,8 +114,10 @@ pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refus
     let Some(candidate) = &draft.facts.target else {
         return Err(refuse(format!("VM {id}: there is no host {host}"), "`ostler host list` shows them"));
     };
-    fits(&draft.record, candidate)
-        .map_err(|unfit| refuse(format!("VM {id}: host {host} cannot be used: {unfit}"), "name another host"))
+    fits(&draft.record, candidate).map_err(|unfit| {
+        let hint = if unfit == Unfit::NoStorage { "`ostler datastore add` adds one" } else { "name another host" };
+        refuse(format!("VM {id}: host {host} cannot be used: {unfit}"), hint)
+    })
 }
 
 /// What a host offers to the VMs that wait, in one cycle of the scheduler.
@@ -172,6 +174,8 @@ pub enum Waits {
     HomeCrowded,
     /// No host is on.
     NoHosts,
+    /// There is no system datastore for it.
+    NoStorage,
     /// The one host that it asks for is not on.
     NotOn(HostName),
     /// A host.
@@ -262,9 +266,14 @@ fn choose<'a>(offers: &'a mut [Offer], record: &VmRecord, why_not: &dyn Fn(&Offe
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
     let asked_for = |offer: &Offer| offer.silent.is_none() && only.is_none_or(|only| *only == offer.name);
-    let mut open = offers.iter_mut().filter(|offer| asked_for(offer) && why_not(offer).is_none());
+    let mut open = offers.iter_mut().filter(|offer| asked_for(offer));
     open.find_map(|offer| {
-        offer.free = offer.free.minus(wanted)?;
+        // Room is looked at first: it costs nothing, and most hosts of a full site have none.
+        let left = offer.free.minus(wanted)?;
+        if why_not(offer).is_some() {
+            return None;
+        }
+        offer.free = left;
         Some(&*offer)
     })
 }
@@ -278,6 +287,10 @@ fn told(offers: &[Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<
     let asked: Vec<&Offer> = offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
     if let (true, Some(only)) = (asked.is_empty(), only) {
         return vec![Waits::NotOn(only.clone())];
+    }
+    let lacks_storage = |offer: &&Offer| why_not(offer) == Some(WhyNot::Unfit(Unfit::NoStorage));
+    if asked.iter().take(TOLD_MAX).all(lacks_storage) {
+        return vec![Waits::NoStorage];
     }
     let line = |offer: &&Offer| {
         let silent = offer.silent.clone().map(WhyNot::Silent);
@@ -301,6 +314,7 @@ impl fmt::Display for Waits {
                 f.write_str("it is moved once it is seen again, or at once by migrate --fenced: its host cannot be asked")
             }
             Self::HomeCrowded => write!(f, "its host: {}", WhyNot::Crowded),
+            Self::NoStorage => write!(f, "{}", Unfit::NoStorage),
             Self::NoHosts => f.write_str("there is no host that is on: add one, or switch one on"),
             Self::NotOn(host) => write!(f, "{host}: the one host it asks for is not on"),
             Self::Host(host, why) => write!(f, "{host}: {why}"),

@@ -230,8 +230,14 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
         disown(draft, newer.iter().map(|(_, generation)| *generation).max());
         return reconciled(draft, format!("{by} stated that the record is right"));
     }
-    let newest = newer.iter().max_by_key(|(_, generation)| *generation).copied();
+    let is_latest = |generation: &Generation| draft.record.restored.as_ref().is_none_or(|restored| restored.is_latest(*generation));
+    let latest = newer.iter().filter(|(_, generation)| is_latest(generation));
+    let newest = latest.max_by_key(|(_, generation)| *generation).copied();
     let Some((newest, generation)) = newest.or_else(|| arrived(draft, found)) else {
+        if !newer.is_empty() && !lives_in_its_place(draft, found) {
+            // An earlier lost time placed it there, and this store has placed it since: which of them is the VM only a person can tell.
+            return stale(draft);
+        }
         seen_in_its_place(draft, found);
         return reconciled(draft, "no host has a newer domain of it".to_owned());
     };
@@ -306,6 +312,13 @@ fn reconciled(draft: &mut Draft<'_>, why: String) {
     if draft.record.state == State::Hold && draft.record.reason == Reason::StoreIsStale {
         draft.set_state(State::Pending, Reason::Asked);
     }
+}
+
+/// Whether its domain lives where the record has it, under that place's generation.
+fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
+    let place = draft.record.placement.as_ref();
+    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return false };
+    crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone())).lives()
 }
 
 /// Nothing newer is anywhere. A domain that is in its own place, under that place's generation, tells more than what the backup had under

@@ -41,6 +41,8 @@ pub struct PutAway<'a> {
     pub files: Option<&'a Leftover>,
     /// Then nothing is left there up to this generation.
     pub empty: Option<Generation>,
+    /// The files stay, and the leftover with them: they are those of the VM's own host.
+    pub in_use: bool,
 }
 
 /// Decides what is put away on `host`, of which a look has told `seen`.
@@ -71,9 +73,9 @@ pub fn put_away<'a>(
     // The files of a VM that lives on are its files, where all hosts see the same.
     let clears = left.files && !(record.storage_is_shared() && record.state != State::Done);
     if clears && in_use {
-        return PutAway { domain, ..PutAway::default() };
+        return PutAway { domain, in_use, ..PutAway::default() };
     }
-    PutAway { domain, files: Some(left).filter(|_| clears), empty: Some(left.place.generation) }
+    PutAway { domain, files: Some(left).filter(|_| clears), empty: Some(left.place.generation), in_use: false }
 }
 
 /// Whether a domain is of this VM, and not the one that the VM has where it is placed.

@@ -29,6 +29,7 @@ mod event;
 mod planned;
 mod request;
 mod restored;
+mod wild;
 
 pub use destroyed::Destroyed;
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
@@ -59,3 +60,4 @@ pub use state::{State, StateKind};
 pub use step::{Goal, Side, StepKind};
 pub use time::{Millis, Timestamp};
 pub use verb::{Strength, Verb};
+pub use wild::WildDomain;

@@ -1,11 +1,15 @@
 //! What a record remembers of a restore: between the backup and the restore another copy of this store was at work, and this one
 //! does not know where it has placed the VM.
 
-use crate::{Generation, VmRecord};
+use crate::{Generation, Timestamp, VmRecord};
 use serde::{Deserialize, Serialize};
 
-/// How many generations a restore leaves out: more than a store can issue for one VM between a backup and its restore.
+/// How many generations a restore leaves out at least: more than a store can issue for one VM between a backup and its restore.
 pub const GENERATIONS_SKIPPED: u64 = 1_000_000_000;
+
+/// More generations than a store can issue for one VM in a millisecond. A restore at some time leaves out all that any copy of the store
+/// can have issued before: also a copy that came back with the very same backup.
+const GENERATIONS_A_MS: u64 = 1000;
 
 /// Most lost times that are remembered one by one. With more, the two oldest become one: a domain between them is then left alone too.
 const LOST_TIMES_MAX: usize = 16;
@@ -54,6 +58,12 @@ impl Restored {
         self.earlier.retain(|time| time.known < time.lost);
     }
 
+    /// Whether a domain of this generation was placed in the latest lost time, or by this store since, and not in an earlier lost time.
+    #[must_use]
+    pub fn is_latest(&self, generation: Generation) -> bool {
+        generation > self.known
+    }
+
     /// The domain of the latest lost time is the VM: those that this time placed before it are older.
     pub fn take_over(&mut self, generation: Generation) {
         if generation <= self.lost {
@@ -78,15 +88,17 @@ impl Restored {
 }
 
 impl VmRecord {
-    /// Marks the record as one that comes from a backup. Versions and generations go on far above those that were used meanwhile.
-    pub fn mark_restored(&mut self) {
+    /// Marks the record as one that comes from a backup, restored at `now`. Versions and generations go on far above those that were used
+    /// meanwhile.
+    pub fn mark_restored(&mut self, now: Timestamp) {
         let (known, earlier) = match self.restored.take() {
             // Restored twice without having been reconciled: what the older backup did not know is still not known.
             Some(before) if !before.reconciled => (before.known, before.earlier),
             Some(before) => (self.issued, before.into_earlier()),
             None => (self.issued, Vec::new()),
         };
-        let lost = Generation(self.issued.0.saturating_add(GENERATIONS_SKIPPED));
+        let by_now = now.0.saturating_mul(GENERATIONS_A_MS);
+        let lost = Generation(self.issued.0.saturating_add(GENERATIONS_SKIPPED).max(by_now));
         self.issued = lost;
         self.version.0 = self.version.0.saturating_add(GENERATIONS_SKIPPED);
         self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false, earlier });
@@ -132,7 +144,7 @@ mod tests {
     fn what_a_person_disowned_and_what_was_taken_over_are_lost_no_more() {
         let mut taken = restored(30, 40, &[(10, 20)]);
         taken.take_over(Generation(35));
-        assert_eq!(lost(&taken, &[11, 35, 36]), [11, 36], "the earlier time placed nothing that is older than this");
+        assert_eq!(lost(&taken, &[11, 35, 36]), [11, 36], "the earlier time is lost all the same");
         taken.disown(Generation(15));
         assert_eq!(lost(&taken, &[15, 16, 36]), [16, 36]);
         taken.disown(Generation(38));

@@ -106,7 +106,7 @@ pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restore
     let draft = draft(to)?;
     std::fs::copy(from, draft.path()).map_err(file_error("copying", from))?;
     let proven = prove(draft.path(), from, unreadable)?;
-    let restored = mark(draft.path())?;
+    let restored = mark(draft.path(), now())?;
     publish(draft, to)?;
     Ok(Restored { mended: proven.mended, unreadable: proven.unreadable, ..restored })
 }
@@ -144,12 +144,18 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
 }
 
 /// Marks every VM that is not done, in one transaction with the mark of the store itself.
-fn mark(copy: &Path) -> Result<Restored, BackupError> {
-    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?)
+fn mark(copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?, now)
+}
+
+/// The system's time. If it is before 1970 it says nothing.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
 /// The same, wherever the store is.
-pub(crate) fn mark_in(db: Database) -> Result<Restored, BackupError> {
+pub(crate) fn mark_in(db: Database, now: Timestamp) -> Result<Restored, BackupError> {
     let (id, tail) = migrate::at_open(&db, None)?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let txn = db.begin_write().map_err(Fault::from)?;
@@ -163,7 +169,7 @@ pub(crate) fn mark_in(db: Database) -> Result<Restored, BackupError> {
     let (mut vms, mut held) = (0, 0);
     for vm in reader.vms_live()? {
         let Some(mut record) = reader.vm(vm)? else { continue };
-        record.mark_restored();
+        record.mark_restored(now);
         vms += 1;
         if record.state == State::Pending {
             held += 1;

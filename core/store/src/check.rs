@@ -45,7 +45,8 @@ impl Findings {
             Of::Odd => &mut self.odd,
             Of::Unreadable => &mut self.unreadable,
         };
-        if list.len() < FINDINGS_MAX {
+        // Each of those that cannot be read is named: the operator has to watch them one by one.
+        if list.len() < FINDINGS_MAX || matches!(of, Of::Unreadable) {
             list.push(finding.into());
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::error::{BackupError, Fault, OpenError};
 use crate::store::{Options, Store};
+use ostler_model::Timestamp;
 use redb::{Builder, StorageBackend};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,14 +90,14 @@ impl SimulatedDisk {
         Ok((store, writer.run_as_future(takes)))
     }
 
-    /// The disk with this store on it as it is after a restore: see [`crate::restore`].
+    /// The disk with this store on it as it is after a restore at `now`: see [`crate::restore`].
     ///
     /// # Errors
     /// When the store on it cannot be read.
-    pub fn restored(&self) -> Result<Self, BackupError> {
+    pub fn restored(&self, now: Timestamp) -> Result<Self, BackupError> {
         let disk = self.copy();
         let opened = Builder::new().create_with_backend(disk.clone());
-        crate::backup::mark_in(opened.map_err(Fault::from)?)?;
+        crate::backup::mark_in(opened.map_err(Fault::from)?, now)?;
         Ok(disk)
     }
 

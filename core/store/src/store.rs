@@ -33,6 +33,8 @@ pub enum Sabotage {
     SplitCommit,
     /// Commits are answered before they are on the disk.
     NoSync,
+    /// Nobody looks whether a network address is another VM's.
+    AnyAddress,
 }
 
 /// How a store is opened.

@@ -10,7 +10,7 @@
 //! batch also waits a moment for company.
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
-use crate::commit::Committed;
+use crate::commit::{Committed, ResourceRefused};
 use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::prepare::Prepared;
 use crate::store::{Sabotage, Shared};
@@ -130,7 +130,7 @@ impl Writer {
         }
         let done = match self.sabotage {
             Sabotage::SplitCommit => self.split(commits),
-            Sabotage::None | Sabotage::NoSync => self.batch(&commits),
+            Sabotage::None | Sabotage::NoSync | Sabotage::AnyAddress => self.batch(&commits),
         };
         match done {
             Ok(answers) => {
@@ -163,6 +163,13 @@ impl Writer {
                 Ok(Verdict::Go(_)) if commit.rehearsal => Ok(Committed::Applied { seq: EventSeq(self.tail.last) }),
                 Ok(Verdict::Go(old)) => {
                     changed = true;
+                    Ok(batch.apply(commit, old.as_ref())?)
+                }
+                Ok(Verdict::No(Committed::Refused(ResourceRefused::MacTaken { .. })))
+                    if self.sabotage == Sabotage::AnyAddress && !commit.rehearsal =>
+                {
+                    changed = true;
+                    let old = commit.vm.as_ref().map(|vm| batch.vm_summary(vm.summary.id)).transpose()?.flatten();
                     Ok(batch.apply(commit, old.as_ref())?)
                 }
                 Ok(Verdict::No(why)) => Ok(why),

@@ -6,11 +6,11 @@ use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
     ChangeBatch, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileKind, FileLook, FileRef, JobStatus, Listed,
-    RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict, WildDomain,
+    RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict,
 };
 use ostler_model::{
     Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId,
-    Identity, Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid,
+    Identity, Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid, WildDomain,
 };
 use std::fmt::Display;
 use std::str::FromStr;

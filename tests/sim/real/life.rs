@@ -12,6 +12,7 @@ use ostler_model::{
 use ostler_store::{Options, ResourceChange, SimulatedDisk, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,8 @@ pub(crate) struct Life {
     fault: Fault,
     dice: Dice,
     sync: u64,
+    /// How often, in thousandths of the points that it passes, a part of the engine panics.
+    panics: Arc<AtomicU64>,
     up: Option<(Engine, Store, JoinHandle<()>)>,
 }
 
@@ -46,11 +49,18 @@ impl Life {
             fault,
             dice: Arc::clone(dice),
             sync: weather.sync,
+            panics: Arc::default(),
             up: None,
         };
         life.rise().await;
         life.furnish(weather.room).await;
+        life.panics(weather.panic);
         life
+    }
+
+    /// From now on parts of the engine panic so often.
+    pub(crate) fn panics(&self, permille: u64) {
+        self.panics.store(permille, Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -92,10 +102,17 @@ impl Life {
             Fault::ActFirst => Sabotage::ActFirst,
             Fault::NoOutbox => Sabotage::NoOutbox,
             Fault::NoResume => Sabotage::NoResume,
-            Fault::None | Fault::SplitCommit | Fault::NoSync | Fault::NoRestoreMark => Sabotage::None,
+            Fault::CallerCarries => Sabotage::CallerCarries,
+            Fault::AnswersLost => Sabotage::AnswersLost,
+            Fault::None | Fault::SplitCommit | Fault::NoSync | Fault::NoRestoreMark | Fault::AnyAddress => Sabotage::None,
         };
+        let (panics, drawn) = (Arc::clone(&self.panics), Arc::clone(&self.dice));
         let hooks = Hooks {
             sabotage,
+            panics: Some(Arc::new(move |_| {
+                let chance = panics.load(Ordering::Relaxed);
+                chance > 0 && dice(&drawn).permille(chance)
+            })),
             now: Some(Arc::new(move || since(began))),
             uuid: Some(Arc::new(move || {
                 let mut dice = dice(&chance);

@@ -48,6 +48,12 @@ pub(crate) enum Fault {
     NoSync,
     /// A backup is restored as if nothing had happened since it was made.
     NoRestoreMark,
+    /// What follows a commit is done by the one who asked, and that one may go away.
+    CallerCarries,
+    /// The answer to a call is lost with the runner that panicked, and the call counts as one that somebody is at.
+    AnswersLost,
+    /// Two VMs may have one network address.
+    AnyAddress,
 }
 
 impl Fault {
@@ -55,7 +61,14 @@ impl Fault {
         match self {
             Self::SplitCommit => StoreFault::SplitCommit,
             Self::NoSync => StoreFault::NoSync,
-            Self::None | Self::ActFirst | Self::NoOutbox | Self::NoResume | Self::NoRestoreMark => StoreFault::None,
+            Self::AnyAddress => StoreFault::AnyAddress,
+            Self::None
+            | Self::ActFirst
+            | Self::NoOutbox
+            | Self::NoResume
+            | Self::NoRestoreMark
+            | Self::CallerCarries
+            | Self::AnswersLost => StoreFault::None,
         }
     }
 }
@@ -119,6 +132,7 @@ pub(crate) struct Run {
 /// Runs a seed.
 pub(crate) fn run(seed: u64, fault: Fault) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    wants_panics();
     runtime.expect("one thread and a clock").block_on(async {
         let mut run = Run::new(seed, fault).await;
         let violation = run.go().await.err();
@@ -127,6 +141,19 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Ended {
         let lines = std::mem::take(&mut *run.lines.lock().unwrap_or_else(PoisonError::into_inner));
         Ended { violation, stats: run.stats, lines }
     })
+}
+
+/// Panics that the weather wants are not printed: thousands of them would hide the one that is a defect.
+fn wants_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload_as_str() != Some(ostler_engine::WANTED_PANIC) {
+                told(panic);
+            }
+        }));
+    });
 }
 
 impl Run {

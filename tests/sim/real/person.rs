@@ -4,10 +4,11 @@
 use super::watch::Violation;
 use super::{Run, dice};
 use crate::operator::sensible;
+use crate::rng::Rng;
 use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineError, Idempotency, Replied};
 use ostler_model::{
-    Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, Millis, NicSpec, OperationId, Patience, State,
-    Verb, VmId, VmRecord, VmSpec,
+    Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, MacAddress, Millis, NicSpec, OperationId,
+    Patience, State, Verb, VmId, VmRecord, VmSpec,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -118,6 +119,7 @@ impl Run {
         let base = || DiskSource::Image { image: "base".parse().expect("a name") };
         let mut disks = vec![disk("root", base()), disk("data", DiskSource::Blank { size_mib: 10 })];
         disks.truncate(usize::try_from(chance.below(3)).unwrap_or(0));
+        let given = address(&mut chance);
         VmSpec {
             name: format!("vm{}", chance.below(1000)).parse().expect("a name"),
             cpu_milli: u32::try_from(chance.within(1, 4)).unwrap_or(1) * 250,
@@ -125,7 +127,7 @@ impl Run {
             memory_mib: chance.within(1, 4) * 256,
             boot: BootSpec::default(),
             disks,
-            nics: vec![NicSpec { bridge: "br0".to_owned(), mac: None }],
+            nics: vec![NicSpec { bridge: "br0".to_owned(), mac: given }],
             graphics: Graphics::None,
             host: None,
             labels: BTreeMap::new(),
@@ -155,7 +157,7 @@ impl Run {
                 Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false }
             }
             Verb::DiskDetach | Verb::DiskSnapshotCancel => Args::Disk { name: record.disks.last()?.name.clone() },
-            Verb::NicAttach => Args::NewNic(NicSpec { bridge: "br1".to_owned(), mac: None }),
+            Verb::NicAttach => Args::NewNic(NicSpec { bridge: "br1".to_owned(), mac: address(&mut chance) }),
             Verb::NicDetach if !record.spec.nics.is_empty() => Args::Nic { mac: record.mac_of(0) },
             Verb::SnapshotCreate => Args::NewSnapshot { label: String::new() },
             Verb::SnapshotRevert | Verb::SnapshotDelete => Args::Snapshot { name: record.snapshots.first()?.name.to_string() },
@@ -203,4 +205,10 @@ impl Run {
             let _ = self.life.engine().accept_record(record.id, "operator".to_owned()).await;
         }
     }
+}
+
+/// A person who gives addresses has few of them at hand.
+fn address(chance: &mut Rng) -> Option<MacAddress> {
+    let given = chance.permille(200).then(|| format!("52:54:00:00:00:0{}", chance.below(3)));
+    given.map(|mac| mac.parse().expect("an address"))
 }

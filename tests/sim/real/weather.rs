@@ -29,6 +29,7 @@ pub(crate) struct Weather {
     restore: u64,
     guest: u64,
     host: u64,
+    pub(crate) panic: u64,
 }
 
 impl Weather {
@@ -48,6 +49,7 @@ impl Weather {
             restore: *dice.pick(&[0, 0, 10]),
             guest: *dice.pick(&[0, 20, 80]),
             host: *dice.pick(&[0, 3, 20]),
+            panic: *dice.pick(&[0, 0, 3]),
         }
     }
 }
@@ -151,7 +153,7 @@ impl Run {
         self.stats.restores += 1;
         self.life.die().await;
         let unmarked = self.life.is(Fault::NoRestoreMark);
-        self.life.disk = if unmarked { backup } else { backup.restored().map_err(|error| error.to_string())? };
+        self.life.disk = if unmarked { backup } else { backup.restored(self.life.now()).map_err(|error| error.to_string())? };
         self.aged = true;
         self.acked.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -199,6 +201,7 @@ impl Run {
     /// From now on everything answers and obeys.
     pub(crate) async fn calm(&mut self) {
         self.life.fake.whims(None::<fn(&Recorded) -> Whim>);
+        self.life.panics(0);
         for host in &self.life.hosts {
             self.life.fake.cut_off(*host, false);
         }

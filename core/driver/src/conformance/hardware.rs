@@ -2,8 +2,8 @@
 
 use super::stage::{Stage, broken, skip};
 use super::{Check, Trouble, Verdict, check};
-use crate::{CallControl, DomainDisk, DomainNic, DomainSpec, WildDomain};
-use ostler_model::{Ability, ErrorKind, Identity, VmUuid};
+use crate::{CallControl, DomainDisk, DomainNic, DomainSpec};
+use ostler_model::{Ability, ErrorKind, Identity, VmUuid, WildDomain};
 
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {

@@ -5,12 +5,12 @@ use super::world::{Edge, World};
 use super::{Fake, Op, Recorded, Working};
 use crate::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
-    Listed, Site, WildDomain,
+    Listed, Site,
 };
 use async_trait::async_trait;
 use ostler_model::{
     Ability, CallContext, CallResult, Capacity, DiskFormat, DiskName, DriverError, HostFacts, HostId, Identity, MacAddress, Millis,
-    Observation, Outcome, Power, SnapshotName, VmUuid,
+    Observation, Outcome, Power, SnapshotName, VmUuid, WildDomain,
 };
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What a domain is made of, and what changes it while it runs.
 
 use super::world::{FakeDomain, World, absent, gone, seen};
-use crate::{DomainDisk, DomainNic, DomainSpec, WildDomain};
+use crate::{DomainDisk, DomainNic, DomainSpec};
 use ostler_model::{
-    CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason, SnapshotName, VmUuid,
+    CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason, SnapshotName, VmUuid, WildDomain,
 };
 
 /// The hardware of a domain, as its guest has it, and its snapshots.

@@ -186,7 +186,7 @@ fn fenced_and_back_where_it_was() {
             blind          unknown [cannot-ask]
             migrate@2:fenced boot (boot: calling) > deploy
               deploy       running [asked] | operation 3 succeeded
-            migrate@1      refused no-host: VM 1: host 1 cannot be used: what it left there is not put away yet; that is done as soon as the host is seen
+            migrate@1      refused no-host: VM 1: host 1 cannot be used: what the VM left there is not put away yet; that is done as soon as the host is seen
             sweep@1        running [asked]
             migrate@1      save (save: calling) > save
               save         migrate (remove: calling) > remove

@@ -3,6 +3,7 @@
 //! shows that those turn red.
 #![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
 
+mod adoption;
 mod aliases;
 mod controls;
 mod docs;
@@ -35,7 +36,9 @@ mod migrations_recovered;
 mod monitoring;
 mod outcomes;
 mod overtaking;
+mod placement;
 mod preemption;
+mod put_away;
 mod records;
 mod recovery;
 mod restarts;

@@ -18,7 +18,7 @@ impl Rig {
     /// The daemon and its store are lost, and the store comes back as `backup` has it.
     fn restore(&mut self, backup: VmRecord) {
         self.record = backup;
-        self.record.mark_restored();
+        self.record.mark_restored(self.now);
         self.restored = true;
         self.flying.clear();
         self.outbox.clear();
@@ -206,13 +206,48 @@ fn a_second_restore_does_not_make_a_domain_of_the_first_lost_time_an_old_one() {
     rig.reconcile(None).unwrap();
     goes(&mut rig, &[(Verb::Resume, A)]);
     let second = rig.record.clone();
-    rig.restore(second);
-    rig.reconcile(None).unwrap();
-    // Host B was off all the time, and comes back with the domain that the first lost time placed there.
-    let lost = rig.world.ours(7);
-    rig.world.stranger(B, lost);
-    let seen = rig.world.see(B);
-    assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM with what the guest has written");
+    for off in [false, true] {
+        if off {
+            rig.world.power(A, Power::Off, PowerReason::Guest);
+        }
+        for known in [false, true] {
+            rig.restore(second.clone());
+            // Host B was off all the time, and comes back with the domain that the first lost time placed there.
+            let lost = rig.world.ours(7);
+            if known {
+                rig.world.stranger(B, lost);
+                rig.world.power(B, Power::Off, PowerReason::Guest);
+            }
+            rig.reconcile(None).unwrap();
+            rig.world.stranger(B, lost);
+            let seen = rig.world.see(B);
+            assert_eq!(
+                ostler_lifecycle::doomed(&rig.record, STORE, B, &seen),
+                None,
+                "it may be the VM with what the guest has written"
+            );
+            assert_eq!(rig.host(), Some(A), "it is not moved to what an earlier lost time has placed");
+            let decided = rig.record.restored.as_ref().map(|restored| restored.in_doubt);
+            assert_eq!(decided, Some(off && known), "one that lives in its place is there; else a person decides");
+            rig.world.domains.remove(&B);
+        }
+    }
+}
+
+/// The first restore of a backup places the VM on B, which is off when the same backup is restored again.
+#[test]
+fn the_same_backup_restored_twice_gives_out_other_generations() {
+    let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
+    let backup = rig.record.clone();
+    let mut given = Vec::new();
+    for _ in 0..2 {
+        rig.restore(backup.clone());
+        rig.now = rig.now.plus(ostler_model::Millis(1));
+        given.push(rig.record.issued.next());
+    }
+    assert!(given[1] > given[0], "{given:?}: a domain of the first would be taken for that of the second");
+    rig.record.restored.as_mut().unwrap().reconciled = true;
+    assert!(rig.record.is_ahead(given[0]), "it may be the VM");
 }
 
 #[test]

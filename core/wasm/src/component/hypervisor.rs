@@ -5,11 +5,11 @@ use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
-    Listed, Site, WildDomain,
+    Listed, Site,
 };
 use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DriverError, HostFacts, Identity, MacAddress, Observation, Outcome, SnapshotName,
-    VmUuid,
+    VmUuid, WildDomain,
 };
 use std::time::{Duration, Instant};
 

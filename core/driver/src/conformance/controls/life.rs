@@ -1,9 +1,9 @@
 //! Faults of what a driver does to a domain that runs.
 
 use super::{Fault, Faulty};
-use crate::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site, WildDomain};
+use crate::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site};
 use ostler_model::{
-    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, SnapshotName,
+    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, SnapshotName, WildDomain,
 };
 
 fn done() -> JobStatus {

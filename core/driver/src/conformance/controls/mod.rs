@@ -8,12 +8,12 @@ use super::bench::FakeBench;
 use crate::fake::Fake;
 use crate::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
-    Listed, Site, WildDomain,
+    Listed, Site,
 };
 use async_trait::async_trait;
 use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Generation, HostFacts, Identity, MacAddress, Observation,
-    Outcome, Power, SnapshotName, StepNo, VmUuid,
+    Outcome, Power, SnapshotName, StepNo, VmUuid, WildDomain,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
