@@ -1,4 +1,4 @@
-//! What a driver call is given beside its arguments.
+//! The context that a driver call gets beside its arguments.
 
 use ostler_model::{CallContext, DatastoreName, ExecTransport, HostId, HostName, OpaqueState, Progress};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The host a call is for, as its driver needs to know it.
+/// The host of a call, with the data that its driver needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// Its id.
@@ -15,29 +15,29 @@ pub struct Site {
     pub name: HostName,
     /// The driver's settings for this host (`uri` for `kvm`).
     pub config: BTreeMap<String, String>,
-    /// How commands and files are reached. Only host capabilities look at it; components never see it.
+    /// How commands and files are reached. Only host capabilities use it; components never see it.
     pub transport: ExecTransport,
-    /// Absolute directories of the datastores on this host. Only host capabilities look at it.
+    /// The absolute paths of the datastores' folders on this host. Only host capabilities use it.
     pub roots: BTreeMap<DatastoreName, String>,
 }
 
-/// A call in the making: identity, deadline, cancel, progress, and the driver's own state.
+/// The controls of one call: its identity, deadline, cancellation, progress, and the driver's own state.
 #[derive(Debug, Clone)]
 pub struct CallControl {
-    /// Identity, generation and deadline (wall clock, for the driver's eyes).
+    /// Effect key, generation and deadline. The deadline here is on the wall clock, for the driver.
     pub context: CallContext,
-    /// The same deadline on the monotonic clock, for whoever waits.
+    /// The same deadline on the monotonic clock, for the code that waits for the answer.
     pub until: Instant,
-    /// Told to stop: the driver ends with `cancelled` as soon as that is safe.
+    /// Asks the call to stop. The driver then answers `cancelled` as soon as that is safe.
     pub cancel: CancellationToken,
-    /// Where progress is reported; the last report wins.
+    /// The driver reports its progress here; the last report counts.
     pub progress: watch::Sender<Option<Progress>>,
-    /// What the driver kept about this VM.
+    /// The state that the driver keeps about this VM.
     pub state: Option<OpaqueState>,
 }
 
 impl CallControl {
-    /// A call nobody watches: for tests, probes and the conformance suite.
+    /// A call whose progress nobody watches: for tests, probes and the conformance suite.
     #[must_use]
     pub fn detached(context: CallContext, until: Instant) -> Self {
         Self { context, until, cancel: CancellationToken::new(), progress: watch::Sender::new(None), state: None }

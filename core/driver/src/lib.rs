@@ -1,16 +1,17 @@
-//! The seam between the engine and everything that touches a hypervisor or a disk.
+//! The interface between the engine and everything that touches a hypervisor or a disk.
 //!
-//! One set of traits: [`Hypervisor`], [`Transfer`], [`SnapshotRules`]. The built-in KVM driver and WebAssembly components are
-//! equal behind it; the [`conformance`] suite is run against all of them, and against [`fake`].
+//! There is one set of traits: [`Hypervisor`], [`Transfer`], [`SnapshotRules`]. The built-in KVM driver and WebAssembly
+//! components implement the same traits. The [`conformance`] suite runs against all of them, and against [`fake`].
 //!
-//! What every driver promises (the suite checks it):
-//! - **Every call converges.** A *level* call is judged by what is: a repeat finds it so and answers success. An *edge* call
-//!   (press, reboot, reset) writes its identity into durable metadata at the host first, and is sent at most once an identity.
+//! Every driver promises this, and the suite checks it:
+//! - **Every call converges.** A *level* call compares its goal with what is there: a repeat finds the goal and answers success.
+//!   An *edge* call (press, reboot, reset, revert) first writes its effect key into durable metadata at the host, and is sent at
+//!   most once per key.
 //! - **Every mutating call compares generations at the host** and answers `stale` if it finds a higher one.
-//! - **An answer says what is.** [`Outcome::seen`](ostler_model::Outcome) is a look made after the effect, within the call.
-//! - **Absent is a fact.** A driver that cannot ask says so with an error, never with *absent*.
-//! - **A dropped call is not forgotten.** If the host side of a dropped call may still be at work, `observe` answers an error
-//!   (`retry`, code `busy`) for that domain until it is not. Only `destroy` may run beside another mutating call.
+//! - **An answer says what is there.** [`Outcome::seen`](ostler_model::Outcome) is a look after the effect, within the call.
+//! - **Absent is a fact.** A driver that cannot ask the host answers an error, never *absent*.
+//! - **A dropped call is not forgotten.** The host may still work on a call that was dropped. Until it has ended, `observe`
+//!   answers an error (`retry`, code `busy`) for that domain. Only `destroy` may run beside another mutating call.
 
 mod context;
 mod registry;

@@ -1,23 +1,23 @@
-//! Which drivers are loaded. Read on every call, written when an operator loads or removes one.
+//! The loaded drivers. The engine reads the registry for every call; it changes when a driver is loaded.
 
 use crate::{Hypervisor, SnapshotRules, Transfer};
 use ostler_model::{Ability, DriverName};
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-/// What a driver is.
+/// The kind of a driver, with the driver itself.
 #[derive(Clone)]
 pub enum DriverKind {
-    /// Drives domains.
+    /// It drives domains.
     Hypervisor(Arc<dyn Hypervisor>),
-    /// Moves disks.
+    /// It moves disks.
     Transfer(Arc<dyn Transfer>),
-    /// Judges snapshots.
+    /// It knows snapshot rules.
     Rules(Arc<dyn SnapshotRules>),
 }
 
 impl DriverKind {
-    /// In a word.
+    /// The name of the kind.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -46,22 +46,22 @@ pub enum DriverOrigin {
     },
 }
 
-/// What people are told about a loaded driver.
+/// A description of a loaded driver, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverInfo {
     /// Its name.
     pub name: DriverName,
     /// Its own version.
     pub version: String,
-    /// In a sentence.
+    /// Its description, in one sentence.
     pub description: String,
     /// Where it comes from.
     pub origin: DriverOrigin,
-    /// What it can do on some host; hypervisors only.
+    /// The abilities that it has on some host; hypervisor drivers only.
     pub abilities: Vec<Ability>,
 }
 
-/// Why a driver cannot be had.
+/// Why a driver is not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
     /// No such driver.
@@ -69,17 +69,17 @@ pub enum RegistryError {
     NotLoaded {
         /// The name asked for.
         name: DriverName,
-        /// Those there are.
+        /// The names of the loaded drivers.
         loaded: String,
     },
-    /// Another kind.
+    /// The driver is of another kind.
     #[error("driver {name} is a {is} driver; a {wanted} driver is needed here")]
     WrongKind {
         /// The name asked for.
         name: DriverName,
-        /// What it is.
+        /// The kind that it is.
         is: &'static str,
-        /// What was wanted.
+        /// The kind that was wanted.
         wanted: &'static str,
     },
 }
@@ -96,26 +96,27 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// None loaded.
+    /// A registry without drivers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Loads a driver, or replaces the one of that name. Calls in flight end on the old one. One component may be several kinds.
+    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old driver. One component may be of
+    /// several kinds.
     pub fn insert(&self, info: DriverInfo, kinds: Vec<DriverKind>) {
         let name = info.name.clone();
         self.write().insert(name, Entry { info, kinds });
     }
 
-    /// What is loaded.
+    /// All loaded drivers, each with its kinds.
     #[must_use]
     pub fn list(&self) -> Vec<(DriverInfo, Vec<&'static str>)> {
         let entries = self.read();
         entries.values().map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect())).collect()
     }
 
-    /// One of them, if it is loaded.
+    /// The driver of that name with its kinds, if it is loaded.
     #[must_use]
     pub fn get(&self, name: &DriverName) -> Option<(DriverInfo, Vec<&'static str>)> {
         let entries = self.read();
@@ -125,7 +126,7 @@ impl Registry {
     /// A hypervisor driver.
     ///
     /// # Errors
-    /// None of that name, or none of that kind.
+    /// If no driver of that name is loaded, or it is not of that kind.
     pub fn hypervisor(&self, name: &DriverName) -> Result<Arc<dyn Hypervisor>, RegistryError> {
         self.find(
             name,
@@ -137,7 +138,7 @@ impl Registry {
     /// A transfer driver.
     ///
     /// # Errors
-    /// None of that name, or none of that kind.
+    /// If no driver of that name is loaded, or it is not of that kind.
     pub fn transfer(&self, name: &DriverName) -> Result<Arc<dyn Transfer>, RegistryError> {
         self.find(name, "transfer", |kind| if let DriverKind::Transfer(driver) = kind { Some(Arc::clone(driver)) } else { None })
     }
@@ -145,7 +146,7 @@ impl Registry {
     /// Snapshot rules.
     ///
     /// # Errors
-    /// None of that name, or none of that kind.
+    /// If no driver of that name is loaded, or it is not of that kind.
     pub fn rules(&self, name: &DriverName) -> Result<Arc<dyn SnapshotRules>, RegistryError> {
         self.find(name, "snapshot-rules", |kind| if let DriverKind::Rules(driver) = kind { Some(Arc::clone(driver)) } else { None })
     }
@@ -169,7 +170,7 @@ impl Registry {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<DriverName, Entry>> {
-        // A panic while the map was held cannot leave it half written: each write is one insert.
+        // A panic while the lock was held cannot leave the map half written: each write is one insert.
         self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 

@@ -1,39 +1,39 @@
-//! What drivers are asked to make.
+//! The arguments of driver calls: files, domains, disks and transfer jobs.
 
 use ostler_model::{DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, MacAddress, RelPath};
 
-/// A file on one host. `absolute` is resolved by the engine from the host's datastore roots and is what a hypervisor is told;
-/// a component opens files only by `(datastore, path)`.
+/// A file on one host. The engine makes `absolute` from the host's datastore roots, and hypervisors get this path. A component
+/// opens files only by `(datastore, path)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRef {
-    /// The host whose view this is.
+    /// The host that sees the file under this path.
     pub host: HostId,
     /// The datastore.
     pub datastore: DatastoreName,
-    /// Below its root.
+    /// The path below the datastore's root.
     pub path: RelPath,
-    /// Root and path joined.
+    /// The absolute path: the root and `path` joined.
     pub absolute: String,
 }
 
-/// A domain to be: everything a hypervisor needs, and nothing it must look up.
+/// The specification of a domain. It holds everything that a hypervisor needs; the driver need not look up anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSpec {
-    /// Stamped into the domain before it may run.
+    /// The identity that is stamped into the domain before the domain may run.
     pub identity: Identity,
     /// Its name at the hypervisor.
     pub name: String,
-    /// What operators call it; for titles only.
+    /// The VM's name for operators; for titles only.
     pub title: String,
     /// Virtual CPUs.
     pub vcpus: u32,
-    /// Thousandths of a physical CPU reserved for it; hypervisors that can weigh use it.
+    /// Thousandths of a physical CPU that are reserved for it. Hypervisors that can give CPU weights use it.
     pub cpu_milli: u32,
-    /// Most virtual CPUs it can be given while it runs; at least `vcpus`.
+    /// Most virtual CPUs that it can be given while it runs; at least `vcpus`.
     pub vcpus_most: u32,
-    /// Memory.
+    /// Memory in MiB.
     pub memory_mib: u64,
-    /// Most memory it can be given while it runs; at least `memory_mib`.
+    /// Most memory in MiB that it can be given while it runs; at least `memory_mib`.
     pub memory_most_mib: u64,
     /// Firmware.
     pub firmware: Firmware,
@@ -49,7 +49,7 @@ pub struct DomainSpec {
     pub nics: Vec<DomainNic>,
     /// The screen.
     pub graphics: Graphics,
-    /// Where the serial console is logged.
+    /// The log file of the serial console.
     pub console_log: FileRef,
 }
 
@@ -64,8 +64,9 @@ pub struct DomainDisk {
     pub format: DiskFormat,
     /// Whether the guest may only read.
     pub read_only: bool,
-    /// All files below it, the next one first; empty if it stands on nothing. None if that is not known (a disk that was adopted, an
-    /// image of before files were looked at): then only the disk itself tells.
+    /// All files below it, the next one first; empty if there is no file below it. None if the files are not known: for an
+    /// adopted disk, and for an image that was registered before Ostler inspected files. Then only the disk's own content tells
+    /// them.
     pub below: Option<Vec<Layer>>,
 }
 
@@ -87,26 +88,26 @@ pub struct DomainNic {
     pub bridge: String,
 }
 
-/// What a transfer driver found when it looked at a file. Facts only.
+/// The facts that a transfer driver found when it inspected a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileLook {
-    /// What it is.
+    /// The kind of file.
     pub kind: FileKind,
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// What its content says: `qcow2`, `raw`, or the word for a format that no disk of ours has.
+    /// The format according to its content: `qcow2`, `raw`, or the name of a format that Ostler does not use for disks.
     pub format: String,
-    /// Bytes that a guest would see.
+    /// The size that a guest would see, in bytes.
     pub virtual_size: u64,
-    /// Other files that it names.
+    /// The other files that its content names.
     pub names: Vec<String>,
-    /// Whether it cannot be read without a key.
+    /// Whether it is encrypted: it cannot be read without a key.
     pub encrypted: bool,
-    /// Why it cannot be whole, for people.
+    /// Why the file cannot be complete, for people; none if no damage was found.
     pub damage: Option<String>,
 }
 
-/// What stands under a name.
+/// The kind of thing that exists under a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
     /// A regular file.
@@ -120,7 +121,7 @@ pub enum FileKind {
 /// Where a disk's content comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskSource {
-    /// A copy on write of an image.
+    /// A copy-on-write overlay of an image.
     Image {
         /// The image.
         base: FileRef,
@@ -129,42 +130,42 @@ pub enum DiskSource {
     },
     /// Empty.
     Blank {
-        /// Size.
+        /// The size in MiB.
         size_mib: u64,
     },
     /// Formatted as swap space.
     Swap {
-        /// Size.
+        /// The size in MiB.
         size_mib: u64,
     },
 }
 
-/// A job of a transfer driver. All are level: a repeat finds the result and answers success.
+/// A job of a transfer driver. All jobs are level: a repeat finds the result and answers success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferJob {
-    /// Make one disk. An existing complete file of the same making is success; a partial one is replaced.
+    /// Make one disk. If a complete file exists that was made the same way, that is success. A partial file is replaced.
     Prepare {
-        /// Where.
+        /// The file of the disk.
         target: FileRef,
         /// Its format.
         format: DiskFormat,
-        /// From what.
+        /// Where its content comes from.
         source: DiskSource,
     },
-    /// Copy one file, possibly between hosts, and verify it (size, and more where the driver can). The source is untouched.
-    /// A source that is absent while a verified target exists is success.
+    /// Copy one file, possibly between hosts, and verify it (its size, and more if the driver can). The source is not changed.
+    /// If the source is absent and a verified target exists, that is success.
     Copy {
-        /// From.
+        /// The source.
         from: FileRef,
-        /// To.
+        /// The target.
         to: FileRef,
-        /// Disk format, or none for a recovery file.
+        /// The disk's format; none for a memory file.
         format: Option<DiskFormat>,
-        /// For an overlay: its base as the destination sees it.
+        /// For an overlay: the image below it, as the destination sees it.
         base: Option<FileRef>,
     },
-    /// Make an image of a disk that nobody writes: a complete file of `format` that stands on no other, under the image's own folder.
-    /// Needs the transfer ability to make images.
+    /// Make an image of a disk that nobody writes to: a complete file of `format` with no file below it, in the image's own
+    /// folder. Needs the transfer ability to make images.
     SaveBack {
         /// The disk.
         disk: FileRef,
@@ -175,9 +176,9 @@ pub enum TransferJob {
         /// The image's format.
         format: DiskFormat,
     },
-    /// Have no such file or folder.
+    /// Remove a file or a folder; if it does not exist, that is success.
     Delete {
-        /// What: a file, or a folder with all below it.
+        /// The file, or the folder with everything below it.
         target: FileRef,
     },
 }

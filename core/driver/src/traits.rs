@@ -8,66 +8,69 @@ use ostler_model::{
 };
 use std::time::Duration;
 
-/// Drives domains on hosts of one kind.
+/// A hypervisor driver: drives domains on hosts of one kind.
 ///
-/// The mandatory part is small; [`Hypervisor::abilities`] is the upper bound of the rest and [`Hypervisor::probe`] narrows it to
-/// one host. The engine never calls what is absent. Calls are short: a press of the power button returns at once, the engine waits.
+/// The mandatory part is small. [`Hypervisor::abilities`] is the upper bound of the optional part, and [`Hypervisor::probe`] says
+/// which abilities one host has. The engine never makes a call for which the ability is missing. Calls are short: a press of the
+/// power button returns at once, and the engine waits for its effect.
 #[async_trait]
 pub trait Hypervisor: Send + Sync {
-    /// What the driver can do on some host.
+    /// The abilities that the driver has on some host.
     fn abilities(&self) -> &[Ability];
 
-    /// What this host offers and what the driver can do on it.
+    /// The capacity of this host, and the driver's abilities on it.
     ///
     /// # Errors
-    /// `retry` if the host cannot be asked now, `refused` if its settings are wrong.
+    /// `retry` if the host cannot be asked now; `refused` if its settings are wrong.
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError>;
 
-    /// Be defined as `domain`, stamped, and running. Level.
+    /// Has the domain defined as `domain`, stamped, and running. Level.
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult;
 
-    /// Press the power button, once. Edge; returns at once.
+    /// Presses the power button once. Edge. Returns at once.
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Be off. Level; absent is success. May run beside any other call.
+    /// Has the domain off. Level: an absent domain is success. May run beside any other call.
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Be absent: off and undefined, with nothing of it left at the hypervisor. Level. A domain of the generation that the call spares
-    /// ([`CallContext::spares`](ostler_model::CallContext)) is left alone and does not count: the answer is that nothing is there.
+    /// Has no such domain: off and undefined, with nothing of it left at the hypervisor. Level. A domain of the generation that
+    /// the call spares ([`CallContext::spares`](ostler_model::CallContext)) is not touched and does not count: the answer is then
+    /// *absent*.
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Ask the guest to reboot, once. Edge. Needs [`Ability::Reboot`].
+    /// Asks the guest once to reboot. Edge. Needs [`Ability::Reboot`].
     async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Press reset, once. Edge. Needs [`Ability::Reboot`].
+    /// Presses reset once. Edge. Needs [`Ability::Reboot`].
     async fn reset(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Memory written to `file`, and off. Level: an off domain with a complete file is success. Needs [`Ability::Suspend`].
+    /// Has the memory written to `file`, and the domain off. Level: a domain that is off with a complete file is success. Needs
+    /// [`Ability::Suspend`].
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult;
 
-    /// Be restored from `file` as `domain`, re-stamped, and paused. Level. Needs [`Ability::Suspend`].
+    /// Has the domain restored from `file` as `domain`, stamped anew, and paused. Level. Needs [`Ability::Suspend`].
     async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult;
 
-    /// Run on. Level: a running domain is success, an off one is `gone`. Needs [`Ability::Suspend`].
+    /// Lets the domain run on. Level: a running domain is success, a domain that is off is `gone`. Needs [`Ability::Suspend`].
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// What is there of one VM.
+    /// Looks at the domain of one VM.
     ///
     /// # Errors
-    /// When it cannot be asked, and while a dropped call may still be at work. Never to say *absent*.
+    /// If the host cannot be asked, and while a dropped call may still be at work. An absent domain is not an error.
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError>;
 
-    /// All domains of the host, ours and others'.
+    /// Lists all domains of the host, those of Ostler and all others.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// If the host cannot be asked.
     async fn list(&self, site: &Site) -> Result<Listed, DriverError>;
 
-    /// Begins to move the running domain to `to`, where it is to be `domain` (the call's generation, and its files as `to` sees them), or
-    /// finds that it has moved. An identity that is at work is attached to. `move_disks` are disks in use that the two hosts do not
-    /// share: the driver moves them too. Done means: it runs there, stamped with `domain`'s identity, and nothing of it is left here. An
-    /// error other than `unknown` and `retry` means: nothing works at it any more, and nothing of it runs there. Level.
-    /// Needs [`Ability::Migrate`].
+    /// Begins to move the running domain to `to`, or finds that it has moved. `domain` describes it at `to`: with the call's
+    /// generation, and its files as `to` sees them. If a job with the same effect key is at work, the call attaches to it.
+    /// `move_disks` are the disks that the two hosts do not share; the driver moves them too. *Done* means: the domain runs
+    /// there, stamped with `domain`'s identity, and nothing of it is left here. An error other than `unknown` and `retry` means:
+    /// the job does not work any more, and nothing of the domain runs there. Level. Needs [`Ability::Migrate`].
     ///
     /// # Errors
     /// As [`ostler_model::ErrorKind`] says.
@@ -82,8 +85,8 @@ pub trait Hypervisor: Send + Sync {
         Err(not_able(Ability::Migrate))
     }
 
-    /// Begins to copy a disk of the running domain, as it is at some moment until the answer, into `target`: a complete file of `format`
-    /// that stands on no other. The domain is left as it was. Level. Needs [`Ability::DiskCopy`].
+    /// Begins to copy a disk of the running domain into `target`: a complete file of `format` with no file below it. The copy
+    /// shows the disk at one moment before the answer. The domain is not changed. Level. Needs [`Ability::DiskCopy`].
     ///
     /// # Errors
     /// As [`ostler_model::ErrorKind`] says.
@@ -98,43 +101,46 @@ pub trait Hypervisor: Send + Sync {
         Err(not_able(Ability::DiskCopy))
     }
 
-    /// How far the job that this identity began is.
+    /// The progress of the job that was begun with this effect key.
     ///
     /// # Errors
-    /// `gone` if no such job is known: begin it again.
+    /// `gone` if no such job is known; the caller then begins it again.
     async fn poll_job(&self, _site: &Site, _call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
         Err(not_able(job.ability()))
     }
 
-    /// Stops the job that this identity began. Success means that nothing works at it any more, and that the domain runs where it ran.
+    /// Stops the job that was begun with this effect key. Success means that the job does not work any more, and that the domain
+    /// runs where it ran before.
     ///
     /// # Errors
-    /// `unknown` if that cannot be said.
+    /// `unknown` if the driver cannot tell whether that is so.
     async fn abort_job(&self, _site: &Site, _call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
         Err(not_able(job.ability()))
     }
 
-    /// Have the disk, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    /// Has the disk plugged in, now and at the next start. Level. Needs [`Ability::Hotplug`].
     async fn attach_disk(&self, _site: &Site, _call: &CallControl, _disk: &DomainDisk) -> CallResult {
         Err(not_able(Ability::Hotplug))
     }
 
-    /// Have no such disk, now and at the next start; success means that the guest has let go of it. Level. Needs [`Ability::Hotplug`].
+    /// Has the disk unplugged, now and at the next start. Success means that the guest has released it. Level. Needs
+    /// [`Ability::Hotplug`].
     async fn detach_disk(&self, _site: &Site, _call: &CallControl, _disk: &DiskName) -> CallResult {
         Err(not_able(Ability::Hotplug))
     }
 
-    /// Have the network card, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    /// Has the network card plugged in, now and at the next start. Level. Needs [`Ability::Hotplug`].
     async fn attach_nic(&self, _site: &Site, _call: &CallControl, _nic: &DomainNic) -> CallResult {
         Err(not_able(Ability::Hotplug))
     }
 
-    /// Have no such network card, now and at the next start. Level. Needs [`Ability::Hotplug`].
+    /// Has the network card unplugged, now and at the next start. Level. Needs [`Ability::Hotplug`].
     async fn detach_nic(&self, _site: &Site, _call: &CallControl, _mac: &MacAddress) -> CallResult {
         Err(not_able(Ability::Hotplug))
     }
 
-    /// Have so many virtual CPUs and so much memory, now and at the next start. Level. Needs [`Ability::LiveResize`].
+    /// Gives the domain this many virtual CPUs and this much memory, now and at the next start. Level. Needs
+    /// [`Ability::LiveResize`].
     async fn resize(&self, _site: &Site, _call: &CallControl, _vcpus: u32, _memory_mib: u64) -> CallResult {
         Err(not_able(Ability::LiveResize))
     }
@@ -144,61 +150,64 @@ pub trait Hypervisor: Send + Sync {
         Err(not_able(Ability::Snapshots))
     }
 
-    /// Be as the snapshot says, re-stamped before a virtual CPU runs, and run. Edge: an identity that is found stamped was reverted
-    /// already. Needs [`Ability::Snapshots`].
+    /// Reverts the domain to the snapshot, stamps it anew before a virtual CPU runs, and lets it run. Edge: if the call's effect
+    /// key is already stamped into the domain, the revert is done. Needs [`Ability::Snapshots`].
     async fn revert_snapshot(&self, _site: &Site, _call: &CallControl, _name: &SnapshotName) -> CallResult {
         Err(not_able(Ability::Snapshots))
     }
 
-    /// Have no snapshot of that name; the domain may run or be off, and an absent one has none. Level. Needs [`Ability::Snapshots`].
+    /// Has no snapshot of that name. The domain may run or be off; an absent domain has no snapshots, which is success. Level.
+    /// Needs [`Ability::Snapshots`].
     async fn delete_snapshot(&self, _site: &Site, _call: &CallControl, _name: &SnapshotName) -> CallResult {
         Err(not_able(Ability::Snapshots))
     }
 
-    /// The names of the snapshots there are, oldest first. Needs [`Ability::Snapshots`].
+    /// The names of the domain's snapshots, oldest first. Needs [`Ability::Snapshots`].
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// If the host cannot be asked.
     async fn list_snapshots(&self, _site: &Site, _vm: VmUuid) -> Result<Vec<String>, DriverError> {
         Err(not_able(Ability::Snapshots))
     }
 
-    /// What a domain is that this store did not make. Needs [`Ability::Adopt`].
+    /// Describes a domain that this store did not make. Needs [`Ability::Adopt`].
     ///
     /// # Errors
-    /// `gone` if there is none, `refused` if it has something that no specification can say (a disk that is no file).
+    /// `gone` if there is no such domain; `refused` if a specification cannot describe a part of it (a disk that is not a file).
     async fn inspect(&self, _site: &Site, _vm: VmUuid) -> Result<WildDomain, DriverError> {
         Err(not_able(Ability::Adopt))
     }
 
-    /// Have `identity` in the domain, and change in nothing else. Refused (`foreign`) if another store's is in it. Level.
+    /// Stamps `identity` into the domain, and changes nothing else. Refused (`foreign`) if another store has stamped it. Level.
     /// Needs [`Ability::Adopt`].
     async fn stamp(&self, _site: &Site, _call: &CallControl, _identity: &Identity) -> CallResult {
         Err(not_able(Ability::Adopt))
     }
 
-    /// Waits up to `wait` for domains that may have changed after `cursor`. Wake-ups, never facts. Needs [`Ability::Changes`].
+    /// Waits up to `wait` for domains that may have changed after `cursor`. The result only says where to look; it is not a fact.
+    /// Needs [`Ability::Changes`].
     ///
     /// # Errors
-    /// When it cannot be asked; the caller falls back to polling.
+    /// If the host cannot be asked; the caller then polls instead.
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError>;
 
     /// Counters of running domains. Needs [`Ability::Metrics`].
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// If the host cannot be asked.
     async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError>;
 }
 
-/// The code of a driver that has not the ability that was asked for.
+/// The error code of a driver that does not have the ability that the call needs.
 pub const NOT_ABLE: &str = "not-able";
 
-/// The engine asks the host's abilities before it calls; whoever sees this has met a driver that changed in between.
+/// The error of a call whose ability is missing. The engine checks the host's abilities before each call, so this error shows
+/// that the driver was changed in between.
 fn not_able(ability: Ability) -> DriverError {
     DriverError::refused(NOT_ABLE, format!("this driver cannot {ability}"))
 }
 
-/// A job of a hypervisor driver that takes long: begun, polled and aborted by identity.
+/// A long job of a hypervisor driver. It is begun, polled and aborted by its effect key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HypervisorJob {
     /// A live migration.
@@ -208,7 +217,7 @@ pub enum HypervisorJob {
 }
 
 impl HypervisorJob {
-    /// The ability it belongs to.
+    /// The ability that the job needs.
     #[must_use]
     pub const fn ability(self) -> Ability {
         match self {
@@ -221,27 +230,27 @@ impl HypervisorJob {
 /// The domains of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// All that could be read.
+    /// All domains that could be read.
     pub domains: Vec<DomainSeen>,
-    /// Domains that could not be read now; nothing may be concluded about them.
+    /// Domains that could not be read now. Nothing may be concluded about them.
     pub unreadable: Vec<VmUuid>,
 }
 
 /// Domains that may have changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeBatch {
-    /// To be handed in next time.
+    /// The cursor for the next call.
     pub cursor: u64,
-    /// Look at these.
+    /// The VMs whose domains may have changed.
     pub vms: Vec<VmUuid>,
-    /// Some were lost: look at all.
+    /// Whether some changes were lost. Then the caller must look at all domains.
     pub lost: bool,
 }
 
-/// Counters of one domain, rising since its start unless said otherwise.
+/// Counters of one domain. They rise since its start, unless the field says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DomainMetrics {
-    /// Which.
+    /// The VM of the domain.
     pub vm: Option<VmUuid>,
     /// CPU time used, in nanoseconds.
     pub cpu_ns: u64,
@@ -257,72 +266,73 @@ pub struct DomainMetrics {
     pub net_tx: u64,
 }
 
-/// Brings disks to hosts and takes them away.
+/// A transfer driver: brings disks to hosts and takes them away.
 ///
-/// A long job is begun, polled and aborted by identity, so that neither an instance nor the daemon has to live as long as the
-/// job. `begin` with an identity that is at work attaches to it.
+/// A long job is begun, polled and aborted by its effect key, so that the job can outlive an instance of the driver and the
+/// daemon. If a job with the same effect key is at work, `begin` attaches to it.
 #[async_trait]
 pub trait Transfer: Send + Sync {
-    /// Begins `job`, or finds it done.
+    /// Begins `job`, or finds that it is done.
     ///
     /// # Errors
     /// As [`ostler_model::ErrorKind`] says.
     async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError>;
 
-    /// How far the job is.
+    /// The progress of the job.
     ///
     /// # Errors
-    /// `gone` if no such job is known: begin it again.
+    /// `gone` if no such job is known; the caller then begins it again.
     async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError>;
 
-    /// Stops the job. Success means that nothing works at it any more.
+    /// Stops the job. Success means that the job does not work any more.
     ///
     /// # Errors
-    /// `unknown` if that cannot be said.
+    /// `unknown` if the driver cannot tell whether that is so.
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError>;
 
-    /// Whether nothing of a call for this VM that nobody waits for any more is still at work: what was dropped may go on at the host, and
-    /// what it still removes must not be made anew meanwhile. For a driver whose work ends with its calls that is always so.
+    /// Checks that no dropped call for this VM is still at work. A dropped call may go on at the host, and files that it still
+    /// removes must not be made anew until it has ended. A driver whose work always ends with its calls answers success.
     ///
     /// # Errors
-    /// `retry` while something is.
+    /// `retry` while a dropped call is at work.
     async fn idle(&self, _vm: VmUuid) -> Result<(), DriverError> {
         Ok(())
     }
 
-    /// What a file is. Changes nothing, and opens no other file that it names. Needs the transfer ability to look.
+    /// Inspects a file. Changes nothing, and opens no other file that it names. Needs the transfer ability to look.
     ///
     /// # Errors
-    /// `gone` if there is none; `refused` with code [`NOT_ABLE`] if the driver cannot look; whatever kept it from looking.
+    /// `gone` if there is no such file; `refused` with code [`NOT_ABLE`] if the driver cannot inspect files; else the error that
+    /// kept it from reading the file.
     async fn inspect_file(&self, _site: &Site, _file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
         Err(DriverError::refused(NOT_ABLE, "this driver cannot look into files"))
     }
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
-    /// At work.
+    /// It is at work.
     Pending(Progress),
-    /// Done.
+    /// It is done.
     Done(Outcome),
 }
 
-/// Says which snapshots may be made, reverted and deleted, and what becomes of the existing ones.
+/// Snapshot rules: they say which snapshots may be made, reverted and deleted, and whether existing snapshots stay.
 #[async_trait]
 pub trait SnapshotRules: Send + Sync {
-    /// Judges one question. Pure: the same question has the same answer.
+    /// Answers one question. Pure: the same question always has the same answer.
     ///
     /// # Errors
-    /// No answer or a trap; the engine then refuses snapshot verbs and hides snapshots for all others.
+    /// If the rules gave no answer or crashed. The engine then refuses snapshot verbs, and hides snapshots for all other verbs.
     async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError>;
 }
 
-/// What the rules are asked.
+/// A question to snapshot rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesQuestion {
-    /// The verb, in kebab-case: one of [`Verb`]'s names, `snapshot-create`, `snapshot-revert`, `snapshot-delete`, or
-    /// `observed` for what monitoring saw.
+    /// The verb in kebab-case: one of [`Verb`]'s names (also `snapshot-create`, `snapshot-revert` and `snapshot-delete`), or
+    /// `observed` for a change that monitoring saw.
     pub verb: String,
     /// The VM's state.
     pub state: State,
@@ -330,50 +340,50 @@ pub struct RulesQuestion {
     pub disks: Vec<(String, String, bool)>,
     /// The names of existing snapshots, oldest first.
     pub snapshots: Vec<String>,
-    /// For revert and delete: the snapshot meant.
+    /// For revert and delete: the name of the snapshot.
     pub subject: Option<String>,
-    /// What the driver can do on the host.
+    /// The hypervisor driver's abilities on the host.
     pub abilities: Vec<Ability>,
-    /// Milliseconds since the Unix epoch.
+    /// The current time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
 
 impl RulesQuestion {
-    /// The name rules know a verb by.
+    /// The name of a verb in a question.
     #[must_use]
     pub fn verb_name(verb: Verb) -> String {
         verb.to_string()
     }
 }
 
-/// Yes, or no and why.
+/// Whether a snapshot verb is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It may be done.
     Allowed,
-    /// It may not; the reason is for people.
+    /// It may not be done; the reason is for people.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// What becomes of an existing snapshot.
+/// The fate of an existing snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotFate {
     /// It stays.
     Keep,
-    /// It is removed before the operation's own steps.
+    /// It is removed: right after the operation's first step if that step stops the guest, else before all steps.
     Lose,
-    /// It stays at the hypervisor and is no longer offered.
+    /// It stays at the hypervisor, but Ostler no longer offers it.
     Hide,
 }
 
-/// What the rules say.
+/// The answer of snapshot rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesVerdict {
-    /// For snapshot verbs: may it be done? Allowed for all others.
+    /// For snapshot verbs: whether it may be done. For all other verbs: allowed.
     pub verdict: Verdict,
-    /// For each existing snapshot, in the order asked.
+    /// The fate of each existing snapshot, in the order of the question.
     pub fates: Vec<SnapshotFate>,
 }

@@ -6,7 +6,7 @@ use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Offer, Proposal, Scene, propose};
+use ostler_lifecycle::{Candidate, Offer, Proposal, Scene, Waits, propose};
 use ostler_model::{Ability, Capacity, Host, HostId, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -185,6 +185,10 @@ struct View<'a> {
 }
 
 impl Scene for View<'_> {
+    fn has_storage(&self) -> bool {
+        self.directory.system_storage().is_some()
+    }
+
     fn candidate(&self, host: HostId) -> Option<Candidate> {
         self.directory.candidate(self.record, host)
     }
@@ -230,6 +234,7 @@ pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>,
     let view = View { shared, directory: shared.directory(), record, moves: None };
     Ok(match propose(record, &mut offers, &view) {
         Proposal::Nothing => Vec::new(),
+        Proposal::Wait(lines) if lines == [Waits::NoStorage] => vec![format!("it would wait: {}", Waits::NoStorage)],
         Proposal::Wait(lines) => lines.iter().map(ToString::to_string).collect(),
         Proposal::Go { host, .. } => {
             let name =

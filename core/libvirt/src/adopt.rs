@@ -1,8 +1,8 @@
-//! Domains that somebody else made: what they are, and our stamp in them.
+//! Reads domains that somebody else made, and writes our stamp into them.
 //!
-//! A domain that is adopted is left as it is until it is started the next time, and is then made from our specification. A domain
-//! that could not run without something that the specification cannot say is refused, with what it is. Whatever else would change is
-//! named (see [`crate::differs`]), and the person decides.
+//! An adopted domain stays as it is until its next start. That start makes it from our specification. A domain is refused
+//! if it could not run without something that a specification cannot say; the refusal names that thing. Every other change
+//! is listed (see [`crate::differs`]), and the operator decides.
 
 use crate::deeds::{Order, foreign, look_after, look_before, write_stamp};
 use crate::differs::{self, Start};
@@ -16,7 +16,8 @@ use crate::tree::Node;
 use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Graphics, Identity, MacAddress, VmUuid, WildDomain};
 use virt_sys as sys;
 
-/// Devices that give a guest something of the host, or hold something of the guest, and have no word in a specification.
+/// Devices that give a guest something of the host, or hold a part of the guest's state, and that a specification cannot
+/// name.
 const BEYOND_WORDS: [(&str, &str); 6] = [
     ("hostdev", "a device of the host that is passed through"),
     ("filesystem", "a folder of the host"),
@@ -26,7 +27,7 @@ const BEYOND_WORDS: [(&str, &str); 6] = [
     ("redirdev", "a redirected device"),
 ];
 
-/// What the domain is.
+/// Describes the domain, and lists the changes that its next start would bring.
 pub(crate) fn inspect(live: &Live, config: &HostConfig, vm: VmUuid) -> Result<WildDomain, DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, vm)?.ok_or_else(gone)?;
@@ -37,9 +38,9 @@ pub(crate) fn inspect(live: &Live, config: &HostConfig, vm: VmUuid) -> Result<Wi
     let now = description(live, &sight, 0)?;
     let mut wild = read(sight.domain.get_name().map_err(asking)?, &now)?;
     let is_persistent = sight.domain.is_persistent().map_err(asking)?;
-    // What its next start would have made of it.
+    // The description that its next start would use.
     let next = if is_persistent { description(live, &sight, sys::VIR_DOMAIN_XML_INACTIVE)? } else { now };
-    // What runs tells where its balloon is at this moment: on its way, while the guest boots.
+    // The running description has the balloon's size of this moment, which is still changing while the guest boots.
     if is_persistent {
         wild.memory_mib = memory_mib(&next)?;
     }
@@ -65,7 +66,7 @@ fn memory_mib(domain: &Node) -> Result<u64, DriverError> {
 
 fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
     let vcpu = domain.child("vcpu").ok_or_else(|| unread("number of CPUs"))?;
-    // What runs now, of what it could have.
+    // The CPUs that are plugged in now, not the most that there could be.
     let vcpus = vcpu.attr("current").map_or_else(|| vcpu.text(), str::to_owned);
     let vcpus = vcpus.trim().parse().map_err(|_| unread("number of CPUs"))?;
     let os = domain.child("os");
@@ -98,7 +99,7 @@ fn read(name: String, domain: &Node) -> Result<WildDomain, DriverError> {
     Ok(wild)
 }
 
-/// A disk. None for a drive without a medium: nothing is lost with it.
+/// A disk. None for a drive without a medium: nothing is lost when it is left out.
 fn disk(node: &Node) -> Result<Option<(DiskName, String, DiskFormat, bool)>, DriverError> {
     let attr = |child: &str, key: &str| node.child(child).and_then(|child| child.attr(key));
     let target = attr("target", "dev").unwrap_or("?");
@@ -128,7 +129,7 @@ fn disk(node: &Node) -> Result<Option<(DiskName, String, DiskFormat, bool)>, Dri
     Ok(Some((name, file.to_owned(), format, node.child("readonly").is_some())))
 }
 
-/// A network card. One on a network of libvirt's counts by the bridge that the network has now.
+/// A network card. For a card on one of libvirt's networks, the bridge is the one that the network has now.
 fn nic(node: &Node) -> Result<(MacAddress, String), DriverError> {
     let mac = node.child("mac").and_then(|mac| mac.attr("address")).unwrap_or("?");
     let kind = node.attr("type").unwrap_or("?");
@@ -140,11 +141,11 @@ fn nic(node: &Node) -> Result<(MacAddress, String), DriverError> {
     Ok((address, bridge.to_owned()))
 }
 
-/// Have the identity in it.
+/// Writes the identity into the domain's stamp, if it is not there yet.
 pub(crate) fn stamp(live: &Live, order: &Order, identity: &Identity) -> CallResult {
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
-    // What carries no stamp is anybody's; what carries one must be ours already.
+    // A domain without a stamp may be taken. A domain with a stamp must be ours already.
     let before = match &sight.mark {
         Mark::None => Stamp::new(*identity),
         Mark::Stamp(_) | Mark::Unreadable => order.may_touch(&sight)?,

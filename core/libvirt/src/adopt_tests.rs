@@ -1,4 +1,4 @@
-//! Domains of others, as libvirt writes them.
+//! Domains that somebody else made, as libvirt writes them.
 
 use super::*;
 

@@ -1,10 +1,11 @@
-//! A bridge that a host does not have, told in the words of whoever gave its name.
+//! Explains libvirt's error about a bridge that a host does not have, and names the bridge.
 
 use ostler_driver::Site;
 use ostler_model::DriverError;
 
-/// libvirt speaks of a bridge that is not there as of a number that it could not read ("Cannot get interface MTU on 'br7': No such
-/// device"). What follows from the error is decided already; here it only gets words and a code of its own.
+/// For a missing bridge, libvirt reports a number that it could not read ("Cannot get interface MTU on 'br7': No such
+/// device"). The kind of the error, and so the engine's reaction, is decided already; this function only gives it clear
+/// words and a code of its own.
 pub(crate) fn told<'a>(error: DriverError, site: &Site, bridges: impl IntoIterator<Item = &'a str>) -> DriverError {
     if !error.detail.contains("No such device") {
         return error;

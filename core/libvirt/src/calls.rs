@@ -1,4 +1,4 @@
-//! How calls reach a lane: one change of a domain at a time, and what whoever begins a job is told.
+//! How calls reach a lane: one change of a domain at a time. Also the first answer to the caller that begins a job.
 
 use crate::jobs::Job;
 use crate::link::Link;
@@ -8,10 +8,12 @@ use ostler_driver::{CallControl, JobStatus};
 use ostler_model::{DriverError, ErrorKind, VmUuid};
 use std::time::{Duration, Instant};
 
-/// How long whoever begins a job waits for the looks before it. They take milliseconds; a connection over ssh a second.
+/// How long the caller that begins a job waits for the looks that come before the job. They take milliseconds; a new
+/// connection over ssh takes a second.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 
-/// A call that changes a domain: one at a time, on the work road. Told to stop, it sends nothing.
+/// Runs a call that changes a domain: one at a time per domain, on the work road. A call that was told to stop before it
+/// began sends nothing.
 pub(crate) async fn change<T: Send + 'static>(
     link: &Link,
     call: &CallControl,
@@ -28,7 +30,7 @@ pub(crate) async fn change<T: Send + 'static>(
     link.work.run(call.until, Some(link.locks.begin(vm, Some(held))), ErrorKind::Unknown, deed).await
 }
 
-/// As [`change`], and done even if the call was told to stop: for what takes something back.
+/// As [`change`], but runs even if the call was told to stop: for calls that take something back.
 pub(crate) async fn change_anyway<T: Send + 'static>(
     link: &Link,
     call: &CallControl,
@@ -39,18 +41,19 @@ pub(crate) async fn change_anyway<T: Send + 'static>(
     link.work.run(call.until, Some(link.locks.begin(vm, Some(held))), ErrorKind::Unknown, deed).await
 }
 
-/// The domain's lock.
+/// Waits for the domain's lock, until the deadline at most.
 pub(crate) async fn lock(link: &Link, vm: VmUuid, until: Instant) -> Result<Held, DriverError> {
     let waiting = tokio::time::timeout_at(until.into(), link.locks.of(vm).lock_owned());
     waiting.await.map_err(|_| DriverError::retry("busy", "another call is still at work on this domain"))
 }
 
-/// Told to stop before anything was sent.
+/// The error of a call that was told to stop before anything was sent.
 pub(crate) fn cancelled() -> DriverError {
     DriverError::new(ErrorKind::Cancelled, "cancelled", "told to stop before anything was sent")
 }
 
-/// What whoever begins a job is told: soon, whether it may begin; if that takes longer, that it is under way.
+/// The first answer to the caller that begins a job. It says whether the job may begin; if that takes longer than
+/// `BEGIN_WAIT`, it says that the job is under way.
 pub(crate) async fn begun(call: &CallControl, job: &Job) -> Result<JobStatus, DriverError> {
     let until = call.until.min(Instant::now() + BEGIN_WAIT);
     tokio::select! {

@@ -1,9 +1,10 @@
-//! Copying a disk of a running domain, as it is at one moment.
+//! Copies a disk of a running domain, as the disk is at one moment.
 //!
-//! QEMU mirrors the disk: all of it is copied into a file that stands on no other, and what the guest writes meanwhile goes
-//! to both. Once both are the same, the mirror is ended without being used: the file stays as the disk was at that moment,
-//! which is what a disk is after the power failed. The job is QEMU's own, so it outlives whoever asked for it. The stamp says
-//! whose it is, and afterwards that it was done: a call that is repeated copies nothing twice.
+//! QEMU mirrors the disk. It copies all of the disk into a file that has no other file below it, and writes what the guest
+//! writes meanwhile to both. Once both are the same, the mirror is ended, and the guest goes on with the old disk: the file
+//! stays as the disk was at that moment, as after a power failure. The job is QEMU's own, so it outlives the process that
+//! asked for it. The stamp says whose job it is, and afterwards that the copy is done: a repeated call copies nothing
+//! twice.
 
 use crate::deeds::{Order, look_after, write_stamp};
 use crate::failure::During;
@@ -25,14 +26,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use virt_sys as sys;
 
-/// Between two looks at the mirror.
+/// The pause between two looks at the mirror.
 const PAUSE: Duration = Duration::from_millis(100);
-/// For what begins and what ends a mirror: QEMU makes a file, or writes what is on its way.
+/// The longest that beginning or ending a mirror may take: QEMU creates a file, or writes what is still on its way.
 const STEP: Duration = Duration::from_secs(120);
-/// How often in a row the domain may not be seen while it is copied, before that is the answer.
+/// How long every look at the domain may fail while it is copied, before the job ends with that as its answer.
 const BLIND_MOST: Duration = Duration::from_secs(60);
 
-/// A copy to be.
+/// A copy that is to be made.
 #[derive(Clone)]
 pub(crate) struct Plan {
     order: Order,
@@ -61,20 +62,20 @@ impl Plan {
     }
 }
 
-/// How far a mirror is.
+/// The state of a disk's mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mirror {
-    /// There is none.
+    /// The disk has no mirror.
     Absent,
-    /// It still copies.
+    /// It is still being copied.
     Copying,
-    /// Both are the same.
+    /// The disk and the file are the same.
     Same,
-    /// It is another's.
+    /// The mirror writes to another file: somebody else began it.
     Others,
 }
 
-/// What is next.
+/// The next action of the job.
 enum Next {
     Over(CallResult),
     Copies,
@@ -103,7 +104,8 @@ pub(crate) async fn run(job: Arc<Job>, link: Arc<Link>, plan: Plan, patience: Du
         let deed = plan.clone();
         let done = match next {
             Next::Over(result) => break result,
-            // Whoever stops the job ends the mirror. That, too, may come before it has begun.
+            // The call that stops the job ends the mirror too. But it may come before the mirror has begun, so the job ends
+            // it here.
             Next::Copies => {
                 begun = true;
                 job.works();
@@ -196,11 +198,11 @@ fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
     plan.folder.make()?;
     write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
-    // A domain that is defined: the mirror would be forgotten if it stopped, and that is what is wanted.
+    // Needed for a domain that has a definition. libvirt forgets such a mirror when the domain stops, and that is wanted.
     let flags = sys::VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB;
     let disk = plan.disk_text();
     let begun = match raw_jobs::block_copy(&sight.domain, &disk, &plan.xml, flags) {
-        // A file is there that an earlier attempt left: all of it is written again.
+        // An earlier attempt left a file: QEMU writes all of it again.
         Err(error) if failure::is_refusal(&error) => {
             raw_jobs::block_copy(&sight.domain, &disk, &plan.xml, flags | sys::VIR_DOMAIN_BLOCK_COPY_REUSE_EXT).map_err(|_| error)
         }
@@ -209,7 +211,7 @@ fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
     begun.map_err(|error| live.error(&error, During::Acting))
 }
 
-/// Ends the mirror, and says in the stamp that the file is whole.
+/// Ends the mirror, and notes in the stamp that the file is whole.
 fn finish(live: &Live, plan: &Plan) -> CallResult {
     let (sight, stamp) = running(live, &plan.order)?;
     let ended = raw_jobs::end_block_job(&sight.domain, &plan.disk_text());
@@ -218,7 +220,7 @@ fn finish(live: &Live, plan: &Plan) -> CallResult {
     look_after(live, plan.order.vm())
 }
 
-/// Ends the copy that this identity began, if it is at work. True once nothing is.
+/// Ends the copy that this effect key began, if it is at work. True once no such copy is at work.
 pub(crate) fn abort(live: &Live, order: &Order, disk: Option<&DiskName>) -> Result<bool, DriverError> {
     let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(true) };
     let stamp = order.may_touch(&sight)?;

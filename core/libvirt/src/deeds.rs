@@ -1,6 +1,6 @@
-//! What each call does: look, compare, act, look again. Blocking code, for a lane.
+//! The deeds behind the calls: look, compare, act, look again. Blocking code, for a lane.
 //!
-//! A connection that breaks before the first change is *retry*; from the first change on it is *unknown*.
+//! A connection that breaks before the first change is *retry*; one that breaks later is *unknown*.
 
 use crate::failure::During;
 use crate::host;
@@ -21,27 +21,27 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
-/// What goes with a domain when it is undefined: all that libvirt keeps about it. The firmware's variables are no such thing: they lie
-/// in the VM's folder, outlive the domain, and go with the folder.
+/// All that libvirt keeps about a domain goes when the domain is undefined. The firmware's variables stay: they lie in the
+/// VM's folder, outlive the domain, and go with the folder.
 pub(crate) const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
 
-/// Whose call it is.
+/// The call for which a deed is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
-    /// Our store, where it is known.
+    /// Our store, if it is known.
     pub(crate) store: Option<StoreId>,
-    /// The call's identity.
+    /// The call's effect key.
     pub(crate) key: EffectKey,
     /// The generation it acts for.
     pub(crate) generation: Generation,
-    /// The generation that a removal leaves alone.
+    /// A removal leaves a domain of this generation alone.
     pub(crate) spares: Option<Generation>,
 }
 
-/// A change that leaves no trace of its own.
+/// An edge effect: the domain does not show whether it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Edge {
     /// The power button.
@@ -57,7 +57,7 @@ impl Order {
         self.key.vm
     }
 
-    /// Whether the domain is one that this call may touch. Its stamp, if so.
+    /// Whether this call may touch the domain. Returns the domain's stamp, if so.
     pub(crate) fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
         if sight.mark == Mark::Unreadable {
             return Err(foreign(self.vm(), "carries a mark of some Ostler's that this version cannot read"));
@@ -65,7 +65,7 @@ impl Order {
         self.may_touch_stamped(sight.mark.stamp())
     }
 
-    /// As [`Self::may_touch`], by the stamp alone.
+    /// As [`Self::may_touch`], with the stamp alone.
     pub(crate) fn may_touch_stamped(&self, stamp: Option<&Stamp>) -> Result<Stamp, DriverError> {
         let foreign = |why: &str| foreign(self.vm(), why);
         let Some(stamp) = stamp else { return Err(foreign("does not carry an Ostler's stamp")) };
@@ -82,7 +82,7 @@ impl Order {
         Ok(stamp.clone())
     }
 
-    /// As [`Self::may_touch`], and it is the very placement that the call is for.
+    /// As [`Self::may_touch`], and the domain must be the very placement that the call is for.
     pub(crate) fn is_meant(&self, sight: &Sight) -> Result<Stamp, DriverError> {
         let stamp = self.may_touch(sight)?;
         if stamp.identity.generation < self.generation {
@@ -93,17 +93,17 @@ impl Order {
     }
 }
 
-/// The domain is somebody else's.
+/// The error for a domain that belongs to somebody else.
 pub(crate) fn foreign(vm: VmUuid, why: &str) -> DriverError {
     DriverError::refused("foreign", format!("the domain with UUID {vm} {why}"))
 }
 
-/// What a call that succeeded answers.
+/// The answer of a call that succeeded.
 pub(crate) const fn outcome(seen: Observation) -> Outcome {
     Outcome { seen: Some(seen), state: None }
 }
 
-/// The look after a change. If it cannot be had, what became of the change is not known to the caller.
+/// Looks after a change. If the look fails, the caller does not know the result of the change: the error is *unknown*.
 pub(crate) fn look_after(live: &Live, vm: VmUuid) -> CallResult {
     let looked = look(live, vm).and_then(|sight| match sight {
         Some(sight) => observation(live, &sight),
@@ -112,17 +112,17 @@ pub(crate) fn look_after(live: &Live, vm: VmUuid) -> CallResult {
     looked.map(outcome).map_err(|error| DriverError::unknown("lost-connection", error.detail))
 }
 
-/// Nothing was to be done.
+/// The answer when nothing had to be done.
 pub(crate) fn look_before(live: &Live, sight: &Sight) -> CallResult {
     observation(live, sight).map(outcome)
 }
 
-/// libvirt found the domain in another state than our look did, a moment before.
+/// Whether libvirt found the domain in another state than our look did a moment before.
 pub(crate) fn changed_meanwhile(error: &Error) -> bool {
     matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoDomain)
 }
 
-/// Be defined, stamped, running.
+/// Makes the domain defined, stamped and running.
 pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &DomainSpec) -> CallResult {
     let host = host::kind(live)?.choose(config)?;
     let mut xml = xml::domain(spec, config, host.domain_type)?;
@@ -144,22 +144,23 @@ pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &Dom
                 sight.domain.resume().map_err(placing)?;
                 return look_after(live, order.vm());
             }
-            // Crashed and kept, or a placement that may no longer run: the new one takes its place.
+            // The guest crashed and was kept, or this placement may no longer run. The new placement replaces it.
             Power::Running | Power::Paused | Power::Crashed => stop(live, &sight.domain)?,
             Power::Off => goes_on = same && kept_memory_fits(live, &sight, spec)?,
         }
         take_name_back(live, &sight.domain, &spec.name)?;
     }
     let domain = Domain::define_xml(live.connect(), &xml).map_err(placing)?;
-    // Memory that libvirt keeps of an earlier placement, or of other hardware, would bring back an old stamp, or nothing at all.
+    // Memory that libvirt keeps may be of an earlier placement, or of other hardware. It would bring back an old stamp, or
+    // not start at all.
     match domain.create_with_flags(if goes_on { 0 } else { sys::VIR_DOMAIN_START_FORCE_BOOT }) {
         Err(error) if !changed_meanwhile(&error) => Err(placing(error)),
         Ok(_) | Err(_) => look_after(live, order.vm()),
     }
 }
 
-/// Whether the guest goes on from memory that libvirt keeps: somebody asked libvirt to save it (`virsh managedsave`; a host that is
-/// shut down may do so), and nothing was plugged since.
+/// Whether the guest goes on from memory that libvirt keeps. It does if somebody asked libvirt to save the guest
+/// (`virsh managedsave`; a host may do so when it shuts down), and no disk or network card was plugged in or out since.
 fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<bool, DriverError> {
     if !sight.managed {
         return Ok(false);
@@ -179,7 +180,8 @@ fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<boo
     Ok(fits)
 }
 
-/// Somebody has renamed it, and libvirt takes no second name for a UUID.
+/// Gives a renamed domain its name back: libvirt accepts no second name for a UUID, so a definition with our name would
+/// fail.
 pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result<(), DriverError> {
     let asking = |error: Error| live.error(&error, During::Asking);
     if domain.get_name().map_err(asking)? == name {
@@ -187,14 +189,14 @@ pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result
     }
     match domain.is_persistent() {
         Ok(true) => domain.rename(name, 0).map(drop).map_err(|error| live.error(&error, During::Placing)),
-        // One that had no definition went away when it stopped.
+        // A domain without a definition went away when it stopped.
         Ok(false) => Ok(()),
         Err(error) if changed_meanwhile(&error) => Ok(()),
         Err(error) => Err(asking(error)),
     }
 }
 
-/// The definition, with the file of the firmware's variables that the domain has already.
+/// The definition, with the file of firmware variables that the domain already has.
 fn with_variables_of(live: &Live, sight: &Sight, xml: String) -> Result<String, DriverError> {
     let defined = description(live, sight, 0)?;
     let variables = defined.child("os").and_then(|os| os.child("nvram")).map(Node::text).filter(|path| !path.is_empty());
@@ -205,7 +207,7 @@ fn with_variables_of(live: &Live, sight: &Sight, xml: String) -> Result<String, 
     domain.write().map_err(unreadable)
 }
 
-/// A domain that runs without a definition (restored elsewhere, migrated) would vanish when it stops.
+/// Defines a running domain that has no definition (restored elsewhere, migrated): it would vanish when it stops.
 fn stay_defined(live: &Live, domain: &Domain, xml: &str) -> Result<(), DriverError> {
     if domain.is_persistent().map_err(|error| live.error(&error, During::Asking))? {
         return Ok(());
@@ -213,7 +215,7 @@ fn stay_defined(live: &Live, domain: &Domain, xml: &str) -> Result<(), DriverErr
     Domain::define_xml(live.connect(), xml).map(drop).map_err(|error| live.error(&error, During::Acting))
 }
 
-/// Off, the hard way.
+/// Switches the domain off at once, without asking the guest.
 pub(crate) fn stop(live: &Live, domain: &Domain) -> Result<(), DriverError> {
     match domain.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT) {
         Err(error) if !changed_meanwhile(&error) => Err(live.error(&error, During::Acting)),
@@ -221,12 +223,12 @@ pub(crate) fn stop(live: &Live, domain: &Domain) -> Result<(), DriverError> {
     }
 }
 
-/// Be off.
+/// Makes the domain be off.
 pub(crate) fn destroy(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     order.may_touch(&sight)?;
     if sight.managed {
-        // Who has it switched off does not want it to go on.
+        // The next start must not go on from kept memory: this call switches the guest off for good.
         sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
     } else if !sight.is_active() {
         return look_before(live, &sight);
@@ -235,25 +237,25 @@ pub(crate) fn destroy(live: &Live, order: &Order) -> CallResult {
     look_after(live, order.vm())
 }
 
-/// Be absent.
+/// Makes the domain absent.
 pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     let stamp = order.may_touch(&sight)?;
     if order.spares == Some(stamp.identity.generation) {
-        // Both hosts of a move are this daemon, and this is the domain that the VM has at the other: of this side nothing is here.
+        // Both hosts of a move are this daemon. This domain is the VM's placement on the other host; this side has nothing.
         return Ok(outcome(Observation::Absent));
     }
     if sight.is_active() {
         stop(live, &sight.domain)?;
     }
     match sight.domain.undefine_flags(UNDEFINE_ALL) {
-        // One that had no definition went away when it stopped.
+        // A domain without a definition went away when it stopped.
         Err(error) if !changed_meanwhile(&error) => Err(live.error(&error, During::Acting)),
         Ok(()) | Err(_) => look_after(live, order.vm()),
     }
 }
 
-/// Writes the stamp into the running domain and into its definition, as far as it has both.
+/// Writes the stamp into the running domain and into its definition, whichever of the two it has.
 pub(crate) fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result<(), DriverError> {
     let element = stamp.element().map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
     let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
@@ -265,11 +267,11 @@ pub(crate) fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result
         (true, false) => sys::VIR_DOMAIN_AFFECT_LIVE,
         (false, _) => sys::VIR_DOMAIN_AFFECT_CONFIG,
     });
-    // A stamp that may or may not be there is no harm: the edge was not sent yet, and will not be.
+    // It does no harm if the stamp may or may not be written: the edge effect was not sent yet, and will not be.
     written.map(drop).map_err(|error| live.error(&error, During::Acting))
 }
 
-/// Press a button, once an identity.
+/// Sends a press, a reboot or a reset at most once per effect key.
 pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
     let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not running");
     let Some(sight) = look(live, order.vm())? else {
@@ -291,7 +293,7 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
     }
     write_stamp(live, &sight.domain, &Stamp { edge: Some(order.key.clone()), ..stamp })?;
     let pressed = match edge {
-        // Not libvirt's default mode: that would turn to the guest agent or to nothing when ACPI is refused.
+        // Not libvirt's default mode: when ACPI is refused, that would fall back to the guest agent, or do nothing.
         Edge::Press => sight.domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN).map(drop),
         Edge::Reboot => sight.domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN),
         Edge::Reset => sight.domain.reset().map(drop),
@@ -302,7 +304,7 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
     }
 }
 
-/// Run on.
+/// Lets a paused guest run on.
 pub(crate) fn unpause(live: &Live, order: &Order) -> CallResult {
     let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not there, or off");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
@@ -318,7 +320,8 @@ pub(crate) fn unpause(live: &Live, order: &Order) -> CallResult {
     }
 }
 
-/// Ends the job that is at work, whoever began it: for those who know whose it is. Not an error if none is.
+/// Ends the job that is at work on the domain, no matter who began it: the caller must know whose job it is. No error if
+/// there is no job.
 pub(crate) fn abort_job(live: &Live, vm: VmUuid) -> Result<(), DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(()) };
     match raw::abort_job(&sight.domain) {

@@ -40,7 +40,7 @@ pub(crate) struct Disk<'a> {
 impl<'a> Disk<'a> {
     pub(crate) fn new(disk: &'a DomainDisk, order: Option<usize>, cache: Cache) -> Result<Self, DriverError> {
         let name = disk.name.as_str();
-        // The name is the target device: its first letters say on which bus.
+        // The name is the target device: its first letters select the bus.
         let letters = |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| letters_ok(rest));
         let bus = if letters("vd") {
             "virtio"
@@ -132,7 +132,7 @@ pub(crate) struct VirtioModel {
     pub(crate) kind: &'static str,
 }
 
-/// A pty whose output is also written to a file: the log is there from the first byte, and a console can be attached later.
+/// A pty whose output is also written to a file. The log begins with the first byte, and a console can be attached later.
 #[derive(Serialize)]
 pub(crate) struct Serial<'a> {
     #[serde(rename = "@type")]

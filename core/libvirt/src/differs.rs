@@ -1,26 +1,27 @@
-//! In what an adopted domain would be another machine from its next start on.
+//! Lists how an adopted domain would become another machine from its next start on.
 //!
-//! Ostler makes a domain from its specification each time it is started. A domain that somebody else made has things that a
-//! specification has no word for: another machine type, another model of a network card, a clock in local time. A guest may not boot
-//! without them. So each is named before the domain is adopted. What libvirt adds to every domain by itself is not named.
+//! Ostler makes a domain from its specification each time it starts it. A domain that somebody else made may have things
+//! that a specification cannot name: another machine type, another model of a network card, a clock in local time. A guest
+//! may not boot without them. So each difference is listed before the domain is adopted. Things that libvirt adds to every
+//! domain by itself are not listed.
 
 use crate::options::Cache;
 use crate::tree::Node;
 use crate::xml::DomainType;
 
-/// How the host would start it.
+/// How the host would start the domain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
-    /// With KVM or without.
+    /// With KVM, or emulated.
     pub(crate) kind: DomainType,
     /// How disks are cached.
     pub(crate) cache: Cache,
 }
 
-/// Most differences that are named: a list that is longer helps nobody.
+/// The most differences that are listed: a longer list helps nobody.
 const NAMED_MAX: usize = 40;
 
-/// What would change, each in a few words.
+/// The differences, each in a few words.
 pub(crate) fn differences(domain: &Node, start: Start) -> Vec<String> {
     let mut found = Found(Vec::new());
     found.whole(domain, start);
@@ -46,7 +47,8 @@ pub(crate) fn differences(domain: &Node, start: Start) -> Vec<String> {
     found.0
 }
 
-/// Whether its disks boot one after another as they are listed. One without a number comes after all that have one.
+/// Whether the disks boot in the order in which they are listed. A disk without a boot number comes after all disks that
+/// have one.
 fn boots_in_order(devices: &Node) -> bool {
     let disks = devices.children().filter(|node| node.name == "disk" && node.attr("device").is_none_or(|kind| kind == "disk"));
     disks.map(|disk| attr(disk, "boot", "order").and_then(|order| order.parse().ok()).unwrap_or(u32::MAX)).is_sorted()
@@ -63,7 +65,7 @@ impl Found {
         self.0.push(what.into());
     }
 
-    /// Names `what`, if a value is there and is another one.
+    /// Lists `what` if a value is there and differs from `becomes`.
     fn unless(&mut self, what: &str, value: Option<&str>, becomes: &str) {
         if let Some(value) = value.filter(|value| *value != becomes) {
             self.say(format!("{what} {value} (becomes {becomes})"));
@@ -85,7 +87,7 @@ impl Found {
         match node.name.as_str() {
             "os" => self.os(node),
             "features" => {
-                // The cache for translated code is ours to choose.
+                // `tcg` sets the size of the cache for translated code: that is not the guest's machine, and we choose it.
                 for feature in node.children().filter(|feature| !matches!(feature.name.as_str(), "acpi" | "apic" | "tcg")) {
                     self.say(format!("feature {} (it gets none)", feature.name));
                 }
@@ -140,7 +142,7 @@ impl Found {
                     self.say(format!("CPU {} (becomes the host's model)", model.or(mode).unwrap_or("of its own")));
                 }
             }
-            // What libvirt writes for an emulated domain that says nothing.
+            // For an emulated domain that names no CPU, libvirt itself writes `custom` and `qemu64`.
             DomainType::Qemu => {
                 if mode.is_some_and(|mode| mode != "custom") || model.is_some_and(|model| model != "qemu64") {
                     self.say(format!("CPU {} (becomes the usual one)", model.or(mode).unwrap_or("of its own")));
@@ -150,7 +152,7 @@ impl Found {
         for node in cpu.children() {
             match node.name.as_str() {
                 "model" => {}
-                // Those that libvirt writes beside a model are part of it.
+                // libvirt writes features beside a model: they are a part of the model.
                 "feature" if kind == DomainType::Qemu => {}
                 other => self.say(format!("CPU {other} (it gets none)")),
             }
@@ -163,7 +165,7 @@ impl Found {
             "interface" => self.nic(node),
             "graphics" => self.graphics(node),
             "controller" => {
-                // The others are made as they are needed.
+                // libvirt makes all other controllers when they are needed.
                 if node.attr("type") == Some("scsi") {
                     self.say("a SCSI controller (it gets none)");
                 }
@@ -232,7 +234,7 @@ impl Found {
     }
 }
 
-/// Whether a specification that says `vnc` has this very screen.
+/// Whether a specification with `vnc` makes this very screen.
 fn is_our_screen(graphics: &Node) -> bool {
     let local = |address: Option<&str>| address.is_none_or(|address| address == "127.0.0.1");
     let listens_local = local(graphics.attr("listen")) && local(attr(graphics, "listen", "address"));

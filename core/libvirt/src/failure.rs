@@ -1,54 +1,55 @@
-//! libvirt's errors as the engine's: what to do next. The texts are kept for people and decide nothing.
+//! Translates libvirt's errors into the engine's errors, which say what to do next. The texts are for people; no decision
+//! reads them.
 //!
-//! Whether the connection was lost is never read from an error: a daemon reports its own troubles as a client in the same words
-//! (with its log daemon, or with the other host of a migration), and over a connection that is whole.
+//! The code never concludes from an error that the connection was lost. A daemon reports its own troubles as a client (with
+//! its log daemon, or with the other host of a migration) in the same words, over a connection that is whole.
 
 use crate::xml::SPARE_PORTS;
 use ostler_model::{DriverError, ErrorKind};
 use virt::error::{Error, ErrorNumber};
 
-/// What libvirt was doing for us when it failed.
+/// The kind of request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum During {
     /// A question, or a look before anything was changed.
     Asking,
     /// A change to a domain that is here already.
     Acting,
-    /// A change that another host might manage: a start, a restore.
+    /// A change that may succeed on another host: a start, a restore.
     Placing,
 }
 
-/// What a code means, before the circumstances are looked at.
+/// The meaning of an error code, without its circumstances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// The connection is dead.
     Connection,
     /// There is no such domain.
     NoDomain,
-    /// It works at something else, or was too slow to begin.
+    /// libvirt is busy with something else, or was too slow to begin.
     Busy,
-    /// We may not.
+    /// We have no permission.
     Forbidden,
-    /// The request makes no sense to it.
+    /// libvirt does not accept the request as valid.
     Bad,
     /// This host cannot do it.
     Unable,
-    /// It tried, and it did not work.
+    /// libvirt tried, and failed.
     Failed,
-    /// Not in this state.
+    /// The domain's state does not allow it.
     Invalid,
-    /// It was told to stop.
+    /// The call was told to stop.
     Aborted,
 }
 
-/// The error for the engine. `alive`: whether the connection still is.
+/// The error for the engine. `alive`: whether the connection still lives.
 pub(crate) fn driver_error(error: &Error, during: During, alive: bool) -> DriverError {
     let meaning = if alive { meaning(error.code()) } else { Meaning::Connection };
     let (kind, code) = decide(meaning, during);
     DriverError::new(kind, code, told(error.message()))
 }
 
-/// libvirt's words, behind what they mean where they do not say it.
+/// libvirt's message. Where the message does not tell its meaning, the meaning comes first.
 pub(crate) fn told(message: &str) -> String {
     if message.contains("No more available PCI slots") {
         return format!(
@@ -63,7 +64,7 @@ pub(crate) fn is_no_domain(error: &Error) -> bool {
     error.code() == ErrorNumber::NoDomain
 }
 
-/// Whether libvirt says that it would not, before it tried.
+/// Whether libvirt refused the call before it tried anything.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     matches!(meaning(error.code()), Meaning::Bad | Meaning::Unable)
 }
@@ -72,7 +73,7 @@ fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
     use ErrorKind::{Cancelled, Gone, NotHere, Refused, Retry, Unknown};
     match (meaning, during) {
         (Meaning::Connection, During::Asking) => (Retry, "no-connection"),
-        // It was sent, and no answer came: it may have happened.
+        // The request was sent, and no answer came: the change may have happened.
         (Meaning::Connection, During::Acting | During::Placing) => (Unknown, "lost-connection"),
         (Meaning::NoDomain, _) => (Gone, "no-domain"),
         (Meaning::Busy, _) => (Retry, "busy"),
@@ -80,7 +81,7 @@ fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
         (Meaning::Bad, _) => (Refused, "bad-request"),
         (Meaning::Unable, During::Placing) => (NotHere, "unable"),
         (Meaning::Unable, During::Asking | During::Acting) => (Refused, "unable"),
-        // A question that failed is no answer: nothing may be concluded.
+        // A question that failed is no answer: nothing may be concluded from it.
         (Meaning::Failed | Meaning::Invalid, During::Asking) => (Retry, "no-answer"),
         (Meaning::Failed, During::Placing) => (NotHere, "failed"),
         (Meaning::Failed, During::Acting) => (Refused, "failed"),
@@ -89,7 +90,8 @@ fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
     }
 }
 
-/// The one table, for a connection that lives. Exhaustive: a code that a later binding adds must be given its meaning here.
+/// The one table of meanings, for a connection that lives. It is exhaustive: a code that a later binding adds must get its
+/// meaning here.
 #[allow(clippy::too_many_lines)]
 const fn meaning(code: ErrorNumber) -> Meaning {
     use ErrorNumber as E;
@@ -162,7 +164,7 @@ const fn meaning(code: ErrorNumber) -> Meaning {
         E::Ok
         | E::InternalError
         | E::SystemError
-        // It is the daemon that could not connect to somebody else, or was not understood by them.
+        // In these codes, the daemon itself could not connect to somebody else, or was not understood by them.
         | E::NoConnect
         | E::InvalidConn
         | E::UnknownHost
@@ -273,7 +275,7 @@ mod tests {
         ] {
             assert_eq!(meaning(code), expected, "{code}");
         }
-        // virtlogd that does not run lets a start fail, on this host.
+        // If virtlogd does not run, a start fails on this host.
         assert_eq!(decide(meaning(ErrorNumber::SystemError), During::Placing), (ErrorKind::NotHere, "failed"));
     }
 }

@@ -1,4 +1,4 @@
-//! Domains that may have changed: a bounded ring that libvirt's events fill and `changes` reads.
+//! The feed of domains that may have changed: a bounded ring that libvirt's events fill and `changes` reads.
 
 use ostler_driver::ChangeBatch;
 use ostler_model::VmUuid;
@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
-/// Events kept. A start and an end are three events each; this holds the start of a thousand guests at once.
+/// The number of events that are kept. A start makes three events, and so does an end: the ring holds the starts of a
+/// thousand guests at once.
 const KEPT: usize = 4096;
 
 /// The changes of one host.
@@ -19,13 +20,14 @@ pub(crate) struct Feed {
 struct Ring {
     /// The number the next entry gets.
     next: u64,
-    /// Whoever has read less than this has lost something.
+    /// A reader whose cursor is below this number has missed events.
     whole_from: u64,
     entries: VecDeque<(u64, VmUuid)>,
 }
 
 impl Feed {
-    /// An empty feed. Numbers begin with the time, so that a cursor of an earlier process is known as old.
+    /// An empty feed. Its numbers begin with the time of day, so a cursor that an earlier process gave out is recognised as
+    /// old.
     pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self::starting_at(u64::try_from(now.as_nanos()).unwrap_or(1).max(1))
@@ -35,7 +37,7 @@ impl Feed {
         Self { ring: Mutex::new(Ring { next: first, whole_from: first, entries: VecDeque::new() }), news: Notify::new() }
     }
 
-    /// A domain may have changed. Called from libvirt's event thread: must not block and must not panic.
+    /// Notes that a domain may have changed. Called from libvirt's event thread: must not block and must not panic.
     pub(crate) fn changed(&self, vm: VmUuid) {
         let mut ring = self.lock();
         let number = ring.next;
@@ -50,7 +52,7 @@ impl Feed {
         self.news.notify_waiters();
     }
 
-    /// Events may have been missed: the connection was lost, or is new.
+    /// Notes that events may have been missed: the connection was lost, or is new.
     pub(crate) fn lost(&self) {
         let mut ring = self.lock();
         ring.next = ring.next.saturating_add(1);
@@ -60,13 +62,13 @@ impl Feed {
         self.news.notify_waiters();
     }
 
-    /// What came after `cursor`; waits for something up to `wait`.
+    /// The changes after `cursor`. If there are none, waits for one up to `wait`.
     pub(crate) async fn after(&self, cursor: u64, wait: Duration) -> ChangeBatch {
         let end = tokio::time::Instant::now() + wait;
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
-            // Registered before the look, so that nothing falls between look and wait.
+            // Registered before the read, so that no event is missed between the read and the wait.
             news.as_mut().enable();
             let batch = self.read(cursor);
             if batch.lost || !batch.vms.is_empty() || tokio::time::timeout_at(end, news).await.is_err() {

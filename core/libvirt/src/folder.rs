@@ -1,30 +1,33 @@
-//! The folder that a file needs before QEMU or libvirt can make it.
+//! The folder of a file, which must exist before QEMU or libvirt can create the file.
 
 use ostler_driver::Site;
 use ostler_model::{DriverError, ExecTransport};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// A folder to be made.
+/// A folder that is to be made; none if it is not ours to make.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(Option<PathBuf>);
 
 impl Folder {
-    /// That of a file on a host. QEMU opens the console's log and makes a copy of a disk, libvirt writes memory, but neither makes a
-    /// folder for it. A transfer driver made it if the VM has disks; on hosts that are reached over ssh a VM needs at least one.
+    /// The folder of a file on a host. QEMU opens the console's log and creates the copy of a disk, libvirt writes memory,
+    /// but neither creates the folder. A transfer driver has made it if the VM has disks. On a host that is reached over
+    /// ssh nothing is made here, so there a VM needs at least one disk.
     pub(crate) fn of(site: &Site, file: &str) -> Self {
         let folder = Path::new(file).parent().map(Path::to_owned);
         Self(folder.filter(|_| matches!(site.transport, ExecTransport::Local)))
     }
 
-    /// Makes it. Blocks, on a network file system that hangs for as long as that does: for a lane.
+    /// Makes the folder. For a lane: this blocks, and on a network file system that hangs it blocks for as long as that
+    /// hangs.
     pub(crate) fn make(&self) -> Result<(), DriverError> {
         let Some(folder) = &self.0 else { return Ok(()) };
         std::fs::create_dir_all(folder).map_err(|error| explain(folder, &error))
     }
 }
 
-/// Refused is only what stays so until a person changes it; a full disk or a network file system that is away does not.
+/// Only errors that stay until a person changes something are *refused*. A full disk or an absent network file system is
+/// *retry*.
 fn explain(folder: &Path, error: &io::Error) -> DriverError {
     let detail = format!("cannot make the folder {}: {error}", folder.display());
     match error.kind() {

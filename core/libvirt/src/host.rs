@@ -1,6 +1,6 @@
-//! What a host offers, and how its guests run.
+//! The facts of a host: what it offers, and how its guests run.
 //!
-//! `/dev/kvm` may exist, take every call, be advertised by libvirt and still never bring a stock kernel up: a host kernel
+//! `/dev/kvm` may exist, accept every call, be advertised by libvirt and still never boot a stock kernel: a host kernel
 //! with PVM has no hardware virtualisation and emulates the guest's kernel instruction by instruction. A boot sector would
 //! run there and prove nothing. So KVM is used only where libvirt offers it *and* the hardware's own module is loaded (on
 //! this machine) or the processor has the feature (on another machine, where only libvirt can be asked).
@@ -14,14 +14,14 @@ use ostler_model::{Ability, Capacity, DriverError, ErrorKind, HostFacts, Hypervi
 use std::path::Path;
 use std::time::Instant;
 
-/// The modules of KVM that use the processor's own virtualisation.
+/// KVM's kernel modules that use the processor's own virtualisation.
 const HARDWARE_MODULES: [&str; 2] = ["kvm_intel", "kvm_amd"];
-/// The processor's features that they need.
+/// The processor features that these modules need.
 const HARDWARE_FEATURES: [&str; 2] = ["vmx", "svm"];
 /// The only architecture that the XML is made for.
 const ARCH: &str = "x86_64";
 
-/// What the driver can do.
+/// The abilities of this driver.
 pub(crate) const ABILITIES: [Ability; 10] = [
     Ability::Suspend,
     Ability::Reboot,
@@ -35,14 +35,14 @@ pub(crate) const ABILITIES: [Ability; 10] = [
     Ability::Adopt,
 ];
 
-/// What libvirt says about its host, as far as it matters here.
+/// The part of libvirt's answer about its host that matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct HostKind {
     /// Domain types for our architecture: `kvm`, `qemu`.
     types: Vec<String>,
     /// The processor can virtualise.
     has_feature: bool,
-    /// The machine's UUID, or the one that its libvirt daemon was given.
+    /// The machine's UUID, or the UUID that its libvirt daemon was configured with.
     uuid: Option<String>,
 }
 
@@ -53,14 +53,14 @@ pub(crate) struct Choice {
     pub(crate) note: Option<String>,
 }
 
-/// Asks libvirt, once a connection.
+/// Asks libvirt, once per connection.
 pub(crate) fn kind(live: &Live) -> Result<&HostKind, DriverError> {
     if let Some(kind) = live.host.get() {
         return Ok(kind);
     }
     let xml = live.connect().get_capabilities().map_err(|error| live.error(&error, During::Asking))?;
     let kind = HostKind::parse(&xml)?;
-    // Two at once find the same.
+    // Two calls at the same time find the same.
     Ok(live.host.get_or_init(|| kind))
 }
 
@@ -86,7 +86,7 @@ impl HostKind {
         self.types.iter().any(|kind| kind == name)
     }
 
-    /// How guests of a host with these settings run.
+    /// Chooses how guests run on a host with these settings.
     pub(crate) fn choose(&self, config: &HostConfig) -> Result<Choice, DriverError> {
         let on_this_machine = config.is_on_this_machine();
         let hardware = if on_this_machine {
@@ -128,7 +128,7 @@ impl HostKind {
     }
 }
 
-/// What the engine is told about the host.
+/// The facts about the host, for the engine.
 pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, DriverError> {
     let began = Instant::now();
     let asking = |error: virt::error::Error| live.error(&error, During::Asking);
@@ -148,19 +148,20 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
     })
 }
 
-/// Tells a daemon from every other: the machine, by UUID and by name (there are boards that all have the same UUID), and which of
-/// its daemons it is. The one for the system is one a machine; of the others a user may have any number, and only the URI tells them
-/// apart.
+/// An identity that no other daemon has. It names the machine by UUID and host name (there are boards that all have the
+/// same UUID), and names the daemon on it. A machine has one system daemon. Of the other daemons a user may have any
+/// number, and only the URI distinguishes them.
 fn identity(uuid: Option<&str>, hostname: &str, uri: &str) -> Option<HypervisorId> {
     let uuid = uuid.filter(|uuid| !uuid.is_empty())?;
-    // With its domain or without, as its name service says at the moment.
+    // The host name comes with its domain or without it, as the name service answers at the moment. So only its first part
+    // counts.
     let name = hostname.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let place = uri.split('?').next().unwrap_or_default();
     let daemon = if place.ends_with("/system") { "system" } else { uri };
     HypervisorId::new(&format!("libvirt {uuid} {name} {daemon}")).ok()
 }
 
-/// libvirt's way of writing versions in one number.
+/// Reads a version that libvirt writes as one number.
 fn dotted(version: u32) -> String {
     format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }

@@ -1,8 +1,8 @@
-//! Disks and network cards of a domain that exists: there, or not, now and at the next start.
+//! Plugs disks and network cards into a domain that exists, and takes them out: now, and for its next start.
 //!
-//! The running domain and its definition are two things, and a call that was cut off may have changed one of them: each is
-//! looked at and changed by itself. A guest is asked to let go of a device and takes its time, or does not listen (while it
-//! boots, it loses what it is asked): it is asked again until the call's time is over.
+//! The running domain and its definition are two descriptions, and a call that was cut off may have changed only one of
+//! them. So each is looked at and changed by itself. A guest is asked to let go of a device. It takes its time, or does not
+//! listen (while it boots, it loses the request): it is asked again until the call's time is over.
 
 use crate::calls;
 use crate::deeds::{Order, look_after, outcome};
@@ -17,28 +17,28 @@ use ostler_model::{CallResult, DiskName, DriverError, ErrorKind, MacAddress, Obs
 use std::time::{Duration, Instant};
 use virt_sys as sys;
 
-/// Between two looks whether the guest has let go.
+/// The pause between two looks whether the guest has let go.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between two requests to let go. libvirt itself waits 5 s for the first.
+/// The pause between two requests to let go. libvirt itself waits 5 s for the first.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// Kept of a call's time for the answer that the guest did not listen.
+/// The part of a call's time that is kept for the answer that the guest did not listen.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// A device by what it is known by.
+/// A device, named by the property that identifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// By its target.
+    /// A disk, by its target.
     Disk(DiskName),
-    /// By its address.
+    /// A network card, by its MAC address.
     Nic(MacAddress),
 }
 
-/// A device to be.
+/// A device that the domain is to have.
 pub(crate) struct Wanted {
     device: Device,
-    /// Its description.
+    /// Its description as XML.
     xml: String,
-    /// What it stands on: the file, the bridge.
+    /// Its backing on the host: the disk's file, or the card's bridge.
     on: String,
 }
 
@@ -67,7 +67,7 @@ impl Device {
         }
     }
 
-    /// What a device of this kind stands on.
+    /// The file or the bridge of a device of this kind.
     fn on<'a>(&self, node: &'a Node) -> Option<&'a str> {
         let source = node.child("source")?;
         match self {
@@ -84,7 +84,7 @@ impl Device {
     }
 }
 
-/// Which of its two descriptions.
+/// One of a domain's two descriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Running,
@@ -112,7 +112,7 @@ fn find(live: &Live, sight: &Sight, scope: Scope, device: &Device) -> Result<Opt
     Ok(domain.child("devices").and_then(|devices| devices.children().find(|node| device.is(node))).cloned())
 }
 
-/// What is to be changed: the running domain first, so that a refusal there leaves the definition as it was.
+/// The descriptions to change. The running domain comes first, so that a refusal there leaves the definition as it was.
 fn scopes(live: &Live, sight: &Sight) -> Result<Vec<Scope>, DriverError> {
     if sight.power == Power::Crashed {
         return Err(DriverError::refused("crashed", "the guest has crashed: nothing can be plugged"));
@@ -127,7 +127,7 @@ fn scopes(live: &Live, sight: &Sight) -> Result<Vec<Scope>, DriverError> {
     Ok(scopes)
 }
 
-/// Have the device.
+/// Makes the domain have the device.
 pub(crate) fn attach(live: &Live, order: &Order, wanted: &Wanted) -> CallResult {
     let gone = || DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
@@ -151,7 +151,7 @@ pub(crate) fn attach(live: &Live, order: &Order, wanted: &Wanted) -> CallResult 
     look_after(live, order.vm())
 }
 
-/// How far a detachment is.
+/// The state of a detachment.
 enum Detached {
     /// The domain has no such device.
     Done(CallResult),
@@ -159,7 +159,7 @@ enum Detached {
     Asked,
 }
 
-/// Have no such device: asks, looks, and asks again.
+/// Makes the domain have no such device: asks the guest, looks, and asks again.
 pub(crate) async fn detach(link: &Link, call: &CallControl, order: &Order, device: &Device, patience: Duration) -> CallResult {
     let vm = order.vm();
     loop {
@@ -208,7 +208,7 @@ fn ask_to_detach(live: &Live, order: &Order, device: &Device) -> Result<Detached
         }
         let xml = node.write().map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
         if let Err(error) = sight.domain.detach_device_flags(&xml, scope.change_flags()) {
-            // It went meanwhile, or was asked before and has not answered: the look says which.
+            // The device may be gone meanwhile, or an earlier request may still be open: the look says which.
             let told = live.error(&error, During::Acting);
             if scope == Scope::Defined || told.kind != ErrorKind::Refused || told.code == "forbidden" {
                 return Err(told);

@@ -1,10 +1,11 @@
-//! The XML inside a saved memory file: whose memory it is, and how it is to come back.
+//! The XML inside a saved memory file: whose memory it is, and how it is changed for the restore.
 //!
-//! The machine in it must stay as it was, to the last address on its buses, or the memory does not fit: so it is not made
-//! anew from the specification but changed where it names files and says whose it is. libvirt itself reads the file, at the
-//! host: a file that is not whole is refused there, by the mark that libvirt sets only at the end of a save.
+//! The machine in the file must stay as it was, to the last address on its buses; otherwise the memory does not fit. So its
+//! description is not made anew from the specification. Only the names of files and the stamp in it are changed. libvirt
+//! itself reads the file, at the host: it refuses a file that is not whole, by the mark that it sets only at the end of a
+//! save.
 //!
-//! The same holds for memory that is on its way to another host: `migrate` changes the description of a running domain here.
+//! The same holds for memory that moves to another host: `migrate` changes the description of a running domain here.
 
 use crate::failure::During;
 use crate::live::Live;
@@ -15,23 +16,25 @@ use ostler_driver::DomainSpec;
 use ostler_model::{DriverError, ErrorKind};
 use virt::domain::Domain;
 
-/// What is in a memory file beside the memory.
+/// The contents of a memory file beside the memory.
 pub(crate) struct Image {
     /// Whose memory it is.
     pub(crate) stamp: Option<Stamp>,
     domain: Node,
 }
 
-/// The host's numbers for a path where nothing is: no such file, and no such folder.
+/// The kernel's error numbers for a path where nothing is: no such file (`ENOENT`), and a part of the path is no folder
+/// (`ENOTDIR`).
 const NOTHING_THERE: [i32; 2] = [2, 20];
-/// What libvirt says of a file that it has read, and that is none or only a part. Of one that it could not read to the end of its header
-/// it does not tell whether the file ends there or the storage failed.
+/// libvirt's messages about a file that it has read and that is no memory file, or only a part of one. If it could not read
+/// a header to its end, its message does not tell whether the file ends there or the storage failed.
 const NOT_WHOLE: [&str; 2] = ["save image is incomplete", "image magic is incorrect"];
 
 /// Reads the description in a whole memory file at the host.
 ///
 /// # Errors
-/// `gone` if there is no such file, or it is not whole: its memory is given up for that. Everything else is no answer about the file.
+/// `gone` if there is no such file, or it is not whole: then its memory is given up. No other error says that the memory is
+/// lost.
 pub(crate) fn read(live: &Live, path: &str) -> Result<Image, DriverError> {
     let xml = Domain::save_image_get_xml_desc(live.connect(), path, 0).map_err(|error| {
         let number = raw::error_number();
@@ -59,7 +62,7 @@ fn is_stamp(node: &Node) -> bool {
 }
 
 impl Image {
-    /// Reads a description.
+    /// Reads a domain's description.
     pub(crate) fn parse(xml: &str) -> Result<Self, TreeError> {
         let domain = Node::parse(xml)?;
         let element = domain.child("metadata").and_then(|metadata| metadata.children().find(|node| is_stamp(node)));
@@ -98,7 +101,8 @@ fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError
             return Err(DriverError::refused("other-machine", detail));
         };
         node.child_or_new("source").set_attr("file", &disk.file.absolute);
-        // The images below an overlay may be elsewhere now. Where they are not known, libvirt reads them from the overlay itself.
+        // The images below an overlay may have other paths now. If these are not known, libvirt reads them from the overlay
+        // itself.
         node.drop_children(|node| node.name == "backingStore");
         if let Some(below) = below {
             let chain = Node::parse(&below).map_err(|error| unreadable(&error))?;

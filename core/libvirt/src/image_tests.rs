@@ -1,4 +1,4 @@
-//! A memory file's description, as libvirt writes it, moved to other files under a new stamp.
+//! The description in a memory file, as libvirt writes it, changed to other files and a new stamp.
 
 use super::*;
 use expect_test::expect;

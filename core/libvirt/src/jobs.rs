@@ -1,8 +1,8 @@
-//! Jobs that last: begun, asked about and stopped by the identity of a call.
+//! Jobs that last long. A job is begun, polled and stopped by the effect key of its call.
 //!
-//! A job is a task of its own, so that it needs neither the call that began it nor a lane of those that look. What is kept
-//! here is a convenience and no truth: a daemon that was started anew knows no job, `poll` then says *gone*, and `begin` finds
-//! at libvirt what became of it.
+//! A job is a task of its own: it outlives the call that began it, and it holds no lane of the looks. This table is a
+//! convenience and proves nothing. After a restart ostlerd knows no job; `poll` then says *gone*, and a repeated `begin`
+//! looks at libvirt to find the outcome.
 
 use ostler_driver::{HypervisorJob, JobStatus};
 use ostler_model::{CallResult, DriverError, EffectKey, ErrorKind, Progress, VmUuid};
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Jobs at work for one host. The engine keeps fewer in flight; more would only wait for the host's network.
+/// The most jobs at work for one host. The engine keeps fewer in flight; more would only wait for the host's network.
 const MOST_AT_WORK: usize = 256;
-/// Jobs that ended and are still remembered, for the poll that asks how.
+/// The number of ended jobs that are remembered, for the poll that asks how a job ended.
 const KEPT: usize = 256;
 
-/// The jobs of one host, one a domain.
+/// The jobs of one host, one per domain.
 #[derive(Default)]
 pub(crate) struct Jobs {
     table: Mutex<Table>,
@@ -31,26 +31,26 @@ struct Table {
 
 /// One job.
 pub(crate) struct Job {
-    /// The identity of the call that began it.
+    /// The effect key of the call that began it.
     pub(crate) key: EffectKey,
-    /// What it is.
+    /// The kind of job.
     pub(crate) kind: HypervisorJob,
     stage: watch::Sender<Stage>,
     stopped: watch::Sender<bool>,
 }
 
-/// How far a job is.
+/// The stage of a job.
 #[derive(Debug, Clone)]
 enum Stage {
-    /// It looks whether it may begin; nothing was changed.
+    /// The job looks whether it may begin; nothing was changed yet.
     Looking,
     /// At work.
     Working,
-    /// Over, and how.
+    /// Ended, with this result.
     Ended(CallResult),
 }
 
-/// Ends a job whatever happens to its task.
+/// Marks a job as ended even if its task panics or is dropped.
 struct End(Arc<Job>);
 
 impl Drop for End {
@@ -71,7 +71,7 @@ impl Jobs {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The job of this identity that is at work, or a new one whose task `work` makes.
+    /// The job of this effect key that is at work, or a new one whose task is made by `work`.
     pub(crate) fn begin<W>(
         &self,
         key: &EffectKey,
@@ -108,7 +108,7 @@ impl Jobs {
         Ok(job)
     }
 
-    /// The job of this identity.
+    /// The job of this effect key and kind, if it is known.
     pub(crate) fn find(&self, key: &EffectKey, kind: HypervisorJob) -> Option<Arc<Job>> {
         let table = self.lock();
         table.jobs.get(&key.vm).map(|(_, job)| job).filter(|job| (&job.key, job.kind) == (key, kind)).cloned()
@@ -133,12 +133,12 @@ impl Job {
         !matches!(*self.stage.borrow(), Stage::Ended(_))
     }
 
-    /// It may begin: from now on something is done.
+    /// Notes that the job begins: from now on it changes things.
     pub(crate) fn works(&self) {
         self.stage.send_replace(Stage::Working);
     }
 
-    /// Told to stop.
+    /// Tells the job to stop.
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
     }
@@ -148,10 +148,10 @@ impl Job {
         *self.stopped.borrow()
     }
 
-    /// Waits, no longer than `until`, for a decision whether it may begin.
+    /// Waits, no longer than `until`, until it is decided whether the job may begin.
     pub(crate) async fn decided(&self, until: Instant) {
         let mut stage = self.stage.subscribe();
-        // The sender is ours, so waiting ends by a decision or by the time.
+        // We hold the sender, so the wait ends by a decision or by the time.
         let _ = tokio::time::timeout_at(until.into(), stage.wait_for(|stage| !matches!(stage, Stage::Looking))).await;
     }
 
@@ -171,7 +171,7 @@ impl Job {
         }
     }
 
-    /// What a caller is told who does not know how far it is.
+    /// The answer to a caller that does not know how far the job is.
     pub(crate) fn status(&self, phase: &str) -> Result<JobStatus, DriverError> {
         match self.result() {
             Some(result) => result.map(JobStatus::Done),
@@ -180,7 +180,7 @@ impl Job {
     }
 }
 
-/// There is no such job here: it ended long ago, or another daemon began it.
+/// The error for a job that is not known here: it ended long ago, or an earlier ostlerd began it.
 pub(crate) fn not_known() -> DriverError {
     DriverError::new(ErrorKind::Gone, "no-job", "no such job is known: begin it again")
 }

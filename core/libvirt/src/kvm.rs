@@ -1,4 +1,4 @@
-//! The driver as the engine sees it.
+//! The driver, as the engine calls it.
 
 use crate::adopt;
 use crate::bridge;
@@ -35,16 +35,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The KVM driver, for many hosts. A host's settings: `uri` (libvirt's, needed), `accel` (`auto`, `kvm`, `tcg`), `cache`
-/// (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`, `off`), and for live migration to it `migrate-uri` (how other hosts'
-/// libvirt daemons reach this one; the `uri` itself if that goes over a network) and `migrate-address` (where they send memory).
+/// The KVM driver, for many hosts. A host's settings are `uri` (libvirt's, required), `accel` (`auto`, `kvm`, `tcg`),
+/// `cache` (`none`, `writeback`, `writethrough`) and `cpu-shares` (`on`, `off`). Two more are for live migration to the
+/// host: `migrate-uri` (how other hosts' libvirt daemons reach this one; the `uri` itself if that goes over a network) and
+/// `migrate-address` (where they send memory).
 pub struct Kvm {
     options: KvmOptions,
     links: Links,
 }
 
 impl Kvm {
-    /// A driver with no connection yet; each is opened when it is first needed.
+    /// A driver without connections. Each is opened when it is first needed.
     #[must_use]
     pub fn new(options: KvmOptions) -> Self {
         let times = OpenTimes { wait: options.open_timeout, give_up: options.open_give_up };
@@ -55,7 +56,7 @@ impl Kvm {
         let config = HostConfig::of(site)?;
         let (link, unused) = self.links.get(&config.uri);
         if !unused.is_empty() {
-            // Closing a connection takes a thread, or this one's time.
+            // Closing a connection needs a thread, or blocks this one.
             drop(tokio::task::spawn_blocking(move || drop(unused)));
         }
         Ok((link, config))
@@ -66,12 +67,12 @@ impl Kvm {
         Order { store: self.options.store, key: context.key.clone(), generation: context.generation, spares: context.spares }
     }
 
-    /// As [`Self::order`], and the specification must be the call's own.
+    /// As [`Self::order`], and the specification must have the call's identity.
     fn order_for(&self, call: &CallControl, domain: &DomainSpec) -> Result<Order, DriverError> {
         self.order_of(call, &domain.identity)
     }
 
-    /// As [`Self::order`], and the identity must be the call's own.
+    /// As [`Self::order`], and the identity must be the call's.
     fn order_of(&self, call: &CallControl, identity: &Identity) -> Result<Order, DriverError> {
         let order = self.order(call);
         let same = identity.vm == order.key.vm && identity.generation == order.generation;
@@ -110,8 +111,9 @@ impl Kvm {
         calls::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
     }
 
-    /// Saves, or waits for an earlier sending of the same save that is still at work. Told to stop, it only finds out what came of it:
-    /// that is asked in the lane, where the call may have waited long.
+    /// Saves, or waits for an earlier sending of the same save that is still at work. A call that was told to stop saves
+    /// nothing and only finds out the result of an earlier sending. It checks for that in the lane, because it may have
+    /// waited long for the lane.
     async fn save_to(
         &self,
         link: &Link,
@@ -131,7 +133,8 @@ impl Kvm {
                 }
                 folder.make().and_then(|()| memory::save(live, &order, &file))
             };
-            // What is at work already is not ended by a word that nothing was sent.
+            // `change` would answer a stopped call with "nothing was sent". That would be wrong about a save that is at
+            // work already.
             let saved =
                 if found_out { calls::change_anyway(link, call, deed).await } else { calls::change(link, call, deed).await };
             match saved {
@@ -142,7 +145,7 @@ impl Kvm {
         }
     }
 
-    /// Stops a save, again and again: a word that comes before libvirt has begun hits nothing.
+    /// Stops a save, again and again: a stop that comes before libvirt has begun the save has no effect.
     async fn stop_save(&self, link: &Link, call: &CallControl) -> Infallible {
         loop {
             let order = self.order(call);
@@ -153,7 +156,7 @@ impl Kvm {
         }
     }
 
-    /// A question, on the express road.
+    /// Asks a question, on the express road.
     async fn ask<T: Send + 'static>(
         &self,
         link: &Link,
@@ -162,7 +165,7 @@ impl Kvm {
         link.ask(self.options.ask_timeout, question).await
     }
 
-    /// How far a job that is at work is, if that can be told now.
+    /// The progress of a job that is at work, if libvirt tells it now.
     async fn progress(&self, link: &Link, call: &CallControl, job: HypervisorJob) -> Option<Progress> {
         let vm = call.context.key.vm;
         let (phase, asked) = match job {
@@ -176,7 +179,7 @@ impl Kvm {
         Some(Progress { done, total, phase: phase.to_owned() })
     }
 
-    /// Ends what the job does at libvirt, if anything. True once nothing is at work.
+    /// Ends the job's work at libvirt, if there is any. True once nothing is at work.
     async fn stop_job(&self, link: &Link, call: &CallControl, job: HypervisorJob) -> Result<bool, DriverError> {
         let order = self.order(call);
         match job {
@@ -185,14 +188,15 @@ impl Kvm {
         }
     }
 
-    /// Stops a job of ours, again and again: what is told to stop before it has begun does not hear it.
-    /// True if its end says that nothing is at work any more; false if libvirt must be asked.
+    /// Stops a job of ours, again and again: a stop that comes before the job has begun at libvirt has no effect. True if
+    /// the job's end says that nothing is at work any more; false if libvirt must be asked.
     async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job, until: Instant) -> Result<bool, DriverError> {
         job.stop();
         loop {
             let pause = until.min(Instant::now() + STOP_PAUSE);
             match job.ended(pause).await {
-                // A copy that is whole stops nobody; a domain that has moved does not run where it ran.
+                // A copy that is complete has changed nothing for the guest. A domain that has moved does not run where it
+                // ran.
                 Some(Ok(_)) if job.kind == HypervisorJob::CopyDisk => return Ok(true),
                 Some(Ok(_)) => return Err(DriverError::unknown("too-late", "it was done before it could be stopped")),
                 Some(Err(error)) => return Ok(!matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry)),
@@ -206,14 +210,14 @@ impl Kvm {
     }
 }
 
-/// What stopping a job is given at least: a job is also stopped because its time is over. The other side of a migration whose
-/// network is cut is given up after 30 s.
+/// The least time that stopping a job gets: a job is also stopped because its time is over. If a migration's network is
+/// cut, libvirt gives the other side up after 30 s.
 const STOP_LEAST: Duration = Duration::from_secs(45);
-/// Kept of a save's time for stopping it.
+/// The part of a save's time that is kept for stopping it.
 const STOP_SAVE: Duration = Duration::from_secs(5);
-/// Between two looks at a save that an earlier sending began.
+/// The pause between two looks at a save that an earlier sending began.
 const SAVE_PAUSE: Duration = Duration::from_millis(200);
-/// Between two attempts to stop a job or a save.
+/// The pause between two attempts to stop a job or a save.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
 
 fn orphaned(vm: VmUuid) -> DriverError {
@@ -252,7 +256,7 @@ impl Hypervisor for Kvm {
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        // Beside any other call: neither its lock nor its lanes.
+        // Runs beside any other call: it needs neither the domain's lock nor a lane of the work road.
         let claim = link.locks.begin(call.context.key.vm, None);
         link.express.run(call.until, Some(claim), ErrorKind::Unknown, move |live| deeds::destroy(live, &order)).await
     }
@@ -273,7 +277,7 @@ impl Hypervisor for Kvm {
 
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let (link, _) = self.link(site)?;
-        // A domain that was adopted has no folder of its own yet.
+        // An adopted domain has no folder of its own yet.
         let folder = Folder::of(site, &file.absolute);
         let stopping = Arc::new(AtomicBool::new(false));
         let saving = self.save_to(&link, call, file, folder, &stopping);
@@ -282,11 +286,11 @@ impl Hypervisor for Kvm {
         tokio::select! {
             done = &mut saving => return done,
             () = call.cancel.cancelled() => {}
-            // A save that nobody waits for any more would end without a word, and the guest with it.
+            // The time is nearly over. A save that nobody waits for would switch the guest off, and nobody would be told.
             () = tokio::time::sleep(left.saturating_sub(STOP_SAVE.min(left / 4))) => {}
         }
         stopping.store(true, Ordering::Release);
-        // Minutes of writing can be stopped; libvirt then lets the guest run on, and the save answers "aborted".
+        // Writing takes minutes and can be stopped. libvirt then lets the guest run on, and the save answers "aborted".
         tokio::select! {
             done = &mut saving => done,
             never = self.stop_save(&link, call) => match never {},
@@ -313,7 +317,7 @@ impl Hypervisor for Kvm {
             return Err(orphaned(vm));
         }
         let seen = self.ask(&link, move |live| look::observe(live, vm)).await;
-        // A call may have lost its caller while we looked.
+        // A call may have become an orphan during the look.
         if link.locks.is_orphaned(vm) { Err(orphaned(vm)) } else { seen }
     }
 
@@ -380,7 +384,7 @@ impl Hypervisor for Kvm {
         {
             return Ok(());
         }
-        // It may have been begun by a daemon that is no more.
+        // An earlier ostlerd, which is gone, may have begun the job.
         let in_doubt = |error: DriverError| match error.kind {
             ErrorKind::Retry => DriverError::unknown(error.code, error.detail),
             _ => error,
@@ -448,7 +452,7 @@ impl Hypervisor for Kvm {
 
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
         let (link, _) = self.link(site)?;
-        // Events come only over an open connection.
+        // Events come only over an open connection: open it.
         link.listen(self.options.ask_timeout).await?;
         Ok(link.feed.after(cursor, wait).await)
     }

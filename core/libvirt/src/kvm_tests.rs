@@ -82,7 +82,7 @@ async fn a_specification_of_another_identity_is_not_sent() {
     }
 }
 
-/// It is the test driver's only domain, and that is one for the whole process.
+/// Uses the test driver's only domain, which the whole process shares.
 async fn is_adopted_and_given_cpus(kvm: &Kvm, site: &Site, vm: VmUuid) {
     let call = call(vm, soon());
     let connect = virt::connect::Connect::open(Some("test:///default")).expect("opens");
@@ -99,7 +99,7 @@ async fn is_adopted_and_given_cpus(kvm: &Kvm, site: &Site, vm: VmUuid) {
     assert_eq!(kvm.resize(site, &call, 3, mib).await.expect_err("no room").code, "beyond-most");
 }
 
-/// Polls it once: it has gone as far as it can by itself.
+/// Polls a call once: then it has gone as far as it can without another event.
 async fn started<T>(future: &mut std::pin::Pin<&mut impl Future<Output = T>>) {
     tokio::select! {
         biased;
@@ -115,7 +115,7 @@ async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin(
     let stamp = quick_xml::se::to_string_with_root(crate::stamp::ELEMENT, &crate::stamp::Stamp::new(identity).xml());
     let dir = std::env::temp_dir().join(format!("ostler-stopped-save-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a folder");
-    // Each connection has a state of its own, and in each the domain runs.
+    // In the test driver each connection has a state of its own. The domain runs in each of them.
     let host = dir.join("host.xml");
     let domain = format!(
         "<node><domain type='test'><name>a</name><uuid>{vm}</uuid><metadata>{}</metadata><memory>8192</memory>\
@@ -125,7 +125,7 @@ async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin(
     std::fs::write(&host, domain).expect("written");
     let (kvm, site) = (Kvm::new(KvmOptions::default()), site(&format!("test://{}", host.display())));
     let (link, _) = kvm.link(&site).expect("a link");
-    // All lanes are taken, until the save was told to stop.
+    // All lanes are taken until the save was told to stop.
     let gate = Arc::new(std::sync::Barrier::new(5));
     let lanes: Vec<_> = (0..4)
         .map(|_| {
@@ -152,6 +152,6 @@ async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin(
     let error = saving.await.expect_err("it was told to stop");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Cancelled, "aborted"), "{error}");
     assert!(!dir.join("memory").exists(), "nothing was written");
-    // What is left in the folder for temporary files fails no test.
+    // Files that stay in the folder for temporary files fail no test.
     drop(std::fs::remove_dir_all(&dir));
 }

@@ -1,18 +1,19 @@
-//! Threads for calls that block: made when there is work, gone when there is none, never more than a few.
+//! A pool of threads for calls that block: threads start when there is work and end when there is none, and their number is
+//! bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A thread with nothing to do for this long ends: a thousand quiet hosts hold no threads.
+/// A thread that has nothing to do for this long ends, so that a thousand quiet hosts hold no threads.
 const IDLE: Duration = Duration::from_secs(10);
-/// Stack of a lane. libvirt's client and our own code need a tenth of it.
+/// The stack of a lane. libvirt's client and our own code need a tenth of it.
 const STACK: usize = 512 * 1024;
 
-/// Work for a lane.
+/// A piece of work for a lane.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// No room for another job.
+/// The error when there is no room for another job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls wait for this host")]
 pub(crate) struct Full;
@@ -51,7 +52,7 @@ impl Lanes {
             return Err(Full);
         }
         work.waiting.push_back(job);
-        // One idle thread takes one job: those that are idle but already spoken for do not count.
+        // Each idle thread takes one job. An idle thread for which a job already waits does not count as free.
         if work.idle < work.waiting.len() && work.threads < self.inner.most_threads {
             let inner = Arc::clone(&self.inner);
             let made = std::thread::Builder::new().name(inner.name.to_owned()).stack_size(STACK).spawn(move || inner.serve());
@@ -79,7 +80,7 @@ impl Inner {
 
     fn serve(&self) {
         while let Some(job) = self.next() {
-            // Jobs catch their own panics; a second belt costs nothing and keeps the count of threads right.
+            // Jobs catch their own panics. Catching here again costs nothing and keeps the count of threads right.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a libvirt call panicked");
             }

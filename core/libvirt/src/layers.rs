@@ -5,12 +5,12 @@ use ostler_driver::{DomainDisk, FileRef, Layer};
 use ostler_model::{DiskFormat, DriverError};
 use serde::Serialize;
 
-/// A disk's file, and those below it.
+/// A disk's file, and the files below it.
 pub(crate) fn files_of(disk: &DomainDisk) -> impl Iterator<Item = &FileRef> {
     [&disk.file].into_iter().chain(disk.below.iter().flatten().map(|layer| &layer.file))
 }
 
-/// The files below a disk as XML; none if they are not known.
+/// The files below a disk as XML; none if these files are not known.
 ///
 /// # Errors
 /// `refused` when a path cannot stand in XML.
@@ -31,8 +31,8 @@ pub(crate) struct Format {
     pub(crate) kind: &'static str,
 }
 
-/// What is below a disk, down to an empty element. With it libvirt opens these files and no others; without it libvirt reads from each
-/// file which one is below, and opens that.
+/// The files below a disk, down to an empty element that ends the chain. With this element libvirt opens these files and no
+/// others. Without it, libvirt reads from each file which file is below, and opens that.
 #[derive(Serialize)]
 #[serde(rename = "backingStore")]
 pub(crate) struct Backing<'a> {
@@ -60,7 +60,7 @@ impl<'a> Backing<'a> {
     }
 }
 
-/// A format as libvirt and QEMU name it.
+/// The word of libvirt and QEMU for a disk format.
 pub(crate) const fn format_word(format: DiskFormat) -> &'static str {
     match format {
         DiskFormat::Qcow2 => "qcow2",

@@ -23,16 +23,16 @@
 //! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
 //! ```
 //!
-//! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a domain have a road of four
-//! lanes; looking, and `destroy`, have another; calls that last as long as a migration does have the third. So four saves under
-//! way hold up neither a look nor a destroy, and four migrations hold up nothing but a fifth. Each lane that is at work has a
-//! connection of its own, and events come over one on which nobody calls: `road` says why.
+//! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a domain have a road of
+//! four lanes. Looks and `destroy` have a second road. Calls that last as long as a migration have a third. So four saves
+//! that are under way do not delay a look or a destroy, and four migrations delay only a fifth migration. Each lane that is
+//! at work has a connection of its own. Events come over one more connection, on which nobody calls: `road` says why.
 //!
-//! **The reboot trap.** libvirt's ACPI reboot is a press of the power button whose "off" it turns into a reset. A guest that
-//! ignores the press leaves that promise standing: when it switches itself off later, libvirt restarts it, once. libvirt takes
-//! the promise back when the button is pressed by a shutdown, and at a reset; so our own power-off and reset are never
-//! affected. No call exists that only takes it back. What remains is a guest that ignores a reboot and later switches itself
-//! off: it comes up again, and the next time it stays off.
+//! **The reboot trap.** libvirt's ACPI reboot presses the power button and promises to turn the "off" that follows into a
+//! reset. If the guest ignores the press, the promise stays: when the guest switches itself off later, libvirt restarts it,
+//! once. libvirt takes the promise back when a shutdown presses the button, and at a reset; so our own power-off and reset
+//! are never affected. libvirt has no call that only takes the promise back. One case remains: a guest ignores a reboot and
+//! switches itself off later. It comes up again, and the next time it stays off.
 
 mod adopt;
 mod bridge;

@@ -1,4 +1,4 @@
-//! One libvirt daemon: the roads to it, its jobs and locks, and what changes there.
+//! One libvirt daemon: the roads to it, its jobs and locks, and the feed of changes there.
 
 use crate::feed::Feed;
 use crate::jobs::Jobs;
@@ -9,24 +9,25 @@ use ostler_model::{DriverError, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Calls at work at once on a road, each on a connection of its own. More would not make a daemon quicker.
+/// The most calls that are at work at once on a road, each on a connection of its own. More would not make a daemon
+/// quicker.
 const LANES: usize = 4;
 
 /// One daemon.
 pub(crate) struct Link {
     /// For calls that change a domain.
     pub(crate) work: Arc<Road>,
-    /// For looking, and for `destroy`.
+    /// For looks, and for `destroy`.
     pub(crate) express: Arc<Road>,
     /// For calls that last as long as a job does: neither a change nor a look waits behind a migration.
     pub(crate) lasting: Arc<Road>,
-    /// A connection that only events come over: nobody calls on it.
+    /// A connection for events only: nobody calls on it.
     events: Arc<Road>,
     /// The jobs that were begun.
     pub(crate) jobs: Arc<Jobs>,
-    /// One mutating call a domain.
+    /// The locks: one mutating call per domain.
     pub(crate) locks: Arc<Locks>,
-    /// What changes there.
+    /// The feed of changes there.
     pub(crate) feed: Arc<Feed>,
 }
 
@@ -45,7 +46,7 @@ impl Link {
         }
     }
 
-    /// Whether an opening of one of its connections hangs.
+    /// Whether the opening of one of its connections hangs.
     pub(crate) fn hangs(&self) -> bool {
         [&self.work, &self.express, &self.lasting, &self.events].into_iter().any(|road| road.hangs())
     }
@@ -59,7 +60,7 @@ impl Link {
         self.express.run(Instant::now() + patience, None, ErrorKind::Retry, question).await
     }
 
-    /// Has events come in.
+    /// Opens the connection for events, so that they come in.
     pub(crate) async fn listen(&self, patience: Duration) -> Result<(), DriverError> {
         self.events.run(Instant::now() + patience, None, ErrorKind::Retry, |_| Ok(())).await
     }

@@ -1,4 +1,4 @@
-//! The daemons that were called lately.
+//! The links to the daemons that were called lately.
 
 use crate::link::Link;
 use crate::road::OpenTimes;
@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A link that nobody asked for in so long is closed: its host was removed, switched off, or has another URI now. The engine polls
-/// hosts that are in use much more often.
+/// A link that nobody asked for in this time is closed: its host was removed, switched off, or has another URI now. The
+/// engine polls hosts that are in use much more often.
 const UNUSED: Duration = Duration::from_secs(600);
-/// Between two searches for such links.
+/// The pause between two searches for such links.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// Links by URI.
@@ -29,12 +29,12 @@ struct Used {
 }
 
 impl Links {
-    /// None yet.
+    /// A table without links.
     pub(crate) fn new(times: OpenTimes) -> Self {
         Self { times, table: Mutex::new(Table { links: HashMap::new(), swept: Instant::now() }) }
     }
 
-    /// The link of a URI, and those that are no longer needed: to be dropped where a thread may block.
+    /// The link of a URI, and the links that are no longer needed. The caller must drop those where a thread may block.
     pub(crate) fn get(&self, uri: &str) -> (Arc<Link>, Vec<Arc<Link>>) {
         self.get_at(uri, Instant::now())
     }
@@ -56,8 +56,8 @@ impl Table {
             return Vec::new();
         }
         self.swept = now;
-        // A link that somebody holds may still be used. Calls that nobody waits for are remembered in it, and so are openings that hang:
-        // a new link would make as many again, each with a thread and a socket.
+        // A link that somebody holds may still be used. A link also remembers calls that nobody waits for, and openings
+        // that hang. A new link would make as many openings again, each with a thread and a socket.
         let is_unused = |used: &Used| {
             let long_ago = now.saturating_duration_since(used.last) > UNUSED;
             long_ago && Arc::strong_count(&used.link) == 1 && used.link.locks.is_quiet() && !used.link.hangs()

@@ -1,7 +1,7 @@
-//! One mutating call a domain at a time, and the memory of calls whose caller has gone.
+//! One mutating call per domain at a time, and the memory of calls whose caller has gone.
 //!
-//! A call that is under way at libvirt cannot be taken back. If its future is dropped, or its deadline passes, the call is an
-//! *orphan*: its thread keeps the domain's lock until libvirt answers, and until then nothing may be concluded from a look.
+//! A call that is under way at libvirt cannot be taken back. If its future is dropped, or its deadline passes, the call is
+//! an *orphan*: its thread keeps the domain's lock until libvirt answers. Until then no look at the domain proves anything.
 
 use ostler_model::VmUuid;
 use std::collections::HashMap;
@@ -17,38 +17,38 @@ pub(crate) struct Locks {
 #[derive(Default)]
 struct Entry {
     lock: Arc<tokio::sync::Mutex<()>>,
-    /// How many hold or want the entry.
+    /// The number of calls that were begun and are not over.
     users: usize,
-    /// How many calls are at work for nobody.
+    /// The number of calls at work that nobody waits for.
     orphans: usize,
 }
 
-/// How far a call has come, for both its sides.
+/// The phase of a call, shared by its caller and its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It waits for a lane; its caller waits too.
+    /// The call waits for a lane, and its caller waits for it.
     Queued,
-    /// Its caller left before it began: it never will.
+    /// The caller left before the call began: it will never begin.
     Dropped,
-    /// At work, its caller waits.
+    /// At work, and its caller waits.
     Running,
-    /// At work, nobody waits.
+    /// At work, and nobody waits.
     Orphan,
     /// Over.
     Done,
 }
 
-/// A domain's lock, held.
+/// A domain's lock, while it is held.
 pub(crate) type Held = OwnedMutexGuard<()>;
 
-/// One call on one domain, seen from its caller's side. Dropping it makes an orphan of the call, if it is at work.
+/// The caller's handle on one call on one domain. Dropping it makes the call an orphan, if the call is at work.
 pub(crate) struct Ticket {
     locks: Arc<Locks>,
     vm: VmUuid,
     phase: Arc<Mutex<Phase>>,
 }
 
-/// The same call, seen from its thread's side. Dropping it says that the call is over.
+/// The thread's handle on the same call. Dropping it says that the call is over.
 pub(crate) struct Worker {
     locks: Arc<Locks>,
     vm: VmUuid,
@@ -67,12 +67,12 @@ impl Locks {
         self.table().get(&vm).is_some_and(|entry| entry.orphans > 0)
     }
 
-    /// Whether no call is at work, or wants to be.
+    /// Whether no call is at work or queued for a lane.
     pub(crate) fn is_quiet(&self) -> bool {
         self.table().values().all(|entry| entry.users == 0 && entry.orphans == 0)
     }
 
-    /// A new call. `held`: the domain's lock, which goes to the call's thread.
+    /// Begins a new call. `held`: the domain's lock, which goes to the call's thread.
     pub(crate) fn begin(self: &Arc<Self>, vm: VmUuid, held: Option<Held>) -> (Ticket, Worker) {
         self.table().entry(vm).or_default().users += 1;
         let phase = Arc::new(Mutex::new(Phase::Queued));
@@ -90,7 +90,8 @@ impl Locks {
         change(table.entry(vm).or_default());
     }
 
-    /// Forgets entries that nobody holds or wants: two owners are the table and whoever drops the last worker.
+    /// Counts a call as over, and forgets the entry if no call is left and only the table owns its lock: a caller that
+    /// waits for the lock owns it too.
     fn tidy(&self, vm: VmUuid) {
         let mut table = self.table();
         if let Some(entry) = table.get_mut(&vm) {
@@ -107,7 +108,7 @@ fn lock(phase: &Mutex<Phase>) -> MutexGuard<'_, Phase> {
 }
 
 impl Ticket {
-    /// The caller waits no longer. True if the call will never begin, false if it is (or was) at work.
+    /// Notes that the caller waits no longer. True if the call will never begin, false if it is (or was) at work.
     pub(crate) fn abandon(&self) -> bool {
         let mut phase = lock(&self.phase);
         match *phase {
@@ -117,7 +118,7 @@ impl Ticket {
             }
             Phase::Running => {
                 *phase = Phase::Orphan;
-                // Still under the phase's lock: the worker cannot end in between.
+                // The phase is still locked, so the worker cannot end in between.
                 self.locks.change_orphans(self.vm, |entry| entry.orphans += 1);
                 false
             }
@@ -145,7 +146,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self._held = None; // first: whoever sees the call over can have the lock
+        self._held = None; // first: when a caller sees that the call is over, the lock must be free
         let mut phase = lock(&self.phase);
         if *phase == Phase::Orphan {
             self.locks.change_orphans(self.vm, |entry| entry.orphans = entry.orphans.saturating_sub(1));

@@ -1,4 +1,4 @@
-//! What is there: state, reason and stamp of a domain.
+//! Looks at domains: their state, its reason, and their stamp.
 
 use crate::failure::{During, is_no_domain};
 use crate::live::Live;
@@ -15,18 +15,18 @@ use virt_sys as sys;
 pub(crate) struct Sight {
     /// Its handle.
     pub(crate) domain: Domain,
-    /// What it does.
+    /// Its power state.
     pub(crate) power: Power,
-    /// Why.
+    /// The reason of that state.
     pub(crate) reason: PowerReason,
-    /// What is stamped into it.
+    /// Our mark in it.
     pub(crate) mark: Mark,
-    /// Whether it is off, and libvirt keeps its memory for the next start: somebody asked libvirt for that.
+    /// Whether it is off and libvirt keeps its memory for the next start, because somebody asked libvirt to save it.
     pub(crate) managed: bool,
 }
 
 impl Sight {
-    /// Whether it has a process: it runs, stands still or crashed and was kept.
+    /// Whether it has a process: it runs, is paused, or has crashed and was kept.
     pub(crate) const fn is_active(&self) -> bool {
         match self.power {
             Power::Running | Power::Paused | Power::Crashed => true,
@@ -34,7 +34,7 @@ impl Sight {
         }
     }
 
-    /// Whether libvirt is at work on it, or does not tell.
+    /// Whether libvirt has a job at work on it. True if libvirt does not tell.
     pub(crate) fn may_have_job(&self) -> bool {
         self.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
     }
@@ -51,32 +51,33 @@ impl Sight {
     }
 }
 
-/// Looks at one domain. None: there is no such domain. Nothing is changed by it.
+/// Looks at one domain. None: there is no such domain. Changes nothing.
 pub(crate) fn look(live: &Live, vm: VmUuid) -> Result<Option<Sight>, DriverError> {
     let found = Domain::lookup_by_uuid(live.connect(), vm.0);
     let sight = found.and_then(|domain| sight(&domain));
     absent_is_a_fact(live, sight)?.transpose()
 }
 
-/// What the engine is told about one domain.
+/// Looks at one domain, for the engine.
 pub(crate) fn observe(live: &Live, vm: VmUuid) -> Result<Observation, DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(Observation::Absent) };
     observation(live, &sight)
 }
 
-/// What the engine is told about a domain that was just looked at.
+/// The observation of a domain that was just looked at, for the engine.
 pub(crate) fn observation(live: &Live, sight: &Sight) -> Result<Observation, DriverError> {
     let seen = sight.seen().map_err(|error| live.error(&error, During::Asking))?;
     Ok(Observation::Present(seen))
 }
 
-/// The domain's description.
+/// The domain's description as XML.
 pub(crate) fn description(live: &Live, sight: &Sight, flags: u32) -> Result<Node, DriverError> {
     let xml = sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
     Node::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))
 }
 
-/// All domains. One that goes away while it is looked at is left out; one that cannot be read is named.
+/// Looks at all domains. A domain that goes away meanwhile is left out; a domain that cannot be read is listed as
+/// unreadable.
 pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<Listed, DriverError> {
     let domains = live.connect().list_all_domains(0).map_err(|error| live.error(&error, During::Asking))?;
     let mut listed = Listed::default();
@@ -92,7 +93,7 @@ pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<
                 Ok(seen) => listed.domains.push(seen),
                 Err(_) => listed.unreadable.push(uuid),
             },
-            // The others will not answer either.
+            // The connection is lost: the other domains cannot be looked at either.
             Err(error) if !live.is_alive() => return Err(error),
             Ok(Some(Err(_))) | Err(_) => listed.unreadable.push(uuid),
         }
@@ -100,7 +101,7 @@ pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<
     Ok(listed)
 }
 
-/// Only libvirt's own "no such domain" is absent.
+/// Only libvirt's own "no such domain" counts as absent. Any other error says nothing about the domain.
 fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T>, DriverError> {
     match looked {
         Ok(found) => Ok(Some(found)),
@@ -109,7 +110,8 @@ fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T
     }
 }
 
-/// State first, stamp second: a domain that is replaced in between shows the newer stamp, and the caller's is then stale.
+/// Reads the state first and the stamp second. If the domain is replaced in between, the look has the newer stamp, and the
+/// call is then refused as stale.
 fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
     let (state, mut reason) = domain.get_state()?;
     if rests_after_restore(domain, state, reason) {
@@ -123,8 +125,9 @@ fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
     Ok(Ok(Sight { domain: domain.clone(), power, reason, mark, managed }))
 }
 
-/// A domain that was restored and waits to be unpaused says "migration" for ever, as one does that is still being restored or
-/// migrated in: those have a job (or, migrated in, refuse to tell of it).
+/// Whether a paused domain was restored and only waits to be unpaused. libvirt gives it the reason "migration" for as long
+/// as it waits, and gives the same reason to a domain that is still being restored or migrated in. Those have a job (or,
+/// when migrated in, libvirt refuses to tell of it).
 fn rests_after_restore(domain: &Domain, state: sys::virDomainState, reason: c_int) -> bool {
     let says_migration = state == sys::VIR_DOMAIN_PAUSED && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_MIGRATION);
     says_migration && domain.get_job_info().is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
@@ -140,11 +143,12 @@ fn mark_of(domain: &Domain) -> Result<Mark, Error> {
     }
 }
 
-/// libvirt's state and reason as ours. None where libvirt itself does not know.
+/// Translates libvirt's state and reason. None if libvirt itself does not know the state.
 fn power(state: sys::virDomainState, reason: c_int) -> Option<(Power, PowerReason)> {
     let reason = u32::try_from(reason).unwrap_or(0);
     match state {
-        // A guest that is shutting down, and one that sleeps of its own will (S3: the power button wakes it), still run.
+        // A guest that is shutting down still runs, and so does one that put itself to sleep (S3: the power button wakes
+        // it).
         sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN | sys::VIR_DOMAIN_PMSUSPENDED => {
             Some((Power::Running, PowerReason::None))
         }
@@ -161,7 +165,7 @@ fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
         sys::VIR_DOMAIN_PAUSED_IOERROR => (Power::Paused, PowerReason::IoError),
         sys::VIR_DOMAIN_PAUSED_WATCHDOG => (Power::Paused, PowerReason::Watchdog),
         sys::VIR_DOMAIN_PAUSED_CRASHED => (Power::Crashed, PowerReason::Crashed),
-        // Somebody is at work on it and will be done soon.
+        // libvirt is working on it and will finish soon.
         sys::VIR_DOMAIN_PAUSED_STARTING_UP
         | sys::VIR_DOMAIN_PAUSED_MIGRATION
         | sys::VIR_DOMAIN_PAUSED_POSTCOPY
@@ -169,7 +173,7 @@ fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
         | sys::VIR_DOMAIN_PAUSED_DUMP
         | sys::VIR_DOMAIN_PAUSED_SNAPSHOT
         | sys::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => (Power::Paused, PowerReason::Starting),
-        // Unknown, a failed post-copy, an error of libvirt's own, and what later versions add.
+        // An unknown reason, a failed post-copy, an error of libvirt's own, and reasons that later versions add.
         _ => (Power::Paused, PowerReason::None),
     }
 }
@@ -178,12 +182,12 @@ const fn shutoff(reason: sys::virDomainShutoffReason) -> PowerReason {
     match reason {
         sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => PowerReason::Guest,
         sys::VIR_DOMAIN_SHUTOFF_DESTROYED => PowerReason::Destroyed,
-        // Its process died, could not be started, or was given up by a daemon that came back.
+        // Its process died, could not be started, or was given up by a libvirt daemon that was restarted.
         sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED | sys::VIR_DOMAIN_SHUTOFF_DAEMON => PowerReason::Crashed,
         sys::VIR_DOMAIN_SHUTOFF_MIGRATED => PowerReason::Migrated,
         sys::VIR_DOMAIN_SHUTOFF_SAVED => PowerReason::Saved,
         sys::VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT => PowerReason::Person,
-        // A daemon that was restarted has forgotten.
+        // A libvirt daemon that was restarted has forgotten the reason.
         _ => PowerReason::None,
     }
 }

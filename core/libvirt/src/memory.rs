@@ -1,7 +1,7 @@
-//! Memory that goes into a file and comes back from it.
+//! Saves a guest's memory into a file, and restores it from there.
 //!
-//! libvirt goes on with a call whose caller has died. So a call that is repeated looks first whether an earlier sending of it is at
-//! work, and looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
+//! libvirt finishes a call even if its caller has died. So a repeated call first looks whether an earlier sending of it is
+//! at work. It looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
 
 use crate::deeds::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
 use crate::failure::During;
@@ -17,13 +17,14 @@ use ostler_model::{CallResult, DriverError, ErrorKind, Observation, Power, Power
 use virt::domain::Domain;
 use virt_sys as sys;
 
-/// The code of a save that is at work for a caller who is no more.
+/// The code of the error for a save that is still at work for an earlier caller.
 pub(crate) const AT_WORK: &str = "save-at-work";
 
-/// Memory in the file, and off.
+/// Makes the memory be in the file, and the domain be off.
 ///
-/// libvirt goes on with a save whose caller has died, and a repeat may come at any moment of it. libvirt pauses the guest, writes
-/// the file under a mark that says *incomplete*, sets the mark to *complete*, ends QEMU, and only then counts the domain as off:
+/// libvirt finishes a save even if its caller has died, and a repeat may come at any moment of it. libvirt pauses the
+/// guest, writes the file under a mark that says *incomplete*, sets the mark to *complete*, ends QEMU, and only then counts
+/// the domain as off:
 ///
 /// | the repeat comes | what is there | what is done |
 /// |---|---|---|
@@ -32,7 +33,7 @@ pub(crate) const AT_WORK: &str = "save-at-work";
 /// | the same, before our look could tell | libvirt lets the repeat wait, then says *not running* | the file decides |
 /// | after it | it is off, or gone | the file decides: its stamp has our key, libvirt accepts its mark |
 ///
-/// So no answer of libvirt's ends a save as long as the domain is off and nobody has asked the file.
+/// So while the domain is off, no answer of libvirt's is taken as the result of a save before the file was read.
 pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
     xml::check_text("path", &file.absolute)?;
     let path = raw::c_string(&file.absolute).ok_or_else(|| DriverError::refused("bad-text", "the path has a NUL"))?;
@@ -56,7 +57,7 @@ pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
     }
 }
 
-/// What came of a save that was told to stop: it got through, or the guest runs on.
+/// Finds out the result of a save that was told to stop: the save succeeded, or the guest runs on.
 pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallResult {
     let sight = match look(live, order.vm())? {
         Some(sight) if sight.is_active() => sight,
@@ -69,7 +70,7 @@ pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallRe
     Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the save was stopped, and the guest goes on where it was"))
 }
 
-/// Ends this very save, if it is at work. Not an error if it is not: the job of somebody else is none of ours to end.
+/// Ends this very save, if it is at work. No error if it is not. Does not end a job that somebody else began.
 pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> {
     let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(()) };
     if order.is_meant(&sight)?.save.as_ref() != Some(&order.key) {
@@ -81,12 +82,12 @@ pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> 
 
 fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
     let paused_by_libvirt = (sight.power, sight.reason) == (Power::Paused, PowerReason::Starting);
-    // A guest that libvirt could not set going again after a save that failed stands still without a job.
+    // If libvirt could not resume the guest after a failed save, the guest is paused without a job.
     paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && sight.may_have_job()
 }
 
-/// A save that libvirt answered with `error`. That counts only while the domain is active: off, it may have been saved by an earlier
-/// sending that ended while this one waited.
+/// The result of a save that libvirt answered with `error`. The error counts only while the domain is active. If the domain
+/// is off, an earlier sending may have saved it while this one waited.
 fn unless_saved(live: &Live, order: &Order, file: &FileRef, error: DriverError) -> CallResult {
     if error.kind == ErrorKind::Unknown {
         return Err(error);
@@ -98,8 +99,8 @@ fn unless_saved(live: &Live, order: &Order, file: &FileRef, error: DriverError) 
     }
 }
 
-/// A save that is repeated finds the domain off and the file whole. A file that another save wrote counts only if libvirt
-/// still knows that the domain went off by being saved.
+/// The result of a repeated save that finds the domain off or gone: done if the file is whole and this call wrote it. A
+/// file that another save wrote counts only if libvirt still knows that the domain went off by being saved.
 fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight>) -> CallResult {
     let gone = |detail: &str| Err(DriverError::new(ErrorKind::Gone, "not-running", detail));
     if let Some(sight) = &sight {
@@ -124,9 +125,9 @@ fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight
     gone("the domain is not running, and was not saved to this file")
 }
 
-/// Whether a domain that is off for this reason has run after any save of it. A libvirt daemon that dies between writing the file and
-/// ending QEMU lets the guest run on when it is back. One that dies while it ends QEMU finds it dead, and says *crashed*: then nothing
-/// has run.
+/// Whether a domain that is off for this reason has run after any save of it. If the libvirt daemon dies between writing
+/// the file and ending QEMU, the guest runs on when the daemon is back. If the daemon dies while it ends QEMU, it later
+/// finds QEMU dead and says *crashed*: then nothing has run.
 const fn ran_on(reason: PowerReason) -> bool {
     match reason {
         PowerReason::Guest | PowerReason::Destroyed | PowerReason::Person | PowerReason::Migrated => true,
@@ -140,8 +141,8 @@ const fn ran_on(reason: PowerReason) -> bool {
     }
 }
 
-/// Memory that libvirt keeps of an earlier time must not be there beside newer memory: a later start would go on from it, and whoever
-/// finds it takes it for the newest.
+/// Removes older memory that libvirt keeps. It must not stay beside newer memory: a later start would go on from it, and a
+/// person who finds it would take it for the newest.
 fn drop_kept(live: &Live, sight: &Sight) -> Result<(), DriverError> {
     let kept = sight.managed || sight.domain.has_managed_save(0).map_err(|error| live.error(&error, During::Asking))?;
     if kept {
@@ -150,7 +151,7 @@ fn drop_kept(live: &Live, sight: &Sight) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// Be there as it was saved, newly stamped and paused.
+/// Makes the domain be there as it was saved, with the new stamp, and paused.
 pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &FileRef) -> CallResult {
     xml::check_text("path", &file.absolute)?;
     let mut off = None;
@@ -188,7 +189,8 @@ pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &File
     }
 }
 
-/// A restore that libvirt answered with `error`: an earlier sending, whose caller is no more, may have been at it.
+/// The result of a restore that libvirt answered with `error`. An earlier sending, whose caller is gone, may have restored
+/// the domain.
 fn unless_restored(live: &Live, order: &Order, spec: &DomainSpec, error: DriverError) -> CallResult {
     if error.kind == ErrorKind::Unknown {
         return Err(error);

@@ -61,7 +61,7 @@ impl Rig {
         restore(&self.live, &self.order(9, generation), &spec, &self.file())
     }
 
-    /// Somebody starts it and has libvirt save it.
+    /// Somebody starts the domain and has libvirt save it.
     fn runs_and_is_kept(&self) {
         self.domain().create().expect("starts");
         self.domain().managed_save(0).expect("saved");
@@ -74,7 +74,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // What is left in the folder for temporary files fails no test.
+        // Files that stay in the folder for temporary files fail no test.
         drop(std::fs::remove_dir_all(&self.dir));
     }
 }
@@ -114,7 +114,7 @@ fn older_memory_that_libvirt_keeps_goes_before_a_restore() {
     save(&rig.live, &rig.order(2, 2), &rig.file()).expect("saved");
     rig.stamp(1);
     rig.runs_and_is_kept();
-    // The test driver takes no machine of ours, so what comes after is libvirt's refusal.
+    // The test driver accepts no machine of ours, so the error that follows is libvirt's refusal.
     drop(rig.restore(3));
     assert!(!rig.is_kept());
 }

@@ -1,21 +1,22 @@
-//! Moving a running domain to another host.
+//! Moves a running domain to another host.
 //!
-//! **Who drives it.** The daemon of the host it leaves does (`VIR_MIGRATE_PEER2PEER`): it connects to the other host's daemon
-//! and goes on when whoever asked for it is gone. A migration that a client drives stands between two connections of that
-//! client; when the client dies behind the copying of memory and before the last handshake, the guest stands still on one host
-//! and is thrown away on the other. So ostlerd may die at any moment, and the price is that the hosts' daemons must reach each
-//! other: a host's setting `migrate-uri` says how (`qemu+tls://HOST/system`), `migrate-address` where QEMU takes the memory.
+//! **Who drives it.** The libvirt daemon of the source host does (`VIR_MIGRATE_PEER2PEER`). It connects to the other host's
+//! daemon, and goes on when the client that asked for it is gone. A migration that a client drives stands between two
+//! connections of that client. If the client dies after the memory was copied and before the last handshake, the guest
+//! stands still on one host and is thrown away on the other. With this flag ostlerd may die at any moment. The price is
+//! that the hosts' daemons must reach each other: a host's setting `migrate-uri` says how (`qemu+tls://HOST/system`), and
+//! `migrate-address` says where QEMU takes the memory.
 //!
-//! **How it converges.** The call's identity is stamped into the domain here before anything is sent. The destination is given
-//! the domain's description with the new identity in it (running state and definition both), so the domain there carries its
-//! new generation from the moment it exists, which is before its memory arrives. What is next is decided by looking at both
-//! sides, never by what an answer said: [`decide`] is the whole table. A daemon that was started anew finds the libvirt job
-//! that its predecessor began by the stamp, waits for its end, and looks again.
+//! **How it converges.** The call's effect key is stamped into the domain here before anything is sent. The destination
+//! gets the domain's description with the new identity in it (of the running state and of the definition). So the domain
+//! there carries its new generation from the moment it exists, which is before its memory arrives. The next action is
+//! decided by looking at both sides, never by an answer of libvirt's: [`decide`] is the whole table. An ostlerd that was
+//! restarted recognises the libvirt job of its predecessor by the stamp, waits for its end, and looks again.
 //!
-//! **What is shared.** libvirt would refuse to move a domain whose files are not on a file system that it knows as shared
-//! (`MigrateUnsafe`). Which disks the hosts share is decided by the engine, who knows the datastores: what it names in
-//! `move_disks` is sent along, everything else is shared. A file that is not there lets the destination fail before anything
-//! has moved.
+//! **Shared disks.** libvirt would refuse to move a domain whose files are not on a file system that it knows as shared
+//! (`MigrateUnsafe`). The engine, which knows the datastores, decides which disks the hosts share. The disks that it names
+//! in `move_disks` are sent along; all others are shared. If a file is missing at the destination, the migration fails
+//! before anything has moved.
 
 use crate::calls;
 use crate::deeds::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
@@ -40,36 +41,36 @@ use virt::domain_snapshot::DomainSnapshot;
 use virt::error::ErrorNumber;
 use virt_sys as sys;
 
-/// Between two looks while something is awaited.
+/// The pause between two looks while the job waits.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long both sides may stand still with nobody at work before that counts as what is. A daemon takes back what a broken
-/// connection left within its keepalive, 30 s at most.
+/// How long both sides may stand still without a job before that counts as their final state. A daemon takes back the rest
+/// of a broken connection's migration within its keepalive, 30 s at most.
 const SETTLE: Duration = Duration::from_secs(40);
-/// How long a side may not be seen while something may be at work, before that is the answer.
+/// How long looks at a side may fail while something may be at work, before the job ends with that as its answer.
 const BLIND_MOST: Duration = Duration::from_secs(60);
 /// The longest that one migration may take. The engine's own patience is shorter and aborts.
 const MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What the source's daemon is told to do, beside what [`Plan::flags`] adds.
+/// The flags for the source's daemon; [`Plan::flags`] adds to them.
 const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
     | sys::VIR_MIGRATE_PEER2PEER
     | sys::VIR_MIGRATE_PERSIST_DEST
     | sys::VIR_MIGRATE_UNDEFINE_SOURCE
     | sys::VIR_MIGRATE_UNSAFE
-    // A guest that stopped for an I/O error must not arrive somewhere else as if it ran.
+    // A guest that stopped for an I/O error must not arrive as if it ran.
     | sys::VIR_MIGRATE_ABORT_ON_ERROR
-    // A guest that writes faster than the network is slowed down instead of never arriving.
+    // A guest that writes faster than the network sends is slowed down; otherwise it would never arrive.
     | sys::VIR_MIGRATE_AUTO_CONVERGE;
 
-/// A migration to be.
+/// A migration that is to be made.
 pub(crate) struct Plan {
     order: Order,
     spec: DomainSpec,
-    /// Where its console's log is to be.
+    /// The folder for its console's log.
     folder: Folder,
     /// How the source's daemon reaches the destination's.
     uri: CString,
-    /// Where QEMU there takes the memory, if not where the daemon there says.
+    /// Where QEMU at the destination takes the memory; if not set, the daemon there chooses.
     data: Option<CString>,
     /// Disks that are sent along.
     disks: Vec<CString>,
@@ -93,7 +94,7 @@ impl Plan {
                           set migrate-uri for that host (for example qemu+tls://HOST/system)";
             return Err(DriverError::refused("no-migrate-uri", detail));
         };
-        // libvirt sends none; and a file made anew for it there would be another one.
+        // libvirt sends no read-only disk, and a new file in its place would be another disk.
         if let Some(disk) = spec.disks.iter().find(|disk| disk.read_only && disks.contains(&disk.name)) {
             let detail = format!("disk {} is read-only, and only disks that are written go along: copy its file first", disk.name);
             return Err(DriverError::refused("read-only-disk", detail));
@@ -112,10 +113,10 @@ impl Plan {
         if self.disks.is_empty() { FLAGS } else { FLAGS | sys::VIR_MIGRATE_NON_SHARED_DISK }
     }
 
-    /// The domain as it is to be there, and where to send it.
+    /// The parameters of the migration: the domain's description for the destination, and where to send it.
     fn texts(&self, live: &Live, domain: &Domain) -> Result<Vec<(&'static CStr, CString)>, DriverError> {
         let asking = |error| live.error(&error, During::Asking);
-        // Secure: with the passwords that it has, or it would arrive without.
+        // Secure: with the passwords in the description. Otherwise the domain would arrive without them.
         let flags = sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_SECURE;
         let running = domain.get_xml_desc(flags).map_err(asking)?;
         let defined = if domain.is_persistent().map_err(asking)? {
@@ -137,17 +138,17 @@ impl Plan {
 
 /// The two hosts.
 pub(crate) struct Ends {
-    /// Where it runs.
+    /// The host where the domain runs.
     pub(crate) here: Arc<Link>,
-    /// Where it is to run.
+    /// The host where it is to run.
     pub(crate) there: Arc<Link>,
-    /// For one look.
+    /// How long one look may take.
     pub(crate) patience: Duration,
-    /// For the domain's lock.
+    /// Until when to wait for the domain's lock.
     pub(crate) until: Instant,
 }
 
-/// What one side shows.
+/// The state of the domain on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
     power: Power,
@@ -155,33 +156,33 @@ pub(crate) struct Standing {
     work: Work,
 }
 
-/// What is at work on a domain.
+/// The kind of job that is at work on a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Nothing.
     Nothing,
-    /// It moves, out or in.
+    /// The domain moves, out or in.
     Migration,
     /// Something else.
     Other,
 }
 
-/// What to do next.
+/// The next action of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// It has moved.
     Done,
     /// A job is at work.
     Await,
-    /// Nobody is at work, but a daemon may be about to take something back.
+    /// No job is at work, but a daemon may be about to take something back.
     Settle,
-    /// Leave nothing there.
+    /// Remove the domain at the destination.
     ClearThere,
-    /// Leave nothing here: it runs there.
+    /// Remove the domain at the source: it runs at the destination.
     ClearHere,
-    /// It stood still for a move that ended.
+    /// Resume it at the source: it was paused for a move that ended.
     ResumeHere,
-    /// It arrived and was not set going.
+    /// Resume it at the destination: it arrived and was left paused.
     ResumeThere,
     /// Send it.
     Send,
@@ -199,13 +200,14 @@ fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
         Ok(None) => Ok(Work::Nothing),
         Ok(Some(job)) if job.operation == sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT => Ok(Work::Migration),
         Ok(Some(_)) => Ok(Work::Other),
-        // Of a domain that moves in libvirt tells no more than that, and in this way.
+        // For a domain that moves in, libvirt answers with this error and tells nothing more.
         Err(error) if error.code() == ErrorNumber::OperationUnsupported => Ok(Work::Migration),
         Err(error) => Err(live.error(&error, During::Asking)),
     }
 }
 
-/// The whole table. `there` was looked at before `here`: who is seen running there and then here runs on both.
+/// The whole table. `there` was looked at before `here`. So a domain that is seen running in both looks runs on both hosts:
+/// it has not moved between the looks.
 fn decide(
     order: &Order,
     identity: &Identity,
@@ -230,7 +232,7 @@ fn decide(
     }
     let Some(here) = here else {
         return Ok(match there.power {
-            // Arrived, whatever it did since.
+            // It arrived. Its state since then does not matter.
             Power::Running | Power::Crashed | Power::Off => Next::Done,
             Power::Paused => patiently(Next::ResumeThere),
         });
@@ -243,12 +245,13 @@ fn decide(
             Err(DriverError::unknown("runs-twice", "the domain is seen running on both hosts: look at it, and stop one"))
         }
         (Power::Running | Power::Crashed, Power::Paused | Power::Off | Power::Crashed) => Ok(Next::ClearHere),
-        // Memory that arrived in part, or of which nobody heard that it arrived: it has not run.
+        // Its memory arrived only in part, or arrived without this host hearing of it. The guest has not run there.
         (Power::Paused, _) => Ok(patiently(Next::ClearThere)),
-        // Its definition is made there when it arrives. Running on here, it did not stay there.
+        // libvirt makes the definition there when the domain arrives. The domain runs on here, so it did not stay there.
         (Power::Off, Power::Running) => Ok(Next::ClearThere),
         (Power::Off, Power::Off | Power::Crashed) => Ok(Next::ClearHere),
-        // Old memory on a disk that went on would destroy it, and memory that is thrown away is lost: people decide.
+        // The guest may have run there. If it has, resuming its old memory here would destroy its disks. If it has not,
+        // removing it here would lose its memory. An operator must decide.
         (Power::Off, Power::Paused) => {
             let detail = "the domain stands still here and is off at its destination, where it may have run: look at both";
             Err(DriverError::unknown("in-doubt", detail))
@@ -256,7 +259,7 @@ fn decide(
     }
 }
 
-/// Nothing is there.
+/// The decision if the destination has no such domain.
 fn from_here(order: &Order, here: Option<(&Standing, Stamp)>, settled: bool) -> Result<Next, DriverError> {
     let Some((here, stamp)) = here else { return Err(not_here()) };
     let ours = stamp.job.as_ref() == Some(&order.key);
@@ -277,7 +280,7 @@ fn not_here() -> DriverError {
     DriverError::new(ErrorKind::Gone, "no-domain", "the domain is on neither host")
 }
 
-/// The job: looks, decides and acts until it has moved or stayed.
+/// The job: looks, decides and acts until the domain has moved or stays.
 pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResult {
     let held = calls::lock(&ends.here, plan.vm(), ends.until).await?;
     let mut failed: Option<DriverError> = None;
@@ -322,7 +325,7 @@ pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResul
             Next::ClearHere | Next::ClearThere | Next::ResumeHere | Next::ResumeThere => {
                 job.works();
                 if let Err(error) = ends.tidy(next, &plan.order).await {
-                    // It may run there: no error that says otherwise.
+                    // The domain may run there, so the error must not say that it does not.
                     break Err(DriverError::unknown(error.code, error.detail));
                 }
             }
@@ -336,7 +339,7 @@ fn stopped() -> DriverError {
     DriverError::new(ErrorKind::Cancelled, "aborted", "told to stop: the domain runs where it ran")
 }
 
-/// It was sent and is seen running where it was: nothing is in doubt any more.
+/// The error of a domain that was sent and is seen running where it was: nothing is in doubt any more.
 fn stayed(error: DriverError, job: &Job) -> DriverError {
     match error.kind {
         _ if job.is_stopped() => stopped(),
@@ -346,7 +349,7 @@ fn stayed(error: DriverError, job: &Job) -> DriverError {
 }
 
 impl Ends {
-    /// Both sides, the destination first: see [`decide`].
+    /// Looks at both sides, the destination first: see [`decide`].
     async fn look(&self, vm: VmUuid) -> Result<(Option<Standing>, Option<Standing>), DriverError> {
         let there = self.there.ask(self.patience, move |live| standing(live, vm)).await?;
         let here = self.here.ask(self.patience, move |live| standing(live, vm)).await?;
@@ -358,7 +361,8 @@ impl Ends {
         seen.map(|seen| Outcome { seen: Some(seen), state: None })
     }
 
-    /// Sends it, and waits until that is over. The answer is what to say if it is found to have stayed.
+    /// Sends the domain, and waits until that is over. Returns the error to report if the domain is then found to have
+    /// stayed.
     async fn send(&self, job: &Arc<Job>, plan: &Arc<Plan>) -> DriverError {
         let (job, plan) = (Arc::clone(job), Arc::clone(plan));
         let sent =
@@ -420,7 +424,7 @@ pub(crate) fn progress(live: &Live, vm: VmUuid) -> Result<Option<(u64, u64)>, Dr
     Ok(job.map(|job| (job.total.saturating_sub(job.remaining), job.total)))
 }
 
-/// Stops the migration that this identity began, if it is at work. True once nothing is.
+/// Stops the migration that this effect key began, if it is at work. True once it is not at work.
 pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
     let in_doubt = |why: &str| Err(DriverError::unknown("in-doubt", why.to_owned()));
     let Some(standing) = standing(live, order.vm())? else { return in_doubt("the domain is not here: it may have moved") };

@@ -1,4 +1,4 @@
-//! The table: what is done next, for what is seen on both sides.
+//! The table of decisions: the next action for each pair of states on the two hosts.
 
 use super::*;
 use expect_test::expect;
@@ -106,7 +106,7 @@ fn nobody_elses_domain_and_no_later_placement_is_touched_on_either_side() {
     let unstamped = Standing { stamp: None, ..running.clone() };
     assert_eq!(next(Some(&unstamped), Some(&running), false), "refused foreign");
     assert_eq!(next(None, Some(&unstamped), false), "refused foreign");
-    // An older placement: what is off may be replaced, what runs may not.
+    // An older placement may be replaced if it is off, and may not if it runs.
     for (power, expected) in [(Power::Off, "ClearThere"), (Power::Running, "refused older-generation")] {
         let older = side(power, 2, Work::Nothing, None);
         assert_eq!(next(Some(&older), Some(&running), false), expected);

@@ -1,4 +1,4 @@
-//! What the driver is told: once for all hosts, and for each host.
+//! The settings of the driver: those for all hosts, and those of each host.
 
 use crate::uri::checked_uri;
 use ostler_driver::Site;
@@ -8,12 +8,12 @@ use std::time::Duration;
 /// Settings of the driver for all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvmOptions {
-    /// Our store. Domains that carry another one's stamp are never touched. Without it only `deploy` and `restore`, whose
-    /// specification names the store, can tell.
+    /// Our store. Domains with the stamp of another store are never touched. Without this setting, only calls that get an
+    /// identity (`deploy`, `restore`, `begin_migrate`, `stamp`) know the store and can check it.
     pub store: Option<StoreId>,
-    /// How long a call waits for a connection to be opened. Opening goes on behind its back.
+    /// How long a call waits for a connection to open. The opening goes on after the call has given up waiting.
     pub open_timeout: Duration,
-    /// How long a connection may take to be opened before that is given up and tried again.
+    /// How long a connection may take to open. After that the opening is given up and tried again.
     pub open_give_up: Duration,
     /// How long a question that has no deadline of its own (`observe`, `list`, `metrics`, `probe`) may take.
     pub ask_timeout: Duration,
@@ -21,20 +21,20 @@ pub struct KvmOptions {
 
 impl Default for KvmOptions {
     fn default() -> Self {
-        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond; 10 s are longer than the 6 s after
-        // which keepalive declares a daemon dead, so that a caller is told *that* and not just "timeout".
+        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond. 10 s are longer than the 6 s
+        // after which keepalive declares a daemon dead, so that the caller learns *that* and not just "timeout".
         let (open_timeout, open_give_up) = (Duration::from_secs(5), Duration::from_secs(15));
         Self { store: None, open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }
     }
 }
 
-/// What an operator wants for the acceleration of a host's guests.
+/// The operator's choice of acceleration for a host's guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Accel {
-    /// KVM where it can run a guest, else emulation.
+    /// KVM if it can run a guest there, otherwise emulation.
     #[default]
     Auto,
-    /// KVM, come what may.
+    /// KVM always, even if it may not be able to run a guest.
     Kvm,
     /// Emulation.
     Tcg,
@@ -43,12 +43,12 @@ pub(crate) enum Accel {
 /// How QEMU opens disk files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Cache {
-    /// Past the host's page cache. Needs a file system with `O_DIRECT` (tmpfs has it from Linux 6.6 on).
+    /// Bypasses the host's page cache. Needs a file system with `O_DIRECT` (tmpfs has it from Linux 6.6 on).
     #[default]
     None,
-    /// Through the page cache; flushes are honoured.
+    /// Uses the page cache; flushes are honoured.
     Writeback,
-    /// Through the page cache, each write synced.
+    /// Uses the page cache, and syncs each write.
     Writethrough,
 }
 
@@ -68,16 +68,18 @@ pub(crate) struct HostConfig {
     pub(crate) uri: String,
     pub(crate) accel: Accel,
     pub(crate) cache: Cache,
-    /// Whether CPU shares are given from the reserved CPU. Off unless asked for: a host without the cgroup controller
-    /// refuses to start a domain that has them.
+    /// Whether a domain gets CPU shares according to its reserved CPU. Off unless asked for: a host without the cgroup
+    /// controller refuses to start a domain that has shares.
     pub(crate) cpu_shares: bool,
-    /// How other hosts' libvirt daemons reach this one, for live migration to it. The `uri` itself if that goes over a network.
+    /// How other hosts' libvirt daemons reach this one, for live migration to it. Defaults to the `uri` if that goes over a
+    /// network.
     pub(crate) migrate_uri: Option<String>,
-    /// The address at which the memory of guests that move here is taken. What the daemon here calls its own if not set.
+    /// The address at which this host takes the memory of guests that move here. If not set, the daemon here chooses its
+    /// own.
     pub(crate) migrate_address: Option<String>,
 }
 
-/// The keys a host may have, for messages.
+/// The keys that a host's settings may have, for messages.
 const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off), \
                     migrate-uri (how other hosts' libvirt daemons reach this one), migrate-address (where they send guests' memory)";
 
@@ -119,13 +121,13 @@ impl HostConfig {
         Ok(config)
     }
 
-    /// Whether its daemon is reached through a socket of this machine. Such a URI means another daemon on another machine.
+    /// Whether its daemon is reached through a socket of this machine. On another machine, such a URI means another daemon.
     pub(crate) fn is_on_this_machine(&self) -> bool {
         ["qemu:///", "qemu+unix:///"].iter().any(|start| self.uri.starts_with(start))
     }
 }
 
-/// Longest host name that DNS allows.
+/// The longest host name that DNS allows.
 const ADDRESS_MAX: usize = 253;
 
 /// A host name or an address without a port, as it stands in a URI (IPv6 in brackets).

@@ -12,22 +12,22 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Of a connection that was just opened. `feed` is told when it is lost.
+    /// The pulse of a connection that was just opened. `feed` is told when the connection is lost.
     pub(crate) const fn new(feed: Option<Arc<Feed>>) -> Self {
         Self { alive: AtomicBool::new(true), feed }
     }
 
-    /// Whether it lives, as far as was told.
+    /// Whether the connection lives, as far as we were told.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
 
-    /// It was found dead.
+    /// Notes that the connection was found dead.
     pub(crate) fn is_over(&self) {
         self.alive.store(false, Ordering::Release);
     }
 
-    /// libvirt says that the connection closed. Called from its event thread: must not block and must not panic.
+    /// Notes that libvirt closed the connection. Called from libvirt's event thread: must not block and must not panic.
     pub(crate) fn stop(&self, reason: c_int) {
         self.is_over();
         tracing::info!(reason, "libvirt closed a connection (0 error, 1 end of file, 2 keepalive, 3 by us)");

@@ -1,5 +1,5 @@
-//! What only `virt-sys` has: events, the close callback, save, abort, statistics. All `unsafe` of the crate is here and in
-//! `raw_jobs`.
+//! Functions that only `virt-sys` has: events, the close callback, save, abort, statistics. All `unsafe` of the crate is
+//! here and in `raw_jobs`.
 
 use crate::feed::Feed;
 use crate::pulse::Pulse;
@@ -13,10 +13,11 @@ use virt::domain::Domain;
 use virt::error::Error;
 use virt_sys as sys;
 
-/// How long the event thread waits after libvirt's loop failed, so that a persistent failure does not burn a processor.
+/// How long the event thread waits after libvirt's loop failed, so that a lasting failure does not use up a processor.
 const LOOP_PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts libvirt's event loop in a thread of its own, once a process. Must be called before the first connection is opened.
+/// Starts libvirt's event loop in a thread of its own, once per process. Must be called before the first connection is
+/// opened.
 pub(crate) fn start_event_loop() -> Result<(), String> {
     static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
     STARTED
@@ -38,8 +39,8 @@ pub(crate) fn start_event_loop() -> Result<(), String> {
         .clone()
 }
 
-/// The client library is mended from this version on: before, a connection that several threads called on could end the process when
-/// it was lost (CVE-2024-4418). Here one thread calls on a connection.
+/// The client library is fixed from this version on (CVE-2024-4418). Before, the loss of a connection that several threads
+/// called on could end the process. Here only one thread at a time calls on a connection.
 const MENDED: u32 = 10_004_000;
 
 fn warn_of_old_library() {
@@ -55,7 +56,7 @@ fn warn_of_old_library() {
     }
 }
 
-/// Gives an owned reference of `T` to libvirt.
+/// Gives libvirt an owned reference to a `T`.
 fn lend<T>(value: &Arc<T>) -> *mut c_void {
     Arc::into_raw(Arc::clone(value)).cast_mut().cast()
 }
@@ -114,10 +115,11 @@ unsafe extern "C" fn on_close(_: sys::virConnectPtr, reason: c_int, opaque: *mut
     pulse.stop(reason);
 }
 
-/// The callbacks on a connection, by libvirt's numbers. To be removed before the connection is closed.
+/// The callbacks on a connection, by libvirt's numbers. They must be removed before the connection is closed.
 pub(crate) type Callbacks = Vec<c_int>;
 
-/// Tells `feed` of every domain that may have changed. What cannot be registered (an old daemon) is left out: polling sees it.
+/// Reports to `feed` every domain that may have changed. An event that cannot be registered (an old daemon) is left out:
+/// polling sees such changes.
 pub(crate) fn watch_domains(connect: &Connect, feed: &Arc<Feed>) -> Callbacks {
     type Lifecycle = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
     type Plain = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
@@ -162,7 +164,7 @@ pub(crate) fn watch_connection(connect: &Connect, pulse: &Arc<Pulse>) {
     }
 }
 
-/// Removes what [`watch_domains`] and [`watch_connection`] put there. May block as long as the daemon does.
+/// Removes the callbacks of [`watch_domains`] and [`watch_connection`]. May block as long as the daemon does.
 pub(crate) fn unwatch(connect: &Connect, callbacks: &Callbacks) {
     for id in callbacks {
         // SAFETY: the connection is live, the number is one it gave.
@@ -179,8 +181,8 @@ pub(crate) fn save(domain: &Domain, path: &CStr) -> Result<(), Error> {
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// The number that the host's kernel gave with the error that libvirt just answered with, if that tells one. libvirt forgets it at the
-/// thread's next call.
+/// The error number of the host's kernel, if the error that libvirt just answered with carries one. libvirt forgets it at
+/// the thread's next call.
 pub(crate) fn error_number() -> Option<c_int> {
     // SAFETY: the thread's own error, valid until its next call; null if there is none.
     let error = unsafe { sys::virGetLastError().as_ref() }?;
@@ -188,14 +190,14 @@ pub(crate) fn error_number() -> Option<c_int> {
     by_kernel.then_some(error.int1)
 }
 
-/// Ends the job at work on the domain (a save).
+/// Ends the job at work on the domain: a save or a migration.
 pub(crate) fn abort_job(domain: &Domain) -> Result<(), Error> {
     // SAFETY: the domain is live.
     let done = unsafe { sys::virDomainAbortJob(domain.as_ptr()) };
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// A text as a C string; refused texts never come here (see `xml::check_text`).
+/// A text as a C string; none if it has a NUL. Texts that `xml::check_text` accepted have none.
 pub(crate) fn c_string(text: &str) -> Option<CString> {
     CString::new(text).ok()
 }
@@ -216,7 +218,7 @@ pub(crate) struct RawStats {
     pub(crate) fields: Vec<(String, u64)>,
 }
 
-/// The counters of all active domains. Does not wait for domains that are busy or hang: they lack fields.
+/// The counters of all active domains. Does not wait for domains that are busy or hang: those lack fields.
 pub(crate) fn stats(connect: &Connect) -> Result<Vec<RawStats>, Error> {
     let what = sys::VIR_DOMAIN_STATS_CPU_TOTAL
         | sys::VIR_DOMAIN_STATS_BALLOON
@@ -258,7 +260,7 @@ unsafe fn read_record(record: sys::virDomainStatsRecordPtr) -> Option<RawStats> 
     Some(RawStats { vm: VmUuid(Uuid::from_bytes(uuid)), fields })
 }
 
-/// A number by its name.
+/// The name and the value of a parameter; none if the value is no number, or negative.
 pub(crate) fn read_param(param: &sys::virTypedParameter) -> Option<(String, u64)> {
     // SAFETY: `field` is an array of 80 bytes; `from_bytes_until_nul` reads no further.
     let bytes = unsafe { std::slice::from_raw_parts(param.field.as_ptr().cast::<u8>(), param.field.len()) };

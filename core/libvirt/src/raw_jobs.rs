@@ -1,4 +1,4 @@
-//! What only `virt-sys` has, for jobs that last: migration, block jobs, and how far they are.
+//! Functions that only `virt-sys` has, for jobs that last: migration, block jobs, and their progress.
 
 use crate::raw::read_param;
 use std::ffi::{CStr, CString, c_int};
@@ -11,9 +11,9 @@ use virt_sys as sys;
 pub(crate) struct JobSeen {
     /// One of `VIR_DOMAIN_JOB_OPERATION_*`.
     pub(crate) operation: u32,
-    /// Bytes there are to be sent; 0 if not known yet.
+    /// The bytes to send in all; 0 if not known yet.
     pub(crate) total: u64,
-    /// Bytes that are still to be sent.
+    /// The bytes that are still to be sent.
     pub(crate) remaining: u64,
 }
 
@@ -53,7 +53,8 @@ impl Params {
     }
 }
 
-/// The job at work on the domain. The crate's own function takes the answer "none" for a list, which is no valid one.
+/// The job at work on the domain; none if there is none. We do not use the `virt` crate's own function: it reads the answer
+/// "none" as a list, which is then no valid one.
 pub(crate) fn job(domain: &Domain) -> Result<Option<JobSeen>, Error> {
     let mut kind: c_int = 0;
     let mut params = Params::new();
@@ -80,7 +81,7 @@ pub(crate) fn job(domain: &Domain) -> Result<Option<JobSeen>, Error> {
     Ok(Some(seen))
 }
 
-/// Has the domain's daemon move it to the daemon at `uri`. Blocks until it has, or has given up.
+/// Tells the domain's daemon to move it to the daemon at `uri`. Blocks until the daemon has moved it or has given up.
 pub(crate) fn migrate(domain: &Domain, uri: &CStr, texts: &[(&CStr, CString)], flags: u32) -> Result<(), Error> {
     let mut params = Params::new();
     for (name, value) in texts {
@@ -92,14 +93,14 @@ pub(crate) fn migrate(domain: &Domain, uri: &CStr, texts: &[(&CStr, CString)], f
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// Begins to mirror a disk to what `xml` describes.
+/// Begins to mirror a disk to the file that `xml` describes.
 pub(crate) fn block_copy(domain: &Domain, disk: &CStr, xml: &CStr, flags: u32) -> Result<(), Error> {
     // SAFETY: the domain is live, both texts are C strings; there are no parameters.
     let begun = unsafe { sys::virDomainBlockCopy(domain.as_ptr(), disk.as_ptr(), xml.as_ptr(), std::ptr::null_mut(), 0, flags) };
     if begun < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// Ends the job at work on a disk, and waits until it has ended. A mirror that is whole stays as it is at that moment.
+/// Ends the job at work on a disk, and waits until it has ended. A mirror that is complete stays as it is at that moment.
 pub(crate) fn end_block_job(domain: &Domain, disk: &CStr) -> Result<(), Error> {
     // SAFETY: the domain is live, the text is a C string.
     let ended = unsafe { sys::virDomainBlockJobAbort(domain.as_ptr(), disk.as_ptr(), 0) };

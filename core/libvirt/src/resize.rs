@@ -1,12 +1,13 @@
-//! CPUs and memory of a running domain.
+//! Changes the CPUs and the memory of a running domain.
 //!
-//! It is started with room for the most that its specification names, and grows into it: CPUs are plugged in, memory is given
-//! back by the balloon. Memory is a request to the guest: success means that the balloon has reached the size, and a guest
-//! that does not follow keeps what it had. A running guest is never asked to give up a CPU: QEMU may wait for it for ever.
+//! A domain is started with room for the most that its specification names, and grows into it: CPUs are plugged in, and the
+//! balloon gives memory back. A change of memory is a request to the guest. Success means that the balloon has reached the
+//! size; a guest that does not follow keeps the memory that it had. A running guest is never asked to give up a CPU: QEMU
+//! may wait for it for ever.
 //!
-//! Under emulation no CPU is plugged in at all. QEMU gives each its share of the memory for translated code when it begins,
-//! and ends itself if all of it is handed out at that moment (seen with QEMU 7.2, `tcg_region_initial_alloc`): that depends
-//! on what the guest has run, and nobody can ask.
+//! An emulated guest never gets a CPU plugged in. QEMU gives each CPU its share of the memory for translated code when the
+//! CPU begins, and QEMU ends itself if all of that memory is handed out at that moment (seen with QEMU 7.2,
+//! `tcg_region_initial_alloc`). That depends on what the guest has run, and nobody can ask for it.
 
 use crate::calls;
 use crate::deeds::{Order, look_after};
@@ -20,11 +21,11 @@ use std::time::{Duration, Instant};
 use virt::error::Error;
 use virt_sys as sys;
 
-/// Between two looks at the balloon.
+/// The pause between two looks at the balloon.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Kept of a call's time for taking the request back.
+/// The part of a call's time that is kept for taking the request back.
 const MARGIN: Duration = Duration::from_secs(2);
-/// The longest that a balloon is waited for. It gives or takes some gigabytes a second.
+/// The longest wait for a balloon. It gives or takes some gigabytes a second.
 const MOST: Duration = Duration::from_secs(60);
 
 /// Sizes, in the units of libvirt.
@@ -36,12 +37,12 @@ pub(crate) struct Size {
     pub(crate) kib: u64,
 }
 
-/// What was there before.
+/// The size before the change.
 struct Before {
     kib: u64,
 }
 
-/// Have that size.
+/// Makes the domain have that size.
 pub(crate) async fn resize(link: &Link, call: &CallControl, order: &Order, size: Size, patience: Duration) -> CallResult {
     let (vm, whose) = (order.vm(), order.clone());
     let before = calls::change(link, call, move |live| ask_for(live, &whose, size)).await?;
@@ -102,7 +103,7 @@ fn ask_for(live: &Live, order: &Order, size: Size) -> Result<Before, DriverError
     Ok(before)
 }
 
-/// Whether there is room.
+/// Checks that the domain has room for the size, and that no CPU is taken away.
 fn check(size: Size, vcpus: u32, vcpus_most: u32, kib_most: u64) -> Result<(), DriverError> {
     if size.vcpus > vcpus_most || size.kib > kib_most {
         let detail =

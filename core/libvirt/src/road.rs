@@ -1,14 +1,14 @@
 //! A road to one libvirt daemon: a few lanes, and a connection for each lane that is at work.
 //!
-//! **One call in flight on a connection.** A job owns the connection that it works on. libvirt's client library lets several
-//! threads call on one connection: then one of them reads for all, and when keepalive closes the connection, the others can be
-//! left waiting, and one that has returned can leave a pointer to its own stack behind, which a later one follows
-//! (CVE-2024-4418, mended in 10.4.0). With one caller a connection there is nobody to be left behind. A further connection is
-//! opened only when a further lane has something to do.
+//! **One call in flight on a connection.** A job owns the connection that it works on. libvirt's client library lets
+//! several threads call on one connection; then one of them reads for all. When keepalive closes such a connection, the
+//! others can be left waiting. And a thread that has returned can leave a pointer to its own stack behind, which a later
+//! thread follows (CVE-2024-4418, fixed in 10.4.0). With one caller per connection, no other thread can be left behind. A
+//! further connection is opened only when a further lane has something to do.
 //!
-//! **An opening that hangs.** A daemon that accepts and never answers makes the opening block, and if its machine loses power
-//! then, it blocks for good: nothing is on the wire that could fail. An opening has a number and a thread of its own; it is given
-//! up after a while, and its connection is closed if it is opened after all.
+//! **An opening that hangs.** If a daemon accepts and never answers, the opening blocks. If the daemon's machine then loses
+//! power, it blocks for good: nothing is on the wire that could fail. So an opening has a number and a thread of its own.
+//! It is given up after a while, and if it succeeds later, its connection is closed.
 
 use crate::feed::Feed;
 use crate::lanes::Lanes;
@@ -20,25 +20,27 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Calls that wait for a lane. The engine keeps fewer in flight for a host; more would only grow old.
+/// The most calls that wait for a lane. The engine keeps fewer in flight for a host; more would only become too old.
 const WAITING: usize = 1024;
-/// First and longest pause after a failed opening. Trying a dead socket is cheap, and a daemon that comes back should be seen soon.
+/// The first and the longest pause after a failed opening. Trying a dead socket is cheap, and a daemon that comes back
+/// should be seen soon.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Openings that were given up and still hang, before further ones are made only now and then: each costs a thread and a socket.
+/// The number of hanging openings that were given up from which on further ones are made only now and then: each costs a
+/// thread and a socket.
 const HANGING_SOON: usize = 3;
-/// Between two openings from then on.
+/// The pause between two openings from then on.
 const HANGING_PAUSE: Duration = Duration::from_secs(600);
-/// Openings that hang before none is made any more.
+/// The number of hanging openings from which on no further one is made.
 const HANGING_MOST: usize = 10;
-/// A connection that was not needed for so long is closed, if there is another.
+/// A connection that was not needed for this long is closed, if another one is open.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How long openings may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenTimes {
-    /// A caller waits so long.
+    /// How long a caller waits for an opening.
     pub(crate) wait: Duration,
-    /// It is given up after so long.
+    /// How long an opening may take before it is given up.
     pub(crate) give_up: Duration,
 }
 
@@ -53,10 +55,10 @@ pub(crate) struct Road {
 }
 
 struct State {
-    /// Open, and nobody works on them. The last one was used last.
+    /// Open connections on which nobody works. The last one was used last.
     idle: Vec<Idle>,
     door: Door,
-    /// The number of the last opening.
+    /// The number of the last opening that was begun.
     openings: u64,
     /// Openings that were given up and have not ended.
     hanging: usize,
@@ -67,23 +69,23 @@ struct Idle {
     since: Instant,
 }
 
-/// Whether somebody opens a connection.
+/// Whether a connection is being opened.
 enum Door {
-    /// Nobody does. After a failure: why, and when it may be tried again.
+    /// No opening is under way. After a failure: why, and when it may be tried again.
     Shut(Option<Failed>),
-    /// A thread does.
+    /// A thread opens one.
     Opening { number: u64, since: Instant, failures: u32 },
 }
 
 struct Failed {
-    /// In a row.
+    /// The failures in a row.
     times: u32,
     again: Instant,
     error: DriverError,
 }
 
 impl Road {
-    /// A road with so many lanes. With a feed, its connections tell that what changes.
+    /// A road with so many lanes. If there is a feed, its connections report changes to it.
     pub(crate) fn new(name: &'static str, lanes: usize, uri: &str, times: OpenTimes, feed: Option<Arc<Feed>>) -> Arc<Self> {
         Arc::new(Self {
             uri: uri.to_owned(),
@@ -95,7 +97,8 @@ impl Road {
         })
     }
 
-    /// Runs `work` in a lane and waits for it until the deadline. `doubt` is what a passed deadline means once it is at work.
+    /// Runs `work` in a lane and waits for it until the deadline. `doubt` is the kind of the error if the deadline passes
+    /// once `work` has begun.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         until: Instant,
@@ -111,9 +114,9 @@ impl Road {
                 return;
             }
             let done = catch_unwind(AssertUnwindSafe(|| road.on_a_connection(until, work)));
-            drop(worker); // before the answer: whoever has it finds the domain free
+            drop(worker); // before the answer: a caller that has it must find the domain free
             let panicked = |_| Err(DriverError::new(doubt, "driver-panic", "the kvm driver panicked; the log has the message"));
-            // Nobody may be waiting any more.
+            // The caller may have gone.
             let _ = answer.send(done.unwrap_or_else(panicked));
         };
         self.lanes.submit(Box::new(job)).map_err(|full| DriverError::retry("busy", full.to_string()))?;
@@ -127,7 +130,7 @@ impl Road {
         }
     }
 
-    /// A connection on which `work` panics is closed.
+    /// Runs `work` on a connection. If `work` panics, that connection is closed.
     fn on_a_connection<T>(
         self: &Arc<Self>,
         until: Instant,
@@ -154,7 +157,8 @@ impl Road {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that nobody else works on, opened if need be. Blocks until there is one, the time is over or opening failed.
+    /// A connection that nobody else works on; opened if there is none. Blocks until there is one, the time is over or
+    /// opening failed.
     fn take(self: &Arc<Self>, until: Instant) -> Result<Live, DriverError> {
         let mut dead = Vec::new(); // dropped after the lock
         let mut state = self.lock();
@@ -201,7 +205,7 @@ impl Road {
         drop(closed);
     }
 
-    /// Opens a connection on a thread of its own: a daemon that is stopped makes it block for good.
+    /// Opens a connection on a thread of its own: if the daemon is stopped, the opening blocks for good.
     fn open_aside(self: &Arc<Self>, state: &mut State, failures: u32) -> Result<(), DriverError> {
         if state.hanging >= HANGING_MOST {
             let detail = format!(
@@ -218,7 +222,7 @@ impl Road {
         let open = move || {
             let opened = catch_unwind(AssertUnwindSafe(|| Live::open(&road.uri, road.feed.as_ref())));
             let opened = opened.unwrap_or_else(|_| Err(DriverError::retry("no-connection", "opening the connection panicked")));
-            // Before the connection is handed out, so that a reader of it does not miss what comes next.
+            // This comes before the connection is handed out, so that its reader does not miss the changes that follow.
             if let Some(feed) = &road.feed {
                 feed.lost();
             }
@@ -234,7 +238,7 @@ impl Road {
 }
 
 impl State {
-    /// An opening has ended. Returns the connection of one that was given up meanwhile.
+    /// Notes that an opening has ended. Returns its connection if the opening was given up meanwhile.
     fn opened(&mut self, number: u64, opened: Result<Live, DriverError>) -> Option<Live> {
         match self.door {
             Door::Opening { number: current, failures, .. } if current == number => {
@@ -249,7 +253,7 @@ impl State {
             }
             Door::Opening { .. } | Door::Shut(_) => {
                 self.hanging = self.hanging.saturating_sub(1);
-                // Something moves there again: no need to wait before the next try.
+                // A hanging opening ended, so the daemon may answer again: the next try need not wait.
                 if let Door::Shut(Some(failed)) = &mut self.door {
                     failed.again = Instant::now();
                 }
@@ -258,7 +262,7 @@ impl State {
         }
     }
 
-    /// The opening in hand takes too long.
+    /// Gives up the opening that is under way: it takes too long.
     fn give_up(&mut self, failures: u32, uri: &str) {
         self.hanging += 1;
         let detail = format!("libvirt at {uri} accepts connections and does not answer: the attempt was given up");

@@ -1,10 +1,10 @@
-//! The road to a daemon that accepts and never answers: a listener of this test.
+//! The road to a daemon that accepts and never answers. A listener in this test plays the daemon.
 
 use super::*;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 
-/// Longer than anything here takes.
+/// Longer than any step of these tests takes.
 const LONG: Duration = Duration::from_secs(60);
 const TIMES: OpenTimes = OpenTimes { wait: Duration::from_millis(50), give_up: Duration::from_millis(200) };
 
@@ -28,7 +28,7 @@ async fn ask(road: &Arc<Road>) -> DriverError {
     road.run(until, None, ErrorKind::Retry, |_| Ok(())).await.expect_err("nobody answers")
 }
 
-/// Asks until an answer has this in it.
+/// Asks until an answer contains this text.
 async fn ask_until(road: &Arc<Road>, text: &str) {
     let end = Instant::now() + LONG;
     loop {
@@ -53,21 +53,22 @@ async fn an_opening_that_hangs_is_given_up_and_tried_again_but_not_for_ever() {
         ask_until(&road, "the attempt was given up").await;
     }
     assert_eq!(road.lock().hanging, HANGING_SOON);
-    // From now on only now and then.
+    // From now on an opening is made only now and then.
     ask_until(&road, "the attempt was given up").await;
     let rare = |road: &Road| match &road.lock().door {
         Door::Shut(Some(failed)) => failed.again > Instant::now() + HANGING_PAUSE / 2,
         Door::Shut(None) | Door::Opening { .. } => false,
     };
     assert!(rare(&road));
-    // And no more than so many.
+    // And there is a limit to hanging openings.
     road.lock().hanging += HANGING_MOST - HANGING_SOON;
     road.lock().door = Door::Shut(None);
     ask_until(&road, "restart ostlerd").await;
     assert!(connections.try_recv().is_err(), "nothing was opened");
     road.lock().hanging -= HANGING_MOST - HANGING_SOON;
 
-    // The machine is there again and refuses what it does not know: what hung ends, and it is tried at once.
+    // The machine is back and refuses connections that it does not know. The hanging openings end, and the next one is
+    // tried at once.
     drop(held);
     let end = Instant::now() + LONG;
     while road.lock().hanging > 0 {

@@ -1,8 +1,8 @@
 //! Snapshots of memory and disks, inside the disks' own files.
 //!
-//! A snapshot holds the domain's description as it was, our stamp in it too: after a revert the domain carries an old
-//! generation. So it is reverted standing still, stamped anew, and only then set going. A revert that was cut off before its
-//! stamp is found standing still: doing it again changes nothing, for nothing has run.
+//! A snapshot holds the domain's description as it was, with our stamp in it: after a revert the domain carries an old
+//! generation. So a revert leaves the domain paused, stamps it anew, and only then lets it run. A revert that was cut off
+//! before its stamp leaves the domain paused. Doing it again changes nothing, because nothing has run.
 
 use crate::deeds::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
 use crate::failure::During;
@@ -34,7 +34,7 @@ fn no_domain() -> DriverError {
     DriverError::new(ErrorKind::Gone, "no-domain", "there is no such domain")
 }
 
-/// Have a snapshot of that name.
+/// Makes the domain have a snapshot of that name.
 pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
     let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
     order.is_meant(&sight)?;
@@ -51,7 +51,7 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     match DomainSnapshot::create_xml(&sight.domain, &xml, 0).map_err(|error| live.error(&error, During::Acting)) {
         Ok(_) => look_after(live, order.vm()),
         Err(error) if error.kind == ErrorKind::Unknown => Err(error),
-        // An earlier sending, whose caller is no more, may have made it while this one waited.
+        // An earlier sending, whose caller is gone, may have made it while this one waited.
         Err(error) => match look(live, order.vm()) {
             Ok(Some(sight)) if find(live, &sight, name)?.is_some() => made(live, &sight),
             Ok(_) => Err(error),
@@ -60,8 +60,9 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
 }
 
-/// It is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps the guest paused until it is made. One
-/// that a person had paused stays paused for that reason: only the job tells.
+/// The answer for a snapshot that is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps
+/// the guest paused until the snapshot is made. If a person had paused the guest before, it keeps that person's reason, and
+/// only the job tells.
 fn made(live: &Live, sight: &Sight) -> CallResult {
     if sight.reason == PowerReason::Starting || sight.power == Power::Paused && sight.may_have_job() {
         return Err(DriverError::retry("busy", "an earlier call is still making this snapshot"));
@@ -69,10 +70,11 @@ fn made(live: &Live, sight: &Sight) -> CallResult {
     look_before(live, sight)
 }
 
-/// Be as the snapshot says.
+/// Makes the domain be as in the snapshot.
 pub(crate) fn revert(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
     let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
-    // After a revert that was cut off it carries the generation of the snapshot: any that is not later.
+    // After a revert that was cut off, the domain carries the generation of the snapshot. So any generation that is not
+    // later than the call's is accepted.
     let stamp = order.may_touch(&sight)?;
     if stamp.edge.as_ref() == Some(&order.key) {
         return run_on(live, order, &sight);
@@ -87,7 +89,7 @@ pub(crate) fn revert(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     run_on(live, order, &reverted)
 }
 
-/// What was true of the snapshot's jobs and saves is not of what goes on from it.
+/// Stamps the domain anew. The jobs and saves in the snapshot's stamp do not hold for the guest that goes on from it.
 fn restamp(live: &Live, sight: &Sight, identity: Identity, order: &Order) -> Result<(), DriverError> {
     write_stamp(live, &sight.domain, &Stamp { edge: Some(order.key.clone()), ..Stamp::new(identity) })
 }
@@ -102,7 +104,7 @@ fn run_on(live: &Live, order: &Order, sight: &Sight) -> CallResult {
     look_after(live, order.vm())
 }
 
-/// Have no snapshot of that name.
+/// Makes the domain have no snapshot of that name.
 pub(crate) fn delete(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     order.may_touch(&sight)?;
@@ -113,11 +115,11 @@ pub(crate) fn delete(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
 }
 
-/// The names there are, oldest first. A domain that is not there has none.
+/// The names of all snapshots, oldest first. A domain that is not there has none.
 pub(crate) fn list(live: &Live, vm: VmUuid) -> Result<Vec<String>, DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(Vec::new()) };
     let asking = |error: Error| live.error(&error, During::Asking);
-    // Parents before children, so that the order holds within a second, too.
+    // Parents before children: this keeps the order of snapshots that were made within one second.
     let all = sight.domain.list_all_snapshots(sys::VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL).map_err(asking)?;
     let mut named = Vec::with_capacity(all.len());
     for snapshot in all {
@@ -132,7 +134,7 @@ pub(crate) fn list(live: &Live, vm: VmUuid) -> Result<Vec<String>, DriverError> 
     Ok(named.into_iter().map(|(_, name)| name).collect())
 }
 
-/// Seconds since the epoch; 0 if that is not told.
+/// The time of creation, in seconds since the epoch; 0 if libvirt does not tell it.
 fn created(xml: &str) -> u64 {
     let snapshot = Node::parse(xml).ok();
     snapshot.and_then(|snapshot| snapshot.child("creationTime").and_then(|time| time.text().trim().parse().ok())).unwrap_or(0)

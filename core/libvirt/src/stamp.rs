@@ -1,12 +1,13 @@
-//! What we write into a domain's metadata: whose it is, which placement, and the last things that must not be done twice.
+//! The stamp that we write into a domain's metadata: whose domain it is, which placement, and the last effects that must
+//! not happen twice.
 //!
-//! It is an element of our own namespace, so that libvirt keeps it for us in the domain's definition, in its running state
-//! (over a restart of the daemon too) and in the header of a saved memory file.
+//! The stamp is an element of our own namespace. So libvirt keeps it for us in the domain's definition, in its running
+//! state (over a restart of the libvirt daemon too) and in the header of a saved memory file.
 
 use ostler_model::{EffectKey, Generation, Identity};
 use serde::{Deserialize, Serialize};
 
-/// The namespace of our element. A name, not an address.
+/// The namespace of our element. It is a name, not a web address.
 pub(crate) const NAMESPACE: &str = "urn:ostler:domain:1";
 /// The prefix libvirt writes for it.
 pub(crate) const PREFIX: &str = "ostler";
@@ -18,29 +19,29 @@ pub(crate) const ELEMENT: &str = "ostler:vm";
 pub(crate) struct Stamp {
     /// Whose domain it is.
     pub(crate) identity: Identity,
-    /// The last edge effect, written before it was sent.
+    /// The last edge effect. Written before the effect is sent.
     pub(crate) edge: Option<EffectKey>,
-    /// The last save, written before it began: a memory file that carries it was written by that very call.
+    /// The last save. Written before the save begins: a memory file that carries it was written by that very call.
     pub(crate) save: Option<EffectKey>,
-    /// The last long job, written before it began: whoever finds it at work knows whose it is.
+    /// The last long job. Written before the job begins: a process that finds the job at work knows whose it is.
     pub(crate) job: Option<EffectKey>,
-    /// The last copy of a disk that is whole, written when it was.
+    /// The last copy of a disk that is complete. Written once it is.
     pub(crate) copied: Option<EffectKey>,
 }
 
-/// What a domain carries of ours.
+/// Our mark in a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// Nothing: it is nobody's.
     None,
     /// A stamp. Boxed, because it is large and most domains that are looked at have none.
     Stamp(Box<Stamp>),
-    /// Our element, and this program cannot read it: it is somebody's, who is not us.
+    /// Our element, but this program cannot read it: the domain belongs to somebody else.
     Unreadable,
 }
 
 impl Mark {
-    /// Of our element, as libvirt gives it.
+    /// Reads our element, as libvirt returns it.
     pub(crate) fn of(element: &str) -> Self {
         Stamp::parse(element).map_or(Self::Unreadable, |stamp| Self::Stamp(Box::new(stamp)))
     }
@@ -54,7 +55,7 @@ impl Mark {
     }
 }
 
-/// As it stands in XML.
+/// The stamp as XML.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StampXml {
     #[serde(rename = "@xmlns:ostler", default, skip_deserializing)]
@@ -76,7 +77,7 @@ pub(crate) struct StampXml {
 }
 
 impl Stamp {
-    /// A fresh placement.
+    /// The stamp of a new placement.
     pub(crate) const fn new(identity: Identity) -> Self {
         Self { identity, edge: None, save: None, job: None, copied: None }
     }
@@ -95,7 +96,7 @@ impl Stamp {
         }
     }
 
-    /// The element as libvirt wants it in a call of its own: without prefix.
+    /// The element without prefix, as libvirt expects it in the call that sets metadata.
     pub(crate) fn element(&self) -> Result<String, quick_xml::SeError> {
         #[derive(Serialize)]
         #[serde(rename = "vm")]
@@ -119,7 +120,7 @@ impl Stamp {
         quick_xml::se::to_string(&Bare { store, vm, generation, edge, save, job, copied })
     }
 
-    /// Reads the element. None if it is not one that this program could have written: such a domain is not ours.
+    /// Reads the element. None if this program could not have written it: such a domain is not ours.
     pub(crate) fn parse(element: &str) -> Option<Self> {
         let read: StampXml = quick_xml::de::from_str(element).ok()?;
         let identity =
@@ -158,7 +159,7 @@ mod tests {
         for stamp in [stamp(), Stamp { edge: None, ..stamp() }, Stamp::new(stamp().identity)] {
             let element = stamp.element().expect("serialises");
             assert_eq!(Stamp::parse(&element).as_ref(), Some(&stamp), "{element}");
-            // As libvirt gives it back: with its own idea of the namespace.
+            // As libvirt returns it, with the prefix and the namespace.
             let given = element.replacen("<vm ", &format!("<{ELEMENT} xmlns:{PREFIX}=\"{NAMESPACE}\" "), 1);
             assert_eq!(Stamp::parse(&given).as_ref(), Some(&stamp), "{given}");
         }

@@ -3,7 +3,7 @@
 use crate::raw::RawStats;
 use ostler_driver::DomainMetrics;
 
-/// Sums what libvirt counts by device. None for a domain that was too busy to be asked: its counters would fall to zero.
+/// Sums libvirt's counters of all devices. None for a domain that was too busy to answer: its counters would fall to zero.
 pub(crate) fn metrics(stats: &RawStats) -> Option<DomainMetrics> {
     let mut metrics = DomainMetrics { vm: Some(stats.vm), ..DomainMetrics::default() };
     let mut has_cpu = false;
@@ -24,7 +24,8 @@ pub(crate) fn metrics(stats: &RawStats) -> Option<DomainMetrics> {
             _ => {}
         }
     }
-    // What the process holds is what the host pays for; what the guest was promised stands in where that is not told.
+    // The memory that the process holds is the host's real cost. If libvirt does not tell it, the balloon's size is used
+    // instead.
     metrics.memory_kib = resident.or(ballooned).unwrap_or(0);
     has_cpu.then_some(metrics)
 }

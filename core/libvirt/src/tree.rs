@@ -1,12 +1,12 @@
-//! A small XML tree: for documents that libvirt wrote and that we read or change in a few places.
+//! A small XML tree for documents that libvirt wrote, and that we read or change in a few places.
 
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use quick_xml::{Reader, Writer, XmlVersion};
 
-/// Deepest nesting that is read; libvirt's documents have about ten levels (long backing chains more).
+/// The deepest nesting that is read. libvirt's documents have about ten levels (long backing chains more).
 const DEPTH_MAX: usize = 200;
 
-/// Why a document cannot be read or written.
+/// The reason why a document cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TreeError {
     /// Not well formed.
@@ -27,11 +27,11 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// Its attributes, in order.
     pub(crate) attrs: Vec<(String, String)>,
-    /// What is inside.
+    /// Its contents.
     pub(crate) inside: Vec<Piece>,
 }
 
-/// What an element holds.
+/// One piece of an element's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// An element.
@@ -83,7 +83,7 @@ impl Node {
         Ok(Self { name, attrs, inside: Vec::new() })
     }
 
-    /// Writes it.
+    /// Writes the document.
     pub(crate) fn write(&self) -> Result<String, TreeError> {
         let mut writer = Writer::new(Vec::new());
         self.write_to(&mut writer)?;
@@ -175,7 +175,7 @@ fn push(open: &mut [Node], piece: Piece) {
     }
 }
 
-/// `&lt;` and its like, and `&#10;`; others are not known to XML without a document type.
+/// Resolves `&lt;` and the other predefined entities, and numbers like `&#10;`. XML without a document type has no others.
 fn resolve(name: &quick_xml::events::BytesRef<'_>) -> Result<String, TreeError> {
     if let Some(character) = name.resolve_char_ref().map_err(malformed)? {
         return Ok(character.to_string());

@@ -1,16 +1,17 @@
-//! Which libvirt URIs are taken: those of QEMU's driver, over transports that run no program of the URI's choosing.
+//! Checks libvirt URIs. Accepts those of QEMU's driver over transports that run no program of the URI's choosing.
 //!
-//! libvirt's own reading counts: it takes parameter names in any case, decodes `%XX` in them, and separates parameters by `;` as well
-//! as by `&`. So names are compared with a list of those that are harmless, and what would need decoding is refused.
+//! We must read a URI as libvirt does: it accepts parameter names in any case, decodes `%XX` in them, and separates
+//! parameters by `;` as well as by `&`. So names are compared with a list of harmless ones, and a name that would need
+//! decoding is refused.
 
-/// Longest URI; libvirt has no limit of its own.
+/// The longest URI that we accept; libvirt has no limit of its own.
 const URI_MAX: usize = 1024;
 
-/// The transports.
+/// The transports that are accepted.
 const SCHEMES: [&str; 7] = ["qemu", "qemu+unix", "qemu+tls", "qemu+tcp", "qemu+ssh", "qemu+libssh", "qemu+libssh2"];
 
-/// The parameters. Not among them: `command`, `netcat` and `proxy`, which choose a program, here or on the other machine; `name`,
-/// which chooses another driver there; `auth`, which names a file of passwords.
+/// The parameters that are accepted. Not accepted are `command`, `netcat` and `proxy`, which choose a program, here or on
+/// the other machine; `name`, which chooses another driver there; and `auth`, which names a file of passwords.
 const PARAMETERS: [&str; 11] = [
     "keyfile",
     "known_hosts",
@@ -25,7 +26,7 @@ const PARAMETERS: [&str; 11] = [
     "tls_priority",
 ];
 
-/// The URI, or why it is not taken; to be read behind the name of the setting.
+/// The URI, or why it is not accepted. The text continues a sentence that begins with the setting's name.
 pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("{uri:?} {why}"));
     if uri.len() > URI_MAX || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -48,7 +49,7 @@ pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
     if host.starts_with('-') {
         return refuse("has a host name that ssh would take for an option");
     }
-    // libvirt decodes it and hands what comes out to ssh.
+    // libvirt decodes it and passes the result to ssh.
     if authority.contains('%') {
         return refuse("has a '%' in its user or host name: write the name as it is");
     }

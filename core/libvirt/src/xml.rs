@@ -1,4 +1,4 @@
-//! A domain as typed XML. Serialised, never put together from strings.
+//! A domain as typed XML. It is serialised, never put together from strings.
 
 use crate::devices::{Balloon, Controller, Disk, Empty, Listen, Log, Model, Nic, Port, Serial, Stats, Video, VideoModel, Vnc};
 use crate::layers::{Format, Source, files_of, format_word};
@@ -8,13 +8,14 @@ use ostler_driver::{DomainDisk, DomainNic, DomainSpec};
 use ostler_model::{DiskFormat, DriverError, Firmware, Graphics};
 use serde::Serialize;
 
-/// PCIe ports left free for devices that are attached while it runs.
+/// PCIe ports that stay free for devices that are attached while the domain runs.
 pub(crate) const SPARE_PORTS: usize = 4;
-/// QEMU's own default takes a quarter of the memory for translated code, up to a gigabyte; 32 MiB runs a small guest as fast.
+/// The cache for translated code of an emulated guest. QEMU's own default takes a quarter of the memory, up to a gigabyte;
+/// with 32 MiB a small guest runs as fast.
 const TCG_CACHE_MIB: u32 = 32;
-/// Seconds between the guest's reports about its memory.
+/// The seconds between two reports of the guest about its memory.
 const BALLOON_PERIOD: u32 = 10;
-/// cgroup shares of one whole CPU, as everywhere else.
+/// The cgroup shares of one whole CPU, as is usual.
 const SHARES_PER_CPU: u64 = 1024;
 
 /// How a host runs guests.
@@ -84,7 +85,8 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
     quick_xml::se::to_string(&domain).map_err(|error| DriverError::refused("bad-spec", format!("the domain as XML: {error}")))
 }
 
-/// One disk, to be plugged in. It is no disk to boot from: the others have their places already.
+/// The XML of one disk that is plugged in. The guest does not boot from it: the other disks have the places in the boot
+/// order.
 ///
 /// # Errors
 /// As [`domain`].
@@ -93,7 +95,7 @@ pub(crate) fn disk(disk: &DomainDisk, cache: Cache) -> Result<String, DriverErro
     device(&Disk::new(disk, None, cache)?)
 }
 
-/// One network card, to be plugged in.
+/// The XML of one network card that is plugged in.
 ///
 /// # Errors
 /// As [`domain`].
@@ -102,7 +104,7 @@ pub(crate) fn nic(nic: &DomainNic) -> Result<String, DriverError> {
     device(&Nic::new(nic))
 }
 
-/// A file that a disk is copied to.
+/// The XML of a file to which a disk is copied.
 ///
 /// # Errors
 /// As [`domain`].
@@ -123,19 +125,20 @@ pub(crate) fn device(device: &impl Serialize) -> Result<String, DriverError> {
     quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
 }
 
-/// Where the firmware keeps its variables: in the VM's folder, beside its console's log. libvirt makes the file at the first start. It
-/// is not copied with the disks to a host that sees other files.
+/// The file for the firmware's variables: in the VM's folder, beside the console's log. libvirt creates the file at the
+/// first start. It is not copied with the disks to a host that sees other files.
 fn variables(console_log: &str) -> String {
     let folder = console_log.rsplit_once('/').map_or("", |(folder, _)| folder);
     format!("{folder}/uefi-variables.fd")
 }
 
-/// Thousandths of a CPU as cgroup shares; 2 is the kernel's least.
+/// Thousandths of a CPU as cgroup shares. The kernel's least value is 2.
 fn shares(cpu_milli: u32) -> u64 {
     (u64::from(cpu_milli) * SHARES_PER_CPU / 1000).max(2)
 }
 
-/// q35 has no free slot to plug into by itself: one root port for each virtio device, and some to spare.
+/// A q35 machine has no free slot by itself. So it gets one root port for each disk, each network card and the balloon, and
+/// some spare ones.
 fn controllers(spec: &DomainSpec) -> Vec<Controller> {
     let ports = spec.disks.len() + spec.nics.len() + 1 + SPARE_PORTS;
     let mut all = vec![Controller { kind: "pci", index: Some(0), model: "pcie-root" }];
@@ -144,7 +147,8 @@ fn controllers(spec: &DomainSpec) -> Vec<Controller> {
     all
 }
 
-/// XML 1.0 has no way to write most control characters, and libvirt's C strings end at a NUL.
+/// Refuses texts that libvirt cannot take: XML 1.0 has no way to write most control characters, and libvirt's C strings end
+/// at a NUL.
 fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
     let files = [&spec.kernel, &spec.initrd].into_iter().flatten().chain([&spec.console_log]);
     let of_disks = spec.disks.iter().flat_map(files_of);
@@ -167,7 +171,7 @@ pub(crate) fn check_text(what: &str, text: &str) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// A title is for people: what cannot be written is left out.
+/// The title without the characters that cannot be written in XML: it is only for people.
 fn clean(title: &str) -> Option<String> {
     let kept: String = title.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect();
     (!kept.trim().is_empty()).then_some(kept)

@@ -1,22 +1,24 @@
-//! The table of verbs and states: from where an operation begins, where it is so already, from where it is refused.
+//! The table of verbs and states. It says from which states an operation begins, in which states the VM is already so, and from
+//! which states the verb is refused.
 
 use ostler_model::{State, Verb};
 
-/// What a state makes of a verb, before any fact is looked at. Printed into `docs/lifecycle.md`.
+/// The answer of a state to a verb, before any fact is considered. Printed into `docs/lifecycle.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// An operation begins.
     Begin,
-    /// It is so already.
+    /// The VM is already so: nothing is done.
     Already,
-    /// Not from here.
+    /// The verb is refused.
     Refuse,
-    /// Begins only after a look that says it is off or absent (or paused on an error).
+    /// An operation begins only after a look says that the domain is off or absent. A domain that is paused by an error, by the
+    /// watchdog, by a person or without a reason is accepted too: it is unpaused.
     BeginIfOff,
 }
 
-/// A line of the table: from which states of rest an operation begins, in which it is so already, and from which it begins only once
-/// the VM is seen off. From every other one it is refused.
+/// A line of the table: the states of rest from which an operation begins, those in which the VM is already so, and those from
+/// which an operation begins only after the VM is seen off. From every other state the verb is refused.
 struct Line {
     begin: &'static [State],
     already: &'static [State],
@@ -27,7 +29,7 @@ const fn line(begin: &'static [State], already: &'static [State]) -> Line {
     Line { begin, already, if_off: &[] }
 }
 
-/// Every state of rest but done.
+/// Every state of rest except `done`.
 const ALIVE: &[State] = &[
     State::Pending,
     State::Hold,
@@ -40,7 +42,8 @@ const ALIVE: &[State] = &[
     State::Unknown,
 ];
 
-/// The table of verbs and rest states. Transient states always have an operation: see [`crate::request`].
+/// The line of each verb. It names states of rest only, because a transient state always has an operation: see
+/// [`crate::request`].
 const fn line_of(verb: Verb) -> Line {
     use State::{Done, Failed, Hold, Pending, Poweroff, Running, Stopped, Suspended, Undeployed, Unknown};
     match verb {
@@ -52,14 +55,15 @@ const fn line_of(verb: Verb) -> Line {
         Verb::Resume => {
             Line { begin: &[Stopped, Suspended, Poweroff, Undeployed], already: &[Pending, Running], if_off: &[Unknown] }
         }
-        // Where there is saved memory. From failed only where that is what it failed at, or what comes next.
+        // The states in which a VM may have saved memory. From `failed` only if the step that failed, or a later step of its
+        // plan, restores that memory.
         Verb::ResumeCold => line(&[Stopped, Suspended, Failed], &[Running]),
         Verb::Boot => Line { begin: &[], already: &[Running], if_off: &[Unknown] },
         Verb::Poweroff | Verb::PoweroffHard => line(&[Running, Unknown], &[Poweroff]),
         Verb::Undeploy | Verb::UndeployHard => line(&[Running, Poweroff, Unknown], &[Undeployed]),
         Verb::Shutdown | Verb::ShutdownHard => line(&[Running, Stopped, Suspended, Poweroff, Undeployed, Unknown], &[Done]),
         Verb::Reboot | Verb::RebootHard => line(&[Running], &[]),
-        // From unknown only as from a host that is fenced.
+        // From `unknown` only if the operator states that the host is fenced.
         Verb::Migrate => line(&[Running, Suspended, Poweroff, Unknown], &[]),
         Verb::MigrateLive => line(&[Running], &[]),
         Verb::MigratePoweroff | Verb::MigratePoweroffHard => line(&[Running, Poweroff], &[]),
@@ -72,17 +76,17 @@ const fn line_of(verb: Verb) -> Line {
         Verb::Resize => line(&[Pending, Hold, Running, Poweroff, Undeployed, Failed], &[]),
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => line(ALIVE, &[]),
         Verb::Delete => line(ALIVE, &[Done]),
-        // A pending VM may have been stopped: then it has files and memory that recreate drops.
+        // A pending VM may have been stopped before. Then it has files and saved memory, and recreate removes them.
         Verb::DeleteRecreate => line(ALIVE, &[]),
         Verb::Forget => line(ALIVE, &[Done]),
-        // Adoption makes a VM; there is none to ask yet.
+        // Adopt makes a VM. Before that there is no VM to ask.
         Verb::Adopt => line(&[], &[]),
         Verb::RecoverSuccess | Verb::RecoverRetry | Verb::RecoverUndo => line(&[Failed], &[]),
         Verb::RecoverFailure => line(&[], &[Failed]),
     }
 }
 
-/// What `state` makes of `verb`, before any fact is looked at.
+/// The answer of `state` to `verb`, before any fact is considered.
 pub(crate) fn admission(state: State, verb: Verb) -> Admission {
     let line = line_of(verb);
     match state {

@@ -12,13 +12,13 @@ pub enum NotAdopted {
     /// This store made it, or has adopted it before.
     #[error("it is this store's already")]
     Ours,
-    /// Another store did.
+    /// Another store made or adopted it.
     #[error("it is another Ostler's")]
     Others,
     /// It neither runs nor is off.
     #[error("it is {0}: let it run, or switch it off first")]
     Power(Power),
-    /// Files that lie elsewhere could neither be named nor moved.
+    /// Its disks are not all in one system datastore on its host. Ostler could neither name nor move files that lie elsewhere.
     #[error(
         "its disks must all lie in one system datastore on host {host}; there is: {}",
         if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
@@ -26,37 +26,37 @@ pub enum NotAdopted {
     DisksElsewhere {
         /// The domain's host.
         host: HostName,
-        /// Where the system datastores are there.
+        /// The root folders of the system datastores on that host.
         roots: Vec<String>,
     },
-    /// It would go with that folder.
+    /// One of its disks lies in the folder of a VM. The disk would be removed together with that folder.
     #[error(
         "its disk {disk} is {file}, in the folder of a VM, which is removed with that VM: move it elsewhere in the datastore first"
     )]
     DiskInFolder {
-        /// Which.
+        /// The disk.
         disk: DiskName,
         /// Its file.
         file: String,
     },
-    /// It could not be named when the VM is started again.
+    /// A file that it boots from is not in an image datastore. Ostler could not name that file when the VM is started again.
     #[error("its {what} {file} must lie in an image datastore")]
     BootElsewhere {
-        /// Kernel or initial RAM disk.
+        /// The kernel or the initial RAM disk.
         what: &'static str,
         /// Its file.
         file: String,
     },
-    /// Its name is no name of a VM.
+    /// Its name is not a valid name of a VM.
     #[error("{0}; give it another with --name")]
     Name(InvalidName),
-    /// The name of one of its disks is no name of a file.
+    /// The name of one of its disks does not give a valid file name.
     #[error("{0}")]
     File(InvalidName),
-    /// What it is cannot be specified.
+    /// Its hardware does not give a valid VM specification.
     #[error("{0}")]
     Spec(InvalidSpec),
-    /// Nobody has accepted in what it would change.
+    /// From its next start on it would be another machine, and nobody has accepted these changes.
     #[error(
         "from its next start on it would be another machine: {}. Change it at the hypervisor first, or accept that with \
          --accept-changes (`accept_changes` in the body)",
@@ -65,18 +65,18 @@ pub enum NotAdopted {
     Changes(Vec<String>),
 }
 
-/// What a domain becomes.
+/// The VM that a domain becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Becomes {
-    /// The VM.
+    /// The specification of the VM.
     pub spec: VmSpec,
     /// Its disks: the domain's own files.
     pub disks: Vec<DiskState>,
-    /// The system datastore that they are in.
+    /// The system datastore that its disks are in.
     pub storage: Storage,
 }
 
-/// Whether a domain that a host has listed can be adopted, before it is looked into.
+/// Whether a domain that a host has listed can be adopted, as far as the list tells.
 ///
 /// # Errors
 /// When it belongs to a store, or neither runs nor is off.
@@ -89,18 +89,19 @@ pub fn is_adoptable(seen: &DomainSeen, store: StoreId) -> Result<(), NotAdopted>
     }
 }
 
-/// Whether a domain is adopted although it would be another machine from its next start on.
+/// Checks that somebody has accepted the changes if the domain would be another machine from its next start on.
 ///
 /// # Errors
-/// When it would, and nobody has `accepted` that.
+/// When there are changes, and nobody has `accepted` them.
 pub fn accepts_changes(wild: &WildDomain, accepted: bool) -> Result<(), NotAdopted> {
     if accepted || wild.changes.is_empty() { Ok(()) } else { Err(NotAdopted::Changes(wild.changes.clone())) }
 }
 
-/// The VM that a domain on `host` becomes, as `name` if one is given. `folders` are those of a datastore that hold folders of VMs.
+/// The VM that a domain on `host` becomes. The VM is called `name` if a name is given. `folders` are the folders of a datastore
+/// that hold the folders of VMs.
 ///
 /// # Errors
-/// When what it is made of cannot be named.
+/// When a file that it uses lies in a wrong place, or its name, its disks or its hardware are not valid for a VM.
 pub fn becomes<'a>(
     wild: &WildDomain,
     name: Option<VmName>,
@@ -146,7 +147,7 @@ pub fn becomes<'a>(
     Ok(Becomes { spec, disks, storage })
 }
 
-/// What it boots.
+/// The boot specification of the domain. Its kernel and its initial RAM disk must lie in an image datastore.
 fn boots<'a>(wild: &WildDomain, images: impl Iterator<Item = &'a Datastore> + Clone) -> Result<BootSpec, NotAdopted> {
     let named = |file: &Option<String>, what: &'static str| -> Result<Option<FilePath>, NotAdopted> {
         let Some(file) = file else { return Ok(None) };

@@ -1,11 +1,12 @@
-//! What the snapshot rules say, applied: before anything happens they may refuse, and each existing snapshot stays, goes or is hidden.
+//! Applies what the snapshot rules say. Before anything happens, they may refuse a snapshot verb. They also decide whether each
+//! existing snapshot stays, is removed or is hidden.
 
 use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
 use ostler_model::{EventKind, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
 
-/// The rules' word on a snapshot verb.
+/// Refuses a snapshot verb unless the snapshot rules allow it.
 pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if !asked.verb.is_snapshot() {
         return Ok(());
@@ -28,7 +29,7 @@ pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal>
     Err(draft.refuse(asked.verb, RefusalKind::Rules, detail, hint))
 }
 
-/// What becomes of each snapshot of the record. Rules that gave no answer hide.
+/// The fate of each snapshot of the record. If the rules gave no answer, every snapshot is hidden.
 fn fates(draft: &Draft<'_>) -> Vec<Fate> {
     let count = draft.record.snapshots.len();
     let silent = Fate::Hide;
@@ -38,16 +39,18 @@ fn fates(draft: &Draft<'_>) -> Vec<Fate> {
     }
 }
 
-/// Marks what becomes of snapshots when `verb` runs, and puts the step into its plan that removes those that do not survive.
+/// Marks the fate of each snapshot when `verb` runs. Inserts into its plan the step that removes the snapshots that do not
+/// survive.
 pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     if draft.record.snapshots.is_empty() || verb.is_record_only() || verb.is_snapshot() {
         return plan;
     }
     let fates = fates(draft);
     mark(draft, &fates, &verb.to_string());
-    // What is deleted goes with its files, and what is lost with its host: nothing is held up by those.
+    // A delete removes the snapshots together with the files, and a lost host takes its snapshots with it. Neither operation
+    // waits for a step that removes them.
     let lost_host = recipe::leaves_lost_host(&plan);
-    // A VM that had no place has no domain that a snapshot could be removed from.
+    // A VM that had no placement has no domain from which a snapshot could be removed.
     let nowhere = draft.before.placement.is_none();
     let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host || nowhere;
     let any = draft.record.snapshots.iter().any(|snapshot| snapshot.losing);
@@ -59,7 +62,7 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     plan
 }
 
-/// What was seen changed the VM's state: nothing can be removed by that, only hidden.
+/// An observation has changed the VM's state. It cannot remove snapshots, so those that do not survive are hidden.
 pub(crate) fn seen(draft: &mut Draft<'_>) {
     if draft.record.snapshots.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! Scheduled actions: kept in the record, asked for by the VM's own runner when they are due, and written down as begun, done, failed or
-//! missed in the same transaction as what came of them.
+//! Scheduled actions. The record keeps them, and the VM's runner requests them when they are due. Whether an action has begun, is
+//! done, has failed or was missed is written down in the same transaction as its effect on the VM.
 
 use crate::draft::Draft;
 use crate::hardware::bad;
@@ -8,21 +8,22 @@ use ostler_model::{
     ScheduleState, Timestamp, Verb, VmRecord,
 };
 
-/// A VM that was busy when an action was due is asked again after this long, as long as the action is not too late.
+/// If the VM is busy when an action is due, the action is requested again after this time, as long as it is not too late.
 const ASK_AGAIN: Millis = Millis::secs(20);
 
-/// What is due now: to be asked for, or missed.
+/// A scheduled action that is due now. Either it is requested, or it counts as missed.
 #[must_use]
 pub fn due(record: &VmRecord, now: Timestamp) -> Option<&Planned> {
     if record.is_unreconciled() {
-        // It comes due once it is known where the VM is; its misfire policy says whether that is too late.
+        // The action becomes due once it is known where the VM is. Its misfire policy then says whether it is too late.
         return None;
     }
     let mut due = record.schedules.iter().filter(|planned| planned.try_at().is_some_and(|at| at <= now));
     due.find(|planned| planned.schedule.due(now).is_some())
 }
 
-/// Verbs that make no sense later, or that only a person can answer for.
+/// Whether `verb` can be scheduled. A verb cannot be scheduled if it makes no sense later, or if a person must answer for it when
+/// it runs.
 const fn may_be_planned(verb: Verb) -> bool {
     !(verb.is_recovery()
         || matches!(
@@ -90,7 +91,8 @@ fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
     bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm schedules` lists them")
 }
 
-/// Refuses a firing of a scheduled action of which this version cannot tell when it is due: it was written by another.
+/// Refuses the request of a scheduled action if this version of Ostler cannot tell when the action is due. Another version of
+/// Ostler wrote such an action.
 pub(crate) fn understood(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let planned = asked.schedule.and_then(|id| draft.record.schedules.iter().find(|planned| planned.id() == id));
     match planned.map_or(Ok(()), |planned| planned.schedule.check()) {
@@ -99,7 +101,7 @@ pub(crate) fn understood(draft: &Draft<'_>, asked: &Request) -> Result<(), Refus
     }
 }
 
-/// The request was accepted, or it was so already. If a scheduled action asked, that was one firing of it.
+/// The request was accepted, or the VM is already so. If a scheduled action made the request, this is one firing of that action.
 pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
     let (Some(id), Some(answer)) = (asked.schedule, draft.answer.clone()) else { return };
     let now = draft.now;
@@ -118,7 +120,7 @@ pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
     tell(draft, id, if under_way.is_some() { "begun" } else { "done" }, detail);
 }
 
-/// An operation has ended, perhaps one that a scheduled action began.
+/// An operation has ended. If a scheduled action began it, the outcome is written into that action.
 pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &Ended) {
     let now = draft.now;
     let result = match outcome {
@@ -138,14 +140,15 @@ pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &End
     }
 }
 
-/// A scheduled action was due and was refused, or came too late.
+/// A scheduled action was due, and its request was refused or came too late.
 pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) {
     let now = draft.now;
     let Some(planned) = find(draft, id) else { return };
     match planned.schedule.due(now) {
         Some(Due::Fire { latest, .. }) if refusal.kind == RefusalKind::Busy => {
             let again = now.plus(ASK_AGAIN);
-            // One moment past the last at which it may begin, it counts as missed.
+            // If the new time is after the last moment at which the action may begin, ask one millisecond after that moment: the
+            // action then counts as missed.
             planned.retry_at = Some(latest.map_or(again, |latest| again.min(latest.plus(Millis(1)))));
         }
         Some(Due::Fire { .. }) => {
@@ -163,7 +166,7 @@ pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) 
     }
 }
 
-/// The VM is done: nothing will be due any more. What was planned stays to be read.
+/// The VM is done, so no action becomes due any more. The scheduled actions stay in the record, to be read.
 pub(crate) fn over(draft: &mut Draft<'_>) {
     for planned in &mut draft.record.schedules {
         planned.schedule.next = None;

@@ -1,4 +1,5 @@
-//! What can be asked of a VM now: found out by asking, so that what is offered is never refused for what the record says.
+//! Finds out which verbs a VM accepts now, by trying each one with `decide`. So an offered verb is never refused because of the
+//! record.
 
 use crate::facts::{Advice, Facts, Fate, Look};
 use crate::placement::Candidate;
@@ -9,8 +10,9 @@ use ostler_model::{
 };
 use strum::IntoEnumIterator;
 
-/// What would be accepted and change something, as far as `facts` tell. Where nothing is known, as is to be presumed. What only changes the
-/// record can be asked of every VM that is not done, and is left out; so is what is told in a schedule.
+/// The verbs that would be accepted and would change something, as far as `facts` tell. If nothing is known, give the facts of
+/// [`presumed`]. Verbs that only change the record, also those about schedules, are left out: every VM that is not done accepts
+/// them.
 #[must_use]
 pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
     let mut verbs: Vec<Verb> = Verb::iter()
@@ -18,21 +20,21 @@ pub fn can(record: &VmRecord, facts: &Facts) -> Vec<Verb> {
         .filter(|verb| facts.look.is_some() || !needs_silence(record, *verb))
         .filter(|verb| begins(record, facts, *verb))
         .collect();
-    // What carries on first, what ends last.
+    // Verbs that carry on an operation come first, verbs that end the VM come last.
     verbs.sort_by_key(|verb| (!verb.is_recovery(), verb.strength() >= ostler_model::Strength::Delete));
     verbs
 }
 
-/// Whether the VM can only be moved as from a host that is lost.
+/// Whether the VM can be moved only as from a lost host: it is `unknown`, or it rests off and its host does not answer.
 pub(crate) fn lost(record: &VmRecord, facts: &Facts) -> bool {
     let silent = matches!(facts.look, Some(Err(_)));
     record.state == State::Unknown || silent && recipe::rests_off(record.state)
 }
 
-/// Whether `verb` is for hosts that do not answer, and there is no sign that this one does not.
+/// Whether `verb` is meant for hosts that do not answer, and nothing shows that this VM's host does not answer.
 fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
     let blind = record.operation.as_ref().is_some_and(|active| matches!(active.phase, Phase::Blind { .. }) || active.blind > 0);
-    // Where a migration ended without a word, it may be the other host that is silent.
+    // After a migration with an unknown outcome, the silent host may be the other one.
     let unseen = record.state == State::Unknown && record.reason == Reason::CannotAsk && record.other.is_none();
     let silent = blind || (record.operation.is_none() && unseen);
     let for_silent = verb == Verb::Forget || (verb == Verb::Migrate && record.state == State::Unknown);
@@ -55,8 +57,8 @@ fn begins(record: &VmRecord, facts: &Facts, verb: Verb) -> bool {
     decide(record, facts, &Input::Request(asked), record.since).is_ok_and(|made| made.answer.is_some_and(|answer| !answer.already))
 }
 
-/// What is presumed of the world where nobody has asked: there is another host, drivers can do what they are for, rules agree, and what
-/// was seen last is still so. `silent` says that the VM's host does not answer.
+/// The facts that are presumed if nobody has asked: there is another host, drivers lack no ability, the snapshot rules agree, and
+/// the last observation is still true. `silent` says that the VM's host does not answer.
 #[must_use]
 pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
     let store: StoreId = "00000000-0000-0000-0000-000000000000".parse().expect("digits and dashes are a UUID");
@@ -87,7 +89,7 @@ pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
     }
 }
 
-/// A look that would show again why the VM is unknown, where that was seen.
+/// A look that would show again why the VM is `unknown`. None if the reason is not one that a look at its domain has shown.
 fn seen_last(record: &VmRecord, store: StoreId) -> Option<Look> {
     let place = record.placement.as_ref().filter(|_| record.state == State::Unknown)?;
     let (power, reason) = match record.reason {
@@ -101,12 +103,12 @@ fn seen_last(record: &VmRecord, store: StoreId) -> Option<Look> {
     Some(Ok(Observation::Present(DomainSeen { uuid, name, identity, power, reason, last_edge: None })))
 }
 
-/// A word that every name may be.
+/// A word that is valid as a name of every kind.
 pub(crate) fn any<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
     "any".parse().expect("a word of small letters is a name of every kind")
 }
 
-/// What `verb` may be asked with; none if there is nothing of that kind.
+/// Arguments with which `verb` can be requested. None if the VM lacks what they must name, for example a disk to detach.
 fn args(record: &VmRecord, facts: &Facts, verb: Verb) -> Option<Args> {
     let disk = || record.disks.iter().find(|disk| disk.save_as.is_none()).map(|disk| disk.name.clone());
     Some(match verb {
@@ -133,7 +135,7 @@ fn args(record: &VmRecord, facts: &Facts, verb: Verb) -> Option<Args> {
     })
 }
 
-/// As it is written on the command line.
+/// The verb as it is written on the command line.
 pub(crate) fn command(verb: Verb, lost: bool) -> String {
     match verb {
         Verb::Deploy => "deploy --host HOST".to_owned(),

@@ -1,15 +1,16 @@
-//! What an operation removes for good, told when it is accepted: in the answer, in the event that it began, and by a dry run. All
-//! three come from here, so that they say the same.
+//! Lists the things that an operation removes for good. The list is told when the operation is accepted: in the answer, in the
+//! event of its begin, and by a dry run. All three use this module, so that they say the same.
 
 use crate::draft::Draft;
 use crate::recipe::Plan;
 use ostler_model::{Destroyed, DiskName, Snapshot, State, StepKind, Subject, Verb, VmRecord};
 
-/// What `verb` removes for good if it goes through. Asked once it is written into the record what becomes of snapshots.
+/// The things that `verb` removes for good if it succeeds. Call this after the fates of the snapshots were written into the
+/// record.
 pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Destroyed> {
     let record = &draft.record;
     match verb {
-        // Disks that become images are kept as those.
+        // Disks that become images are kept as images.
         Verb::Shutdown | Verb::ShutdownHard => {
             let disks = disks(record, |name| record.disks.iter().any(|disk| disk.name == *name && disk.save_as.is_none()));
             [disks, memory(record), all_snapshots(draft)].concat()
@@ -24,9 +25,9 @@ pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Dest
             subject_snapshot(record, subject).map(back).into_iter().collect()
         }
         Verb::ResumeCold => [memory_or_paused(record), lost_snapshots(draft)].concat(),
-        // What saved memory there is goes along, or is restored.
+        // Saved memory, if there is any, stays with the VM or is restored.
         Verb::Suspend | Verb::Stop | Verb::Resume | Verb::Deploy | Verb::Boot | Verb::Hold | Verb::Release => lost_snapshots(draft),
-        // One that cannot be seen may have been suspended before.
+        // A VM that cannot be seen may have been suspended before, and then it has saved memory.
         Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => {
             [memory(record), lost_snapshots(draft)].concat()
         }
@@ -37,15 +38,15 @@ pub(crate) fn told(draft: &Draft<'_>, verb: Verb, subject: &Subject) -> Vec<Dest
         Verb::SnapshotCreate | Verb::Adopt => vec![],
         Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => vec![],
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => vec![],
-        // Told by the operation that they carry on, or by `taken_back`.
+        // The operation that they carry on tells it, or `taken_back` does.
         Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => vec![],
     }
 }
 
-/// What a rollback removes for good: disks that the operation had made.
+/// The things that a rollback removes for good: disks that the operation has made.
 pub(crate) fn taken_back(record: &VmRecord, back: &Plan, subject: &Subject) -> Vec<Destroyed> {
     let made = back.contains(&StepKind::DropDisk);
-    // Where they came from the front end, they are still there, or are copied back first.
+    // Disks that came from the front end are still there, or are copied back first.
     let made_anew = back.contains(&StepKind::DropHost) && !back.contains(&StepKind::CopyOut) && !record.files.home;
     match (made, made_anew) {
         (true, _) => about(record, subject),
@@ -63,7 +64,7 @@ fn about(record: &VmRecord, subject: &Subject) -> Vec<Destroyed> {
     }
 }
 
-/// Disks of the VM's own that are anywhere. Those that were adopted stay where they are.
+/// The VM's own disks, if their files may exist anywhere. Adopted disks stay where they are.
 fn disks(record: &VmRecord, meant: impl Fn(&DiskName) -> bool) -> Vec<Destroyed> {
     let files = record.files;
     let left = record.leftovers.iter().any(|left| left.files);
@@ -78,7 +79,7 @@ fn memory(record: &VmRecord) -> Vec<Destroyed> {
     record.usable_recovery().map(|_| Destroyed::Memory).into_iter().collect()
 }
 
-/// Also that of a guest that stands still at the hypervisor.
+/// The saved memory, or the memory of a guest that is paused at the hypervisor.
 fn memory_or_paused(record: &VmRecord) -> Vec<Destroyed> {
     if record.state == State::Suspended { vec![Destroyed::Memory] } else { memory(record) }
 }
@@ -92,12 +93,13 @@ fn gone(snapshot: &Snapshot, hidden: bool) -> Destroyed {
     Destroyed::Snapshot { name: snapshot.name.clone(), label: snapshot.label.clone(), hidden }
 }
 
-/// All that somebody could still go back to.
+/// All snapshots that somebody could still go back to.
 fn all_snapshots(draft: &Draft<'_>) -> Vec<Destroyed> {
     draft.before.snapshots.iter().filter(|snapshot| !snapshot.hidden).map(|snapshot| gone(snapshot, false)).collect()
 }
 
-/// Those that do not survive, as the rules say. One that was not offered before is lost to nobody.
+/// The snapshots that do not survive, as the rules say. A snapshot that was not offered before is not listed, because nobody
+/// loses it.
 fn lost_snapshots(draft: &Draft<'_>) -> Vec<Destroyed> {
     let offered = |snapshot: &&Snapshot| draft.before.snapshots.iter().any(|was| was.name == snapshot.name && !was.hidden);
     let lost = draft.record.snapshots.iter().filter(|snapshot| snapshot.losing || snapshot.hidden).filter(offered);

@@ -1,4 +1,5 @@
-//! A decision in the making: the next record and what goes with it. Knows how to write things down, not what to decide.
+//! A decision that is being made: the next record, and what follows from it. This module knows how to write a change down, not
+//! which change to make.
 
 use crate::sight::Sight;
 use crate::{Decision, Facts};
@@ -21,7 +22,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
     pub(crate) images: Vec<ImageChange>,
-    /// What the call that returned has seen at the VM's place, where that is not what it was sent for.
+    /// The sight at the VM's own host that came with the answer of a call. It is set only for a step that has no goal at the
+    /// hypervisor.
     pub(crate) sighted: Option<Sight>,
 }
 
@@ -54,7 +56,7 @@ impl<'a> Draft<'a> {
                 answer.state = self.record.state;
             }
         }
-        // A call that is settled and sent again by one decision keeps its row: the identity is the same.
+        // A call that one decision both settles and sends again keeps its row in the outbox, because its effect key is the same.
         let mut settled = self.settled;
         settled.retain(|key| !self.effects.iter().any(|effect| effect.key == *key));
         Decision {
@@ -92,7 +94,7 @@ impl<'a> Draft<'a> {
         self.record.blind_since = None;
     }
 
-    /// Gives the slot to a new operation; its plan is begun by the caller.
+    /// Gives the slot to a new operation. The caller begins its plan.
     pub(crate) fn occupy(&mut self, active: Active, by: &str, verb: Verb, destroys: Vec<Destroyed>) {
         self.journal.push(Journal::Began { operation: active.id, verb, by: by.to_owned(), at: self.now });
         self.events.push(EventKind::OperationBegan { operation: active.id, verb, by: by.to_owned(), destroys });
@@ -100,7 +102,8 @@ impl<'a> Draft<'a> {
         self.record.operation = Some(active);
     }
 
-    /// An operation that begins and ends in this decision, beside the one that holds the slot if there is one.
+    /// Writes down an operation that begins and ends in this decision. It needs no slot: another operation may hold the slot
+    /// meanwhile.
     pub(crate) fn note_instant(&mut self, asked: &Request) {
         let (operation, verb, by) = (asked.operation, asked.verb, asked.by.clone());
         self.journal.push(Journal::Began { operation, verb, by: by.clone(), at: self.now });
@@ -108,14 +111,14 @@ impl<'a> Draft<'a> {
         self.end_operation(operation, Ended::Succeeded);
     }
 
-    /// The step in hand has come to nothing.
+    /// Writes down that the current step has failed.
     pub(crate) fn step_failed(&mut self, error: &DriverError) {
         if let Some(active) = &self.record.operation {
             self.journal.push(Journal::StepFailed { operation: active.id, error: error.clone(), at: self.now });
         }
     }
 
-    /// Writes the end of an operation down and frees the slot if it holds it.
+    /// Writes down the end of an operation, and frees the slot if the operation holds it.
     pub(crate) fn end_operation(&mut self, operation: OperationId, outcome: Ended) {
         let (word, error) = match &outcome {
             Ended::Succeeded => ("succeeded", None),
@@ -127,18 +130,20 @@ impl<'a> Draft<'a> {
         self.events.push(EventKind::OperationEnded { operation, outcome: word.to_owned(), error });
         self.journal.push(Journal::Ended { operation, outcome, at: self.now });
         if let Some(active) = self.record.operation.as_ref().filter(|active| active.id == operation) {
-            // A recovery that has rolled an attach back has succeeded, and the disk or card is gone.
+            // A recovery that has rolled an attach back counts as succeeded. But the disk or card is gone, so it must leave the
+            // record too.
             let unplugged = active.undoing && matches!(active.verb, Verb::DiskAttach | Verb::NicAttach);
             if !succeeded || unplugged {
                 self.take_back();
             }
             self.record.operation = None;
-            // A look that was begun before this end says nothing about what comes after it.
+            // A look that began before the operation ended says nothing about the time after it. The new step number makes it
+            // void.
             self.record.step = self.record.step.next();
         }
     }
 
-    /// What the record says about the subject of an operation that did not succeed is put right.
+    /// Corrects what the record says about the subject of an operation that did not succeed.
     fn take_back(&mut self) {
         let Some(active) = self.record.operation.clone() else { return };
         let record = &mut self.record;
@@ -151,12 +156,12 @@ impl<'a> Draft<'a> {
                 record.spec.disks.retain(|disk| disk.name != name);
             }
             (Verb::NicAttach, Subject::Nic { mac }) => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac)),
-            // It was to be removed again, and may still be there: known, and not offered.
+            // The rollback should have removed the snapshot, but it may still be there. Keep it in the record, hidden.
             (Verb::SnapshotCreate, Subject::Snapshot { name }) if active.undoing => {
                 record.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.hidden = true);
             }
             (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
-            // While it is rolled back, the record says already what was before.
+            // During a rollback the record already has the size from before.
             (Verb::Resize, Subject::Size { before }) if !active.undoing => record.spec.set_size(before),
             (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
                 self.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
@@ -165,26 +170,27 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Puts a driver call about `item` into the outbox and opens it.
+    /// Opens a driver call about `item`: puts it into the record and into the outbox.
     pub(crate) fn open_call(&mut self, call: Call, side: Side, item: Item, patience: Millis) {
         let Some(active) = &self.record.operation else { return };
         let key = EffectKey { vm: self.record.uuid, operation: active.id, step: active.step, item };
         let attempt = active.attempt;
         let Some((host, driver, generation)) = self.address(call, side, &key.item) else { return };
-        // Where two hosts are one hypervisor, a removal at one side of a move would take the domain that lives at the other.
+        // If two hosts are one hypervisor, a removal at one host of a migration would remove the domain that lives at the other
+        // host.
         let removes = call == Call::Remove && side == Side::Other;
         let spares = self.record.placement.as_ref().map(|place| place.generation).filter(|_| removes);
         self.record.open.push(OpenCall { key: key.clone(), call, attempt, cancelled: false });
         self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, spares, patience });
     }
 
-    /// Where a call goes, by which driver and for which generation; none if there is no such place.
+    /// The host, the driver and the generation of a call. None if there is no such place.
     pub(crate) fn address(&self, call: Call, side: Side, item: &Item) -> Option<(HostId, ostler_model::DriverName, Generation)> {
         let record = &self.record;
         let place = record.place(side);
         let generation = place.map_or(record.placed, |place| place.generation);
         match call.lane() {
-            // Sent to the host that it leaves, and done for the generation that arrives.
+            // The call is sent to the host that the VM leaves, with the generation of the placement at which the VM arrives.
             Lane::Hypervisor if call == Call::Migrate => {
                 let arrives = record.other.as_ref()?.generation;
                 place.map(|place| (place.host, place.driver.clone(), arrives))
@@ -203,7 +209,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The image that a disk is to become: now, or when the VM is shut down.
+    /// The image that a disk is to become, either now or when the VM is shut down.
     pub(crate) fn new_image(&self, item: &Item) -> Option<NewImage> {
         let Item::Disk(disk) = item else { return None };
         if let Some(Subject::DiskImage { name, becomes }) = self.record.operation.as_ref().map(|active| &active.subject)
@@ -214,8 +220,8 @@ impl<'a> Draft<'a> {
         self.record.disks.iter().find(|known| known.name == *disk)?.save_as.clone()
     }
 
-    /// The two hosts of a migration change their parts. A place that is gone back to is a new stay there, under a new generation: what
-    /// may still be about to start under the old one must not run.
+    /// Swaps the two placements of a migration. `back`: the VM goes back to the placement that it left. That is a new stay, with
+    /// a new generation: a domain that may still be about to start there under the old generation must not run.
     pub(crate) fn switch(&mut self, verb: Verb, guest_runs: bool, back: bool) {
         let record = &mut self.record;
         let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else { return };
@@ -229,7 +235,7 @@ impl<'a> Draft<'a> {
         }
         if !record.storage_is_shared() {
             std::mem::swap(&mut record.files.host, &mut record.files.other);
-            // They are at the host that it leaves, and go with the folder there.
+            // The unused memory files are on the host that the VM leaves. They are removed with the VM's folder there.
             record.unused.clear();
         }
         record.other_domain = guest_runs;
@@ -241,7 +247,8 @@ impl<'a> Draft<'a> {
         self.history_begin(host, verb, generation);
     }
 
-    /// The migration is over. What may still be at the other place is written down, to be swept when its host is seen.
+    /// The migration is over. If something of the VM may still be at the other placement, a leftover is written down, and swept
+    /// when that host is seen.
     pub(crate) fn part_from_other(&mut self) {
         let record = &mut self.record;
         let Some(place) = record.other.take() else { return };
@@ -251,7 +258,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Something of the VM may still be at `place`. A host is swept once, however often it was left.
+    /// Writes down that something of the VM may still be at `place`. A host has one leftover of a VM, even if the VM left it
+    /// several times.
     pub(crate) fn leave_behind(&mut self, place: Placement, files: bool) {
         let leftovers = &mut self.record.leftovers;
         match leftovers.iter_mut().find(|left| left.place.host == place.host) {
@@ -260,14 +268,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Takes a call that has returned, or is proven dead, off the books.
+    /// Removes a call that has returned, or is proven dead, from the record and from the outbox.
     pub(crate) fn close_call(&mut self, key: &EffectKey) -> Option<OpenCall> {
         let at = self.record.open.iter().position(|open| open.key == *key)?;
         self.settled.push(key.clone());
         Some(self.record.open.remove(at))
     }
 
-    /// Tells every open call to stop. They stay open until they have returned.
+    /// Tells every open call to stop. The calls stay open until they have returned.
     pub(crate) fn cancel_open(&mut self) {
         for open in &mut self.record.open {
             if !open.cancelled {
@@ -277,22 +285,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The driver said that all of the memory is in the recovery file.
+    /// The driver said that all of the memory is in the memory file.
     pub(crate) fn memory_is_written(&mut self) {
         if let Some(file) = &mut self.record.recovery {
             file.complete = true;
         }
     }
 
-    /// The save that was begun came to nothing.
+    /// The save that was begun has not written the memory: forgets its memory file.
     pub(crate) fn memory_is_not_written(&mut self) {
         if self.record.recovery.as_ref().is_some_and(|file| !file.complete) {
             self.forget_recovery();
         }
     }
 
-    /// A save was sent and its answer never came; now the hypervisor says that the domain went off by being saved. Restoring makes
-    /// sure of the file. Memory that the hypervisor keeps for somebody else is no such save, and newer than any file of ours.
+    /// For a save whose answer was lost. If the hypervisor says that the domain is off because it was saved, the memory file
+    /// counts as complete; a restore verifies the file. If the hypervisor keeps memory that somebody else saved, that is not our
+    /// save: it is newer than any file of ours, so our file counts as used.
     pub(crate) fn saved_after_all(&mut self, seen: Sight) {
         match seen {
             Sight::Off(PowerReason::Saved) => self.memory_is_written(),
@@ -319,25 +328,26 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Nobody will restore from the recovery file any more. It is removed when the VM's host is looked at next.
+    /// Gives up the memory file: nobody will restore from it. It is removed when a look at the VM's host finds that
+    /// [`crate::unused_memory`] allows it.
     pub(crate) fn forget_recovery(&mut self) {
         let record = &mut self.record;
         let Some(file) = record.recovery.take() else { return };
         if record.unused.len() >= VmRecord::UNUSED_MAX {
-            // It goes with the VM's folder.
+            // Forget the oldest name. Its file is removed with the VM's folder.
             record.unused.remove(0);
         }
         record.unused.push(file.name);
     }
 
-    /// The guest has run, or may have, since its memory was saved: never restored from again.
+    /// The guest has run, or may have run, since its memory was saved. The memory file must never be restored from again.
     pub(crate) fn consume_recovery(&mut self) {
         if let Some(file) = &mut self.record.recovery {
             file.consumed = true;
         }
     }
 
-    /// Gives the place, and with it the capacity, back.
+    /// Gives up the placement, and with it the capacity.
     pub(crate) fn leave_host(&mut self, ended_by: Option<Verb>) {
         self.part_from_other();
         if let Some(place) = self.record.placement.take() {
@@ -378,7 +388,7 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// The answer tells what is removed for good.
+    /// Writes into the answer which things are removed for good.
     pub(crate) fn destroys(&mut self, destroys: Vec<Destroyed>) {
         if let Some(answer) = &mut self.answer {
             answer.destroys = destroys;

@@ -1,16 +1,16 @@
-//! Requests that only change the record, beside whatever runs; and forgetting, which needs nobody either.
+//! Requests that only change the record and run beside any operation; and `forget`, which asks no host either.
 
 use crate::agenda;
 use crate::draft::Draft;
 use crate::hardware::{bad, new_image, resize};
 use ostler_model::{Args, ImageChange, Refusal, RefusalKind, Request, Verb};
 
-/// Whether `verb` needs no slot.
+/// Whether `verb` needs no slot, so that it can run beside an operation.
 pub(crate) const fn goes_beside(verb: Verb) -> bool {
     verb.is_record_only()
 }
 
-/// Does what is asked, and writes it down as an operation that is over.
+/// Does what is asked, and writes it down as an operation that has ended.
 pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let before = draft.record.clone();
     match (asked.verb, &asked.args) {
@@ -51,7 +51,8 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
     Ok(())
 }
 
-/// What becomes of a disk is not changed while an operation may be saving it, unplugging it, or ending the VM.
+/// Refuses a change of which disks become images while an operation runs. The operation may be saving or unplugging that disk, or
+/// ending the VM.
 fn not_while_busy(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = &draft.record.operation else { return Ok(()) };
     let detail = format!(
@@ -73,7 +74,8 @@ fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::Dis
     }
 }
 
-/// A VM is forgotten only if its host cannot be asked: what answers can be deleted in order.
+/// A VM is forgotten only if its host cannot be asked, or if that is forced. If the host answers, the VM can be deleted in the
+/// normal way.
 pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     match &draft.facts.look {
         Some(Ok(_)) if !asked.force => {
@@ -84,10 +86,11 @@ pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refus
     }
 }
 
-/// The VM leaves its hosts without their being asked. Whatever may be there is written down, and swept when they are seen.
+/// The VM leaves its hosts, and no host is asked. Things that may be there are written down as leftovers, and swept when the
+/// hosts are seen.
 pub(crate) fn forget(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
-    // Whether it had begun to arrive is not known.
+    // It is not known whether the guest had begun to arrive at the other host, so a domain may be there.
     record.other_domain |= record.other.is_some();
     if let Some(place) = record.placement.clone() {
         let files = std::mem::take(&mut record.files.host);

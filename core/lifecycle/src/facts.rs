@@ -1,13 +1,13 @@
-//! What a decision may know beside the record: fetched before it, by the runner.
+//! The facts that a decision may know beside the record. The runner fetches them before the decision.
 
 use crate::placement::Candidate;
 use crate::restored::Found;
 use ostler_model::{Ability, DriverError, DriverName, Image, Observation, State, StoreId, Verb, VmRecord};
 
-/// A fresh look, or why it could not be had.
+/// A fresh look, or the error that prevented it.
 pub type Look = Result<Observation, DriverError>;
 
-/// What becomes of an existing snapshot.
+/// The fate of an existing snapshot during a verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It stays.
@@ -18,42 +18,43 @@ pub enum Fate {
     Hide,
 }
 
-/// What the snapshot rules bound to the VM say about a verb.
+/// The answer of the snapshot rules that are bound to the VM's driver, about one verb.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
-    /// Who was asked; for people.
+    /// The rules that were asked; for people.
     pub rules: String,
-    /// For snapshot verbs: why not.
+    /// For snapshot verbs: the reason if the rules refuse the verb.
     pub refused: Option<String>,
-    /// One for each snapshot of the record, in its order.
+    /// One fate for each snapshot of the record, in its order.
     pub fates: Vec<Fate>,
 }
 
-/// What is known beside the record.
+/// The facts that are known beside the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// This store: what it did not stamp is not its own.
+    /// This store. A domain that it did not stamp is not its own.
     pub store: StoreId,
-    /// For deploy and migrate: the host that was named, if there is one.
+    /// For deploy and migrate: the host that the request names, if there is such a host.
     pub target: Option<Candidate>,
-    /// What the driver can do on the VM's host. None: not known now, nothing is refused for it.
+    /// The abilities of the driver on the VM's host. None: not known now, and then nothing is refused for a missing ability.
     pub abilities: Option<Vec<Ability>>,
-    /// What the driver can do on the target. None: not known now.
+    /// The abilities of the driver on the target. None: not known now.
     pub target_abilities: Option<Vec<Ability>>,
     /// A look begun after the request came in, where [`wants_look`] says that one is needed.
     pub look: Option<Look>,
-    /// What the snapshot rules say. None: they were not asked, because nothing depends on it. An error is no answer.
+    /// The answer of the snapshot rules. None: they were not asked because nothing depends on it, or no rules are bound to the
+    /// VM's driver. An error is not an answer.
     pub advice: Option<Result<Advice, DriverError>>,
     /// For disk-attach: the image that the disk stands on.
     pub image: Option<Image>,
     /// A domain on another host that is newer than the record ([`crate::is_elsewhere`]).
     pub elsewhere: Option<Found>,
-    /// For disk-snapshot: the image to be, and its datastore's transfer driver.
+    /// For disk-snapshot: the image that is to be made, and the transfer driver of its datastore.
     pub new_image: Option<(Image, DriverName)>,
 }
 
 impl Facts {
-    /// Only who we are.
+    /// No fact except the store itself.
     #[must_use]
     pub const fn bare(store: StoreId) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Facts {
 pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
     match verb {
         Verb::Resume | Verb::Boot => matches!(record.state, State::Unknown),
-        // Not to move or forget what can be seen.
+        // A VM that can be seen must not be moved as from a lost host, nor forgotten.
         Verb::Migrate if matches!(record.state, State::Unknown | State::Suspended) => true,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
         Verb::RecoverFailure => matches!(record.state, State::Unknown) && record.other.is_some(),

@@ -1,5 +1,5 @@
-//! Disks, network cards, size, images and snapshots: what is written into the record before the first step about them begins.
-//! [`Draft::end_operation`] takes it back if the operation does not succeed.
+//! Disks, network cards, size, images and snapshots. This module writes a change into the record before its first step begins.
+//! [`Draft::end_operation`] takes the change back if the operation does not succeed.
 
 use crate::draft::Draft;
 use crate::input::fix_macs;
@@ -9,7 +9,7 @@ use ostler_model::{
     Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb,
 };
 
-/// Checks what is asked and writes it into the record; answers what the operation is about.
+/// Checks the request and writes the change into the record. Returns the subject of the operation.
 pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject, Refusal> {
     match (asked.verb, &asked.args) {
         (Verb::DiskAttach, Args::NewDisk { name, source, format, read_only }) => {
@@ -38,7 +38,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
     }
 }
 
-/// A request that makes no sense for this VM.
+/// The refusal of a request that makes no sense for this VM.
 pub(crate) fn bad(draft: &Draft<'_>, asked: &Request, what: String, hint: &str) -> Refusal {
     draft.refuse(asked.verb, RefusalKind::BadRequest, format!("VM {} {what}", draft.record.id), hint)
 }
@@ -83,7 +83,7 @@ fn attach_disk(
     Ok(Subject::Disk { name })
 }
 
-/// The file of a disk that is attached is never one that was there before: its name holds the operation.
+/// The file of a disk that is attached. Its name holds the operation's id, so it is never a file that was there before.
 fn disk_file(name: &DiskName, operation: OperationId, format: DiskFormat) -> Option<RelPath> {
     format!("{name}-{operation}.{format}").parse().ok()
 }
@@ -105,13 +105,14 @@ fn detach_disk(draft: &Draft<'_>, asked: &Request, name: &DiskName) -> Result<Su
     }
 }
 
-/// More than a VM can have network cards.
+/// How many addresses are tried: more than the network cards that a VM can have.
 const SALTS_MAX: u64 = 256;
 
 fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<Subject, Refusal> {
     fix_macs(&mut draft.record);
     let taken = |mac: &MacAddress| draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac));
-    // Of this operation, so that one that is asked again because the address is another VM's gets another.
+    // The salts depend on the operation. If the address turns out to be another VM's, the next request is another operation and
+    // gets another address.
     let salts = (1..=SALTS_MAX).map(|at| asked.operation.0.wrapping_mul(SALTS_MAX).wrapping_add(at));
     let made = || salts.map(|salt| MacAddress::chosen(draft.record.uuid, salt)).find(|mac| !taken(mac));
     let Some(mac) = nic.mac.clone().or_else(made) else {
@@ -132,11 +133,11 @@ fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Resul
     Err(bad(draft, asked, format!("has no network card {mac}"), "`ostler vm show` lists them"))
 }
 
-/// A running guest keeps at least one part in so many of its memory, unless that is forced. Who asks for less has most often left
-/// out a unit.
+/// A running guest keeps at least this part (one in two) of its memory, unless the resize is forced. A person who asks for less
+/// has most often left out a unit.
 const LEAST_SHARE: u64 = 2;
 
-/// Changes the size in the record; answers what it was.
+/// Changes the size in the record. Returns the size from before.
 pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Refusal> {
     let Args::Size { cpu_milli, vcpus, memory_mib } = asked.args else {
         return Err(bad(draft, asked, "was asked for no size".to_owned(), "give cpu, vcpus or memory"));
@@ -174,7 +175,7 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
     Ok(before)
 }
 
-/// The image that a disk is to become gets its row, locked.
+/// Adds the row of the image that a disk is to become. The image is locked.
 pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName) -> Result<NewImage, Refusal> {
     let Some(known) = draft.record.disks.iter().find(|known| known.name == *disk) else {
         return Err(bad(draft, asked, format!("has no disk {disk}"), "`ostler vm show` lists its disks"));
@@ -209,7 +210,7 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
         let what = format!("cannot have a snapshot called that: at most {LABEL_MAX} printable bytes");
         return Err(bad(draft, asked, what, "choose another name"));
     }
-    // Digits and letters only, so it is always a name.
+    // The prefix `snap-` and a number always make a valid name.
     let Ok(name) = format!("snap-{}", asked.operation).parse::<SnapshotName>() else {
         return Err(wrong_state(draft, asked.verb));
     };
@@ -218,7 +219,8 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
     Ok(Subject::Snapshot { name })
 }
 
-/// Whether a name that people give is one that snapshots are given: it could be taken for another's.
+/// Whether a label that a person gives looks like a name that Ostler gives to snapshots. It could be mistaken for another
+/// snapshot.
 fn is_a_name(label: &str) -> bool {
     let number = label.to_ascii_lowercase().strip_prefix("snap-").map(str::to_owned);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -233,8 +235,8 @@ fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
     bad(draft, asked, what, "ask for it by its own name; where that is what another one is called, delete that one first")
 }
 
-/// Most snapshots of one VM, hidden ones included. They are part of its record, which is written as a whole with each commit, and each is an
-/// overlay that every read of the guest goes through.
+/// Most snapshots of one VM, hidden ones included. The record contains them and is written as a whole with each commit. Each
+/// snapshot is also an overlay that every read of the guest goes through.
 const SNAPSHOTS_MAX: usize = 64;
-/// Longest name that people give to a snapshot.
+/// Longest label that people can give to a snapshot, in bytes.
 const LABEL_MAX: usize = 128;

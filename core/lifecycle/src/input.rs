@@ -1,4 +1,4 @@
-//! The one door: [`decide`], and [`create`] for a VM that is not there yet.
+//! The entry points: [`decide`] for a VM that exists, [`create`] and [`adopt`] for a VM that does not exist yet.
 
 use crate::draft::Draft;
 use crate::restored::{self, Found};
@@ -12,71 +12,73 @@ use ostler_model::{
 /// Everything that can happen to a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Somebody asks for something.
+    /// Somebody requests a verb.
     Request(Request),
     /// A driver call returned, or was proven dead.
     Answered {
-        /// Which.
+        /// The effect key of the call.
         key: EffectKey,
-        /// When it was really sent; none if it never was: to wait for a place among other calls is no sending, and starts no deadline.
+        /// When the call was really sent; none if it never was. A call that waits for its lane is not sent yet, and its deadline
+        /// does not run.
         sent: Option<Timestamp>,
-        /// What came of it.
+        /// The result of the call.
         result: CallResult,
     },
     /// The monitor looked.
     Observed {
-        /// The VM's step counter as read before looking; counts only if it is unchanged and no call is open.
+        /// The VM's step counter, read before the look. The look counts only if the counter is unchanged and no call is open.
         step: StepNo,
-        /// What it saw where the VM has its place.
+        /// The observation at the VM's own placement.
         seen: Observation,
-        /// What it saw at the other host of a migration, if the VM has one: then both are looked at, or neither counts.
+        /// The observation at the other host of a migration, if the VM has one. Then both hosts must be looked at, or neither
+        /// look counts.
         there: Option<Observation>,
     },
-    /// A place that the VM had left was seen empty, or was emptied.
+    /// A placement that the VM had left was seen empty, or was emptied.
     Swept {
-        /// Where.
+        /// The host.
         host: HostId,
-        /// The generation it was there under.
+        /// Leftovers up to this generation are gone there.
         generation: Generation,
     },
-    /// The operator states that a host is fenced and does not come back. What was left there is not waited for any more.
+    /// The operator states that a host is fenced and does not come back. Ostler no longer waits to sweep what was left there.
     HostGone {
-        /// Which.
+        /// The host.
         host: HostId,
     },
-    /// A memory file that nobody will use was removed where the VM has its place.
+    /// An unused memory file was removed at the VM's own placement.
     MemoryRemoved {
         /// Its name within the VM's folder.
         name: RelPath,
     },
     /// A scheduled action was due and could not be begun.
     ScheduleRefused {
-        /// Which.
+        /// The scheduled action.
         schedule: ScheduleId,
-        /// Why.
+        /// Why it could not be begun.
         refusal: Refusal,
     },
-    /// The monitor could not ask.
+    /// The monitor could not ask the VM's host.
     CouldNotAsk {
-        /// Since when that is so.
+        /// Since when the host could not be asked.
         since: Timestamp,
     },
     /// Every host that is on has been listed since the store was restored, or a person says that the record is right.
     Reconcile {
         /// All domains that carry the VM's identity.
         found: Vec<Found>,
-        /// The system datastore of a VM that has none yet, if there is only one to choose.
+        /// The system datastore for a VM that has none yet, if there is exactly one to choose.
         storage: Option<Storage>,
-        /// The person.
+        /// The person who says so; none if the hosts were listed.
         by: Option<String>,
     },
     /// Time has passed.
     Tick,
-    /// The daemon was started: every call that was open is of unknown outcome, and whoever sent it is dead.
+    /// The daemon was started. The process that sent the open calls is dead, so their outcome is unknown.
     Restarted,
 }
 
-/// What is to be committed, and what is done after that. Nothing of it may happen before the commit.
+/// The changes to commit, and the actions that follow them. No action may happen before the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The next record.
@@ -85,42 +87,42 @@ pub struct Decision {
     pub changed: bool,
     /// For requests: the answer.
     pub answer: Option<Answer>,
-    /// Calls to send, and rows to put into the outbox.
+    /// Calls to send, and their rows to put into the outbox.
     pub effects: Vec<Effect>,
     /// Rows to take out of the outbox.
     pub settled: Vec<EffectKey>,
     /// Calls in flight that are to be told to stop.
     pub cancels: Vec<EffectKey>,
-    /// What must hold inside the transaction.
+    /// Conditions that must hold inside the transaction.
     pub claims: Vec<Claim>,
-    /// For operations' records.
+    /// Entries for the records of operations.
     pub journal: Vec<Journal>,
-    /// For the feed.
+    /// Events for the feed.
     pub events: Vec<EventKind>,
-    /// What becomes of images, in the same transaction.
+    /// Changes to images, in the same transaction.
     pub images: Vec<ImageChange>,
 }
 
-/// What a VM is made from.
+/// The data from which a VM is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVm {
     /// Its id.
     pub id: VmId,
-    /// As hypervisors will know it.
+    /// Its UUID, by which hypervisors will know it.
     pub uuid: VmUuid,
     /// The operation that creates it.
     pub operation: OperationId,
-    /// Who asks; becomes the owner.
+    /// The user who asks, and who becomes the owner.
     pub by: String,
-    /// What it is to be; checked.
+    /// Its specification, already checked.
     pub spec: VmSpec,
     /// Its disks, with images looked up.
     pub disks: Vec<DiskState>,
-    /// Whether the scheduler leaves it alone at first.
+    /// Whether it begins in `hold`, so that the scheduler does not place it at first.
     pub hold: bool,
 }
 
-/// A new VM: pending or hold, claiming its images.
+/// Creates a VM in `pending` or `hold`. It claims its images.
 #[must_use]
 pub fn create(new: NewVm, now: Timestamp) -> Decision {
     let state = if new.hold { State::Hold } else { State::Pending };
@@ -195,7 +197,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
 pub struct Adopted {
     /// The VM that it becomes. Its UUID is the domain's.
     pub vm: NewVm,
-    /// Where it is, under the first generation.
+    /// Its placement, with the first generation.
     pub place: Placement,
     /// The system datastore that its files are in.
     pub storage: Storage,
@@ -205,8 +207,8 @@ pub struct Adopted {
     pub running: bool,
 }
 
-/// A VM made of a domain that somebody else made. Nothing is restarted: its one step stamps the domain. If that is refused, the domain
-/// is still wild, and the VM is done.
+/// Makes a VM of a domain that somebody else made. Nothing is restarted: the only step stamps the domain. If the stamp is
+/// refused, the domain stays wild, and the VM is done.
 #[must_use]
 pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     let Adopted { vm, place, storage, name, running } = adopted;
@@ -242,14 +244,15 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     draft.finish()
 }
 
-/// Chooses addresses for the network cards of a new VM that were given none.
+/// Chooses an address for each network card of a new VM that was given none.
 fn name_macs(record: &mut VmRecord) {
     for (salt, nic) in (0..).zip(&mut record.spec.nics) {
         nic.mac.get_or_insert_with(|| MacAddress::chosen(record.uuid, salt));
     }
 }
 
-/// Gives every network card its address for good: one that is made from its place would change when another card goes.
+/// Fixes the address of every network card. An address that is derived from the card's position would change when another card is
+/// removed.
 pub(crate) fn fix_macs(record: &mut VmRecord) {
     let macs: Vec<_> = (0..record.spec.nics.len()).map(|at| record.mac_of(at)).collect();
     for (nic, mac) in record.spec.nics.iter_mut().zip(macs) {
@@ -257,10 +260,10 @@ pub(crate) fn fix_macs(record: &mut VmRecord) {
     }
 }
 
-/// Decides what `input` makes of `record`.
+/// Decides the consequences of `input` for `record`.
 ///
 /// # Errors
-/// Only what somebody asks is refused: a request, and a person's word about a record. A refused one changes nothing.
+/// Only a person's demand can be refused: a request, or a statement about a record. A refusal changes nothing.
 pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(record, facts, now);
     match input {

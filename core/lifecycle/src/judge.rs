@@ -1,4 +1,4 @@
-//! What an answer or a look makes of the step in hand: it is done, waits, is sent again, or has failed.
+//! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has failed.
 
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
@@ -10,7 +10,7 @@ use ostler_model::{
     PowerReason, Reason, Side, Stated, StepKind, Timestamp,
 };
 
-/// So many attempts that end in the same trouble are each told; after that the 16th, the 32nd, and so on.
+/// Up to this number, every attempt that ends in the same error is told. After that, only the 16th, the 32nd, and so on.
 const TROUBLE_TOLD: u32 = 8;
 
 /// A driver call returned, or was proven dead.
@@ -56,8 +56,8 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Option<Time
     }
 }
 
-/// A destroy that ran beside an earlier call has returned first. Whatever came of it proves nothing while that call may still
-/// start the domain: the next step of the plan waits for that call, and switches off again.
+/// A destroy that ran beside an earlier call has returned first. Its result proves nothing, because the earlier call may still
+/// start the domain. The next step of the plan waits for that call, and switches off or removes the domain again.
 fn beside(draft: &mut Draft<'_>, result: &CallResult) {
     if let Err(error) = result {
         note_trouble(draft, error);
@@ -65,7 +65,7 @@ fn beside(draft: &mut Draft<'_>, result: &CallResult) {
     step::pass(draft);
 }
 
-/// A driver's own state is kept under the driver that said it.
+/// Keeps the state that a driver has returned, under the name of that driver.
 fn keep_driver_state(draft: &mut Draft<'_>, call: Call, result: &CallResult) {
     let Ok(Outcome { state: Some(state), .. }) = result else { return };
     let record = &mut draft.record;
@@ -90,7 +90,7 @@ fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
         return step::item_done(draft, kind);
     }
     match &outcome.seen {
-        // What a driver sees at the host it was called at says nothing of the other one.
+        // The driver observes the host at which it was called. That says nothing about the other host.
         Some(seen) if kind.sent_to() == kind.looked_at() => {
             let seen = sight_at(&draft.record, kind.looked_at(), draft.facts.store, seen);
             judge(draft, kind, seen, Judged::Answer);
@@ -99,7 +99,7 @@ fn succeeded(draft: &mut Draft<'_>, outcome: &Outcome) {
     }
 }
 
-/// What a sight was had by: an answer's word means more than a look after a lost answer.
+/// How the observation was obtained. An observation in an answer proves more than a look after a lost answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Judged {
     Answer,
@@ -107,7 +107,7 @@ enum Judged {
 }
 
 fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
-    // What is seen where it came from, or was to go, is not what it does now.
+    // `RemoveOther` looks at the other host: do not overwrite what we know of the VM's own host.
     if kind != StepKind::RemoveOther {
         draft.note_sight(seen);
     }
@@ -122,7 +122,8 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
             let error = DriverError::refused("foreign", "a domain of this UUID is there that this store did not stamp");
             return settle::fail(draft, &error);
         }
-        // Not paused yet either: what is still being restored may come to nothing, and then its memory must not count as used.
+        // The domain does not count as paused yet either. The restore that is under way may fail, and then its memory must not
+        // count as used.
         Sight::Paused(PowerReason::Starting) if matches!(kind.goal(), Goal::Running | Goal::Paused) => {
             return still_starting(draft, kind);
         }
@@ -141,7 +142,7 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
     {
         return settle::fail(draft, &error);
     }
-    // The driver said yes, or the operator did, or what is seen leaves no doubt.
+    // The driver or the operator said that the step is done, or a look alone proves this kind of step.
     let said_yes = by == Judged::Answer || stated || active.error.is_none();
     if (said_yes || kind.proven_by_look()) && seen.meets(kind.goal()) {
         return step::item_done(draft, kind);
@@ -149,7 +150,7 @@ fn judge(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, by: Judged) {
     not_met(draft, kind, seen, said_yes);
 }
 
-/// The hypervisor is at it: that is neither running nor a failure, until the deadline.
+/// The hypervisor is still starting the domain. Until the deadline this is neither *running* nor a failure.
 fn still_starting(draft: &mut Draft<'_>, kind: StepKind) {
     if late(draft) {
         let error = DriverError::retry(
@@ -161,7 +162,7 @@ fn still_starting(draft: &mut Draft<'_>, kind: StepKind) {
     wait(draft);
 }
 
-/// Looks again after a while, at the deadline at the latest.
+/// Looks again after a while, and not later than the deadline.
 fn wait(draft: &mut Draft<'_>) {
     let until = draft.now.plus(LOOK_EVERY);
     if let Some(active) = &mut draft.record.operation {
@@ -181,7 +182,7 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
                 let error = DriverError::refused("guest-ignored", "the guest did not switch itself off in time");
                 return settle::failed_at_sight(draft, &error, seen);
             }
-            // An answer that was lost may have been a press that was lost: sent again under its one identity.
+            // If the answer was lost, the press may have been lost too. Send it again under the same effect key.
             match draft.record.operation.as_ref().and_then(|active| active.error.clone()) {
                 Some(error) => send_later(draft, &error),
                 None => wait(draft),
@@ -193,7 +194,7 @@ fn not_met(draft: &mut Draft<'_>, kind: StepKind, seen: Sight, said_yes: bool) {
         }
         EffectClass::Level => {
             let error = DriverError::unknown("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
-            // A guest that was started and has switched itself off is off, not a failed start.
+            // The guest was started and has switched itself off. Do not start it again: the VM rests as off.
             if said_yes && kind.goal() == Goal::Running && matches!(seen, Sight::Off(PowerReason::Guest)) {
                 return settle::failed_at_sight(draft, &error, seen);
             }
@@ -211,8 +212,8 @@ fn note_trouble(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(step_kind) = active.kind() else { return };
     let (operation, attempts) = (active.id, active.attempt);
     draft.journal.push(Journal::StepWent { operation, attempts, error: Some(error.clone()) });
-    // The same again and again is told ever more seldom: what is insisted on, on a host that is down, must not push everybody else's
-    // events out of the feed.
+    // The same error is told less and less often. Otherwise a step that is retried for ever on a host that is down would push the
+    // events of all other VMs out of the feed.
     let known = active.error.as_ref().is_some_and(|last| (last.kind, &last.code) == (error.kind, &error.code));
     if !known || attempts <= TROUBLE_TOLD || attempts.is_power_of_two() {
         draft.events.push(EventKind::StepTrouble { operation, step_kind, error: error.clone() });
@@ -231,18 +232,20 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
         active.error = Some(error.clone());
     }
     match error.kind {
-        // Where the guest is decides, not what was said about the way there.
+        // For a migration, the place of the guest decides, not the error.
         _ if kind == StepKind::Migrate && (poisoned || is_definite(error)) => step::look(draft, Phase::Confirming),
         _ if poisoned => settle::fail(draft, error),
         ErrorKind::Retry => send_later(draft, error),
         ErrorKind::Unknown if kind.proven_by_look() => step::look(draft, Phase::Confirming),
-        // No look tells whether it happened. Under the same identity the driver knows, and does it at most once.
+        // No look tells whether the call had its effect. Send it again under the same effect key: the driver knows the key and
+        // does it at most once.
         ErrorKind::Unknown => send_later(draft, error),
         ErrorKind::Gone if matches!(kind.goal(), Goal::Off | Goal::Absent) && kind.proven_by_look() => {
             step::look(draft, Phase::Confirming);
         }
         ErrorKind::Gone if kind == StepKind::DeleteSnapshot => step::item_done(draft, kind),
-        // No such disk or card, or no such domain: if it runs, what was to be unplugged is.
+        // Either there is no such disk or card, or there is no such domain. If a look shows that the domain runs, the device is
+        // unplugged.
         ErrorKind::Gone if matches!(kind, StepKind::DetachDisk | StepKind::DetachNic) => {
             if !active.undoing {
                 active.error = None;
@@ -254,16 +257,17 @@ fn erred(draft: &mut Draft<'_>, error: &DriverError) {
     }
 }
 
-/// Sends the item in hand again after a while, as long as the step's deadline allows.
+/// When the current item's call can be sent again at the earliest.
 fn next_try(active: &Active, now: Timestamp) -> Timestamp {
     now.plus(retry_after(active.attempt))
 }
 
-/// Whether the call in hand can be sent again before its deadline.
+/// Whether the current call can be sent again before its deadline.
 pub(crate) fn has_time(active: &Active, now: Timestamp) -> bool {
     active.deadline.is_none_or(|deadline| next_try(active, now) < deadline)
 }
 
+/// Sends the current item's call again after a while, as long as the step's deadline allows it.
 pub(crate) fn send_later(draft: &mut Draft<'_>, error: &DriverError) {
     let now = draft.now;
     let insists = policy(draft) == OnFailure::Insist;
@@ -277,7 +281,8 @@ pub(crate) fn send_later(draft: &mut Draft<'_>, error: &DriverError) {
         if !insists {
             return settle::fail(draft, error);
         }
-        // What is insisted on gets the whole time anew, or a job that needs more than what is left would never end.
+        // A step that is insisted on gets its whole time again. Otherwise a job that needs more than the time that is left would
+        // never end.
         active.sent = None;
         active.deadline = None;
     }
@@ -295,8 +300,8 @@ pub(crate) fn policy(draft: &Draft<'_>) -> OnFailure {
     }
 }
 
-/// Whether the operation goes on if the step in hand comes to nothing. Then it does so soon: what is left is swept when its host is
-/// seen, and until the operation ends nothing else can be asked of the VM.
+/// Whether the operation goes on without the current step if that step fails. It then gives the step up soon: leftovers are swept
+/// when their host is seen, and until the operation ends nothing else can be asked of the VM.
 fn may_be_skipped(draft: &Draft<'_>) -> bool {
     let active = draft.record.operation.as_ref();
     let holds = active.is_some_and(|active| active.undoing && active.kind() == Some(StepKind::RemoveOther));
@@ -312,7 +317,8 @@ fn looked(draft: &mut Draft<'_>, look: &Look) {
             let (kind, error, phase) = (active.kind(), active.error.clone(), active.phase.clone());
             let seen = sight_at(&draft.record, step::look_side(draft, &phase), draft.facts.store, seen);
             if settling && seen == Sight::Paused(PowerReason::Starting) {
-                // The hypervisor is at it: where that leads is seen later, or not at all.
+                // The hypervisor is still starting the domain. The result is seen later or never, so this look counts as one that
+                // failed.
                 return blind(draft, settling);
             }
             if let Some(active) = &mut draft.record.operation {
@@ -334,7 +340,8 @@ fn looked(draft: &mut Draft<'_>, look: &Look) {
     }
 }
 
-/// A look could not be had: nothing is concluded. After some tries the VM rests in unknown, unless the verb insists.
+/// A look failed, so nothing is concluded. After `BLIND_TRIES` failed looks the VM rests in `unknown`, if the step has failed or
+/// its deadline has passed. A step that may be skipped is given up instead. If the verb insists on the step, the looks go on.
 fn blind(draft: &mut Draft<'_>, settling: bool) {
     let insists = policy(draft) == OnFailure::Insist;
     let may_be_skipped = may_be_skipped(draft);
@@ -353,7 +360,8 @@ fn blind(draft: &mut Draft<'_>, settling: bool) {
     active.phase = Phase::Blind { until: now.plus(retry_after(active.blind.saturating_add(2))), settling };
 }
 
-/// The monitor saw something while a press is waited for.
+/// The monitor has looked at a VM that has an operation. If the operation waits for the power button to take effect, or waits to
+/// press it, and the guest is off, the step is done.
 pub(crate) fn seen_while_waiting(draft: &mut Draft<'_>, seen: Sight) {
     let Some(active) = &draft.record.operation else { return };
     let waits = matches!(active.phase, Phase::Waiting { .. } | Phase::Delaying { .. });

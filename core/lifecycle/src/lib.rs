@@ -1,4 +1,5 @@
-//! The decisions. Pure: a record, facts, an input and the time go in; the next record and what is to be done come out.
+//! All decisions, as pure functions. A record, facts, an input and the time go in. A [`Decision`] comes out: the next record, and
+//! what follows from it.
 //!
 //! ```text
 //!            Request ─┐                      ┌─ record (next version)
@@ -8,12 +9,13 @@
 //!          Restarted ─┘                      └─ events, journal
 //! ```
 //!
-//! **Invariant:** no IO, no async, no clock, no randomness, and no other place that decides. What a verb needs, where it ends and what
-//! its failure leads to are matches over all verbs, without a wildcard: a new one does not compile until its place is decided.
+//! **Invariant:** no IO, no async, no clock and no randomness here, and no other place that decides. The states in which a verb
+//! begins, its steps, the state it ends in and the consequence of its failure are matches over all verbs, without a wildcard: a
+//! new verb does not compile until all of these are decided.
 //!
 //! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
-//! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail. What
-//! failure leads to is a policy of (verb, step), not code of its own.
+//! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail.
+//! The consequence of a failure is a policy of (verb, step), not code of its own.
 
 mod facts;
 mod input;

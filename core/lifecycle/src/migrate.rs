@@ -1,4 +1,5 @@
-//! Whether and where a VM is moved. The steps are in [`crate::recipe`], the two hosts' parts in [`Draft::switch`].
+//! Checks whether and where a VM can be moved. The steps are in [`crate::recipe`], the swap of the two placements in
+//! [`Draft::switch`].
 
 use crate::draft::Draft;
 use crate::placement;
@@ -6,8 +7,8 @@ use crate::recipe::{self, Plan};
 use crate::sight::sight;
 use ostler_model::{Ability, Args, Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
 
-/// Checks that the VM can be moved to the target, and gives it a place there. Its capacity is held at both hosts from now on. Answers
-/// whether the host that it leaves is lost.
+/// Checks that the VM can be moved to the target, and gives it a placement there. From now on it holds its capacity at both
+/// hosts. Returns whether the host that it leaves is lost.
 pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     let id = draft.record.id;
     let Some(here) = draft.record.placement.clone() else {
@@ -35,18 +36,19 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
     record.issued = record.issued.next();
     record.other = Some(Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
     record.other_domain = false;
-    // The wish is granted by the try: one that fails is told, and not begun again and again.
+    // One attempt uses up the wish to be moved (`resched`). If the attempt fails, that is told, and the move is not begun again
+    // and again.
     record.resched = false;
     draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
     Ok(lost)
 }
 
-/// The state of a VM that was off where it is not seen any more. Memory that was not saved is lost with its host.
+/// The state of a VM that was off on a host that cannot be seen any more. Memory that was not saved is lost with its host.
 pub(crate) const fn at_rest(saved: bool) -> State {
     if saved { State::Suspended } else { State::Poweroff }
 }
 
-/// The steps of leaving a host that is lost: nothing is asked of that host. A VM that was off stays off.
+/// The steps to leave a lost host. That host is asked nothing. A VM that was off stays off.
 pub(crate) fn from_lost(record: &VmRecord) -> Plan {
     let off = recipe::rests_off(record.state) || record.was_off;
     let start = if off { vec![] } else { recipe::start(record) };
@@ -70,9 +72,9 @@ fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 
 /// Whether the VM leaves a host that is lost.
 ///
-/// A VM that cannot be seen is started elsewhere only if nothing of it can run where it was: the one thing worse than a VM that does
-/// not run is one that runs twice. Its storage is not touched, so the new host must see it. One that is off is moved in the same way if
-/// its host does not answer: to be moved as usual it would have to be removed there first.
+/// A VM that cannot be seen is started elsewhere only if nothing of it can run on its old host: to run twice is worse than not to
+/// run. Its storage is not touched, so the new host must see it. A VM that is off is moved in the same way if its host does not
+/// answer: a normal migration would have to remove it there first.
 fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     let record = &draft.record;
     let id = record.id;

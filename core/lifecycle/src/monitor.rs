@@ -1,4 +1,5 @@
-//! What monitoring makes of a VM. Observations are facts; not having been able to ask is not.
+//! Applies the monitor's observations to a VM. An observation is a fact. If the host could not be asked, that is not a fact about
+//! the VM.
 
 use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
@@ -7,18 +8,20 @@ use ostler_model::{
     Generation, HostId, Millis, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb, VmRecord,
 };
 
-/// How long a host may be silent before its running VMs are unknown: longer than a daemon's restart or a switch's reboot of
-/// spanning tree, shorter than an operator's patience.
+/// How long a host may be silent before its running VMs become `unknown`. This is longer than a restart of the daemon or of the
+/// spanning tree of a switch, and shorter than an operator's patience.
 pub const UNREACHABLE_GRACE: Millis = Millis(45_000);
 
-/// Whether a VM is looked at by itself: its host's list does not show what its state says. `listed` is the power of its domain there, none
-/// if there is no domain. `newer`: some host has a domain that is newer than the store; then being away from here says nothing.
+/// Whether the monitor must look at this VM by itself, because the list of its host does not show what the VM's state says.
+/// `listed` is the power of its domain in that list; none if there is no domain there. `newer`: some host has a domain that is
+/// newer than the store; then the absence of a domain on this host says nothing.
 #[must_use]
 pub fn is_suspect(state: State, reason: Reason, newer: bool, listed: Option<Power>) -> bool {
     match state {
         _ if newer => true,
         State::Running => listed != Some(Power::Running),
-        // Paused at the hypervisor, it has no memory file: gone means more there than elsewhere.
+        // A VM that was paused at the hypervisor has no memory file. If its domain is gone, its memory is lost, so a look must
+        // tell.
         State::Suspended if reason == Reason::External => true,
         State::Poweroff | State::Suspended => !matches!(listed, None | Some(Power::Off)),
         State::Unknown | State::Shutdown => true,
@@ -38,12 +41,12 @@ pub fn is_suspect(state: State, reason: Reason, newer: bool, listed: Option<Powe
     }
 }
 
-/// The monitor looked, having read `asked_at` before it did: where the VM has its place, and at the other host of a migration.
+/// The monitor has looked at the VM's own host, and at the other host of a migration. It read the step counter `asked_at` before.
 pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observation, there: Option<&Observation>) {
     if asked_at != draft.record.step || !draft.record.open.is_empty() {
         return;
     }
-    // Whoever's it is: while a domain of that UUID is not off, its disks may be written.
+    // This counts for a domain that is not ours too: while a domain of that UUID is not off, it may write to the disks.
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
     let seen = sight(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
@@ -52,7 +55,8 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
         return;
     }
-    // What failed half-way waits for a person, who may carry it on: nothing is parted before that.
+    // A migration that failed half-way waits for a person, who may carry it on: both placements stay until then. So only
+    // `unknown` counts.
     let apart = draft.record.other.is_some() && draft.record.state == State::Unknown;
     if apart && !part(draft, seen, there) {
         return;
@@ -81,8 +85,9 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     }
 }
 
-/// A migration that ended without a word: both hosts are seen, and the one that the guest is at has it. Answers whether the VM is
-/// to be settled by what was seen where it has its place; while that cannot be said, nothing is concluded.
+/// Settles a migration with an unknown outcome: both hosts are seen, and the VM has its placement at the host where the guest is.
+/// Returns whether the caller must settle the VM by what was seen at its own placement. If the place of the guest cannot be told,
+/// nothing is concluded.
 fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool {
     let Some(there) = there else { return false };
     let there = sight_at(&draft.record, Side::Other, draft.facts.store, there);
@@ -94,7 +99,7 @@ fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool
         }
         Some(Side::Other) => {
             draft.switch(Verb::MigrateLive, there.lives(), false);
-            // A look that was begun before says nothing of where it has its place now.
+            // A look that began before says nothing about the new placement.
             draft.record.step = draft.record.step.next();
             draft.record.other_domain = seen != Sight::Absent;
             draft.part_from_other();
@@ -105,16 +110,16 @@ fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool
     }
 }
 
-/// At which of a migration's hosts the guest is, or was last: the one whose disks are the newest. None while that cannot be said, or
+/// The host of a migration at which the guest is, or was last: the host with the newest disks. None while that cannot be told, or
 /// may still change.
 fn whereabouts(record: &VmRecord, here: Sight, there: Sight) -> Option<Side> {
-    // Without shared storage each host has disks of its own, and those of the wrong one are old.
+    // Without shared storage each host has its own disks, and the disks at the wrong host are old.
     let one_set_of_disks = record.storage_is_shared() || !record.files.other;
     let moved_away = matches!(here, Sight::Absent | Sight::Off(PowerReason::Migrated));
     match (here, there) {
         (_, Sight::Paused(PowerReason::Starting)) => None,
         (Sight::Running, Sight::Absent) => Some(Side::Here),
-        // It stands still there, and runs here: the hypervisor had let go of it.
+        // The guest runs at the other host, and here it is paused, off or absent: this hypervisor has let go of it.
         (Sight::Paused(_) | Sight::Off(_) | Sight::Absent, Sight::Running) => Some(Side::Other),
         (Sight::Paused(_) | Sight::Crashed, Sight::Absent) => Some(Side::Here),
         (_, Sight::Paused(_) | Sight::Crashed | Sight::Off(_)) if moved_away => Some(Side::Other),
@@ -123,17 +128,18 @@ fn whereabouts(record: &VmRecord, here: Sight, there: Sight) -> Option<Side> {
     }
 }
 
-/// A place that the VM had left is empty.
+/// A placement that the VM had left is empty: removes its leftover.
 pub(crate) fn swept(draft: &mut Draft<'_>, host: HostId, generation: Generation) {
     draft.record.leftovers.retain(|left| left.place.host != host || left.place.generation > generation);
 }
 
-/// A host will not be seen again. What has its place there keeps it: that is for a request to change, VM by VM.
+/// A host will not be seen again: removes the VM's leftover there. A VM that has its placement there keeps it. Only a request can
+/// change that, for each VM.
 pub(crate) fn host_gone(draft: &mut Draft<'_>, host: HostId) {
     draft.record.leftovers.retain(|left| left.place.host != host);
 }
 
-/// A memory file that nobody will use was removed.
+/// An unused memory file was removed.
 pub(crate) fn memory_removed(draft: &mut Draft<'_>, name: &RelPath) {
     draft.record.unused.retain(|unused| unused != name);
 }
@@ -144,7 +150,8 @@ fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
             settled(draft, seen, lives);
         }
         Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
-            // Paused by a person, and gone meanwhile: there is no memory to go back to. Or it ran since, and was saved by somebody else.
+            // Either somebody paused the VM and its domain is gone since: there is no memory to go back to. Or the VM ran since,
+            // and somebody else saved it.
             let newer = seen == Sight::Off(PowerReason::Kept);
             if draft.record.state == State::Suspended && (newer || draft.record.usable_recovery().is_none()) {
                 settled(draft, seen, lives);
@@ -169,9 +176,9 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     settle::rest_at(draft, rest, reason);
 }
 
-/// The reason, where the hypervisor tells none.
+/// The reason that is used where the hypervisor gives none.
 fn otherwise(draft: &Draft<'_>, seen: Sight) -> Reason {
-    // What was not known to run has not been switched off by anybody.
+    // If the VM was not known to run, nobody has switched it off.
     let ran = draft.record.running_since.is_some();
     match (seen == Sight::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,

@@ -1,5 +1,6 @@
-//! Where every operation ends, for every step and everything that may happen to it. Computed from the same plans and policies that
-//! operations run by, and from what each step does to the guest; a test walks each cell through [`crate::decide`] and compares.
+//! The end of every operation, for each step and each event that may happen to that step. It is computed from the plans and
+//! policies by which operations run, and from the effect of each step on the guest. A test walks each cell through
+//! [`crate::decide`] and compares.
 
 use crate::admission::{Admission, admission};
 use crate::can::any as name;
@@ -14,7 +15,7 @@ use ostler_model::{
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, IntoEnumIterator};
 
-/// What may happen to a step in hand.
+/// An event that may happen to the current step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, Display)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Happens {
@@ -26,30 +27,30 @@ pub enum Happens {
     NoAnswer,
     /// The driver refuses.
     Refused,
-    /// Not now, until the deadline.
+    /// The driver answers *not now*, until the deadline.
     Retry,
-    /// There is no such thing.
+    /// The driver answers that there is no such thing.
     Gone,
-    /// It may or may not have happened, until the deadline.
+    /// The driver answers that it may or may not have happened, until the deadline.
     Unknown,
-    /// recover --success, and it is true.
+    /// `recover --success`, and the statement is true.
     RecoverSuccess,
-    /// recover --failure.
+    /// `recover --failure`.
     RecoverFailure,
-    /// recover --retry.
+    /// `recover --retry`.
     RecoverRetry,
-    /// recover --undo.
+    /// `recover --undo`.
     RecoverUndo,
-    /// boot.
+    /// `boot`.
     Boot,
 }
 
-/// Where that leads, if all else goes well.
+/// The result of an event, if everything else goes well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leads {
-    /// The operation goes on, succeeds, and leaves the VM so.
+    /// The operation goes on, succeeds, and leaves the VM in this state.
     Succeeds(State),
-    /// The operation fails, and leaves the VM so.
+    /// The operation fails, and leaves the VM in this state.
     Fails(State),
     /// The request is refused, and the operation goes on.
     Refused(RefusalKind),
@@ -58,25 +59,25 @@ pub enum Leads {
 /// One cell of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// What was asked.
+    /// The verb that was requested.
     pub verb: Verb,
-    /// From which state.
+    /// The state in which the operation began.
     pub origin: State,
-    /// What brought its files to the front end, if a VM that waits for a host has any.
+    /// For a VM that waits for a host and has files: the verb that brought them to the front end.
     pub after: Option<Verb>,
     /// Whether all hosts and the front end see the VM's files.
     pub shared: bool,
-    /// The step in hand, by its place in the plan.
+    /// The current step: an index into the plan.
     pub at: usize,
-    /// What it is.
+    /// The kind of that step.
     pub step: StepKind,
-    /// What happens to it.
+    /// The event that happens to the step.
     pub happens: Happens,
-    /// Where that leads.
+    /// The result.
     pub leads: Leads,
 }
 
-/// Every cell.
+/// All cells of the table.
 #[must_use]
 pub fn outcomes() -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -115,7 +116,7 @@ fn walk(verb: Verb, origin: State, after: Option<Verb>, shared: bool) -> Vec<Cel
     cells
 }
 
-/// What the guest does.
+/// The state of the guest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guest {
     Runs,
@@ -125,7 +126,7 @@ enum Guest {
     Unseen,
 }
 
-/// A VM on its way through a plan: the record as far as plans and rollbacks depend on it, and the guest.
+/// A VM at one point of its plan: the guest, and the record as far as plans and rollbacks depend on it.
 #[derive(Clone)]
 struct Stage {
     record: VmRecord,
@@ -152,7 +153,8 @@ impl Stage {
         }
         let guest = match (origin, verb) {
             (State::Running, _) => Guest::Runs,
-            // From a host that is fenced, or once it is seen off; everything else is for a guest that runs unseen.
+            // `resume` and `boot` begin after a look shows the guest off, and `migrate` begins when its host is fenced. All other
+            // verbs from `unknown` are for a guest that runs unseen.
             (State::Unknown, Verb::Resume | Verb::Boot) => Guest::Off,
             (State::Unknown, Verb::Migrate) => Guest::Off,
             (State::Unknown, _) => Guest::Runs,
@@ -166,7 +168,7 @@ impl Stage {
         match (admission(self.record.state, verb), verb) {
             _ if adopts => plan::plan(&self.record, verb),
             _ if verb.is_recovery() => None,
-            // Files that all hosts see only change hands.
+            // Files that all hosts see are not copied.
             (Admission::Begin, Verb::Deploy) if self.record.files.home && self.record.storage_is_shared() => {
                 Some(recipe::start(&self.record))
             }
@@ -177,7 +179,7 @@ impl Stage {
         }
     }
 
-    /// Whether the step has anything to act on.
+    /// Whether the step has an item to act on.
     fn acts(&self, step: StepKind) -> bool {
         let files = self.record.files;
         match step {
@@ -189,7 +191,7 @@ impl Stage {
         }
     }
 
-    /// What is written ahead of the step.
+    /// Makes the changes that are written before the step's first call.
     fn begin(&mut self, step: StepKind) {
         match step {
             StepKind::CopyAcross | StepKind::PrepareOther => self.record.files.other = true,
@@ -204,7 +206,7 @@ impl Stage {
         }
     }
 
-    /// What the step leaves.
+    /// Makes the changes that the finished step leaves.
     fn through(&mut self, step: StepKind) {
         self.guest = match step {
             StepKind::Boot | StepKind::Unpause | StepKind::Migrate | StepKind::RevertSnapshot => Guest::Runs,
@@ -226,7 +228,7 @@ impl Stage {
         }
     }
 
-    /// Where a look finds it.
+    /// The state of rest in which a look finds the VM.
     fn rests(&self) -> State {
         match self.guest {
             Guest::Runs => State::Running,
@@ -264,7 +266,7 @@ impl Stage {
 
     fn failed(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Leads {
         if verb == Verb::Adopt {
-            // It is as wild as it was; the VM that it was to be is no more.
+            // The domain is still wild, and the VM that it should have become is done.
             return Leads::Fails(State::Done);
         }
         let active = active(verb, origin, plan, at, happens);
@@ -278,7 +280,7 @@ impl Stage {
         }
     }
 
-    /// Where the rollback leads; none if there is no way back.
+    /// The state to which the rollback leads; none if there is no way back.
     fn back(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Option<State> {
         let back = recipe::rollback(&self.record, &active(verb, origin, plan, at, happens))?;
         if verb == Verb::Adopt {
@@ -293,7 +295,7 @@ impl Stage {
             match step {
                 // The guest of a live migration that did not arrive has never stood still.
                 StepKind::Unpause | StepKind::Resize => {}
-                // Back on a host that was lost.
+                // The VM is back on a host that was lost.
                 StepKind::Switch if origin == State::Unknown => stage.guest = Guest::Unseen,
                 step => stage.through(step),
             }
@@ -305,7 +307,8 @@ impl Stage {
     }
 }
 
-/// Steps of which "there is no such thing" says that they are done, or has them looked after and sent again.
+/// Steps for which *there is no such thing* is no failure: the step is done, or a look follows and the step is sent again if
+/// needed.
 const fn converges(step: StepKind) -> bool {
     let looked_after = matches!(step.goal(), Goal::Off | Goal::Absent) && step.proven_by_look();
     looked_after || matches!(step, StepKind::DeleteSnapshot | StepKind::DetachDisk | StepKind::DetachNic)

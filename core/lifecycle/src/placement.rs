@@ -1,7 +1,7 @@
-//! Where a VM can come to: whether one host takes it, and which host the scheduler proposes.
+//! Decides whether one host can take a VM, and which host the scheduler proposes for it.
 //!
-//! The scheduler only proposes. What it proposes is a request like anybody's, decided like one, and the room is claimed in the
-//! transaction that commits it.
+//! The scheduler only proposes. A proposal becomes a request and is decided like any other request. Its capacity is claimed in
+//! the transaction that commits it.
 
 use crate::draft::Draft;
 use ostler_model::{
@@ -9,10 +9,11 @@ use ostler_model::{
 };
 use std::fmt;
 
-/// Most VMs that move to or from one host at once. Each copies memory or disks there, and more of them only take longer together.
+/// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and more moves at once only take
+/// longer together.
 pub const MOVES_AT_ONE_HOST: usize = 8;
 
-/// A host that a VM could come to, as it is known.
+/// A host to which a VM could be deployed or moved, with the facts that are known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The host.
@@ -21,9 +22,9 @@ pub struct Candidate {
     pub driver: Option<DriverName>,
     /// The system datastore for a VM that has none yet, if there is one.
     pub storage: Option<Storage>,
-    /// The host that was known before as the hypervisor that this one is.
+    /// The host that was known earlier and is the same hypervisor as this one.
     pub twin: Option<HostName>,
-    /// The hosts where the VM has its place or left something.
+    /// The hosts where the VM has its placement or left something.
     pub near: Vec<Near>,
 }
 
@@ -34,9 +35,9 @@ pub struct Near {
     pub host: HostId,
     /// Its name.
     pub name: HostName,
-    /// Whether both are one hypervisor.
+    /// Whether this host and the candidate are one hypervisor.
     pub one_hypervisor: bool,
-    /// Whether both are reached in the same way: then a path is the same file on both.
+    /// Whether this host and the candidate are reached in the same way. Then a path is the same file on both.
     pub one_file_system: bool,
 }
 
@@ -51,18 +52,20 @@ pub(crate) struct Target {
     pub(crate) storage: Storage,
 }
 
-/// Why a host takes no VM, or not this one, whatever room it has.
+/// Why a host takes no VM, or not this one, even if it has enough capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
     /// It has no hypervisor driver.
     NoHypervisor,
     /// There is no system datastore for a VM that has none yet.
     NoStorage,
-    /// Something of an earlier stay may be there. That domain may even run.
+    /// Something of an earlier stay of the VM may be there, even a domain that runs.
     Leftover,
-    /// It is the same hypervisor as this host: the VM would move onto itself, and what is removed where it came from is what arrived.
+    /// It is the same hypervisor as this host. The VM would move onto itself, and the removal at the origin would remove the
+    /// domain that has arrived.
     OneHypervisor(HostName),
-    /// It sees the same files as this host, though the datastore is not shared: what is copied there goes when this host is cleared.
+    /// It sees the same files as this host, though the datastore is not shared. Files that are copied there would be removed when
+    /// this host is cleared.
     OneFileSystem(HostName),
 }
 
@@ -70,7 +73,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHypervisor => f.write_str("it has no hypervisor"),
-            Self::NoStorage => f.write_str("there is no system datastore; add one first"),
+            Self::NoStorage => f.write_str("there is no system datastore; add one"),
             Self::Leftover => f.write_str("what the VM left there is not put away yet; that is done as soon as the host is seen"),
             Self::OneHypervisor(other) => write!(f, "it is the same hypervisor as host {other}: remove one of the two"),
             Self::OneFileSystem(other) => write!(
@@ -82,7 +85,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Whether `host` takes the VM, and as what.
+/// Checks whether `host` can take the VM, and returns the target.
 fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     let driver = host.driver.clone().ok_or(Unfit::NoHypervisor)?;
     let storage = record.storage.clone().or_else(|| host.storage.clone()).ok_or(Unfit::NoStorage)?;
@@ -95,7 +98,7 @@ fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     if let Some(other) = onto_itself.or_else(|| host.twin.clone()) {
         return Err(Unfit::OneHypervisor(other));
     }
-    // Where it is now, or where it left files that are still to be removed.
+    // Hosts where the VM is now, or where it left files that are still to be removed.
     let has_files =
         |near: &&Near| Some(near.host) == place || record.leftovers.iter().any(|left| left.files && left.place.host == near.host);
     match others().filter(has_files).find(|near| near.one_file_system) {
@@ -104,7 +107,7 @@ fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     }
 }
 
-/// Where the VM is to be deployed or moved to, as the request says.
+/// The target to which the request deploys or moves the VM.
 pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refusal> {
     let id = draft.record.id;
     let refuse = |detail: String, hint: &str| draft.refuse(asked.verb, RefusalKind::NoHost, detail, hint);
@@ -120,7 +123,7 @@ pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refus
     })
 }
 
-/// What a host offers to the VMs that wait, in one cycle of the scheduler.
+/// The offer of one host to the VMs that wait, in one cycle of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// The host.
@@ -129,48 +132,50 @@ pub struct Offer {
     pub name: HostName,
     /// Its hypervisor driver.
     pub driver: DriverName,
-    /// Whether a running VM can leave it and come to it.
+    /// Whether a running VM can be moved from it and to it.
     pub live: bool,
-    /// What it has left, less what was proposed in this cycle.
+    /// Its free capacity, less what was proposed in this cycle.
     pub free: Capacity,
     /// Why it cannot be asked, if it cannot.
     pub silent: Option<String>,
 }
 
-/// What is known of one VM and the hosts, beside their offers.
+/// Facts about one VM and the hosts, beside the offers.
 pub trait Scene {
-    /// The host, beside the VM.
+    /// Whether there is a system datastore for a VM that has none yet.
+    fn has_storage(&self) -> bool;
+    /// The host as a candidate for the VM.
     fn candidate(&self, host: HostId) -> Option<Candidate>;
-    /// Why the VM was refused there lately.
+    /// Why that host has refused the VM a short time ago.
     fn refused(&self, host: HostId) -> Option<String>;
-    /// How many VMs move to or from it now.
+    /// How many VMs move to or from that host now.
     fn moves(&self, host: HostId) -> usize;
 }
 
-/// What is proposed for a VM.
+/// The proposal for a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proposal {
     /// It does not wait for a host.
     Nothing,
-    /// To come to this host. Its capacity is off the offer.
+    /// It should go to this host. Its capacity is already subtracted from the host's offer.
     Go {
-        /// Which.
+        /// The host.
         host: HostId,
-        /// Deploy, or how it is moved.
+        /// `deploy`, or the verb by which the VM is moved.
         verb: Verb,
     },
-    /// It waits.
+    /// It waits, for these reasons.
     Wait(Vec<Waits>),
 }
 
-/// Why a VM waits: what stands against one host, or against all of them.
+/// Why a VM waits: a reason against one host, or against all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waits {
-    /// A restore is not over for it.
+    /// It is not reconciled after a restore of the store.
     Unreconciled,
     /// Its own host cannot be asked.
     Unseen,
-    /// Too many move to or from its own host.
+    /// Too many VMs move to or from its own host.
     HomeCrowded,
     /// No host is on.
     NoHosts,
@@ -178,45 +183,45 @@ pub enum Waits {
     NoStorage,
     /// The one host that it asks for is not on.
     NotOn(HostName),
-    /// A host.
+    /// This host, for this reason.
     Host(HostName, WhyNot),
-    /// So many more hosts.
+    /// The number of further hosts, which are not named.
     More(usize),
 }
 
-/// What stands against a host for one VM.
+/// The reason against one host for one VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhyNot {
-    /// It cannot be asked.
+    /// The host cannot be asked.
     Silent(String),
-    /// It does not take it.
+    /// The host does not fit the VM.
     Unfit(Unfit),
-    /// It was refused there a moment ago.
+    /// The VM was refused there a moment ago.
     Refused(String),
-    /// Too many move to or from it.
+    /// Too many VMs move to or from the host.
     Crowded,
     /// The VM is there now.
     Here,
-    /// It has another driver.
+    /// The host has another driver than the VM.
     OtherDriver {
-        /// Which.
+        /// The driver of the host.
         has: DriverName,
-        /// The one that the VM is made for.
+        /// The driver that the VM is made for.
         needs: DriverName,
     },
-    /// It has not enough left.
+    /// The host has not enough free capacity.
     TooFull {
-        /// What it has left.
+        /// The free capacity of the host.
         free: Capacity,
-        /// What the VM needs.
+        /// The capacity that the VM needs.
         needed: Capacity,
     },
 }
 
-/// Most hosts told of by name for one VM.
+/// Most hosts that are named for one VM.
 const TOLD_MAX: usize = 20;
 
-/// First fit over committed capacity. What is proposed is taken off the offer.
+/// First fit over committed capacity. The capacity that is proposed is subtracted from the offer.
 pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Proposal {
     let moves = record.resched && record.operation.is_none();
     let place = match (&record.placement, record.state) {
@@ -227,9 +232,12 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     if record.is_unreconciled() {
         return Proposal::Wait(vec![Waits::Unreconciled]);
     }
+    if record.storage.is_none() && !scene.has_storage() {
+        return Proposal::Wait(vec![Waits::NoStorage]);
+    }
     let here = place.map(|place| place.host);
     if here.is_some() && record.state == State::Unknown {
-        // To begin elsewhere what may run is an operator's word, not a matter of space.
+        // The VM may still run on its host. Only an operator may decide to start it elsewhere; enough capacity is no reason.
         return Proposal::Wait(vec![Waits::Unseen]);
     }
     let crowded = |host| place.is_some() && scene.moves(host) >= MOVES_AT_ONE_HOST;
@@ -247,7 +255,8 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     Proposal::Go { host: to.host, verb }
 }
 
-/// Why a VM must not come to a host, whatever room there is. It would be refused, and then it must not keep the room from others.
+/// Why a VM must not go to a host, even if there is enough capacity. Such a request would be refused, so the VM must not keep
+/// this capacity from others.
 fn against(record: &VmRecord, place: Option<&Placement>, offer: &Offer, scene: &dyn Scene) -> Option<WhyNot> {
     if let Some(place) = place {
         if offer.host == place.host {
@@ -261,14 +270,14 @@ fn against(record: &VmRecord, place: Option<&Placement>, offer: &Offer, scene: &
     unfit.or_else(|| scene.refused(offer.host).map(WhyNot::Refused))
 }
 
-/// The first host that fits. The room is taken off its offer.
+/// The first host that fits. The VM's capacity is subtracted from its offer.
 fn choose<'a>(offers: &'a mut [Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<WhyNot>) -> Option<&'a Offer> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
     let asked_for = |offer: &Offer| offer.silent.is_none() && only.is_none_or(|only| *only == offer.name);
     let mut open = offers.iter_mut().filter(|offer| asked_for(offer));
     open.find_map(|offer| {
-        // Room is looked at first: it costs nothing, and most hosts of a full site have none.
+        // Check the capacity first: this is cheap, and most hosts of a full site have none left.
         let left = offer.free.minus(wanted)?;
         if why_not(offer).is_some() {
             return None;
@@ -278,7 +287,7 @@ fn choose<'a>(offers: &'a mut [Offer], record: &VmRecord, why_not: &dyn Fn(&Offe
     })
 }
 
-/// What stands against each host.
+/// The reasons against each host.
 fn told(offers: &[Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<WhyNot>) -> Vec<Waits> {
     if offers.is_empty() {
         return vec![Waits::NoHosts];
@@ -287,10 +296,6 @@ fn told(offers: &[Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<
     let asked: Vec<&Offer> = offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
     if let (true, Some(only)) = (asked.is_empty(), only) {
         return vec![Waits::NotOn(only.clone())];
-    }
-    let lacks_storage = |offer: &&Offer| why_not(offer) == Some(WhyNot::Unfit(Unfit::NoStorage));
-    if asked.iter().take(TOLD_MAX).all(lacks_storage) {
-        return vec![Waits::NoStorage];
     }
     let line = |offer: &&Offer| {
         let silent = offer.silent.clone().map(WhyNot::Silent);

@@ -1,11 +1,11 @@
-//! Which steps a verb takes from a state: the one list of plans.
+//! The only list of plans: the steps that a verb takes from a state.
 
 use crate::migrate;
 use crate::recipe::{self, Plan};
 use ostler_model::{State, StepKind, Verb, VmRecord};
 
-/// The steps of every verb but deploy, from a state that admits it. None of those that only change the record, or carry another
-/// operation on.
+/// The steps of a verb from a state that admits it. None for `deploy`, for verbs that only change the record, and for verbs that
+/// carry on another operation.
 pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
     let runs = record.state == State::Running;
     let off = matches!(record.state, State::Suspended | State::Poweroff);
@@ -17,7 +17,7 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
         Verb::Resume if away => vec![],
         Verb::ResumeCold if away => record.recovery.iter().map(|_| StepKind::DropRecovery).collect(),
         Verb::ResumeCold if paused_outside => vec![StepKind::PowerOff, StepKind::Boot],
-        // It carries on what failed.
+        // From `failed` it carries on the operation that failed, so it has no plan of its own.
         Verb::ResumeCold if record.state == State::Failed => return None,
         Verb::ResumeCold => recipe::start_cold(record),
         Verb::Resume if paused_outside => vec![StepKind::Unpause],

@@ -1,26 +1,28 @@
-//! Which steps an operation takes, where it ends, and what failure leads to. Data in the form of total functions.
+//! The steps of an operation, the state in which it ends, and the consequence of its failure. All this is data in the form of
+//! total functions.
 
 use ostler_model::{Active, ErrorKind, State, StepKind, Subject, Verb, VmRecord};
 
 /// The steps of an operation.
 pub type Plan = Vec<StepKind>;
 
-/// What the failure of a step leads to.
+/// The consequence of a failed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnFailure {
     /// The VM rests where a fresh look finds it.
     Settle,
-    /// What went before is rolled back, then as [`OnFailure::Settle`].
+    /// The steps before it are rolled back. After that as [`OnFailure::Settle`].
     Undo,
-    /// The VM rests in failed; the record says what would carry it on.
+    /// The VM rests in `failed`. The record keeps what is needed to carry the operation on.
     Fail,
-    /// It is tried again, for ever.
+    /// The step is tried again, for ever.
     Insist,
-    /// The operation goes on without it. What it should have cleaned is written down, and swept when its host is seen.
+    /// The operation goes on without the step. Things that the step should have removed are written down, and swept when their
+    /// host is seen.
     Skip,
 }
 
-/// Where an operation that succeeded leaves the VM. None: in the state it began in.
+/// The state in which a successful operation leaves the VM. None: the state in which it began.
 #[must_use]
 pub const fn ends(verb: Verb) -> Option<State> {
     match verb {
@@ -33,22 +35,22 @@ pub const fn ends(verb: Verb) -> Option<State> {
         Verb::Poweroff | Verb::PoweroffHard => Some(State::Poweroff),
         Verb::Undeploy | Verb::UndeployHard => Some(State::Undeployed),
         Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => Some(State::Done),
-        // A VM whose host was lost runs again; one that rested rests.
+        // A VM that was `unknown` because its host was lost runs again (see `ends_in`). A VM that rested still rests.
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => None,
         Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach | Verb::Resize => None,
         Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive | Verb::Adopt => None,
         Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => None,
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => None,
-        // Recovery carries another operation on and ends where that one does; these are never looked up.
+        // A recovery carries on another operation and ends where that operation ends. These values are never used.
         Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => None,
     }
 }
 
-/// Where an operation that succeeded leaves the VM that it found in `origin`.
+/// The state in which a successful operation leaves a VM that was in `origin` before.
 #[must_use]
 pub fn ends_in(verb: Verb, origin: State) -> State {
     match (ends(verb), origin) {
-        // The scheduler finds a host for it.
+        // The VM has no host. The scheduler finds one for it.
         (_, State::Stopped | State::Undeployed) if matches!(verb, Verb::Resume | Verb::ResumeCold) => State::Pending,
         (Some(state), _) => state,
         (None, State::Unknown) if verb.is_migration() => State::Running,
@@ -60,11 +62,12 @@ pub fn ends_in(verb: Verb, origin: State) -> State {
 #[must_use]
 pub const fn shown(verb: Verb, step: StepKind) -> State {
     match step {
-        // A deploy clears the front end once the host has the files; every other verb, because the VM ends or goes back.
+        // A deploy clears the front end because the host has the files now. Every other verb does so because the VM ends or goes
+        // back.
         StepKind::DropHome if !matches!(verb, Verb::Deploy) => State::Epilog,
-        // Before it is started, and perhaps before it has a host.
+        // Here the step runs before the VM is started, and perhaps before it has a host.
         StepKind::DropRecovery if matches!(verb, Verb::ResumeCold) => State::Prolog,
-        // The same steps, for one disk and not for all there is.
+        // The same steps, but for one disk instead of all disks.
         StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk if verb.is_hotplug() => State::Hotplug,
         StepKind::Remove | StepKind::DropHost if verb.is_migration() => State::Migrate,
         StepKind::RemoveOther | StepKind::DropOther if !verb.is_migration() => State::Epilog,
@@ -72,29 +75,31 @@ pub const fn shown(verb: Verb, step: StepKind) -> State {
     }
 }
 
-/// What the failure of `step` in `verb` leads to.
+/// The consequence if `step` of `verb` fails.
 #[must_use]
 pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
     match verb {
         Verb::Delete | Verb::DeleteRecreate => OnFailure::Insist,
         Verb::Deploy | Verb::Resume | Verb::Boot => match step {
-            // The memory counts as used, and what is in the domain is the only copy: neither restored again nor removed.
-            // And once the guest runs, an old recovery file is removed with the VM's folder at the latest.
+            // The memory file counts as used, and the domain holds the only copy of the memory. So it is neither restored again
+            // nor removed. Once the guest runs, an old memory file is removed with the VM's folder at the latest.
             StepKind::Unpause | StepKind::DropRecovery | StepKind::DeleteSnapshot => OnFailure::Settle,
-            // A VM that had no place keeps the one it got, so that a retry is possible; one that had, goes back to where it was.
+            // A VM that had no placement keeps the new one, so that a retry is possible. A VM that had one goes back to its state
+            // before.
             _ if matches!(verb, Verb::Deploy) => OnFailure::Fail,
             _ => OnFailure::Undo,
         },
         Verb::ResumeCold => match step {
-            // The memory counts as dropped. Its file goes with the VM's folder at the latest, and may be why this was asked for.
+            // The memory counts as dropped. Its file is removed with the VM's folder at the latest. That file may be the reason
+            // why this verb was asked for, so it must not stop the operation.
             StepKind::DropRecovery => OnFailure::Skip,
             StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
             _ => OnFailure::Undo,
         },
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => match step {
-            // What the VM left behind is swept when that host is seen. The guest is where it should be.
+            // The guest is where it should be. Things that the VM left behind are swept when their host is seen.
             StepKind::RemoveOther | StepKind::DropOther | StepKind::DropRecovery => OnFailure::Skip,
-            // Everything that leaves the guest where it was, as it was.
+            // If one of these steps fails, the guest is where it was, as it was.
             StepKind::Save | StepKind::PressPower | StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
             StepKind::Unpause => OnFailure::Settle,
             _ => OnFailure::Undo,
@@ -105,13 +110,13 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
             _ => OnFailure::Undo,
         },
         Verb::DiskDetach => match step {
-            // The guest has let go of it: its file goes with the VM's folder at the latest.
+            // The guest no longer uses the disk. Its file is removed with the VM's folder at the latest.
             StepKind::DropDisk => OnFailure::Skip,
             _ => OnFailure::Settle,
         },
         Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => epilog(step),
         Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Forget => epilog(step),
-        // Whether it was made is not known: it is removed, or it is kept and not offered.
+        // It is not known whether the snapshot was made. It is removed, or it is kept in the record and hidden.
         Verb::SnapshotCreate => match step {
             StepKind::CreateSnapshot => OnFailure::Undo,
             _ => OnFailure::Settle,
@@ -124,7 +129,8 @@ pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
     }
 }
 
-/// Files that are half way are looked at by a person; before that, the guest is where a look finds it.
+/// From the removal of the domain on, files may be half way, so a person must look at them. If an earlier step fails, the VM
+/// rests where a look finds it.
 const fn epilog(step: StepKind) -> OnFailure {
     match step {
         StepKind::Remove | StepKind::CopyOut | StepKind::SaveBack | StepKind::DropHost | StepKind::DropHome => OnFailure::Fail,
@@ -132,7 +138,7 @@ const fn epilog(step: StepKind) -> OnFailure {
     }
 }
 
-/// The step that takes back what `step` did, if that can be taken back. Migrations have a way back of their own.
+/// The step that takes back what `step` did, if that can be taken back. The rollback of a migration is made in another way.
 #[must_use]
 pub const fn undo(step: StepKind) -> Option<StepKind> {
     match step {
@@ -152,12 +158,13 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
     }
 }
 
-/// What takes back `active`'s steps up to the one in hand, the last first; nothing twice in a row. None if a step of it removed the
-/// only copy of something, or if memory that was used would be needed again.
+/// The steps that take back `active`'s steps up to the current one, in reverse order, and none twice in a row. None if one of its
+/// steps removed the only copy of something, or if the rollback would need memory that is already used.
 #[must_use]
 pub fn rollback(record: &VmRecord, active: &Active) -> Option<Plan> {
     let removes = |step: &StepKind| matches!(step, StepKind::DropHome | StepKind::DropHost | StepKind::DropOther);
-    // What the lost time has done, it may have ended: then the copy that the way back removes is the only one.
+    // A restore of the store has cut the operation, so it may have ended in the lost time. Then the copy that the rollback
+    // removes is the only one.
     way_back(record, active).filter(|back| !active.cut || !back.iter().any(removes))
 }
 
@@ -167,7 +174,7 @@ fn way_back(record: &VmRecord, active: &Active) -> Option<Plan> {
         return migrate_back(record, active, begun);
     }
     if active.verb.is_hotplug() || active.verb.is_snapshot() {
-        // The file of a disk that was unplugged is being removed.
+        // There is no way back once the file of an unplugged disk is being removed.
         return (!begun.contains(&StepKind::DropDisk)).then(|| plug_back(begun));
     }
     if begun.contains(&StepKind::Unpause) {
@@ -181,14 +188,15 @@ fn way_back(record: &VmRecord, active: &Active) -> Option<Plan> {
     }
     let mut back: Plan = begun.iter().rev().filter_map(|step| undo(*step)).collect();
     back.dedup();
-    // Whatever went wrong, files are only touched where no domain is left: the same rule as for every epilog.
+    // Files are touched only where no domain is left, whatever went wrong. The same rule holds for every epilog.
     if back.first().is_some_and(|first| *first != StepKind::Remove) {
         back.insert(0, StepKind::Remove);
     }
     Some(back)
 }
 
-/// The steps up to the one in hand. A recovery puts a second `remove` before the step that failed: that one was begun too.
+/// The steps up to the current one. A recovery may put a second `remove` before the step that failed. While that `remove` is the
+/// current step, the failed step counts as begun too.
 #[must_use]
 pub fn begun(active: &Active) -> &[StepKind] {
     let before = active.plan.get(..active.at).unwrap_or_default();
@@ -196,33 +204,34 @@ pub fn begun(active: &Active) -> &[StepKind] {
     active.plan.get(..=active.at + usize::from(again)).unwrap_or(&active.plan)
 }
 
-/// Whether a plan takes a VM from a host of which nothing is asked, because it is lost.
+/// Whether a plan moves a VM away from a lost host, so that this host is asked nothing.
 #[must_use]
 pub fn leaves_lost_host(plan: &[StepKind]) -> bool {
     plan.contains(&StepKind::Switch) && !plan.iter().any(|step| matches!(step, StepKind::Remove | StepKind::Migrate))
 }
 
-/// Whether a VM in that state of rest has a place, and is off or stands still.
+/// Whether a VM in this state of rest has a placement, and is off or paused.
 #[must_use]
 pub const fn rests_off(state: State) -> bool {
     matches!(state, State::Suspended | State::Poweroff)
 }
 
-/// Whether the step in hand is the first that does something to a VM that rested on its host.
+/// Whether the current step is the first that changes something of a VM that rested on its host. The removal of snapshots before
+/// it does not count.
 #[must_use]
 pub fn at_first_step(active: &Active) -> bool {
     let before = active.plan.get(..active.at).unwrap_or_default();
     rests_off(active.origin) && !active.undoing && before.iter().all(|step| *step == StepKind::DeleteSnapshot)
 }
 
-/// Whether the step in hand makes sure of a domain's absence before anything else is done. All files are still where they were: if it
-/// fails, nobody has to say what becomes of them.
+/// Whether the current step only makes sure that the domain is absent, before anything else is done. All files are still where
+/// they were. If the step fails, no person has to decide about them.
 #[must_use]
 pub fn only_makes_sure(active: &Active) -> bool {
     at_first_step(active) && active.kind() == Some(StepKind::Remove)
 }
 
-/// Only what concerns the one disk, card or snapshot is taken back; the guest runs on.
+/// Takes back only the steps about the one disk, card or snapshot. The guest runs on.
 fn plug_back(begun: &[StepKind]) -> Plan {
     let back = begun.iter().rev().filter_map(|step| match step {
         StepKind::PrepareDisks => Some(StepKind::DropDisk),
@@ -231,15 +240,16 @@ fn plug_back(begun: &[StepKind]) -> Plan {
     back.collect()
 }
 
-/// Back to the host that the VM left, running there again if it ran.
+/// The way back to the host that the VM left. The VM runs there again if it ran before.
 fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Option<Plan> {
     let through = &begun[..begun.len().saturating_sub(1)];
     let (switched, moved) = (through.contains(&StepKind::Switch), begun.contains(&StepKind::Migrate));
     if moved {
-        // Once it was seen running at the other host, that is where it is.
+        // If the guest was seen running at the other host, it stays there: no way back.
         return (!switched).then(|| vec![StepKind::RemoveOther, StepKind::Unpause, StepKind::DropOther]);
     }
-    // Once it runs where it went, or its files are being removed from where it was, that is where it is.
+    // If the guest runs at the destination, or its files are being removed from the origin, it stays at the destination: no way
+    // back.
     let there =
         begun.iter().any(|step| matches!(step, StepKind::Unpause | StepKind::DropOther)) || through.contains(&StepKind::Boot);
     if there || may_have_written(record, active) {
@@ -250,28 +260,28 @@ fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Optio
     if active.origin == State::Running && was_off {
         back.extend(start(record));
     }
-    // Last of all: the guest does not wait for a host that it is not at.
+    // This step is the last one: the guest must not wait for a host where it is not.
     if begun.iter().any(|step| matches!(step, StepKind::CopyAcross | StepKind::PrepareOther)) {
         back.push(StepKind::DropOther);
     }
     Some(back)
 }
 
-/// Whether a guest that was moved switched off may have run where it was moved to, with disks of its own there: then those of the host
-/// that it came from are old. It never ran if its first and only start was refused.
+/// Whether a guest that was moved while it was off may have run at the destination, with separate disks there. Then the disks at
+/// the origin are old. The guest has not run if its first and only start was refused.
 #[must_use]
 pub fn may_have_written(record: &VmRecord, active: &Active) -> bool {
     let refused = active.attempt <= 1 && active.error.as_ref().is_some_and(|error| is_definite(error.kind));
     active.kind() == Some(StepKind::Boot) && !active.undoing && record.files.other && !refused
 }
 
-/// Whether the driver said what came of the call: not that it may have happened, nor that it may yet.
+/// Whether the error tells the outcome of the call. It does not if the call may have had its effect, or may yet have it.
 #[must_use]
 pub const fn is_definite(kind: ErrorKind) -> bool {
     !matches!(kind, ErrorKind::Retry | ErrorKind::Unknown)
 }
 
-/// How a VM that has its files on a host is started there: restored if there is memory to restore, booted otherwise.
+/// The steps to start a VM that has its files on a host: restore if there is saved memory, boot otherwise.
 #[must_use]
 pub fn start(record: &VmRecord) -> Plan {
     if record.usable_recovery().is_some() {
@@ -281,14 +291,14 @@ pub fn start(record: &VmRecord) -> Plan {
     }
 }
 
-/// As [`start`], from its disks: saved memory is dropped before.
+/// As [`start`], but from the disks: saved memory is dropped first.
 #[must_use]
 pub fn start_cold(record: &VmRecord) -> Plan {
     let drop = record.recovery.as_ref().map(|_| StepKind::DropRecovery);
     drop.into_iter().chain([StepKind::Boot]).collect()
 }
 
-/// Placing a VM and starting it.
+/// The steps to place a VM and start it.
 #[must_use]
 pub fn deploy(record: &VmRecord, shared: bool) -> Plan {
     let mut plan = match (record.files.home, shared) {
@@ -300,7 +310,7 @@ pub fn deploy(record: &VmRecord, shared: bool) -> Plan {
     plan
 }
 
-/// Having no domain, and the files back at the front end.
+/// The steps to remove the domain and to bring the files back to the front end.
 #[must_use]
 pub fn bring_back(record: &VmRecord) -> Plan {
     let mut plan = vec![StepKind::Remove];
@@ -310,12 +320,12 @@ pub fn bring_back(record: &VmRecord) -> Plan {
     plan
 }
 
-/// Having nothing left anywhere.
+/// The steps to remove everything of a VM, everywhere.
 #[must_use]
 pub fn clean(record: &VmRecord) -> Plan {
     match (&record.placement, &record.other) {
         (Some(_), Some(_)) => {
-            // Where it is first: nothing there can start to move any more once that is done.
+            // The VM's own host comes first: after that step, no migration can start from there any more.
             vec![StepKind::Remove, StepKind::RemoveOther, StepKind::DropHost, StepKind::DropOther, StepKind::DropHome]
         }
         (Some(_), None) => vec![StepKind::Remove, StepKind::DropHost, StepKind::DropHome],
@@ -323,7 +333,7 @@ pub fn clean(record: &VmRecord) -> Plan {
     }
 }
 
-/// Ending a VM in order: as [`clean`], with the disks that become images saved first.
+/// The steps to end a VM in the normal way: as [`clean`], but first the disks that become images are saved.
 #[must_use]
 pub fn finish(record: &VmRecord) -> Plan {
     let mut plan = clean(record);
@@ -334,7 +344,7 @@ pub fn finish(record: &VmRecord) -> Plan {
     plan
 }
 
-/// Moving a VM that ran, or rests on its host, to another: `first` is what makes it stand still.
+/// The steps to move a VM that ran, or that rests on its host, to another host. `first` is the step that stops a running guest.
 #[must_use]
 pub fn move_cold(record: &VmRecord, first: Option<StepKind>) -> Plan {
     let shared = record.storage_is_shared();
@@ -355,7 +365,8 @@ pub fn move_cold(record: &VmRecord, first: Option<StepKind>) -> Plan {
     plan
 }
 
-/// Moving a VM while it runs. Disks that the two hosts do not share are moved by the hypervisor, into files made for them.
+/// The steps to move a VM while it runs. The hypervisor moves disks that the two hosts do not share, into files that were made
+/// for them.
 #[must_use]
 pub fn move_live(shared: bool) -> Plan {
     if shared {
@@ -365,8 +376,8 @@ pub fn move_live(shared: bool) -> Plan {
     }
 }
 
-/// Where in `plan` snapshots that do not survive it are removed: as soon as the guest stands still, where it does; first of all,
-/// where it does not.
+/// The index in `plan` at which the snapshots that do not survive it are removed. If the plan begins with a step that stops the
+/// guest, this is right after that step; otherwise it is at the beginning.
 #[must_use]
 pub fn lose_at(plan: &[StepKind]) -> usize {
     usize::from(matches!(plan.first(), Some(StepKind::PressPower | StepKind::PowerOff | StepKind::Save)))

@@ -1,4 +1,4 @@
-//! Recovery: the operator states what happened to the step in hand, sends it again, or rolls the operation back.
+//! Recovery: the operator states what happened to the current step, sends it again, or rolls the operation back.
 
 use crate::destroys;
 use crate::draft::Draft;
@@ -35,8 +35,8 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refu
     }
 }
 
-/// A live migration ended without a word, and one of its hosts may never be seen again. Whoever knows states whether the guest has
-/// arrived; the place that it is not at is swept, and the other is the one that monitoring goes by.
+/// A live migration ended with an unknown outcome, and one of its hosts may never be seen again. The operator states whether the
+/// guest has arrived. The placement without the guest is swept, and the monitor goes by the other one.
 fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
     let id = draft.record.id;
     let arrived = match stated {
@@ -68,7 +68,7 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
     }
     draft.record.other_domain = true;
     draft.part_from_other();
-    // A look that was begun before says nothing of where it has its place now.
+    // A look that began before says nothing about the new placement.
     draft.record.step = draft.record.step.next();
     draft.note_instant(asked);
     draft.accept(Some(asked.operation), None);
@@ -85,7 +85,7 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
             contradicted(draft, asked, active.kind())?;
             if asked.force { Stated::SuccessForced } else { Stated::Success }
         }
-        // It is being rolled back already.
+        // The rollback is already under way: send its current step again.
         Stated::Undo if active.undoing => Stated::Retry,
         Stated::Undo => {
             destroys = destroys::taken_back(&draft.record, &way_back(draft, asked, active)?, &active.subject);
@@ -99,7 +99,7 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
     Ok(())
 }
 
-/// A delete only goes on: its disks may be gone already. (One that has failed was cut by a restore of the store.)
+/// A delete can only go on, because its disks may be gone already. (A delete that has failed was cut by a restore of the store.)
 fn not_a_delete(draft: &Draft<'_>, asked: &Request, verb: Verb, kind: RefusalKind) -> Result<(), Refusal> {
     if verb.strength() < Strength::Delete {
         return Ok(());
@@ -126,7 +126,7 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
             contradicted(draft, asked, step)?;
             absent_first(&mut active, 1);
         }
-        // What failed was the rollback: it goes on.
+        // The rollback itself has failed: it goes on.
         Stated::Undo if failure.undoing => {}
         Stated::Undo => {
             not_a_delete(draft, asked, failure.verb, RefusalKind::Contradicted)?;
@@ -150,7 +150,8 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
     Ok(())
 }
 
-/// What failed at restoring the guest's memory, or has that before it, goes on without it: the guest starts from its disks.
+/// Carries on an operation that failed when it restored the guest's memory, or in a step before that. It goes on without the
+/// memory: the guest starts from its disks.
 pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let restores = |failure: &Failure| failure.plan.iter().skip(failure.at).position(|step| *step == StepKind::Restore);
     let found = draft.record.failure.clone().and_then(|failure| Some((restores(&failure)? + failure.at, failure)));
@@ -160,7 +161,8 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
         return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, hint));
     };
     let mut plan = failure.plan[..at].to_vec();
-    // The file is not removed here: one that cannot be removed must not keep the guest from starting. It is swept once the guest runs.
+    // The memory file is not removed here: a file that cannot be removed must not keep the guest from starting. It is swept once
+    // the guest runs.
     plan.push(StepKind::Boot);
     let restored = [StepKind::Restore, StepKind::Unpause, StepKind::DropRecovery];
     plan.extend(failure.plan[at..].iter().filter(|step| !restored.contains(step)));
@@ -171,7 +173,7 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     active.acted = true;
     active.cut = failure.cut;
     absent_first(&mut active, 0);
-    // Nor is it copied any more.
+    // A memory file that counts as used is not copied any more either.
     draft.consume_recovery();
     let destroys = vec![Destroyed::Memory];
     draft.occupy(active, &asked.by, asked.verb, destroys.clone());
@@ -181,7 +183,7 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     Ok(())
 }
 
-/// The plan that takes back what was done, if it can be taken back.
+/// The rollback of `active`, or the refusal if there is no way back.
 fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan, Refusal> {
     recipe::rollback(&draft.record, active).ok_or_else(|| {
         let id = draft.record.id;
@@ -196,8 +198,9 @@ fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan,
     })
 }
 
-/// Between the failure and its recovery days may pass, and somebody may have started the domain: before files of the host are
-/// touched again, a fresh *absent* is made sure of, as at the beginning of every epilog. `ahead` is how many steps on that is.
+/// Makes sure that the domain is absent before files of the host are touched again, as at the beginning of every epilog. Days may
+/// have passed between the failure and its recovery, and somebody may have started the domain. `ahead`: 0 for the current step, 1
+/// for the next one.
 fn absent_first(active: &mut Active, ahead: usize) {
     let at = active.at + ahead;
     if matches!(active.plan.get(at), Some(StepKind::CopyOut | StepKind::DropHost | StepKind::CopyAcross | StepKind::SaveBack)) {
@@ -205,7 +208,7 @@ fn absent_first(active: &mut Active, ahead: usize) {
     }
 }
 
-/// Steps that no look at the domain tells anything of, and after which data is removed, or an address is free for another VM.
+/// Steps whose result no look at the domain shows, and after which data is removed or an address becomes free for another VM.
 pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
     matches!(
         step,
@@ -219,7 +222,7 @@ pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
     )
 }
 
-/// A statement that is contradicted by what is seen is refused, unless it is forced. So is one that nothing can check and that
+/// Refuses a statement that a look contradicts, unless it is forced. Also refuses a statement that nothing can check and that
 /// would cost the only copy of a disk if it were wrong: after a copy, the source is removed.
 fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> Result<(), Refusal> {
     if asked.force {

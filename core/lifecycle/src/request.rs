@@ -1,4 +1,4 @@
-//! Whether a request is accepted, already so, or refused; and the operation it begins.
+//! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it begins.
 
 use crate::admission::{Admission, admission};
 use crate::draft::Draft;
@@ -38,7 +38,7 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
     apart(draft, asked)?;
     if asked.verb == Verb::Hold && (record.state, record.reason) == (State::Hold, Reason::StoreIsStale) {
-        // A restore has put it on hold for a while, and this is to last.
+        // A restore of the store has put the VM on hold for a time. This request makes the hold last.
         draft.set_state(State::Hold, Reason::Asked);
         draft.note_instant(asked);
         draft.accept(Some(asked.operation), None);
@@ -59,7 +59,8 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// The state of rest that a request is judged by: for one that goes beside an operation, the one that operation began in.
+/// The state of rest by which a request is judged. For a request that runs beside an operation, it is the state in which that
+/// operation began.
 fn resting(draft: &Draft<'_>) -> State {
     match &draft.record.operation {
         Some(active) if draft.record.state.kind() == StateKind::Transient => active.origin,
@@ -67,7 +68,8 @@ fn resting(draft: &Draft<'_>) -> State {
     }
 }
 
-/// While it is not known at which of a migration's two hosts the guest is, it is only ended or forgotten.
+/// While it is not known at which host of a migration the guest is, only verbs that delete the VM, forget it or change its record
+/// are accepted.
 fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let ends = matches!(asked.verb.strength(), Strength::Delete | Strength::Forget);
     if draft.record.operation.is_some() || draft.record.other.is_none() || ends || edit::goes_beside(asked.verb) {
@@ -79,7 +81,7 @@ fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, hint))
 }
 
-/// Pre-emption: graceful < hard < delete < forget. One slot; the stronger verb takes it, whatever is in flight is told to stop.
+/// A VM has one slot, and a stronger verb takes it over: graceful < hard < delete < forget. Calls in flight are told to stop.
 fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = draft.record.operation.clone() else { return Ok(()) };
     let verb = asked.verb;
@@ -87,7 +89,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         draft.already(Some(active.id));
         return Ok(());
     }
-    // A boot that hangs is sent again, under the operation that hangs.
+    // `boot` sends a start that hangs again, within the same operation.
     let starts = matches!(active.kind(), Some(StepKind::Boot | StepKind::Restore | StepKind::Unpause));
     if verb == Verb::Boot && starts && !active.undoing {
         draft.accept(Some(active.id), None);
@@ -106,7 +108,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if let (Some(graceful), true) = (graceful_of(verb), active.verb.strength() == Strength::Graceful)
         && graceful == active.verb
     {
-        // The guest is off already; what is left to do is the same.
+        // The guest is already off. The rest of the operation is the same for both verbs.
         draft.already(Some(active.id));
         return Ok(());
     }
@@ -122,7 +124,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Err(draft.refuse(verb, RefusalKind::Busy, detail, hint))
 }
 
-/// Whether an operation of the same verb is at what is asked: with the same disk, to the same host.
+/// Whether an operation of the same verb already does what is asked: with the same disk, card or snapshot, to the same host.
 fn is_the_same(draft: &Draft<'_>, asked: &Request, active: &Active) -> bool {
     let record = &draft.record;
     let place = if asked.verb.is_migration() { record.other.as_ref() } else { record.placement.as_ref() };
@@ -134,7 +136,7 @@ fn is_the_same(draft: &Draft<'_>, asked: &Request, active: &Active) -> bool {
         (Args::Snapshot { name }, Subject::Snapshot { name: at_it }) => {
             record.snapshot(name).is_some_and(|snapshot| snapshot.name == *at_it)
         }
-        // What is made is another one each time.
+        // A verb that makes something makes another one each time.
         (_, _) => false,
     }
 }
@@ -160,7 +162,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
         edit::may_forget(draft, asked)?;
     }
     if asked.verb.strength() == Strength::Hard {
-        // Of a migration that still asked the guest nothing has been at the other host yet.
+        // A migration that is still asking the guest has put nothing on the other host yet.
         draft.part_from_other();
     }
     if asked.verb.is_migration() {
@@ -170,8 +172,8 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
     draft.cancel_open();
     let mut plan = plan_of(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
-        // A destroy may run beside what is in flight; once that has returned, a second one, or the removal of the domain,
-        // makes sure that a late start did not revive it.
+        // A destroy may run beside the calls in flight. After they have returned, a second destroy, or the removal of the domain,
+        // makes sure that a late start did not revive the domain.
         match (plan.first(), plan.get(1)) {
             (Some(StepKind::PowerOff), Some(StepKind::Remove)) => {}
             (Some(StepKind::PowerOff | StepKind::Remove), _) => plan.insert(0, StepKind::PowerOff),
@@ -210,7 +212,7 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A guest that has crashed, or that stands still because a disk failed, does not hear its power button.
+/// Refuses to press the power button of a guest that has crashed, or that is paused because of an error: it cannot answer.
 fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
     if record.state != State::Unknown || verb.strength() != Strength::Graceful {
@@ -225,8 +227,8 @@ fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     Err(draft.refuse(verb, RefusalKind::WrongState, detail, hint))
 }
 
-/// What the record has as off, and a look shows alive, was started by somebody and not seen yet: its disks are in use, and saved memory
-/// is too old for them. Who asked for something else than its end does not know that.
+/// Refuses `verb` if the record says that the VM is off, but a look shows it alive. Somebody has started it outside Ostler: its
+/// disks are in use, and its saved memory is too old for them. A person who asks for anything but its end does not know that.
 fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
     if verb == Verb::DiskSnapshotLive && record.state == State::Suspended && record.usable_recovery().is_none() {
@@ -246,7 +248,7 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
             let detail = format!("VM {} is {} at its host; {verb} needs it off", record.id, seen.words());
             Err(draft.refuse(verb, RefusalKind::NotAbsent, detail, "wait until that is seen, and ask again"))
         }
-        // Its files are touched without another look.
+        // This verb touches the VM's files without another look.
         Some(Err(error)) if verb.is_hotplug() => {
             let detail =
                 format!("VM {}: its host could not be asked ({}); {verb} needs to see that it is off", record.id, error.told());
@@ -256,10 +258,11 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
-/// A disk that was adopted stays where it is: it is not in the VM's folder, and other hosts do not see it.
+/// Refuses a verb that would take the VM away from an adopted disk. The disk stays where it is: it is not in the VM's folder, and
+/// other hosts do not see it.
 fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
-    // Recreated, it is placed on any host.
+    // A VM that is recreated is placed on any host.
     let recreated = verb == Verb::DeleteRecreate;
     let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || recreated || verb.is_migration();
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
@@ -273,7 +276,7 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
-/// Whether `verb` acts on the files of a VM that rests on its host, and would be wrong if it were not off.
+/// Whether `verb` acts on the files of a VM that rests on its host, and would do harm if the VM were not off.
 pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
     let paused_outside = record.usable_recovery().is_none();
     match record.state {
@@ -292,8 +295,8 @@ fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     plan::plan(&draft.record, verb).ok_or_else(|| wrong_state(draft, verb))
 }
 
-/// From unknown, a VM is started again only after a fresh look says that it is off, because the one thing worse than a VM
-/// that does not run is one that runs twice.
+/// A VM in `unknown` is started again only after a fresh look says that it is off, because to run twice is worse than not to run.
+/// A VM that is paused by an error, by a person or without a reason is unpaused instead.
 fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     let id = draft.record.id;
     let seen = match &draft.facts.look {
@@ -335,7 +338,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     record.placement =
         Some(ostler_model::Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
     if storage.shared && record.files.home {
-        // The same files are seen from every host: they only change hands.
+        // Every host sees the same files. They are not copied, and the host has them now.
         record.files = ostler_model::FilesAt { host: true, home: false, other: false };
     }
     let images: Vec<Claim> = record.images_held().map(|image| Claim::Image { image }).collect();
@@ -353,7 +356,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What the driver must be able to do for `verb`, as the VM is now.
+/// The ability that the driver needs for `verb`, as the VM is now.
 const fn needs(verb: Verb, state: State, saved: bool) -> Option<Ability> {
     let runs = matches!(state, State::Running);
     match verb {
@@ -366,7 +369,7 @@ const fn needs(verb: Verb, state: State, saved: bool) -> Option<Ability> {
         Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach if runs => Some(Ability::Hotplug),
         Verb::Resize if runs => Some(Ability::LiveResize),
         Verb::DiskSnapshotLive if runs => Some(Ability::DiskCopy),
-        // Whether snapshots can be made is for the rules to say: they know why not.
+        // For `snapshot-create` no ability is checked here: the snapshot rules refuse it, because they can say why.
         Verb::SnapshotRevert | Verb::SnapshotDelete => Some(Ability::Snapshots),
         _ => None,
     }
@@ -399,7 +402,7 @@ pub(crate) fn start(
         edit::forget(draft);
     }
     if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
-        // Needs no host to be asked: the scheduler deploys it like any pending VM.
+        // No host needs to be asked: the scheduler deploys the VM like any pending VM.
         draft.end_operation(asked.operation, Ended::Succeeded);
         draft.set_state(State::Pending, Reason::Asked);
     } else {
@@ -434,11 +437,11 @@ pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject
     }
 }
 
-/// The state an operation began in: for one that overtakes another, the one that other began in.
+/// The state in which an operation began. An operation that overtakes another takes over the state in which the other one began.
 fn origin(draft: &Draft<'_>, plan: &Plan) -> State {
     match (&draft.before.operation, draft.before.state.kind()) {
         (Some(weaker), _) => weaker.origin,
-        // One that was off where it is not seen any more.
+        // A VM that was off on a host that cannot be seen any more.
         (None, _) if plan.as_slice() == [StepKind::Switch] => migrate::at_rest(draft.record.usable_recovery().is_some()),
         (None, StateKind::Rest | StateKind::Transient | StateKind::End) => draft.before.state,
     }

@@ -1,16 +1,17 @@
-//! A record that is older than the world: the store came back with a backup, or was replaced by an old copy.
+//! Handles a record that is older than reality: the store came back with a backup, or was replaced by an old copy.
 //!
-//! Between a backup and its restore the lost store went on: it moved VMs, used up their memory files, ended their operations. Nothing
-//! in the restored record is proof of where the VM is now. Three rules keep such a VM from running twice and its disks from being
-//! removed under it:
+//! Between a backup and its restore the lost store went on: it moved VMs, used up their memory files, ended their operations.
+//! Nothing in the restored record proves where the VM is now. Three rules prevent that such a VM runs twice, and that its disks
+//! are removed while it runs:
 //!
-//! - **Unreconciled.** A restore marks each record ([`ostler_model::Restored`]). While the mark stands, no call is sent for the VM: an
-//!   operation that the backup had under way ends at rest, scheduled actions wait, nothing is concluded from a look.
-//! - **Reconciling** ([`Input::Reconcile`]) needs a list of every host that is on, or the word of a person. A
-//!   domain that the lost store has placed is then taken over, if there is only one that can be the VM.
-//! - **Ahead.** Also without a mark, a domain on another host under a generation that the record does not know is newer than the record.
-//!   Requests that could start a second one are refused. It counts only on a host of the VM's own driver: a driver must not be able to
-//!   stop the VMs of another one by claiming them.
+//! - **Unreconciled.** A restore marks each record ([`ostler_model::Restored`]). While the mark stands, no call is sent for the
+//!   VM: an operation that was under way in the backup ends at rest, scheduled actions wait, and nothing is concluded from a
+//!   look.
+//! - **Reconciling** ([`Input::Reconcile`]) needs a list of every host that is on, or a person's statement. A domain that the
+//!   lost store has placed is then taken over, if there is only one that can be the VM.
+//! - **Ahead.** Also without a mark, a domain on another host under a generation that the record does not know is newer than the
+//!   record. Requests that could start a second domain are refused. Such a domain counts only on a host of the VM's own driver: a
+//!   driver must not be able to stop the VMs of another driver by claiming them.
 
 use crate::draft::Draft;
 use crate::sight::Sight;
@@ -23,7 +24,7 @@ use ostler_model::{
 /// A domain that a host has listed, stamped with a VM's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Where.
+    /// The host that has listed it.
     pub host: HostId,
     /// The host's hypervisor driver.
     pub driver: DriverName,
@@ -39,20 +40,20 @@ impl Found {
     }
 }
 
-/// Whether the host's word about `record` counts: it is a host of the driver that the VM has, or had, its place with. A VM that was never
-/// placed is nowhere, unless a restore has lost the time in which it was.
+/// Whether a host with this `driver` counts for `record`: the VM has, or had, a placement with that driver. A VM that was never
+/// placed is on no host, unless it was placed in a time that a restore has lost.
 fn counts(record: &VmRecord, driver: &DriverName) -> bool {
     let left = record.leftovers.iter().map(|left| &left.place);
     let places = record.placement.iter().chain(&record.other).chain(left).map(|place| &place.driver);
     let mut drivers = places.chain(&record.last_driver).peekable();
     if drivers.peek().is_none() {
-        // A record of an older daemon does not tell who had it last.
+        // A record that an older daemon wrote does not tell which driver had the VM last.
         return record.restored.is_some() || !record.history.is_empty();
     }
     drivers.any(|known| known == driver)
 }
 
-/// Whether a domain that was listed on `host` is newer than the record, and the host's word counts.
+/// Whether a domain that another host has listed is newer than the record, and the driver of that host counts.
 #[must_use]
 pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
     let here = record.placement.as_ref().is_some_and(|place| place.host == found.host);
@@ -60,7 +61,7 @@ pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
     !here && ahead && counts(record, &found.driver)
 }
 
-/// Refuses what would start a second one, or take the disks from the one there is.
+/// Refuses a request that would start a second domain of the VM, or would take the disks away from the domain that exists.
 pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &draft.record;
     let verb = asked.verb;
@@ -78,9 +79,10 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         let hint = "`ostler admin restored` tells which hosts are waited for, and how to say that the record is right";
         return Err(draft.refuse(verb, RefusalKind::Contradicted, detail, hint));
     }
-    // What a forgotten VM has on hosts is left alone while a newer domain is known; what it has at home is removed at once.
+    // `forget` touches nothing on hosts while a newer domain is known, so it may go on. But it removes files at the front end at
+    // once, so it may not if there are any.
     let forgets = verb.strength() == Strength::Forget && !record.files.home;
-    // An operation in hand looks by itself, and what runs where the record has it is the right one.
+    // An operation that is under way looks by itself. A VM that runs where the record has it is the right one.
     if forgets || record.operation.is_some() || record.state == State::Running {
         return Ok(());
     }
@@ -99,13 +101,14 @@ pub fn must_rest(record: &VmRecord) -> bool {
     record.is_unreconciled() && (record.operation.is_some() || !record.open.is_empty())
 }
 
-/// Anything that happens to a VM that is not reconciled, but a request.
+/// Handles every input but a request, for a VM that is not reconciled.
 pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
     match input {
         Input::Reconcile { found, storage, by } => reconcile(draft, found, storage.as_ref(), by.as_deref()),
-        // Whatever the backup had under way went on without this store. Looks and silence prove nothing before all hosts are listed.
+        // The operation that was under way in the backup has gone on without this store. Until all hosts are listed, neither a
+        // look nor silence proves anything.
         Input::Restarted | Input::Tick | Input::Answered { .. } => come_to_rest(draft),
-        // A person's word about a host holds all the same.
+        // A person's statement about a host is true all the same.
         Input::HostGone { host } => monitor::host_gone(draft, *host),
         Input::MemoryRemoved { name } => monitor::memory_removed(draft, name),
         Input::Observed { .. } | Input::Swept { .. } | Input::ScheduleRefused { .. } | Input::CouldNotAsk { .. } => {}
@@ -113,7 +116,8 @@ pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
     }
 }
 
-/// Ends the operation that the backup had under way, without a call. What it may have plugged in or made stays in the record.
+/// Ends the operation that was under way in the backup, without a call. Things that it may have plugged in or made stay in the
+/// record.
 fn come_to_rest(draft: &mut Draft<'_>) {
     let open: Vec<_> = draft.record.open.iter().map(|open| open.key.clone()).collect();
     for key in &open {
@@ -134,7 +138,7 @@ fn come_to_rest(draft: &mut Draft<'_>) {
     draft.set_state(State::Unknown, Reason::StoreIsStale);
 }
 
-/// Files may be half way: only a person, or the same steps once more, carry that on.
+/// Whether the operation's files may be half way. Then only a person, or the same steps once more, can carry it on.
 fn moves_files(active: &Active) -> bool {
     active.plan.iter().any(|step| match step {
         StepKind::PrepareDisks => !active.verb.is_hotplug(),
@@ -173,8 +177,8 @@ fn moves_files(active: &Active) -> bool {
     })
 }
 
-/// What the operation in hand is about is not taken out of the record when the operation ends: the guest may have it. A size that was
-/// being changed is booked as the larger one, and a snapshot that may be there is known and not offered.
+/// Keeps the subject of the current operation in the record when the operation ends, because the guest may have it. Of a size
+/// that was being changed, the larger one stays booked. A snapshot that may be there stays in the record, hidden.
 pub(crate) fn keep_subject(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     let Some(active) = &mut record.operation else { return };
@@ -191,7 +195,7 @@ pub(crate) fn keep_subject(draft: &mut Draft<'_>) {
                 active.subject = Subject::Vm;
             }
         }
-        // The image is not whole: that it is in error is said when the operation ends.
+        // The image is not complete. The end of the operation sets it to `error`.
         Subject::DiskImage { .. } | Subject::Vm => {}
     }
 }
@@ -204,8 +208,8 @@ fn larger(one: Size, other: Size) -> Size {
     }
 }
 
-/// A person says that the record of a VM is right that does not wait for that. What is under way for it goes on: only an operation that a
-/// restore has cut is ended.
+/// A person says that the record is right, for a VM that does not wait for that. An operation that is under way is not ended by
+/// this: the statement is refused until the operation has ended.
 pub(crate) fn stated(draft: &mut Draft<'_>, found: &[Found], by: Option<&str>) -> Result<(), Refusal> {
     let Some(by) = by else { return Ok(()) };
     if let Some(active) = &draft.record.operation {
@@ -235,7 +239,8 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     let newest = latest.max_by_key(|(_, generation)| *generation).copied();
     let Some((newest, generation)) = newest.or_else(|| arrived(draft, found)) else {
         if !newer.is_empty() && !lives_in_its_place(draft, found) {
-            // An earlier lost time placed it there, and this store has placed it since: which of them is the VM only a person can tell.
+            // A copy of the store placed that domain in an earlier lost time, and this store has placed the VM since. Only a
+            // person can tell which of the two is the VM.
             return stale(draft);
         }
         seen_in_its_place(draft, found);
@@ -244,7 +249,7 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     let lives = |found: &Found| found.seen.power != Power::Off;
     let others = found.iter().filter(|other| !std::ptr::eq(*other, newest));
     let alone = !others.clone().any(lives);
-    // Saved memory lies there under a name that the record does not know, and a start would throw it away.
+    // Its saved memory is there under a name that the record does not know, and a start would throw it away.
     let saved = newest.seen.power == Power::Off && matches!(newest.seen.reason, PowerReason::Saved | PowerReason::Kept);
     let stored = draft.record.storage.is_some() || storage.is_some();
     if !alone || saved || !stored || newest.seen.reason == PowerReason::Starting {
@@ -254,8 +259,8 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     reconciled(draft, format!("it is on host {}, which it came to after the backup was made", newest.host));
 }
 
-/// The backup was made during a migration, and the guest has arrived since: it lives there, or is off there and nothing is left where it
-/// came from.
+/// The domain at the destination, if the backup was made during a migration and the guest has arrived since. It has arrived if it
+/// lives there, or if it is off there and no domain is left at the origin.
 fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Generation)> {
     let other = draft.record.other.as_ref()?;
     let there = found.iter().find(|found| found.host == other.host)?;
@@ -267,7 +272,7 @@ fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Gene
     (generation == other.generation).then_some((there, generation))
 }
 
-/// Where the VM is cannot be said: a person has to.
+/// Ostler cannot tell where the VM is. A person has to.
 fn stale(draft: &mut Draft<'_>) {
     if let Some(restored) = &mut draft.record.restored {
         restored.in_doubt = true;
@@ -277,8 +282,8 @@ fn stale(draft: &mut Draft<'_>) {
     }
 }
 
-/// A newer domain on the host where the record has the VM is the VM, if the record is right. The place takes that domain's generation:
-/// under an older one the host refuses every call as stale, and the VM could neither be started nor deleted.
+/// If the record is right, a newer domain on the VM's own host is the VM. The placement takes that domain's generation. Under an
+/// older generation the host refuses every call as stale, and the VM could neither be started nor deleted.
 fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
     let record = &mut draft.record;
     let Some(place) = &mut record.placement else { return };
@@ -289,13 +294,13 @@ fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
     }
 }
 
-/// Domains up to this generation are not the VM, by a person's word.
+/// A person said that domains up to this generation are not the VM.
 fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     let issued = draft.record.issued;
     let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false, earlier: Vec::new() };
     let restored = draft.record.restored.get_or_insert(none);
     if let Some(newest) = newest {
-        // Never given to another placement: the domain that is not the VM would be taken for it.
+        // No other placement may get this generation: the domain that is not the VM would be taken for it.
         draft.record.issued = draft.record.issued.max(newest);
         restored.disown(newest);
     }
@@ -307,22 +312,23 @@ fn reconciled(draft: &mut Draft<'_>, why: String) {
         restored.in_doubt = false;
     }
     draft.events.push(EventKind::Reconciled { why });
-    // A look that was begun before counts for nothing.
+    // A look that began before does not count. The new step number makes it void.
     draft.record.step = draft.record.step.next();
     if draft.record.state == State::Hold && draft.record.reason == Reason::StoreIsStale {
         draft.set_state(State::Pending, Reason::Asked);
     }
 }
 
-/// Whether its domain lives where the record has it, under that place's generation.
+/// Whether the VM's own domain is alive on the host of its placement. A domain of an older placement there is not its own.
 fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
     let place = draft.record.placement.as_ref();
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return false };
-    crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone())).lives()
+    let seen = crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    matches!(seen, Sight::Running | Sight::Paused(_) | Sight::Crashed)
 }
 
-/// Nothing newer is anywhere. A domain that is in its own place, under that place's generation, tells more than what the backup had under
-/// way there: files that the backup was about to move are in use since.
+/// No host has a newer domain. A domain at the VM's own placement, with that placement's generation, tells more than the
+/// operation that was under way in the backup: files that this operation was about to move have been in use since.
 fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     let Some(place) = draft.record.placement.clone() else { return };
     if draft.record.other.is_some() || !matches!(draft.record.state, State::Failed | State::Unknown) {
@@ -337,11 +343,13 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     }
 }
 
-/// The lost store placed the VM on this host, and it is nowhere else: the record follows. Nothing is removed where it was before.
+/// The lost store has placed the VM on this host, and it is nowhere else. The record follows. No file is removed from the host
+/// where it was before.
 fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, storage: Option<&Storage>) {
     draft.part_from_other();
     if let Some(place) = draft.record.placement.clone().filter(|place| place.host != found.host) {
-        // Files that are there may be the only ones with what a person wants back; the domain is put away by its generation.
+        // The files there may be the only ones that hold what a person wants back, so they are not swept. Only the domain is
+        // swept, by its generation.
         draft.leave_behind(place, false);
     }
     draft.leave_host(None);
@@ -379,13 +387,13 @@ fn rest_as_seen(draft: &mut Draft<'_>, seen: Sight) {
     settle::rest_at(draft, rest, reason);
 }
 
-/// Another domain is newer than the record, and the VM does not live where the record has it: what the record says of it is too old.
-/// Its saved memory is not given up for what another host says.
+/// Another domain is newer than the record, and the VM is not alive where the record has it: the record is too old. Its saved
+/// memory is not given up because of what another host says.
 pub(crate) fn contradicted(draft: &mut Draft<'_>) {
     draft.set_state(State::Unknown, Reason::StoreIsStale);
 }
 
-/// Whether what was seen at the VM's own place means less than the domain that is newer than the record.
+/// Whether a domain that is newer than the record counts more than what was seen at the VM's own placement.
 pub(crate) fn is_contradicted(facts: &Facts, seen: Sight) -> bool {
     facts.elsewhere.is_some() && !seen.lives()
 }

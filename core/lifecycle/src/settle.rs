@@ -1,4 +1,4 @@
-//! Where an operation leaves a VM: as asked, or where a fresh look finds it.
+//! Puts a VM to rest when its operation ends: as asked, or where a fresh look finds it.
 
 use crate::draft::Draft;
 use crate::recipe::{self, OnFailure};
@@ -9,7 +9,7 @@ use ostler_model::{
     Subject, Verb,
 };
 
-/// The plan is through.
+/// All steps of the plan are done.
 pub(crate) fn succeeded(draft: &mut Draft<'_>) {
     let Some(active) = draft.record.operation.clone() else { return };
     if active.undoing {
@@ -24,8 +24,8 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         Verb::DeleteRecreate => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
-            // As new: the next placement chooses again, unless a disk is where it was before the VM was.
-            // Nor while files are left behind: only it tells where they are.
+            // Forget the datastore, so that the next placement chooses again. Keep it while a disk is adopted, because that disk
+            // was there before the VM was. Keep it also while leftovers hold files: only the datastore tells where they are.
             let left = draft.record.leftovers.iter().any(|left| left.files);
             if !left && draft.record.disks.iter().all(|disk| disk.adopted.is_none()) {
                 draft.record.storage = None;
@@ -41,7 +41,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
             draft.forget_recovery();
         }
         Verb::Poweroff | Verb::PoweroffHard => draft.forget_recovery(),
-        // It runs: whatever memory was saved is older than what the disks hold now.
+        // The guest runs: memory that was saved before is older than the disks are now.
         Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
             draft.forget_recovery();
         }
@@ -53,7 +53,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
     draft.part_from_other();
     draft.end_operation(active.id, Ended::Succeeded);
     match draft.sighted.filter(|_| recipe::ends(active.verb).is_none()) {
-        // Nothing was asked of the guest, and this is what it does now.
+        // Nothing was asked of the guest, and this is its present state.
         Some(seen) if seen != Sight::Paused(PowerReason::Starting) => {
             draft.note_sight(seen);
             if seen.lives() {
@@ -64,14 +64,14 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
         }
         Some(_) | None => {
             let rests = recipe::ends_in(active.verb, active.origin);
-            // Paused at the hypervisor, where alone its memory is: that is still so.
+            // The VM is still paused at the hypervisor, and only there is its memory.
             let outside = rests == State::Suspended && draft.record.usable_recovery().is_none();
             draft.set_state(rests, if outside { Reason::External } else { Reason::Asked });
         }
     }
 }
 
-/// The disk or card is gone.
+/// The disk or card is unplugged: removes it from the record.
 fn unplugged(draft: &mut Draft<'_>, subject: &Subject) {
     let record = &mut draft.record;
     match subject {
@@ -84,7 +84,8 @@ fn unplugged(draft: &mut Draft<'_>, subject: &Subject) {
     }
 }
 
-/// Its files are gone, and with them what was known about them. Disks that were to become images did not: a person looks at those.
+/// The VM's files are gone: forgets what was known about them. If a disk should have become an image and did not, the image is in
+/// error, and a person has to look at it.
 fn forget_made(draft: &mut Draft<'_>) {
     for disk in &mut draft.record.disks {
         if let Some(lost) = disk.save_as.take() {
@@ -97,7 +98,7 @@ fn forget_made(draft: &mut Draft<'_>) {
     draft.record.driver_state.clear();
 }
 
-/// On shared storage nothing is copied: what was the host's is the front end's now.
+/// On shared storage nothing is copied: the record notes that the files are the front end's now, and no longer the host's.
 fn files_change_hands(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     if record.files.host && record.storage.as_ref().is_some_and(|storage| storage.shared) {
@@ -125,7 +126,8 @@ pub(crate) const fn has_place(state: State) -> bool {
     }
 }
 
-/// The state of rest of a VM that began in `origin`, without a place: what was stopped has saved memory.
+/// The state of rest of a VM without a placement, whose operation began in `origin`. A VM in `stopped` has saved memory; without
+/// memory it is `undeployed`.
 pub(crate) const fn without_place(origin: State, memory: bool) -> State {
     match (origin, memory) {
         (State::Stopped, false) => State::Undeployed,
@@ -133,7 +135,7 @@ pub(crate) const fn without_place(origin: State, memory: bool) -> State {
     }
 }
 
-/// The rollback is through: back to where the operation began, as far as that is true.
+/// The rollback is done. The VM goes back to the state in which the operation began, as far as that is still true.
 fn undone(draft: &mut Draft<'_>, active: &Active) {
     if has_place(active.origin) {
         return settle_by_look(draft);
@@ -149,7 +151,8 @@ fn undone(draft: &mut Draft<'_>, active: &Active) {
     draft.set_state(without_place(active.origin, draft.record.recovery.is_some()), Reason::StepFailed);
 }
 
-/// A rollback that an operator asked for, of an operation that had failed before, has done what it was for.
+/// How the operation ended. A rollback without an error was asked for by an operator, for an operation that had failed before: it
+/// has succeeded.
 fn outcome(active: &Active, error: &DriverError) -> Ended {
     match (&active.error, active.undoing) {
         (None, true) => Ended::Succeeded,
@@ -158,7 +161,7 @@ fn outcome(active: &Active, error: &DriverError) -> Ended {
     }
 }
 
-/// The step in hand has failed for good.
+/// The current step has failed for good.
 pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     let policy = judge::policy(draft);
     let may_have_written = draft.record.operation.as_ref().is_some_and(|active| recipe::may_have_written(&draft.record, active));
@@ -170,7 +173,7 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     if !undoing {
         active.error = Some(error.clone());
     }
-    // Only of the first attempt does an error tell that nothing was stamped; of a later one a look does.
+    // An error of the first attempt proves that nothing was stamped. After later attempts, only a look can prove it.
     if verb == Verb::Adopt && first && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
         return still_wild(draft, error);
     }
@@ -179,13 +182,13 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
     }
     match policy {
         OnFailure::Insist => judge::send_later(draft, error),
-        // The guest may run there; until that is known, nothing is started or resumed here.
+        // The guest may run at the other host. Until that is known, nothing is started or resumed at this one.
         OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => unknown(draft, Reason::CannotAsk, error),
         OnFailure::Skip => step::pass(draft),
         OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && (verb.is_hotplug() || verb.is_snapshot()) => {
             settle_by_look(draft);
         }
-        // The host does not answer any more. What is there is seen when it does, and nothing of that is for a person to settle.
+        // The host does not answer any more. When it answers again, a look settles the VM, and no person has to decide.
         OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && error.kind == ErrorKind::Retry => {
             unknown(draft, Reason::CannotAsk, error);
         }
@@ -193,11 +196,11 @@ pub(crate) fn fail(draft: &mut Draft<'_>, error: &DriverError) {
         OnFailure::Fail if only_makes_sure && error.kind == ErrorKind::Retry => settle_by_look(draft),
         OnFailure::Fail => rest_failed(draft, error),
         OnFailure::Settle => settle_by_look(draft),
-        // Rolled back once the guest is seen where it was.
+        // The rollback begins once the guest is seen where it was.
         OnFailure::Undo if kind == Some(StepKind::Migrate) => settle_by_look(draft),
-        // It has moved, and it is off, or runs, where it went.
+        // The VM has moved, and it is off or runs at the destination.
         OnFailure::Undo if verb.is_migration() && may_have_written => settle_by_look(draft),
-        // It was never begun, so that nothing is to be taken back.
+        // No call had an effect, so there is nothing to take back.
         OnFailure::Undo if never_begun && matches!(kind, Some(StepKind::Boot | StepKind::Restore)) => settle_by_look(draft),
         OnFailure::Undo => roll_back(draft, error),
     }
@@ -212,7 +215,7 @@ fn still_wild(draft: &mut Draft<'_>, error: &DriverError) {
     draft.set_state(State::Done, Reason::StepFailed);
 }
 
-/// Replaces the plan by what takes its steps back.
+/// Replaces the plan by its rollback.
 pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
     let record = &mut draft.record;
     let Some(active) = &record.operation else { return };
@@ -225,7 +228,7 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
     }
     if let Some(active) = &mut record.operation {
         if let Subject::Size { before } = &mut active.subject {
-            // The guest may have it: held until it is seen to have given it back.
+            // The guest may have this size. It stays booked until the guest is seen to have given it back.
             *before = now;
         }
         active.plan = back;
@@ -235,12 +238,12 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, error: &DriverError) {
     step::begin(draft);
 }
 
-/// Looks, to know which state a failed step leaves.
+/// Looks at the host, to find out in which state the failed step has left the VM.
 pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
     let Some(active) = &mut draft.record.operation else { return };
     active.blind = 0;
     if draft.record.state == State::Failed {
-        // Carried on from failed, with nothing left to take back: what follows is the end of an epilog.
+        // The operation was carried on from `failed`, and nothing is left to take back. The end of an epilog follows.
         draft.set_state(State::Epilog, Reason::Asked);
     }
     if draft.record.placement.is_none() {
@@ -250,7 +253,7 @@ pub(crate) fn settle_by_look(draft: &mut Draft<'_>) {
     step::look(draft, Phase::Settling);
 }
 
-/// The operation has failed, and this is what is there now.
+/// The operation has failed, and `seen` is what is there now.
 pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     draft.note_sight(seen);
     let Some(active) = draft.record.operation.clone() else { return };
@@ -259,14 +262,15 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
         return migration_failed(draft, error, seen);
     }
     if active.kind() == Some(StepKind::Save) && error.kind == ErrorKind::Gone {
-        // The driver has looked: it is off, and this call did not save it. A save that the hypervisor tells of is somebody else's.
+        // The driver has looked: the domain is off, and this call did not save it. If the hypervisor tells of a save, somebody
+        // else made it.
         draft.memory_is_not_written();
     }
     if may_be_saved(draft, &active, error, seen) {
         return judge::send_later(draft, error);
     }
     if active.verb.strength() == ostler_model::Strength::Delete {
-        // A delete settles nowhere: what is there is only a reason to go on.
+        // A delete never settles: if something is still there, that is only a reason to go on.
         return step::begin(draft);
     }
     draft.step_failed(error);
@@ -286,18 +290,19 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, error: &DriverError, seen: 
     rest_at(draft, rest, reason);
 }
 
-/// Whether a save that was refused may have been done all the same. Of one that was sent before, a refusal may mean that the first
-/// sending has just ended, and the guest with it. Off does not tell whether the memory is whole: the driver does, by the file, when it is
-/// asked again. It says *gone* if the call did not save it, and then there is no file to ask about.
+/// Whether a save that was refused may have been done all the same. If the save was sent more than once, a refusal may mean that
+/// the first sending has just ended, and the guest with it. *Off* does not tell whether the memory is complete. The driver can
+/// tell, by the file, when it is asked again. It says *gone* if the call did not save the guest, and then there is no file to ask
+/// about.
 fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: Sight) -> bool {
     let begun = draft.record.recovery.as_ref().is_some_and(|file| !file.complete);
     let off = matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff);
     active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && judge::has_time(active, draft.now)
 }
 
-/// The guest may have what was to be plugged in, or the size that it was to get: the call was sent, and nothing proves that it came to
-/// nothing or was taken back. That stays in the record and in the books, and an operator can unplug it. A disk that is in use must not
-/// lose its image.
+/// Keeps a disk, a card or a size in the record if the guest may have it: the call was sent, and nothing proves that it had no
+/// effect or was taken back. It then stays in the books too, and an operator can unplug it. A disk that is in use must not lose
+/// its image.
 fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
     let Some(kind) = active.kind() else { return };
@@ -308,7 +313,7 @@ fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
         _ => return,
     };
     let in_doubt = if active.undoing {
-        // Until the step that takes it back has ended.
+        // In doubt until the step that takes it back has ended.
         recipe::undo(plugs).is_some_and(|unplugs| active.plan[active.at..].contains(&unplugs))
     } else {
         kind == plugs && active.attempt > 0
@@ -318,19 +323,20 @@ fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
     }
 }
 
-/// A live migration has failed, and this is what is where it began. A guest that is still there stays there. One that is not may be
-/// at the other host, or nowhere: the monitor looks at both, and until then nothing is started.
+/// A live migration has failed, and `seen` is what is at its origin. A guest that is still there stays there. Otherwise the guest
+/// may be at the other host, or nowhere: the monitor looks at both hosts, and until then nothing is started.
 fn migration_failed(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
     match seen {
         Sight::Running => roll_back(draft, error),
-        // It stands still, and the driver said that it did not get through: it goes on here once nothing is left of it there.
+        // The guest is paused here, and the driver said that the migration failed. The guest runs on here once nothing of it is
+        // left at the other host.
         Sight::Paused(_) if recipe::is_definite(error.kind) => roll_back(draft, error),
         _ => unknown(draft, Reason::CannotAsk, error),
     }
 }
 
-/// The state that a sight means for a VM that has a place and no operation, and why. `otherwise` is the reason where the
-/// sight itself gives none.
+/// The state of rest, and its reason, that follow from a sight of a VM with a placement and no operation. `otherwise` is the
+/// reason if the sight gives none.
 pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (State, Reason) {
     let off = if draft.record.usable_recovery().is_some() { State::Suspended } else { State::Poweroff };
     match seen {
@@ -350,9 +356,9 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
         ) => (State::Suspended, Reason::External),
         Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
         Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
-        // Not by us: there would be a recovery file.
+        // Ostler did not save it: then there would be a memory file.
         Sight::Off(PowerReason::Saved | PowerReason::Kept) if off == State::Poweroff => (off, Reason::SavedOutside),
-        // Destroyed by us or by somebody else: the hypervisor does not tell.
+        // Ostler or somebody else destroyed it: the hypervisor does not tell which.
         Sight::Off(
             PowerReason::None
             | PowerReason::Person
@@ -372,12 +378,12 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
     }
 }
 
-/// Puts a VM to rest, with what follows for its recovery file and its generation.
+/// Puts a VM to rest, with the consequences for its memory file and its generation.
 pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
     let now = draft.now;
     match rest {
         State::Running => {
-            // It runs: whatever memory was saved is older than what the disks hold now.
+            // The guest runs: memory that was saved before is older than the disks are now.
             draft.forget_recovery();
             let record = &mut draft.record;
             record.running_since.get_or_insert(now);
@@ -390,13 +396,13 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
             draft.record.running_since = None;
         }
         State::Suspended => {
-            // What is seen now counts, not what it was.
+            // The present sight counts, not whether the VM was off before.
             draft.record.was_off = false;
             if draft.record.usable_recovery().is_none() {
                 draft.forget_recovery();
             }
         }
-        // A save that was not answered may still end: then its file is what the guest goes on from.
+        // A save whose answer was lost may still end. Then the guest goes on from its file, so the file stays in the record.
         State::Unknown => {
             draft.record.was_off = false;
             if draft.record.recovery.as_ref().is_some_and(|file| file.consumed) {
@@ -421,7 +427,8 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
     draft.set_state(rest, reason);
 }
 
-/// The step failed and is not undone: the VM rests in failed, and keeps what would carry it on.
+/// The step failed and is not rolled back. The VM rests in `failed`, and the record keeps what is needed to carry the operation
+/// on.
 pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
     let mut error = error.clone();
@@ -441,20 +448,21 @@ pub(crate) fn rest_failed(draft: &mut Draft<'_>, error: &DriverError) {
         cut: active.cut,
     });
     if matches!(draft.record.failure.as_ref().map(|failure| failure.verb), Some(Verb::DiskAttach | Verb::NicAttach)) {
-        // A recovery still knows what it was about; until then the guest may have it.
+        // The failure keeps the subject for a recovery. Until then the guest may have the disk or card, so it stays in the
+        // record.
         keep_what_may_be_plugged(draft);
     }
     draft.end_operation(active.id, Ended::Failed { error });
     draft.set_state(State::Failed, Reason::StepFailed);
 }
 
-/// The host could not be asked, and no call ever got there: a VM that was off is what it was before.
+/// The host could not be asked, and no call ever reached it. A VM that was off goes back to its state before the operation.
 fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
-    // Written ahead of a step that never came to the driver.
+    // `consumed` was written before a step that never reached the driver.
     if let (State::Suspended, Some(file)) = (active.origin, &mut draft.record.recovery) {
         file.consumed = false;
     }
-    // Nor is there anything that a rollback could have left.
+    // There is also nothing that a rollback could have left.
     if let Some(active) = &mut draft.record.operation {
         active.undoing = false;
     }
@@ -464,7 +472,7 @@ fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
     rest_at(draft, active.origin, if outside { Reason::External } else { Reason::StepFailed });
 }
 
-/// What is there cannot be said, or must not be touched: the VM rests in unknown. A delete goes on.
+/// It is not known what is at the host, or it must not be touched: the VM rests in `unknown`. A delete goes on.
 pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError) {
     let Some(active) = draft.record.operation.clone() else { return };
     let was_off_before = draft.record.was_off;
@@ -481,10 +489,10 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     let half_way = !has_place(active.origin) || !left.iter().all(harmless);
     let goes_home = recipe::begun(&active).iter().any(|step| matches!(step, StepKind::CopyOut | StepKind::DropHost));
     if active.undoing && half_way || goes_home && reason == Reason::CannotAsk {
-        // Once its host is seen, an unknown VM counts as being there; this one has files that are only half there.
+        // A VM in `unknown` counts as being on its host once that host is seen. But this VM has only a part of its files there.
         return rest_failed(draft, error);
     }
-    // Once the hosts have changed their parts, it is decided which of them has it.
+    // After the switch it is decided which of the two hosts has the VM.
     let switched = active.plan.get(..active.at).is_some_and(|begun| begun.contains(&StepKind::Switch));
     if switched || !draft.record.other_domain {
         draft.part_from_other();

@@ -1,14 +1,13 @@
-//! What an observation means for one VM.
+//! The meaning of an observation for one VM.
 
-use crate::zombie::lives_elsewhere;
 use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Side, StoreId, VmRecord};
 
-/// An observation, judged: whose it is comes before what it does.
+/// An observation, judged: first to whom the domain belongs, then what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// It runs, under the generation that may.
+    /// It runs, under the generation that may run.
     Running,
-    /// It stands still.
+    /// It is paused.
     Paused(PowerReason),
     /// It is defined, and off.
     Off(PowerReason),
@@ -18,7 +17,8 @@ pub enum Sight {
     Absent,
     /// A domain of that UUID that this store did not stamp.
     Foreign,
-    /// Stamped with a generation above all this store issued: this store is stale.
+    /// It is stamped with a generation that is newer than the record, above all that this store issued or from a lost time: this
+    /// store is stale.
     AboveIssued,
     /// A leftover of an earlier placement on the same host, off.
     OlderOff,
@@ -26,13 +26,13 @@ pub enum Sight {
     OlderAlive,
 }
 
-/// Judges what was seen where `record` has its place.
+/// Judges an observation at the VM's own placement in `record`.
 #[must_use]
 pub fn sight(record: &VmRecord, store: StoreId, seen: &Observation) -> Sight {
     sight_at(record, Side::Here, store, seen)
 }
 
-/// Judges what was seen at one of the two hosts of a migration.
+/// Judges an observation at one of the two hosts of a migration.
 #[must_use]
 pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observation) -> Sight {
     let Observation::Present(domain) = seen else { return Sight::Absent };
@@ -42,7 +42,7 @@ pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observatio
     if record.is_ahead(identity.generation) {
         return Sight::AboveIssued;
     }
-    // Both hosts are one hypervisor, and this is the domain that the VM has at its own place: of the other placement nothing is here.
+    // The two hosts are one hypervisor, and this is the domain of the VM's own placement. Nothing of the other placement is here.
     if side == Side::Other && lives_elsewhere(record, identity.generation) {
         return Sight::Absent;
     }
@@ -59,20 +59,20 @@ pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observatio
 }
 
 impl Sight {
-    /// Whether it shows what a step must reach.
+    /// Whether it shows the goal of a step.
     #[must_use]
     pub const fn meets(self, goal: Goal) -> bool {
         match goal {
             Goal::Nothing => true,
             Goal::Running => matches!(self, Self::Running),
-            // One that runs already is past that; the next step writes that down.
+            // A guest that already runs is past this goal. The next step writes that down.
             Goal::Paused => matches!(self, Self::Paused(_) | Self::Running),
             Goal::Off => matches!(self, Self::Off(_) | Self::Absent | Self::OlderOff),
             Goal::Absent => matches!(self, Self::Absent),
         }
     }
 
-    /// Whether a guest of ours has run, or may have: its disks are newer than any saved memory.
+    /// Whether a guest of ours has run, or may have run. Then its disks are newer than any saved memory.
     #[must_use]
     pub const fn lives(self) -> bool {
         match self {
@@ -96,4 +96,10 @@ impl Sight {
             Self::OlderAlive => "an older placement, alive",
         }
     }
+}
+
+/// Whether a domain of this generation is the domain of the VM's placement. Each generation is issued once, so it is that very
+/// domain, on whichever host it is seen.
+pub(crate) fn lives_elsewhere(record: &VmRecord, generation: Generation) -> bool {
+    record.placement.as_ref().is_some_and(|place| place.generation == generation)
 }

@@ -1,4 +1,4 @@
-//! How steps run. One set of functions for all operations:
+//! Runs the steps. All operations use this one set of functions:
 //!
 //! ```text
 //!  begin ──> Draining ──(earlier calls returned)──┐
@@ -14,7 +14,7 @@
 //!                                   next item, next step, or the end;   failed ──> on_failure(verb, step)
 //! ```
 //!
-//! What is drawn above the lower edge of `Calling` is here, what follows an answer or a look is in `judge`.
+//! The part of the drawing down to `Calling` is in this module. The part that follows an answer or a look is in `judge`.
 
 use crate::draft::Draft;
 use crate::{recipe, settle};
@@ -23,23 +23,24 @@ use ostler_model::{
     Reason, RecoveryFile, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
 };
 
-/// While a press is waited for, the engine looks this often at least. Events make it look at once; this bounds their loss.
+/// While an operation waits after a press, it looks at least this often. Events make it look at once. This interval bounds the
+/// delay if an event is lost.
 pub const LOOK_EVERY: Millis = Millis(2_000);
-/// After so many looks in a row that could not be had, a VM whose step failed rests in unknown.
+/// After so many failed looks in a row, a VM whose step has failed, or is past its deadline, rests in `unknown`.
 pub const BLIND_TRIES: u32 = 5;
 /// After so many tries, within half a minute, an operation goes on without a step that it can do without.
 pub const SKIP_TRIES: u32 = 8;
-/// After so many driver crashes over one item the step has failed: the same inputs will crash it again.
+/// After so many driver crashes over one item, the step has failed: the same inputs will crash the driver again.
 pub const CRASHES_MAX: u32 = 3;
-/// First wait before something is sent again.
+/// The first wait before a call is sent again.
 const BACKOFF_FIRST: Millis = Millis(100);
-/// Longest wait before something is sent again.
+/// The longest wait before a call is sent again.
 const BACKOFF_MOST: Millis = Millis(30_000);
 /// How long a look may take.
 const LOOK_PATIENCE: Millis = Millis(15_000);
 
-/// The wait before attempt `attempt + 1`: doubles, within bounds. Not random, because one VM never retries beside itself and
-/// lanes keep VMs apart.
+/// The wait before attempt `attempt + 1`. It doubles, within bounds. It is not random, because a VM never has two retries at the
+/// same time, and lanes keep VMs apart.
 #[must_use]
 pub fn retry_after(attempt: u32) -> Millis {
     let factor = 1u64 << attempt.saturating_sub(1).min(20);
@@ -48,7 +49,7 @@ pub fn retry_after(attempt: u32) -> Millis {
 
 /// Begins the step that `at` points to, or ends the operation after the last one.
 pub(crate) fn begin(draft: &mut Draft<'_>) {
-    // Steps that have nothing to act on are passed over; a plan is short, so this ends.
+    // Steps that have nothing to act on are skipped. A plan is short, so this loop ends.
     loop {
         let Some(active) = &draft.record.operation else { return };
         let Some(kind) = active.kind() else { return end(draft) };
@@ -64,7 +65,8 @@ pub(crate) fn begin(draft: &mut Draft<'_>) {
     }
 }
 
-/// The plan is through. Nothing rests while an earlier call may still do something: forgetting asks no host, so it gets here at once.
+/// All steps are done. But nothing rests while an earlier call may still have an effect. `forget` asks no host, so it gets here
+/// while such calls are open.
 fn end(draft: &mut Draft<'_>) {
     if draft.record.open.is_empty() {
         return settle::succeeded(draft);
@@ -73,22 +75,24 @@ fn end(draft: &mut Draft<'_>) {
     set_phase(draft, Phase::Draining);
 }
 
-/// A step of the record: the two hosts of a migration change their parts.
+/// This step only changes the record: it swaps the two placements of a migration.
 fn switch(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
     let (verb, undoing) = (active.verb, active.undoing);
-    // One that overtook a verb which began in unknown has found its domain meanwhile.
+    // Another verb can have the origin `unknown` too, if it overtook a verb that began there. But since then its domain was
+    // found.
     let was_lost = undoing && active.origin == State::Unknown && verb == Verb::Migrate;
     let lost = was_lost || !undoing && recipe::leaves_lost_host(&active.plan);
     let live = !undoing && active.plan.contains(&StepKind::Migrate);
-    // On a host that was lost nothing of ours is about to start; what is found there when it is back is still what it was.
+    // Nothing of ours is about to start on a lost host. The domain that is found there when the host is back is still the one
+    // from before, so its generation stays.
     draft.switch(verb, live, undoing && !lost);
-    // The operator has stated that nothing of the old host runs. When it is back, its domain is still to be put away.
+    // The operator has stated that nothing runs on the old host. When that host is back, its domain must still be swept.
     draft.record.other_domain |= lost && !undoing;
-    // Its files are where the operator says that they are, and what the lost host has of them is put away.
+    // The VM's files are where the operator says that they are. The files that the lost host has are swept.
     draft.record.files.host |= lost && !undoing;
     if lost && undoing {
-        // What is at the host that it was to start on was brought there by the operator, and stays.
+        // The files at the host on which the VM should have started were brought there by the operator. They stay.
         draft.record.files.other = false;
     }
 }
@@ -113,11 +117,11 @@ fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
     begin_sending(draft, kind);
 }
 
-/// What the record must say before the step's first call may be sent.
+/// Writes into the record all that it must say before the step's first call may be sent.
 fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
     let record = &mut draft.record;
     match kind {
-        // The console's log lies beside the disks, so that a VM without disks has files too once it was started.
+        // The console's log lies beside the disks. So a VM without disks has files too, once it was started.
         StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
         StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
@@ -130,7 +134,7 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
                 record.files.other = true;
             }
         }
-        // From here on it may have run, or the file may be gone.
+        // From here on the guest may have run, or the memory file may be gone.
         StepKind::Unpause | StepKind::DropRecovery => {
             if let Some(file) = &mut record.recovery {
                 file.consumed = true;
@@ -141,7 +145,7 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
             record.files.host = true;
             let begun = record.recovery.as_ref().is_some_and(|file| !file.complete);
             if let (false, Some(active)) = (begun, &record.operation) {
-                // The name is made of digits and letters only, so it is always a path.
+                // The prefix `memory-`, a number and `.save` always make a valid path.
                 let name = format!("memory-{}.save", active.id).parse().ok();
                 draft.forget_recovery();
                 draft.record.recovery = name.map(|name| RecoveryFile { name, complete: false, consumed: false });
@@ -151,7 +155,7 @@ fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
     }
 }
 
-/// What the step acts on, in order. Nothing, where there is no place to act on.
+/// The items on which the step acts, in order. Empty if there is no place to act on.
 fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
     let record = &draft.record;
     let Some(active) = &record.operation else { return vec![] };
@@ -162,7 +166,7 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
     let files = |there: bool| if there { vec![Item::Files] } else { vec![] };
     let found = match kind {
         StepKind::Switch => vec![],
-        // A disk that was adopted is there, and stays there.
+        // An adopted disk is already there, and stays there.
         StepKind::PrepareDisks | StepKind::PrepareOther => own_disks().collect(),
         StepKind::AttachDisk | StepKind::DetachDisk | StepKind::CopyDisk => disks().collect(),
         StepKind::DropDisk => own_disks().collect(),
@@ -172,7 +176,7 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
         }
         StepKind::DropRecovery => record.recovery.iter().map(|_| Item::Recovery).collect(),
         StepKind::DropHost => files(record.files.host),
-        // Not under a domain that could not be removed: then both are swept.
+        // Files are not removed under a domain that could not be removed. Then both are swept later.
         StepKind::DropOther => files(record.files.other && !record.other_domain),
         StepKind::DropHome => files(record.files.home),
         StepKind::AttachNic | StepKind::DetachNic => match subject {
@@ -181,7 +185,7 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
         },
         StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => match (kind, subject) {
             (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete && !active.undoing => {
-                // Never of the subject itself: these are the ones that do not survive.
+                // This step removes the snapshots that do not survive, never the subject itself.
                 losing(record).filter(|item| *item != Item::Snapshot(name.clone())).collect()
             }
             (_, Subject::Snapshot { name }) => vec![Item::Snapshot(name.clone())],
@@ -197,8 +201,9 @@ fn losing(record: &VmRecord) -> impl Iterator<Item = Item> + '_ {
     record.snapshots.iter().filter(|snapshot| snapshot.losing).map(|snapshot| Item::Snapshot(snapshot.name.clone()))
 }
 
-/// One mutating call a VM at a time; only a destroy may run beside it, and only where a later step switches off again: what
-/// is in flight may still start the domain. A press waits for the guest to have booted.
+/// Sends the step's call, if it may be sent now. A VM has one mutating call at a time. Only a destroy may run beside another
+/// call, and only if the next step switches off or removes the domain again: the call in flight may still start it. A press of
+/// the power button waits until the guest has booted.
 pub(crate) fn begin_sending(draft: &mut Draft<'_>, kind: StepKind) {
     if !draft.record.open.is_empty() && !may_run_beside(draft) {
         return set_phase(draft, Phase::Draining);
@@ -218,7 +223,7 @@ fn may_run_beside(draft: &Draft<'_>) -> bool {
         && matches!(active.plan.get(active.at + 1), Some(StepKind::PowerOff | StepKind::Remove))
 }
 
-/// Goes on to the next step without a word about what this one did.
+/// Goes on to the next step, and records nothing about the result of this one.
 pub(crate) fn pass(draft: &mut Draft<'_>) {
     let now = draft.now;
     if let Some(active) = &draft.record.operation {
@@ -228,18 +233,18 @@ pub(crate) fn pass(draft: &mut Draft<'_>) {
     begin(draft);
 }
 
-/// Sends the item in hand.
+/// Sends the call of the current item.
 fn send(draft: &mut Draft<'_>) {
     let now = draft.now;
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
     let (Some(kind), Some(item)) = (active.kind(), active.pending.first().cloned()) else { return };
     let whole = match kind {
-        // The button is pressed at once; what is waited for is the guest.
+        // The press itself is done at once. The long wait is for the guest.
         StepKind::PressPower => patience.hypervisor,
         kind => patience_of(patience, kind),
     };
-    // A repeat has what remains, but always enough to find out that it is done already.
+    // A repeated call has the time that remains, but always enough to find out that its work is already done.
     let left = active.deadline.map_or(whole, |deadline| deadline.since(now).max(LOOK_PATIENCE).min(whole));
     active.attempt = active.attempt.saturating_add(1);
     active.phase = Phase::Calling;
@@ -250,14 +255,14 @@ fn send(draft: &mut Draft<'_>) {
     draft.open_call(kind.call(), kind.sent_to(), item, left);
 }
 
-/// Looks, to know what came of the step in hand or, where it has failed, which state that leaves.
+/// Looks at a host, to find out the result of the current step or, if the step has failed, the state that it left.
 pub(crate) fn look(draft: &mut Draft<'_>, phase: Phase) {
     let side = look_side(draft, &phase);
     set_phase(draft, phase);
     draft.open_call(Call::Observe, side, Item::Look, LOOK_PATIENCE);
 }
 
-/// Which of a migration's hosts a look in `phase` is for.
+/// The host of a migration at which a look in `phase` is made.
 pub(crate) fn look_side(draft: &Draft<'_>, phase: &Phase) -> Side {
     let kind = draft.record.operation.as_ref().and_then(Active::kind);
     match phase {
@@ -278,18 +283,18 @@ fn advance_index(draft: &mut Draft<'_>) {
     }
 }
 
-/// How long a step may take, from the first sending of the item in hand.
+/// How long a step may take, counted from the first sending of the current item.
 pub(crate) fn patience_of(patience: Patience, kind: StepKind) -> Millis {
     match (kind, kind.call().lane()) {
         (StepKind::PressPower, _) => patience.shutdown,
-        // As long as moving the same bytes as files may take.
+        // As long as it may take to move the same bytes as files.
         (StepKind::Migrate | StepKind::CopyDisk, _) => patience.transfer,
         (_, Lane::Hypervisor) => patience.hypervisor,
         (_, Lane::Transfer) => patience.transfer,
     }
 }
 
-/// Earlier calls have returned, perhaps: then the step in hand goes on.
+/// Earlier calls may have returned. If none is open any more, the current step goes on.
 pub(crate) fn drained(draft: &mut Draft<'_>) {
     if !draft.record.open.is_empty() {
         return;
@@ -304,12 +309,12 @@ pub(crate) fn drained(draft: &mut Draft<'_>) {
             begin_sending(draft, kind);
         }
         Some(Stated::Success) if kind.goal() != Goal::Nothing => {
-            // The look that came with the statement is older than the calls that have returned since.
+            // The look that came with the statement is older than the calls that have returned since. Look again.
             active.stated = Some(Stated::Success);
             look(draft, Phase::Confirming);
         }
         Some(Stated::Success | Stated::SuccessForced) => all_done(draft, kind),
-        // Where the guest is decides whether that can be taken back, not what is wished.
+        // For a migration, the place of the guest decides whether it can be taken back, not the operator's wish.
         Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => {
             settle::fail(draft, &DriverError::unknown("operator", "the operator had it rolled back"));
         }
@@ -322,7 +327,7 @@ pub(crate) fn drained(draft: &mut Draft<'_>) {
     }
 }
 
-/// Carries out what the operator stated, at once if nothing is open.
+/// Carries out the operator's statement: at once if no call is open, otherwise when the open calls have returned.
 pub(crate) fn state(draft: &mut Draft<'_>, stated: Stated) {
     draft.cancel_open();
     if let Some(active) = &mut draft.record.operation {
@@ -354,13 +359,13 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
     if active.pending.is_empty() {
         return step_done(draft, kind);
     }
-    // Each item has the whole time, its own attempts and its own crashes.
+    // Each item has the whole time, and its own count of attempts and crashes.
     active.attempt = 0;
     restart_count(draft);
     send(draft);
 }
 
-/// A call that nobody waits for any more has done what it was sent for: what that means holds, whatever is stated about the step.
+/// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated about the step.
 pub(crate) fn came_true(draft: &mut Draft<'_>, call: Call, item: &Item) {
     match call {
         Call::Save => draft.memory_is_written(),
@@ -369,7 +374,7 @@ pub(crate) fn came_true(draft: &mut Draft<'_>, call: Call, item: &Item) {
     }
 }
 
-/// What one item of a step leaves in the record.
+/// Writes the result of one item of a step into the record.
 fn one_done(draft: &mut Draft<'_>, kind: StepKind, item: &Item) {
     match (kind, item) {
         (StepKind::DeleteSnapshot, Item::Snapshot(name)) => draft.record.snapshots.retain(|snapshot| snapshot.name != *name),
@@ -385,7 +390,7 @@ fn one_done(draft: &mut Draft<'_>, kind: StepKind, item: &Item) {
     }
 }
 
-/// Somebody's word that the whole step is done.
+/// The operator stated that the whole step is done.
 fn all_done(draft: &mut Draft<'_>, kind: StepKind) {
     let pending = draft.record.operation.as_mut().map(|active| std::mem::take(&mut active.pending)).unwrap_or_default();
     for item in &pending {
@@ -432,7 +437,7 @@ fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
     pass(draft);
 }
 
-/// Time has passed; the record says what for.
+/// Time has passed. The phase of the operation says what the wait was for.
 pub(crate) fn tick(draft: &mut Draft<'_>) {
     let now = draft.now;
     let Some(active) = &draft.record.operation else { return };
@@ -441,14 +446,14 @@ pub(crate) fn tick(draft: &mut Draft<'_>) {
     }
     match active.phase {
         Phase::Delaying { .. } | Phase::Backoff { .. } => send(draft),
-        // After a restart, too, an elapsed deadline counts only once a look agrees.
+        // An elapsed deadline counts only after a look agrees, also after a restart.
         Phase::Waiting { .. } => look(draft, Phase::Confirming),
         Phase::Blind { settling, .. } => look(draft, if settling { Phase::Settling } else { Phase::Confirming }),
         Phase::Draining | Phase::Calling | Phase::Confirming | Phase::Settling => {}
     }
 }
 
-/// The daemon was started: whoever sent the open calls is dead, their outcome is not known.
+/// The daemon was started. The process that sent the open calls is dead, so their outcome is unknown.
 pub(crate) fn restarted(draft: &mut Draft<'_>) {
     let open: Vec<EffectKey> = draft.record.open.iter().map(|open| open.key.clone()).collect();
     for key in &open {
@@ -461,7 +466,7 @@ pub(crate) fn restarted(draft: &mut Draft<'_>) {
         Phase::Draining => drained(draft),
         Phase::Calling => {
             active.acted = true;
-            // It was sent, at the latest now: or else a call that crashes the daemon would have no deadline.
+            // The call counts as sent now, at the latest. Otherwise a call that crashes the daemon would have no deadline.
             if active.sent.is_none() {
                 active.sent = Some(now);
                 active.deadline = Some(now.plus(patience_of(patience, kind)));
@@ -472,7 +477,8 @@ pub(crate) fn restarted(draft: &mut Draft<'_>) {
             if kind.proven_by_look() {
                 look(draft, Phase::Confirming);
             } else {
-                // Edge effects carry their identity to the host: a driver that finds it stamped does not send it twice.
+                // An edge effect carries its effect key to the host. A driver that finds the key stamped there does not send the
+                // effect twice.
                 send(draft);
             }
         }
@@ -482,7 +488,7 @@ pub(crate) fn restarted(draft: &mut Draft<'_>) {
     }
 }
 
-/// The operator states that the step in hand of a failed operation has succeeded.
+/// The operator states that the current step of a failed operation has succeeded.
 pub(crate) fn stated_done(draft: &mut Draft<'_>) {
     match draft.record.operation.as_ref().and_then(Active::kind) {
         Some(kind) => {

@@ -1,4 +1,4 @@
-//! Prints the policy: what every state makes of every verb, the steps of every operation, and the diagram. The output is
+//! Prints the policy: the answer of every state to every verb, the steps of every operation, and the diagram. The output is
 //! `docs/lifecycle.md`; a test compares it, so that a change of policy is a diff in review.
 
 use crate::admission::{Admission, admission};
@@ -20,7 +20,7 @@ pub fn table() -> String {
     out
 }
 
-/// Where each operation ends, for each of its steps and whatever may happen to it.
+/// The end of each operation, for each of its steps and each event that may happen to that step.
 fn ways(out: &mut String) {
     out.push_str(
         "\n## Where each step leads\n\nIf all else goes well: `running` is an operation that succeeds and leaves the VM running, `! running` one that fails \
@@ -126,7 +126,7 @@ fn steps(out: &mut String) {
     }
 }
 
-/// The states it can show, by the verbs it belongs to.
+/// The states that a step can show, over all verbs.
 fn shown(kind: StepKind) -> String {
     let states: BTreeSet<State> = Verb::iter().map(|verb| recipe::shown(verb, kind)).collect();
     states.iter().map(State::to_string).collect::<Vec<_>>().join(", ")

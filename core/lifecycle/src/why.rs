@@ -1,33 +1,33 @@
-//! What a VM waits for, in words.
+//! Tells in words for what a VM waits.
 
 use crate::can;
 use crate::facts::Facts;
 use ostler_model::{Active, DriverError, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
 
-/// What is waited for, since when, until when, and what can be done.
+/// The explanation of a VM: for what it waits, since when, until when, and what can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// The state and its reason, in a sentence.
     pub summary: String,
-    /// What is waited for; none if nothing is.
+    /// The event for which it waits; none if it waits for nothing.
     pub waits_for: Option<String>,
     /// Since when.
     pub since: Timestamp,
     /// Until when at the latest.
     pub until: Option<Timestamp>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
-    /// What would be accepted now, in the words of the command line.
+    /// The verbs that would be accepted now, as they are written on the command line.
     pub can: Vec<String>,
 }
 
-/// Explains `record`, as far as it tells by itself.
+/// Explains `record`, with nothing but the record itself.
 #[must_use]
 pub fn why(record: &VmRecord) -> Why {
     why_with(record, &can::presumed(record, false))
 }
 
-/// Explains `record` to whoever knows more: what drivers can do, what a look has shown, what the rules say.
+/// Explains `record` with the help of `facts`: the abilities of drivers, a look, the answer of the snapshot rules.
 #[must_use]
 pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
     let explained = match &record.operation {
@@ -59,7 +59,7 @@ fn at_work(record: &VmRecord, active: &Active) -> Why {
     }
 }
 
-/// What the step in hand waits for, and until when.
+/// The event for which the current step waits, and until when.
 fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Timestamp>) {
     let kind = active.kind();
     let place = kind.map(|kind| place(record, kind)).unwrap_or_default();
@@ -87,14 +87,14 @@ fn waits(record: &VmRecord, active: &Active, step: &str) -> (String, Option<Time
     }
 }
 
-/// Where a step acts, and through which driver.
+/// The host on which a step acts, and the driver through which it acts.
 fn place(record: &VmRecord, kind: StepKind) -> String {
     let at_home = matches!(kind, StepKind::CopyOut | StepKind::DropHome);
     let host = record.place(kind.sent_to()).filter(|_| !at_home);
     let at = host.map_or_else(|| " on the daemon's machine".to_owned(), |place| format!(" on host {}", place.host));
     let driver = match kind.call().lane() {
         Lane::Hypervisor => host.map(|place| &place.driver),
-        // An image's own datastore may have another one.
+        // The image's datastore may have another driver.
         Lane::Transfer if kind == StepKind::SaveBack => None,
         Lane::Transfer => record.storage.as_ref().map(|storage| &storage.driver),
     };
@@ -124,7 +124,7 @@ fn at_rest(record: &VmRecord, facts: &Facts) -> Why {
     }
 }
 
-/// What a state of rest waits for.
+/// The event for which a VM at rest waits.
 fn rests_for(record: &VmRecord, facts: &Facts) -> Option<String> {
     let here = record.placement.as_ref().map(|place| place.host);
     if record.is_unreconciled() {
@@ -167,7 +167,7 @@ fn failed_waits_for(record: &VmRecord) -> String {
     format!("somebody to say what becomes of it: recover, or delete{cold}")
 }
 
-/// What is still to be put away where it was before.
+/// The hosts on which leftovers of the VM are still to be swept.
 fn leftovers(record: &VmRecord) -> Option<String> {
     let hosts: Vec<String> = record.leftovers.iter().map(|left| left.place.host.to_string()).collect();
     (!hosts.is_empty()).then(|| format!("host {} to be seen: what it left there is put away then", hosts.join(", ")))

@@ -1,28 +1,28 @@
-//! What an operation removes for good: told in its answer, in its event and by a dry run, before it happens.
+//! The things that an operation removes for good. The answer, the event and a dry run list them before they are removed.
 
 use crate::{DiskName, SnapshotName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Something that cannot be had again once the operation is through.
+/// Something that cannot be recovered after the operation has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Destroyed {
     /// A disk, with everything the guest wrote to it.
     Disk {
-        /// Which.
+        /// The disk's name.
         name: DiskName,
     },
-    /// The saved memory. The guest starts from its disks next time, as after a loss of power.
+    /// The saved memory. The guest then starts from its disks next time, as after a loss of power.
     Memory,
-    /// A system snapshot. Nobody can go back to it any more.
+    /// A system snapshot. The VM can no longer be reverted to it.
     Snapshot {
-        /// Which.
+        /// The snapshot's name.
         name: SnapshotName,
-        /// What its maker calls it; may be empty.
+        /// The label that its maker gave it; may be empty.
         #[serde(default)]
         label: String,
-        /// Whether it stays at the hypervisor, and is only no longer offered.
+        /// Whether it stays at the hypervisor, and Ostler only no longer offers it.
         #[serde(default)]
         hidden: bool,
     },
@@ -30,7 +30,7 @@ pub enum Destroyed {
     Changes {
         /// The snapshot.
         since: SnapshotName,
-        /// What its maker calls it; may be empty.
+        /// The label that its maker gave it; may be empty.
         #[serde(default)]
         label: String,
     },

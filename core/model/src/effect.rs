@@ -1,4 +1,4 @@
-//! What is asked of drivers, and under which identity.
+//! Effects: the driver calls that decisions ask for, and the keys that identify them.
 
 use crate::{
     DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation, OperationId, SnapshotName, StepNo,
@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// What an effect acts on, where a step has several.
+/// The thing that an effect acts on. A step may have several items.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Item {
@@ -19,13 +19,13 @@ pub enum Item {
     Disk(DiskName),
     /// One network card, by its address.
     Nic(MacAddress),
-    /// One system snapshot, by the name the hypervisor knows.
+    /// One system snapshot, by its name at the hypervisor.
     Snapshot(SnapshotName),
-    /// The recovery file.
+    /// The memory file.
     Recovery,
     /// All files of the VM at one place.
     Files,
-    /// A question, not an act: is it there, and what does it do?
+    /// A look: it asks whether the domain is there and what it does, and changes nothing.
     Look,
 }
 
@@ -80,7 +80,7 @@ impl From<Item> for String {
     }
 }
 
-/// The identity of an effect. The attempt is information only and not part of it.
+/// An effect key: the identity of an effect. The number of the attempt is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectKey {
     /// The VM, as hypervisors know it.
@@ -89,7 +89,7 @@ pub struct EffectKey {
     pub operation: OperationId,
     /// The VM's step counter at that step.
     pub step: StepNo,
-    /// What it acts on.
+    /// The item that it acts on.
     pub item: Item,
 }
 
@@ -103,16 +103,17 @@ impl fmt::Display for EffectKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display)]
 #[strum(serialize_all = "kebab-case")]
 pub enum EffectClass {
-    /// Judged by what is: a repeat converges.
+    /// The driver compares the goal with what is there, so a repeat converges.
     Level,
-    /// Leaves no trace of its own: the driver writes the effect's identity at the host first and sends it at most once.
+    /// The effect leaves no trace that a driver can check. Therefore the driver first writes the effect key at the host, and
+    /// sends the effect at most once per key.
     Edge,
     /// Changes nothing.
     Question,
 }
 
-/// A driver call. Arguments are built from the record at the moment of sending, so that the outbox stays small and a
-/// resend uses what is true now.
+/// A driver call. Its arguments are built from the record when it is sent. This keeps the outbox small, and a repeat uses the
+/// current record.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
 )]
@@ -125,35 +126,35 @@ pub enum Call {
     CopyIn,
     /// Transfer: remove the VM's files at the front end.
     DropHome,
-    /// Transfer: remove the recovery file on the host.
+    /// Transfer: remove the memory file on the host.
     DropRecovery,
     /// Transfer: copy one file from the host to the front end.
     CopyOut,
     /// Transfer: remove the VM's files on the host.
     DropHost,
-    /// Transfer: copy one file from the host to the one it moves to.
+    /// Transfer: copy one file from the host to the other host of a migration.
     CopyAcross,
     /// Transfer: remove one disk on the host.
     DropDisk,
     /// Transfer: make an image of one disk.
     SaveBack,
-    /// Hypervisor: be defined and running.
+    /// Hypervisor: have the domain defined and running.
     Deploy,
-    /// Hypervisor: be restored from the recovery file, paused.
+    /// Hypervisor: have the domain restored from the memory file, paused.
     Restore,
-    /// Hypervisor: run on.
+    /// Hypervisor: let the paused domain run on.
     Unpause,
     /// Hypervisor: press the power button.
     PressPower,
-    /// Hypervisor: be off.
+    /// Hypervisor: have the domain off.
     Destroy,
-    /// Hypervisor: memory written, and off.
+    /// Hypervisor: have the memory written to the file, and the domain off.
     Save,
-    /// Hypervisor: be absent.
+    /// Hypervisor: have no such domain.
     Remove,
     /// Hypervisor: ask the guest to reboot.
     Reboot,
-    /// Hypervisor: reset.
+    /// Hypervisor: reset the domain.
     Reset,
     /// Hypervisor: move the running domain to another host.
     Migrate,
@@ -167,21 +168,21 @@ pub enum Call {
     DetachNic,
     /// Hypervisor: copy a disk that is in use into an image.
     CopyDisk,
-    /// Hypervisor: have so many CPUs and so much memory while it runs.
+    /// Hypervisor: give the running domain this many CPUs and this much memory.
     Resize,
     /// Hypervisor: have the snapshot.
     CreateSnapshot,
-    /// Hypervisor: be as the snapshot says, and run.
+    /// Hypervisor: revert the domain to the snapshot, and let it run.
     RevertSnapshot,
     /// Hypervisor: have no such snapshot.
     DeleteSnapshot,
-    /// Hypervisor: carry our identity, and change in nothing else.
+    /// Hypervisor: stamp our identity into the domain, and change nothing else.
     Stamp,
-    /// Hypervisor: what is there?
+    /// Hypervisor: look at the domain.
     Observe,
 }
 
-/// Which kind of driver serves a call; each has lanes of its own.
+/// The kind of driver that serves a call. Each kind has its own lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -193,13 +194,13 @@ pub enum Lane {
 }
 
 impl Call {
-    /// How it behaves when sent twice.
+    /// How the call behaves when it is sent twice.
     #[must_use]
     pub const fn class(self) -> EffectClass {
         match self {
             Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
             Self::Observe => EffectClass::Question,
-            // Going back to a snapshot twice is not as going back once: the guest has run meanwhile.
+            // A second revert is not harmless: it would undo what the guest has done since the first one.
             Self::RevertSnapshot => EffectClass::Edge,
             Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
                 EffectClass::Level
@@ -211,7 +212,7 @@ impl Call {
         }
     }
 
-    /// Who serves it.
+    /// The kind of driver that serves it.
     #[must_use]
     pub const fn lane(self) -> Lane {
         match self {
@@ -224,55 +225,57 @@ impl Call {
         }
     }
 
-    /// Whether the driver does it in one short call, or begins it, is asked how far it is, and can be told to stop.
+    /// Whether the call is a job: the driver begins it, is polled for its progress, and can be asked to stop it. Any other call
+    /// is done in one short call.
     #[must_use]
     pub const fn is_job(self) -> bool {
         matches!(self.lane(), Lane::Transfer) || matches!(self, Self::Migrate | Self::CopyDisk)
     }
 }
 
-/// A driver call that was decided: a row of the outbox.
+/// A driver call that was decided and committed: a row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Whose.
+    /// The VM.
     pub vm: VmId,
-    /// Its identity.
+    /// The effect key.
     pub key: EffectKey,
-    /// How often it was decided to be sent; 1 is the first. Information only.
+    /// The number of the attempt; the first is 1. Information only.
     pub attempt: u32,
-    /// What is asked.
+    /// The driver call.
     pub call: Call,
-    /// Where.
+    /// The host that the call is sent to.
     pub host: HostId,
     /// The driver that was chosen when the step began.
     pub driver: DriverName,
-    /// The generation it acts for.
+    /// The generation that it acts for.
     pub generation: Generation,
-    /// For a removal at one side of a move: the generation that lives at the other side. A domain of that generation is left alone.
+    /// For a removal at one host of a migration: the generation that lives at the other host. A domain of this generation is not
+    /// touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spares: Option<Generation>,
-    /// How long the call may take once it is really sent; waiting in a lane is bounded apart.
+    /// How long the call may take after it is really sent. The time that it waits in a lane has its own bound.
     pub patience: Millis,
 }
 
-/// What every driver call is told.
+/// The data that every driver call gets, beside its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallContext {
-    /// Its identity.
+    /// The effect key.
     pub key: EffectKey,
-    /// Information only.
+    /// The number of the attempt. Information only.
     pub attempt: u32,
-    /// The generation it acts for. A driver that finds a higher one at the host answers `stale`.
+    /// The generation that the call acts for. A driver that finds a higher one at the host answers `stale`.
     pub generation: Generation,
-    /// A domain of this generation is left alone by a removal: it lives at another place, and is seen here because both places are
-    /// the same hypervisor.
+    /// A removal does not touch a domain of this generation. Such a domain belongs to another placement, and is seen here because
+    /// both placements are on the same hypervisor.
     pub spares: Option<Generation>,
-    /// When the answer comes too late.
+    /// When the call must have answered; a later answer is too late.
     pub deadline: Timestamp,
 }
 
-/// A driver's own, versioned state about a VM, kept with the VM and handed back. Only ever taken from its answers; must be
-/// rebuildable when an answer was lost.
+/// A driver's own, versioned state about a VM. It is taken from the driver's answers only, kept in the record, and handed back to
+/// the driver. The driver must be able to rebuild it, because an answer may be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueState {
     /// The driver's own version of the content.
@@ -281,25 +284,25 @@ pub struct OpaqueState {
     pub data: Vec<u8>,
 }
 
-/// What a driver call that succeeded says.
+/// The answer of a driver call that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// What is there now, looked at after the effect and within the call. None if the driver did not look.
+    /// The observation of a look after the effect and within the call. None if the driver did not look.
     pub seen: Option<Observation>,
     /// The driver's own state, if it changed.
     pub state: Option<OpaqueState>,
 }
 
-/// How far a long call has come. Information only.
+/// The progress of a long call. Information only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Done so far, in `unit`s of the driver's choice (usually bytes).
+    /// Done so far, in units that the driver chooses (usually bytes).
     pub done: u64,
-    /// All there is to do; 0 if not known.
+    /// The total amount, in the same units; 0 if it is not known.
     pub total: u64,
-    /// What is being done, for people.
+    /// The current activity, for people.
     pub phase: String,
 }
 
-/// What came of a call.
+/// The result of a driver call.
 pub type CallResult = Result<Outcome, DriverError>;

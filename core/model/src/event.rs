@@ -1,11 +1,11 @@
-//! The feed: every committed change, numbered.
+//! The event feed: a numbered list of all committed changes.
 
 use crate::{
     Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId,
 };
 use serde::{Deserialize, Serialize};
 
-/// What happened.
+/// The kind of an event, with its details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum EventKind {
@@ -16,81 +16,81 @@ pub enum EventKind {
     },
     /// A VM changed its state.
     State {
-        /// From.
+        /// The old state.
         from: State,
-        /// To.
+        /// The new state.
         to: State,
         /// Why.
         reason: Reason,
     },
-    /// The store came back with a backup: what was told after this event is lost.
+    /// The store was restored from a backup: events after the backup's last one are lost.
     StoreRestored {
         /// The last event of the backup.
         after: EventSeq,
     },
-    /// The VM came back with a backup, and it is known now where it is: what the record says holds again.
+    /// The VM came back with a restored backup, and Ostler now knows where it is: its record is valid again.
     Reconciled {
-        /// How that is known.
+        /// How Ostler knows it.
         why: String,
     },
     /// An operation began.
     OperationBegan {
-        /// Which.
+        /// The operation.
         operation: OperationId,
-        /// What was asked.
+        /// The verb.
         verb: Verb,
         /// Who asked.
         by: String,
-        /// What it removes for good, if it goes through.
+        /// The things that it removes for good if it succeeds.
         #[serde(default)]
         destroys: Vec<Destroyed>,
     },
     /// A step began.
     StepBegan {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
-        /// Its number.
+        /// The step's number.
         step: StepNo,
-        /// What it is.
+        /// The kind of step.
         step_kind: StepKind,
     },
-    /// A step's call went wrong; the engine goes on by itself.
+    /// A call of a step failed; the engine goes on by itself.
     StepTrouble {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
-        /// What it is.
+        /// The kind of step.
         step_kind: StepKind,
-        /// What was said.
+        /// The error.
         error: DriverError,
     },
     /// An operation ended.
     OperationEnded {
-        /// Which.
+        /// The operation.
         operation: OperationId,
         /// How: `succeeded`, `failed`, `superseded`.
         outcome: String,
-        /// What went wrong, if anything.
+        /// The error, if it failed.
         error: Option<DriverError>,
     },
-    /// What an operation, or something that was seen, makes of the VM's snapshots.
+    /// An operation, or a change that was observed, removes or hides snapshots of the VM.
     Snapshots {
-        /// Removed, by name.
+        /// The names of the snapshots that are removed.
         lost: Vec<String>,
-        /// No longer offered, by name.
+        /// The names of the snapshots that are no longer offered.
         hidden: Vec<String>,
         /// The verb, or `observed`.
         by: String,
     },
     /// A scheduled action was due.
     Scheduled {
-        /// Which.
+        /// The id of the scheduled action.
         schedule: u32,
         /// `done`, `failed` or `missed`.
         outcome: String,
-        /// More, in words.
+        /// Details, in words.
         detail: String,
     },
-    /// A resource that is no VM was added, changed or removed.
+    /// A resource other than a VM was added, changed or removed.
     Resource {
         /// `host`, `datastore`, `image`, `driver`.
         resource: String,
@@ -98,12 +98,12 @@ pub enum EventKind {
         name: String,
         /// `added`, `changed`, `removed`, `error`.
         change: String,
-        /// More, in words.
+        /// Details, in words.
         detail: String,
     },
-    /// A domain that this store did not make, or that should not be there, was seen on a host.
+    /// A stray was seen on a host: a domain that this store did not make (wild), or that should not be there (zombie).
     Stray {
-        /// Where.
+        /// The host.
         host: HostId,
         /// Its name at the hypervisor.
         domain: String,
@@ -116,23 +116,23 @@ pub enum EventKind {
         driver: String,
         /// The capability.
         capability: String,
-        /// What was asked, and the grant that is missing.
+        /// The access that the driver asked for, and the grant that is missing.
         detail: String,
     },
 }
 
-/// A row of the feed. A consumer sees it only after its commit.
+/// One event of the feed. A consumer sees it only after its commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place; given by the store.
+    /// Its position in the feed; the store assigns it.
     pub seq: EventSeq,
-    /// When it was decided.
+    /// When the change was decided.
     pub at: Timestamp,
     /// The VM it is about.
     pub vm: Option<VmId>,
-    /// The VM's version that it came with.
+    /// The version of the VM's record that was committed together with the event.
     pub version: Option<Version>,
-    /// What happened.
+    /// The kind of event, with its details.
     #[serde(flatten)]
     pub kind: EventKind,
 }

@@ -13,7 +13,7 @@ macro_rules! number_id {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The one after this. Saturates: an exhausted counter is refused by the store, it never wraps to an old value.
+            /// The next number. Saturates: it never wraps to an old value, and the store refuses an exhausted counter.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -60,15 +60,15 @@ macro_rules! uuid_id {
 }
 
 number_id!(
-    /// A VM, as operators type it. Unique within one store, never used again.
+    /// The number of a VM, as operators type it. Unique within one store, never used again.
     VmId, u64
 );
 number_id!(
-    /// A host. Host 0 is the front end: the machine `ostlerd` runs on, where stopped VMs' files rest.
+    /// A host. Host 0 is the front end: the machine that `ostlerd` runs on. It keeps the files of stopped VMs.
     HostId, u32
 );
 number_id!(
-    /// A datastore: a directory tree (or pool) that a transfer driver is in charge of.
+    /// A datastore: a folder (or pool) that one transfer driver manages.
     DatastoreId, u32
 );
 number_id!(
@@ -76,32 +76,35 @@ number_id!(
     ImageId, u32
 );
 number_id!(
-    /// One thing asked for. Part of the identity of every effect.
+    /// An operation: one accepted request. Part of every effect key.
     OperationId, u64
 );
 number_id!(
-    /// A place in the event feed. Dense within one store, rises with each committed event.
+    /// The position of an event in the feed. Rises by one with each committed event of a store, without gaps.
     EventSeq, u64
 );
 number_id!(
-    /// Fences placements: the higher one may run. See `VmRecord::issued` and `VmRecord::placed`.
+    /// The number of a placement. Of two placements of a VM, only the one with the higher generation may run. See
+    /// `VmRecord::issued` and
+    /// `VmRecord::placed`.
     Generation, u64
 );
 number_id!(
-    /// Rises with each commit of a record (ETag, watch). Says nothing about placements.
+    /// The version of a record. Rises with each commit of the record (used for ETag and watch). Says nothing about placements.
     Version, u64
 );
 number_id!(
-    /// Rises with each step a VM's operations begin, never with record edits. An observation counts only if this is unchanged.
+    /// The step counter of a VM. Rises when an operation of the VM begins a step, never when the record is only edited. An
+    /// observation counts only if this number did not change while it was made.
     StepNo, u64
 );
 
 uuid_id!(
-    /// A VM as hypervisors know it; chosen by us and stamped into the domain.
+    /// The UUID of a VM, as hypervisors know it. Ostler chooses it and stamps it into the domain.
     VmUuid
 );
 uuid_id!(
-    /// The store a record lives in. A domain stamped with another store's id is wild: never touched.
+    /// The identity of a store. A domain that is stamped with another store's identity is wild and never touched.
     StoreId
 );
 

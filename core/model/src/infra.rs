@@ -1,4 +1,4 @@
-//! Hosts, datastores and images: what VMs stand on.
+//! Hosts, datastores and images.
 
 use crate::{DatastoreId, DatastoreName, DriverName, HostId, HostName, ImageId, ImageName, Millis, RelPath, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// The CPUs as people write them: `0.5`.
+    /// The number of CPUs, written for people: `0.5`.
     #[must_use]
     pub fn cpus(self) -> String {
         let (whole, rest) = (self.cpu_milli / 1000, self.cpu_milli % 1000);
@@ -47,35 +47,35 @@ impl Capacity {
     }
 }
 
-/// What VMs hold on a host, kept in the same transaction as the VMs themselves.
+/// The capacity that VMs hold on a host. The store updates it in the same transaction as the VMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Usage {
     /// How many VMs hold capacity there.
     pub vms: u64,
-    /// How much they hold together.
+    /// The sum of what they hold.
     pub held: Capacity,
 }
 
-/// What an operator said about a host, and what its failure made of it.
+/// How far an operator lets Ostler use a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum HostState {
     /// Takes new VMs.
     On,
-    /// Keeps what it has, takes no more.
+    /// Keeps the VMs that it has, takes no new ones.
     Draining,
     /// Neither monitored nor used.
     Off,
 }
 
-/// How commands and files are reached on a host.
+/// How Ostler reaches commands and files on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ExecTransport {
     /// The machine `ostlerd` runs on.
     Local,
-    /// Over ssh, with one shared connection. Drivers never see any of this.
+    /// Over ssh, with one shared connection. Drivers never see these settings.
     Ssh {
         /// `user@address`.
         destination: String,
@@ -90,10 +90,10 @@ pub enum ExecTransport {
     },
 }
 
-/// A driver of one host, with what it needs to find it.
+/// The driver of one host, with the settings by which the driver finds the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverRef {
-    /// Which driver.
+    /// The driver's name.
     pub driver: DriverName,
     /// Driver-specific settings of this host (for `kvm`: `uri`). Not secret.
     #[serde(default)]
@@ -109,55 +109,56 @@ pub struct Host {
     pub name: HostName,
     /// Its hypervisor driver; the front end may have none.
     pub hypervisor: Option<DriverRef>,
-    /// Commands and files.
+    /// How commands and files are reached on it.
     pub transport: ExecTransport,
-    /// Free words for placement.
+    /// Free labels, for placement.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// What the operator said.
+    /// How far the operator lets Ostler use it.
     pub state: HostState,
-    /// What it offers, as last probed (or stated by the operator).
+    /// Its capacity, as last probed or as stated by the operator.
     pub total: Capacity,
-    /// Whether `total` was stated by the operator and probing leaves it alone.
+    /// Whether the operator stated `total`. If so, probing does not change it.
     #[serde(default)]
     pub total_is_fixed: bool,
-    /// The driver whose snapshot rules count here, before those bound to its hypervisor driver.
+    /// The driver whose snapshot rules hold on this host. It takes precedence over rules that are bound to the hypervisor driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<DriverName>,
-    /// Which hypervisor it is, once that was told.
+    /// Its hypervisor identity; none until the hypervisor driver has told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identified>,
     /// When it was added.
     pub added: Timestamp,
 }
 
-/// Which hypervisor a host is, and since when that is known.
+/// A host's hypervisor identity, and since when it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identified {
-    /// Which.
+    /// The hypervisor identity.
     pub id: HypervisorId,
-    /// Since when it is known of this host. Of two hosts that are one hypervisor, the one that was known later gives way.
+    /// Since when it is known of this host. If two hosts turn out to be the same hypervisor, the host with the later time gives
+    /// way.
     pub since: Timestamp,
 }
 
-/// Longest identity of a hypervisor: a UUID, a host name and a URI have room.
+/// Longest hypervisor identity. There is room for a UUID, a host name and a URI.
 const HYPERVISOR_ID_MAX: usize = 1536;
 
-/// Tells a hypervisor from every other. Its driver makes it; nobody else reads anything out of it.
+/// A hypervisor identity: distinguishes a hypervisor from every other. The driver makes it. Nothing else interprets its content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HypervisorId(String);
 
-/// A text is no identity of a hypervisor.
+/// The text is not a hypervisor identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an identity of a hypervisor has 1 to {HYPERVISOR_ID_MAX} bytes and no control characters")]
 pub struct InvalidHypervisorId;
 
 impl HypervisorId {
-    /// A checked text.
+    /// Checks the text.
     ///
     /// # Errors
-    /// When it is empty, too long or has control characters.
+    /// If the text is empty, is too long or has control characters.
     pub fn new(text: &str) -> Result<Self, InvalidHypervisorId> {
         let fits = (1..=HYPERVISOR_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         if fits { Ok(Self(text.to_owned())) } else { Err(InvalidHypervisorId) }
@@ -184,29 +185,29 @@ impl From<HypervisorId> for String {
     }
 }
 
-/// What a datastore is for.
+/// The purpose of a datastore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum DatastoreKind {
-    /// Images live here.
+    /// It holds images.
     Image,
-    /// Disks of VMs that have a host live here.
+    /// A system datastore: it holds the disks of VMs that have a host.
     System,
 }
 
-/// A place for disks, in the charge of a transfer driver.
+/// A folder for disks, managed by a transfer driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datastore {
     /// Its id.
     pub id: DatastoreId,
     /// Its name.
     pub name: DatastoreName,
-    /// Images or running VMs.
+    /// Whether it holds images or the disks of VMs.
     pub kind: DatastoreKind,
-    /// The transfer driver in charge.
+    /// The transfer driver that manages it.
     pub driver: DriverName,
-    /// Absolute directory of the datastore on every host that sees it.
+    /// Absolute path of the datastore's folder. It is the same on every host that sees the datastore.
     pub root: String,
     /// Whether all hosts see the same files below `root`.
     pub shared: bool,
@@ -223,7 +224,7 @@ pub enum ImageState {
     Ready,
     /// Being written.
     Locked,
-    /// Must be looked at by a person.
+    /// Broken; a person must examine it.
     Error,
 }
 
@@ -234,25 +235,26 @@ pub struct Image {
     pub id: ImageId,
     /// Its name.
     pub name: ImageName,
-    /// Where it lives.
+    /// The datastore that holds it.
     pub datastore: DatastoreId,
-    /// Its file.
+    /// Its file, below the datastore's root.
     pub path: RelPath,
     /// Its format.
     pub format: crate::DiskFormat,
     /// Whether it can be used.
     pub state: ImageState,
-    /// Bytes that a guest sees, if that was looked at.
+    /// The size that a guest sees, in bytes; none if the file was not inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_size: Option<u64>,
-    /// Whether it is known to stand on no other file. Images that were registered before files were looked at may.
+    /// Whether the image is known to need no other file below it. False for images that were registered before Ostler inspected
+    /// files: they may need one.
     #[serde(default)]
     pub stands_alone: bool,
     /// When it was registered.
     pub added: Timestamp,
 }
 
-/// What a driver may be able to do beyond the mandatory interface. What is exported is the upper bound; a host narrows it.
+/// An optional part of the driver contract. The abilities that a driver exports are the upper bound; each host may offer fewer.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
 )]
@@ -273,27 +275,27 @@ pub enum Ability {
     Metrics,
     /// A console endpoint.
     Console,
-    /// Tell of changes instead of being polled only.
+    /// Report changes, so that Ostler need not rely on polling alone.
     Changes,
-    /// Prove a host off.
+    /// Prove that a host is off.
     Fence,
     /// Copy a disk in use into an image.
     DiskCopy,
-    /// Say what a domain that somebody else made is, and stamp it.
+    /// Describe a domain that somebody else made, and stamp it.
     Adopt,
     /// Run the ACPI or agent reboot, and the hard reset.
     Reboot,
 }
 
-/// What probing a host found.
+/// The result of probing a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
-    /// Tells the hypervisor from every other, if its driver can say.
+    /// The hypervisor identity, if the driver can tell it.
     #[serde(default)]
     pub identity: Option<HypervisorId>,
-    /// What the host offers.
+    /// The capacity that the host offers.
     pub total: Capacity,
-    /// What the driver can do on it.
+    /// The driver's abilities on this host.
     pub abilities: Vec<Ability>,
     /// The hypervisor and its version, for people.
     pub hypervisor: String,

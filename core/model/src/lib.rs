@@ -1,10 +1,11 @@
-//! The words of Ostler: typed identities, what a VM is, its states, operations, steps, effects and errors.
+//! The types that every part of Ostler shares: identities, a VM's specification, states, operations, steps, effects and errors.
 //!
 //! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate depends on this one.
 //!
-//! These types are also what the store keeps, inside a versioned envelope (`ostler-store`); a change of shape that
-//! an older row cannot satisfy by `#[serde(default)]` needs a migration there. What travels over HTTP is a third
-//! set of types (`ostler-api`), converted explicitly.
+//! The store keeps these types inside a versioned envelope (`ostler-store`). If a change of a type makes older rows unreadable
+//! and
+//! `#[serde(default)]` cannot help, `ostler-store` needs a migration. HTTP uses a separate set of types (`ostler-api`), which are
+//! converted explicitly.
 
 mod id;
 mod name;

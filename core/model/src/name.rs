@@ -1,15 +1,15 @@
-//! Names and paths that were checked once, at the edge.
+//! Names and paths. They are checked once, where they enter Ostler.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest name of anything. Libvirt and file systems allow more; tables for people do not.
+/// Longest name of anything. Libvirt and file systems allow longer names, but tables for people have no room for them.
 const NAME_MAX: usize = 63;
-/// Longest relative path inside a datastore; below every file system's limit once the datastore's root is put before it.
+/// Longest relative path inside a datastore. Together with the datastore's root it stays below the limit of every file system.
 const PATH_MAX: usize = 1024;
 
-/// How much is repeated of a text that is no name: it may be of any length.
+/// An error message repeats at most this many bytes of an invalid text, because that text may have any length.
 const SHOWN_MAX: usize = 256;
 
 fn shown(text: &str) -> String {
@@ -24,29 +24,29 @@ pub enum InvalidName {
         "{what} {given:?} is not valid: use 1 to {NAME_MAX} letters, digits, '.', '_' or '-', beginning with a letter or digit"
     )]
     Name {
-        /// What kind of name was asked for.
+        /// The kind of name that was expected.
         what: &'static str,
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
-    /// A path that is absolute, empty, too long or steps out.
+    /// A path that is absolute, empty or too long, or that leads out of the datastore.
     #[error(
         "path {given:?} is not valid: use a relative path of at most {PATH_MAX} bytes without '.', '..', empty parts or control characters"
     )]
     Path {
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
-    /// No unicast hardware address.
+    /// Not a unicast hardware address.
     #[error("hardware address {given:?} is not valid: use a unicast address like 52:54:00:12:34:56")]
     Mac {
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
     /// Not `datastore:path`.
     #[error("{given:?} is not a file in a datastore: write DATASTORE:RELATIVE/PATH, for example images:vmlinux")]
     File {
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
 }
@@ -108,7 +108,7 @@ macro_rules! name {
 }
 
 name!(
-    /// A VM's name. Need not be unique; a lookup that is ambiguous lists the candidates.
+    /// A VM's name. It need not be unique; an ambiguous lookup lists the candidates.
     VmName, "VM name"
 );
 name!(
@@ -124,16 +124,17 @@ name!(
     ImageName, "image name"
 );
 name!(
-    /// A disk of one VM, which is also its target device (`vda`). Unique within the VM.
+    /// The name of a VM's disk, which is also its target device (`vda`). Unique within the VM.
     DiskName, "disk name"
 );
 name!(
-    /// A loaded driver (`kvm`, `sim`, `transfer-qcow2`). Unique.
+    /// The name of a loaded driver (`kvm`, `sim`, `transfer-qcow2`). Unique.
     DriverName, "driver name"
 );
 
 name!(
-    /// A system snapshot as the hypervisor knows it. Unique within the VM; derived from the operation that made it.
+    /// The name of a system snapshot at the hypervisor. Unique within the VM, and derived from the operation that made the
+    /// snapshot.
     SnapshotName, "snapshot name"
 );
 
@@ -149,21 +150,21 @@ impl MacAddress {
         &self.0
     }
 
-    /// The address of a card in a record that does not name it: made of the last bytes of `uuid` and a place. Records that are written
-    /// now name all of them.
+    /// The address of a network card if the record does not name one: made of the last bytes of `uuid` and the card's index
+    /// `place`. Records that are written now name all addresses.
     #[must_use]
     pub fn of_place(uuid: crate::VmUuid, place: u8) -> Self {
         let bytes = uuid.0.as_bytes();
         Self(format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[13], bytes[14], bytes[15].wrapping_add(place)))
     }
 
-    /// An address for a new card: 40 bits that follow from the last bytes of `uuid`, which are random, and from `salt`. Another salt gives
-    /// another address. b2 is a first byte that anybody may use (IEEE 802c: administratively assigned), and neither QEMU nor the container
-    /// engines do.
+    /// An address for a new network card. Its last 40 bits follow from `salt` and the last bytes of `uuid`, which are random.
+    /// Another salt gives another address. The first byte is b2: anybody may use it (IEEE 802c: administratively assigned), and
+    /// neither QEMU nor the container engines use it.
     #[must_use]
     pub fn chosen(uuid: crate::VmUuid, salt: u64) -> Self {
         const BITS: u64 = (1 << 40) - 1;
-        // Odd, so that no two salts give the same; large, so that the next VM's are not hit.
+        // Odd, so that no two salts give the same address. Large, so that it does not hit the addresses of the next VM.
         const STRIDE: u64 = 0x9e_3779_b97f;
         let bytes = uuid.0.as_bytes();
         let last = bytes[11..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
@@ -184,7 +185,7 @@ impl FromStr for MacAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let byte = |part: &str| if part.len() == 2 { u8::from_str_radix(part, 16).ok() } else { None };
         let bytes: Vec<Option<u8>> = text.split(':').map(byte).collect();
-        // The lowest bit of the first byte says multicast (IEEE 802).
+        // The lowest bit of the first byte marks a multicast address (IEEE 802).
         let unicast = bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0);
         if unicast { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidName::Mac { given: shown(text) }) }
     }
@@ -210,8 +211,8 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// A path below a datastore's root. Never absolute, never steps out; symbolic links are the file system's business and are
-/// resolved by whoever opens it.
+/// A path below a datastore's root. It is never absolute, and its text never leads out of the root. Symbolic links are not
+/// checked here: the code that opens the file must resolve them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RelPath(String);
@@ -261,9 +262,9 @@ impl fmt::Display for RelPath {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FilePath {
-    /// Where.
+    /// The datastore.
     pub datastore: DatastoreName,
-    /// Which, below the datastore's root.
+    /// The path below the datastore's root.
     pub path: RelPath,
 }
 

@@ -1,41 +1,41 @@
-//! What drivers see, and how they fail.
+//! Observations and errors of drivers.
 
 use crate::{EffectKey, Generation, StoreId, VmUuid};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// What we stamped into a domain.
+/// The identity that Ostler stamps into a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Whose it is.
+    /// The store that it belongs to.
     pub store: StoreId,
-    /// Which VM it is.
+    /// The VM that it is.
     pub vm: VmUuid,
-    /// Which placement it is.
+    /// The generation of its placement.
     pub generation: Generation,
 }
 
-/// What a domain does.
+/// Whether a domain runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Power {
     /// It runs.
     Running,
-    /// It is there, its virtual CPUs stand still.
+    /// It is there, but its virtual CPUs are stopped.
     Paused,
     /// It is defined, and off.
     Off,
-    /// It crashed and was preserved to be looked at.
+    /// It crashed, and the hypervisor keeps it for examination.
     Crashed,
 }
 
-/// Why a domain does what it does, as far as the hypervisor tells.
+/// Why a domain has its [`Power`], as far as the hypervisor tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum PowerReason {
-    /// Not told.
+    /// The hypervisor gives no reason.
     None,
     /// Somebody at the hypervisor did it.
     Person,
@@ -47,15 +47,15 @@ pub enum PowerReason {
     Crashed,
     /// It was saved.
     Saved,
-    /// It was saved by somebody else, into memory that the hypervisor keeps for its next start.
+    /// Somebody else saved it. The hypervisor keeps the memory for its next start.
     Kept,
     /// It moved away.
     Migrated,
     /// A disk failed.
     IoError,
-    /// The watchdog bit.
+    /// The guest's watchdog fired.
     Watchdog,
-    /// Being created, restored or migrated in: not yet ours to judge.
+    /// It is being created, restored or migrated in. Ostler must not judge it yet.
     Starting,
 }
 
@@ -66,17 +66,18 @@ pub struct DomainSeen {
     pub uuid: VmUuid,
     /// Its name at the hypervisor.
     pub name: String,
-    /// What is stamped into it; none if it is not an Ostler's.
+    /// The identity that is stamped into it; none if no Ostler made it.
     pub identity: Option<Identity>,
-    /// What it does.
+    /// Whether it runs.
     pub power: Power,
-    /// Why.
+    /// Why it has this power state.
     pub reason: PowerReason,
-    /// The last edge effect that was stamped into it before it was sent.
+    /// The key of the last edge effect. The driver stamps the key into the domain before it sends the effect.
     pub last_edge: Option<EffectKey>,
 }
 
-/// An answer that is a fact. *Could not ask* is a [`DriverError`], and nothing is concluded from it.
+/// The result of a look: a fact. If the host could not be asked, the driver answers a [`DriverError`], and nothing is concluded
+/// from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Observation {
@@ -86,42 +87,42 @@ pub enum Observation {
     Absent,
 }
 
-/// What to do next about an error.
+/// The kind of an error: it says what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum ErrorKind {
     /// Not now: ask again.
     Retry,
-    /// Never, with these inputs.
+    /// It will never succeed with these inputs.
     Refused,
-    /// Another host may.
+    /// It cannot be done on this host; on another host it may.
     NotHere,
     /// There is no such thing.
     Gone,
-    /// A higher generation is there.
+    /// The host has a higher generation.
     Stale,
-    /// It was told to stop, and did.
+    /// The call was asked to stop, and did.
     Cancelled,
     /// It may or may not have happened: observe first.
     Unknown,
 }
 
-/// A driver's error. `kind` decides; the texts are for people. Displayed for authors of drivers, who need the kind; operators are shown
-/// [`DriverError::told`].
+/// A driver's error. Decisions use `kind` only; the texts are for people. Its `Display` is for authors of drivers and names the
+/// kind. Operators are shown [`DriverError::told`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind} ({code}): {detail}")]
 pub struct DriverError {
-    /// What to do next.
+    /// The kind, which says what to do next.
     pub kind: ErrorKind,
     /// A stable code (`no-memory`, `driver-trap`).
     pub code: String,
-    /// What the driver or hypervisor said.
+    /// The message of the driver or of the hypervisor.
     pub detail: String,
 }
 
 impl DriverError {
-    /// For operators: what was said, and the code to look for, where it says more than that it failed.
+    /// The error for operators: the message, and the code unless it is only `failed`.
     #[must_use]
     pub fn told(&self) -> String {
         match (self.detail.as_str(), self.code.as_str()) {
@@ -131,25 +132,25 @@ impl DriverError {
         }
     }
 
-    /// Any kind.
+    /// An error of any kind.
     #[must_use]
     pub fn new(kind: ErrorKind, code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind, code: code.into(), detail: detail.into() }
     }
 
-    /// Never, with these inputs.
+    /// An error of kind `refused`: it will never succeed with these inputs.
     #[must_use]
     pub fn refused(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, code, detail)
     }
 
-    /// Not now.
+    /// An error of kind `retry`: not now.
     #[must_use]
     pub fn retry(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Retry, code, detail)
     }
 
-    /// It may or may not have happened.
+    /// An error of kind `unknown`: it may or may not have happened.
     #[must_use]
     pub fn unknown(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unknown, code, detail)

@@ -1,42 +1,42 @@
-//! Operations: things asked for, and how far they are.
+//! Operations: verbs that were accepted, and how far they have come.
 
 use crate::{
     DiskName, DriverError, Item, MacAddress, NewImage, OperationId, SnapshotName, State, StepKind, StepNo, Timestamp, Verb, VmId,
 };
 use serde::{Deserialize, Serialize};
 
-/// Where the step in hand stands.
+/// The progress of the current step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Phase {
-    /// Cannot begin until earlier calls have returned.
+    /// The step waits until earlier calls have returned.
     Draining,
-    /// A graceful press waits for a guest that booted only just now.
+    /// The step presses the power button, and waits because the guest has booted only just now.
     Delaying {
-        /// Until when.
+        /// When the step is sent.
         until: Timestamp,
     },
     /// The driver call of the first pending item is open.
     Calling,
-    /// The driver said *not now*.
+    /// The driver answered *not now*.
     Backoff {
-        /// Sent again then.
+        /// When the call is sent again.
         until: Timestamp,
     },
-    /// The answer was lost or said nothing of what is there: a look is open, and the goal decides.
+    /// The answer was lost, or did not say what is there. A look is open; whether it shows the goal decides.
     Confirming,
-    /// The button was pressed; looks until the goal is seen or the deadline passes.
+    /// The power button was pressed. Ostler looks again and again until it sees the goal or the deadline passes.
     Waiting {
-        /// Looks again then.
+        /// When it looks again.
         until: Timestamp,
     },
-    /// The step failed; a look decides which state that leaves.
+    /// The step failed. A look decides the state in which the VM now is.
     Settling,
-    /// A look could not be had; asked again then.
+    /// A look failed: the host could not be asked. Ostler looks again later.
     Blind {
-        /// Looks again then.
+        /// When it looks again.
         until: Timestamp,
-        /// Whether the look is to settle, not to confirm.
+        /// Whether the look serves to settle a failed step ([`Phase::Settling`]), not to confirm an answer.
         settling: bool,
     },
 }
@@ -46,55 +46,57 @@ pub enum Phase {
 pub struct Active {
     /// Its id.
     pub id: OperationId,
-    /// What was asked. For recovery: the verb of the operation that is carried on.
+    /// The verb. For a recovery: the verb of the operation that is carried on.
     pub verb: Verb,
     /// The state it began in.
     pub origin: State,
-    /// What it is about, where that is not the whole VM.
+    /// The part of the VM that it acts on, if that is not the whole VM.
     #[serde(default)]
     pub subject: Subject,
-    /// The steps, fixed when it began.
+    /// The steps. The plan was made when the operation began.
     pub plan: Vec<StepKind>,
-    /// The step in hand: an index into `plan`.
+    /// The current step: an index into `plan`.
     pub at: usize,
-    /// The step in hand's number, unique within the VM.
+    /// The number of the current step, unique within the VM.
     pub step: StepNo,
-    /// Items of the step in hand that are not done, first first.
+    /// The items of the current step that are not done, in the order in which they are done.
     pub pending: Vec<Item>,
-    /// Where the step in hand stands.
+    /// The progress of the current step.
     pub phase: Phase,
-    /// How often the item in hand was sent.
+    /// How often the current item's call was sent.
     pub attempt: u32,
-    /// How often looking failed in a row.
+    /// How many looks in a row failed.
     pub blind: u32,
-    /// How often the item in hand ended in a driver crash.
+    /// How often the current item's call ended in a driver crash.
     pub crashes: u32,
-    /// When the step in hand was first sent; none while it waits.
+    /// When the current step was first sent; none while it waits.
     pub sent: Option<Timestamp>,
-    /// When the step in hand counts as failed; from its first sending.
+    /// When the current step counts as failed. Counted from the time it was first sent.
     pub deadline: Option<Timestamp>,
-    /// Whether the plan rolls back what went before.
+    /// Whether the plan is a rollback of the steps before.
     pub undoing: bool,
-    /// What the operator stated about the step in hand; done once its open calls have returned.
+    /// The operator's statement about the current step. It takes effect after the step's open calls have returned.
     #[serde(default)]
     pub stated: Option<Stated>,
-    /// Whether a call of it may have changed something: one was answered with anything else than *not now*, or its answer was lost.
+    /// Whether one of its calls may have changed something: a call was answered with anything but *not now*, or its answer was
+    /// lost.
     #[serde(default = "not_known")]
     pub acted: bool,
-    /// Whether it goes on with something that a restore of the store has cut: the lost time may have ended it, so nobody knows which of two
-    /// copies of a disk is the only one.
+    /// Whether it carries on an operation that a restore of the store has cut. That operation may have ended in the lost time, so
+    /// Ostler does not know which of two copies of a disk is the only valid one.
     #[serde(default)]
     pub cut: bool,
-    /// What the call in hand last ended with; none if the driver said that it is done. While the plan rolls back: why it does.
+    /// The last error of the current call; none if the driver said that the call is done. During a rollback: the error that
+    /// caused the rollback.
     pub error: Option<DriverError>,
 }
 
-/// What is presumed of operations of a store that did not keep this.
+/// The value for operations in rows that were written before this field existed.
 const fn not_known() -> bool {
     true
 }
 
-/// What an operation is about, where that is not the whole VM; with what is needed to take it back.
+/// The part of a VM that an operation acts on, with the data that is needed to roll it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Subject {
@@ -103,7 +105,7 @@ pub enum Subject {
     Vm,
     /// One disk.
     Disk {
-        /// Which.
+        /// The disk's name.
         name: DiskName,
     },
     /// One network card.
@@ -113,19 +115,19 @@ pub enum Subject {
     },
     /// One system snapshot.
     Snapshot {
-        /// Which.
+        /// The snapshot's name.
         name: SnapshotName,
     },
-    /// One disk that becomes an image now.
+    /// One disk, of which an image is made now.
     DiskImage {
-        /// Which.
+        /// The disk's name.
         name: DiskName,
-        /// What it becomes.
+        /// The image that is made of it.
         becomes: NewImage,
     },
-    /// Its size.
+    /// The VM's CPUs and memory.
     Size {
-        /// What it was before; while the change is rolled back, what it was to be.
+        /// The size before the change. During a rollback: the size that the change was meant to reach.
         before: Size,
     },
 }
@@ -141,87 +143,87 @@ pub struct Size {
     pub memory_mib: u64,
 }
 
-/// What an operator states about a step.
+/// The statement of an operator about a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stated {
-    /// It succeeded; one more look must agree, once its open calls have returned.
+    /// The step succeeded. After its open calls have returned, one more look must agree.
     Success,
-    /// It succeeded, whatever a look says.
+    /// The step succeeded, even if a look disagrees.
     SuccessForced,
-    /// It failed.
+    /// The step failed.
     Failure,
-    /// Send it again.
+    /// Send the step again.
     Retry,
     /// Roll the operation back.
     Undo,
 }
 
-/// What a decision writes into operations' records.
+/// An entry that a decision writes into an operation's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Journal {
     /// An operation began.
     Began {
-        /// Which.
+        /// The operation.
         operation: OperationId,
-        /// What was asked.
+        /// The verb.
         verb: Verb,
         /// Who asked.
         by: String,
-        /// When.
+        /// When that happened.
         at: Timestamp,
     },
     /// A step began.
     StepBegan {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
-        /// Its number.
+        /// The step's number.
         step: StepNo,
-        /// What it is.
+        /// The kind of step.
         kind: StepKind,
-        /// Whether it takes back what went before.
+        /// Whether it is part of a rollback.
         undoing: bool,
-        /// When.
+        /// When that happened.
         at: Timestamp,
     },
-    /// A step went on: sent again, or in trouble.
+    /// A call of a step was sent again, or failed.
     StepWent {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
         /// How often it was sent.
         attempts: u32,
-        /// What went wrong, if anything.
+        /// The error, if there was one.
         error: Option<DriverError>,
     },
-    /// The step in hand came to nothing: the operation fails, rolls back, or goes on without it.
+    /// The current step failed. The operation fails, rolls back, or goes on without the step.
     StepFailed {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
-        /// What was wrong.
+        /// The error.
         error: DriverError,
-        /// When.
+        /// When that happened.
         at: Timestamp,
     },
     /// A step ended.
     StepEnded {
-        /// Of which operation.
+        /// The operation of the step.
         operation: OperationId,
-        /// When.
+        /// When that happened.
         at: Timestamp,
     },
     /// An operation ended.
     Ended {
-        /// Which.
+        /// The operation.
         operation: OperationId,
-        /// How.
+        /// How it ended.
         outcome: Ended,
-        /// When.
+        /// When that happened.
         at: Timestamp,
     },
 }
 
 impl Journal {
-    /// Whose record it is for.
+    /// The operation that the entry belongs to.
     #[must_use]
     pub const fn operation(&self) -> OperationId {
         match self {
@@ -236,7 +238,7 @@ impl Journal {
 }
 
 impl Active {
-    /// The step in hand.
+    /// The current step.
     #[must_use]
     pub fn kind(&self) -> Option<StepKind> {
         self.plan.get(self.at).copied()
@@ -249,24 +251,24 @@ impl Active {
 pub enum Ended {
     /// As asked.
     Succeeded,
-    /// Not as asked; the VM rests where a fresh observation found it.
+    /// Not as asked. The VM rests in the state that a fresh observation showed.
     Failed {
-        /// What the step in hand said.
+        /// The error of the step that failed.
         error: DriverError,
     },
     /// A stronger verb overtook it.
     Superseded {
-        /// Which.
+        /// The operation that overtook it.
         by: OperationId,
     },
 }
 
-/// One step of an operation, as it went.
+/// The history of one step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepTrace {
-    /// Its number.
+    /// The step's number.
     pub step: StepNo,
-    /// What it was.
+    /// The kind of step.
     pub kind: StepKind,
     /// When it was decided.
     pub began: Timestamp,
@@ -274,54 +276,56 @@ pub struct StepTrace {
     pub ended: Option<Timestamp>,
     /// How often its calls were sent.
     pub attempts: u32,
-    /// What went wrong last, if anything. One that went well in the end may have been sent more than once for that.
+    /// Its last error, if there was one. A step that succeeded may have an error, if it was sent more than once.
     pub error: Option<DriverError>,
-    /// Whether it came to nothing.
+    /// Whether it failed.
     #[serde(default)]
     pub failed: bool,
-    /// Whether it took back what went before.
+    /// Whether it was part of a rollback.
     #[serde(default)]
     pub undoing: bool,
 }
 
-/// One thing asked for; lives as long as its VM's record.
+/// The record of one operation. It is kept as long as its VM's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRecord {
     /// Its id.
     pub id: OperationId,
-    /// Whose.
+    /// Its VM.
     pub vm: VmId,
-    /// What was asked; none for the creation itself and for what monitoring did.
+    /// The verb. None for the creation of the VM, and for changes made by monitoring.
     pub verb: Option<Verb>,
     /// Who asked.
     pub by: String,
-    /// When.
+    /// When it began.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How.
+    /// How it ended; none while it runs.
     pub outcome: Option<Ended>,
-    /// The steps so far; the last is the one in hand.
+    /// The steps so far; the last one is the current step.
     pub steps: Vec<StepTrace>,
 }
 
 impl OperationRecord {
-    /// Most steps kept in one operation's record: a delete that insists for days must not grow without bound.
+    /// Most steps in one operation's record. Without this limit, the record of a delete that retries for days would grow without
+    /// bound.
     pub const STEPS_MAX: usize = 64;
 
-    /// The step that the operation failed at, if it did: not the last one of its rollback, and none that it went on without.
+    /// The step at which the operation failed, if it failed. This is not the last step of the rollback, and not a step that the
+    /// operation went on without.
     #[must_use]
     pub fn failed_at(&self) -> Option<StepKind> {
         if !matches!(self.outcome, Some(Ended::Failed { .. })) {
             return None;
         }
         let failed = || self.steps.iter().rev().filter(|step| step.failed);
-        // Where a store did not keep which one it was, the last one may be.
+        // Older rows do not say which step failed: assume the last one.
         let found = failed().find(|step| !step.undoing).or_else(|| failed().next()).or_else(|| self.steps.last());
         found.map(|step| step.kind)
     }
 
-    /// Writes `entry` into the record. An entry about a step goes to the last one.
+    /// Writes `entry` into the record. An entry about a step is written to the last step.
     pub fn note(&mut self, entry: &Journal) {
         match entry {
             Journal::Began { .. } => {}

@@ -1,4 +1,4 @@
-//! Something to be done to a VM later: when, and what exactly.
+//! Scheduled actions of a VM: the schedule, and the arguments of the request.
 
 use crate::{Args, HostId, Schedule, ScheduleId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 /// A scheduled action of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// When, what verb, and how it went last.
+    /// The time, the verb, and the result of the last run.
     pub schedule: Schedule,
-    /// With what.
+    /// The arguments of the verb.
     #[serde(default)]
     pub args: Args,
-    /// For deploy and migrate: where.
+    /// For deploy and migrate: the host.
     #[serde(default)]
     pub host: Option<HostId>,
-    /// The VM was busy when it was due: tried again then.
+    /// When the action is tried again, because the VM was busy when it was due.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
 }
@@ -26,7 +26,7 @@ impl Planned {
         self.schedule.id
     }
 
-    /// When it is tried next; none if it is over.
+    /// When it is tried next; none if it will not be tried any more.
     #[must_use]
     pub fn try_at(&self) -> Option<Timestamp> {
         let next = self.schedule.next?;

@@ -1,4 +1,4 @@
-//! The record of a VM: everything a decision needs, and nothing that can be had by asking.
+//! The record of a VM. It holds everything that a decision needs, except facts that can be obtained by asking a driver.
 
 use crate::{
     Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::{Display, EnumString, IntoStaticStr};
 
-/// Where a VM has its place. While there is one, its capacity is held.
+/// The place of a VM: a host, a driver and a generation. While a VM has a placement, it holds its capacity on that host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The host.
@@ -18,18 +18,19 @@ pub struct Placement {
     pub driver: DriverName,
     /// The generation issued for this placement.
     pub generation: Generation,
-    /// Since when.
+    /// When the placement began.
     pub since: Timestamp,
 }
 
-/// Where a VM's files may exist. Set before a step may make them, cleared after they are seen gone.
+/// Where a VM's files may exist. A flag is set before a step can make files there, and cleared after the files are known to be
+/// gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct FilesAt {
     /// On the host of the placement.
     pub host: bool,
     /// At the front end.
     pub home: bool,
-    /// On the other host of a migration, where the two do not see the same files.
+    /// On the other host of a migration, if the two hosts do not share their files.
     #[serde(default)]
     pub other: bool,
 }
@@ -37,22 +38,23 @@ pub struct FilesAt {
 /// The system datastore of a VM, chosen at its first placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
-    /// Which.
+    /// The datastore.
     pub datastore: DatastoreId,
     /// Its transfer driver.
     pub driver: DriverName,
-    /// Whether all hosts and the front end see the same files: then nothing is copied at stop and deploy.
+    /// Whether all hosts and the front end see the same files. If so, stop and deploy copy nothing.
     pub shared: bool,
 }
 
-/// Saved memory. Used once.
+/// A memory file: a guest's saved memory. It is used once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryFile {
     /// The file's name within the VM's folder; derived from the operation that saved it.
     pub name: RelPath,
-    /// Whether the driver said that it is written. An incomplete file is never restored from.
+    /// Whether the driver said that the file is completely written. A VM is never restored from an incomplete file.
     pub complete: bool,
-    /// Committed before the restored domain's virtual CPUs ran. A consumed file is never restored from.
+    /// Whether the memory counts as used. Committed before the restored domain's virtual CPUs run. A VM is never restored from a
+    /// consumed file.
     pub consumed: bool,
 }
 
@@ -65,31 +67,33 @@ pub struct DiskState {
     pub file: RelPath,
     /// Its format.
     pub format: DiskFormat,
-    /// The image below it, held until the disk is gone.
+    /// The image below it. The VM holds this image until the disk is gone.
     pub image: Option<ImageId>,
-    /// The image it becomes when the VM is shut down.
+    /// The image that is made of the disk when the VM is shut down.
     #[serde(default)]
     pub save_as: Option<NewImage>,
-    /// Where it lies below its datastore's root, if that is not in the VM's folder: a disk that was adopted. It is never removed.
+    /// For a disk that was adopted: its path below the datastore's root, since it is not in the VM's folder. Such a file is never
+    /// removed.
     #[serde(default)]
     pub adopted: Option<RelPath>,
 }
 
-/// An image that a disk is to become; its row exists already, locked.
+/// An image that is to be made of a disk. The image's row exists already and is locked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewImage {
-    /// Which.
+    /// The image.
     pub image: ImageId,
     /// The transfer driver of its datastore.
     pub driver: DriverName,
 }
 
-/// A place that a VM has left without its being seen empty: something of the VM may still be there. It is swept when the host is seen.
+/// A placement that a VM has left, and that was not seen empty: something of the VM may still be there. Ostler sweeps it when the
+/// host is seen again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
-    /// Where, and under which generation.
+    /// The placement that the VM left.
     pub place: Placement,
-    /// Whether files of the VM's own may be there.
+    /// Whether the VM's own files may be there.
     pub files: bool,
 }
 
@@ -106,27 +110,27 @@ pub enum Reason {
     Crashed,
     /// Somebody destroyed it at the hypervisor.
     DestroyedOutside,
-    /// Somebody had the hypervisor save its memory and end it.
+    /// Somebody made the hypervisor save its memory and end the domain.
     SavedOutside,
     /// Somebody started it at the hypervisor.
     StartedOutside,
     /// Somebody paused it at the hypervisor.
     External,
-    /// A disk failed and the guest stands still.
+    /// A disk failed, and the guest is paused.
     IoError,
-    /// The watchdog bit.
+    /// The guest's watchdog fired.
     Watchdog,
-    /// The guest crashed and was preserved.
+    /// The guest crashed, and the hypervisor keeps it for examination.
     GuestCrashed,
-    /// Neither the domain nor its absence could be seen.
+    /// The host could not be asked, so neither the domain nor its absence was seen.
     CannotAsk,
-    /// A generation above what this store ever issued is at the host: this store is stale.
+    /// The host has a domain with a higher generation than this store ever issued: this store is stale.
     StoreIsStale,
-    /// A domain of that UUID is there that is not this store's.
+    /// A domain with the VM's UUID is there, but this store did not make it.
     Foreign,
     /// A step failed.
     StepFailed,
-    /// Seen again after it could not be seen.
+    /// It is seen again, after Ostler could not observe it.
     SeenAgain,
 }
 
@@ -154,53 +158,53 @@ impl Reason {
     }
 }
 
-/// What failed, and what would carry it on.
+/// A failed operation, with the data to carry it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The operation that failed.
     pub operation: OperationId,
-    /// What was asked.
+    /// The verb of the operation.
     pub verb: Verb,
-    /// The state it began in; where `recover --undo` leads.
+    /// The state that it began in. `recover --undo` leads back to this state.
     pub origin: State,
     /// Its steps.
     pub plan: Vec<StepKind>,
-    /// The one that failed: an index into `plan`.
+    /// The step that failed: an index into `plan`.
     pub at: usize,
-    /// What the driver said.
+    /// The driver's error.
     pub error: DriverError,
-    /// When.
+    /// When it failed.
     pub when: Timestamp,
-    /// What it was about.
+    /// The subject of the operation.
     #[serde(default)]
     pub subject: Subject,
-    /// Whether `plan` rolls back what went before: then carrying it on leads to `origin`, not to what the verb asked.
+    /// Whether `plan` is a rollback. If so, carrying it on leads to `origin`, not to the goal of the verb.
     #[serde(default)]
     pub undoing: bool,
-    /// Whether a restore of the store has cut it, or what it went on with.
+    /// Whether a restore of the store has cut this operation, or the operation that it went on with.
     #[serde(default)]
     pub cut: bool,
 }
 
-/// A driver call that was committed as begun and has not been seen to end.
+/// An open call: an effect that was committed and has not been seen to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCall {
-    /// Its identity.
+    /// Its effect key.
     pub key: EffectKey,
-    /// What it is.
+    /// The driver call.
     pub call: Call,
-    /// Information only.
+    /// How often the call was sent. Information only.
     pub attempt: u32,
-    /// Whether it was told to stop.
+    /// Whether it was asked to stop.
     pub cancelled: bool,
 }
 
-/// The last fact seen of the domain.
+/// The last fact that was seen of the domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// When it changed to this.
+    /// When the fact changed to this one.
     pub at: Timestamp,
-    /// In a word or two, for people.
+    /// The fact in a word or two, for people.
     pub what: String,
 }
 
@@ -209,36 +213,36 @@ pub struct Sighting {
 pub struct Snapshot {
     /// Its name, derived from the operation that made it.
     pub name: SnapshotName,
-    /// What whoever made it calls it.
+    /// The label that its maker gave it.
     #[serde(default)]
     pub label: String,
     /// When it was made.
     pub made: Timestamp,
-    /// Whether it is no longer offered.
+    /// Whether Ostler no longer offers it.
     pub hidden: bool,
-    /// Whether the operation in hand removes it, because the rules say that it does not survive that operation.
+    /// Whether the current operation removes it, because the snapshot rules say that it does not survive that operation.
     #[serde(default)]
     pub losing: bool,
 }
 
-/// One stay on one host.
+/// One stay of a VM on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// Where.
+    /// The host.
     pub host: HostId,
-    /// From when.
+    /// When the stay began.
     pub from: Timestamp,
-    /// What brought it there.
+    /// The verb that brought it there.
     #[serde(default)]
     pub begun_by: Option<Verb>,
-    /// The generation it was there under.
+    /// The generation of that placement.
     #[serde(default)]
     pub generation: Generation,
-    /// Until when; none while it is there.
+    /// When the stay ended; none while the VM is there.
     pub to: Option<Timestamp>,
-    /// Why it ended.
+    /// The verb that ended the stay.
     pub ended_by: Option<Verb>,
-    /// What it held.
+    /// The capacity that it held.
     pub capacity: Capacity,
 }
 
@@ -247,62 +251,63 @@ pub struct HistoryEntry {
 pub struct VmRecord {
     /// Its id.
     pub id: VmId,
-    /// As hypervisors know it.
+    /// Its UUID, by which hypervisors know it.
     pub uuid: VmUuid,
-    /// Who it belongs to.
+    /// Its owner.
     pub owner: String,
     /// When it was created.
     pub created: Timestamp,
-    /// What was asked for.
+    /// Its specification.
     pub spec: VmSpec,
     /// Rises with each commit.
     pub version: Version,
     /// Its state.
     pub state: State,
-    /// Since when.
+    /// Since when the VM has its state.
     pub since: Timestamp,
-    /// Why.
+    /// Why it is in its state.
     pub reason: Reason,
-    /// The step counter: rises with each step begun.
+    /// The step counter: rises with each step that begins.
     pub step: StepNo,
     /// The highest generation ever issued for it; never used again.
     pub issued: Generation,
-    /// The generation that may run.
+    /// The generation of the placement that may run.
     pub placed: Generation,
-    /// Its place, while it has one.
+    /// Its placement, while it has one.
     pub placement: Option<Placement>,
-    /// The other place of a migration: where it goes to, and after the switch where it came from. While there is one, its capacity is
-    /// held too.
+    /// The other placement of a migration: the destination, and after the switch the origin. While there is one, the VM holds its
+    /// capacity there too.
     #[serde(default)]
     pub other: Option<Placement>,
-    /// Whether a domain of it may be at the other place.
+    /// Whether a domain of the VM may be at the other placement.
     #[serde(default)]
     pub other_domain: bool,
-    /// Places that were left without being seen empty.
+    /// Placements that the VM left and that were not seen empty.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
     /// Its system datastore, from the first placement until it is done.
     pub storage: Option<Storage>,
-    /// Where files may exist.
+    /// Where its files may exist.
     pub files: FilesAt,
     /// Its disks.
     pub disks: Vec<DiskState>,
-    /// Saved memory.
+    /// The memory file to restore from.
     pub recovery: Option<RecoveryFile>,
-    /// Memory files in the VM's folder that nobody will restore from, until they are removed.
+    /// Memory files in the VM's folder that are no longer needed and not yet removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unused: Vec<RelPath>,
-    /// Its one operation slot.
+    /// The operation that holds the VM's only slot.
     pub operation: Option<Active>,
-    /// Calls that have not been seen to end, of this operation and of those it overtook.
+    /// Calls that have not been seen to end, of this operation and of the operations that it overtook.
     pub open: Vec<OpenCall>,
-    /// What failed last, while the state is failed.
+    /// The operation that failed, while the state is `failed`.
     pub failure: Option<Failure>,
     /// When the guest was last seen to have started.
     pub running_since: Option<Timestamp>,
-    /// The last fact seen.
+    /// The last fact that was seen of its domain.
     pub seen: Option<Sighting>,
-    /// While it is unknown: whether it was off or suspended when it was last known, and nothing that was asked since was to start it.
+    /// While the state is `unknown`: whether the VM was off or suspended when its state was last known, and no operation since
+    /// then was meant to start it.
     #[serde(default)]
     pub was_off: bool,
     /// Since when its host could not be asked.
@@ -310,25 +315,25 @@ pub struct VmRecord {
     /// Its system snapshots, oldest first.
     #[serde(default)]
     pub snapshots: Vec<Snapshot>,
-    /// Whether the scheduler is asked to move it to another host.
+    /// Whether the scheduler has been asked to move it to another host.
     #[serde(default)]
     pub resched: bool,
-    /// What is to be done later.
+    /// Its scheduled actions.
     #[serde(default)]
     pub schedules: Vec<Planned>,
-    /// The id of the next of them; ids are never used again.
+    /// The id of the next scheduled action; ids are never used again.
     #[serde(default)]
     pub next_schedule: ScheduleId,
-    /// Its name at the hypervisor, if that is not the one that Ostler gives: of a domain that was adopted.
+    /// For an adopted domain: its name at the hypervisor, which Ostler did not choose.
     #[serde(default)]
     pub adopted_name: Option<String>,
-    /// The hypervisor driver of its last place, once it has none.
+    /// The hypervisor driver of its last placement, when it has no placement any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_driver: Option<DriverName>,
-    /// Set once it came back with a backup.
+    /// Set after the VM came back with a restored backup of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
-    /// What its drivers keep about it.
+    /// The state that each of its drivers keeps about it.
     #[serde(default)]
     pub driver_state: BTreeMap<DriverName, OpaqueState>,
     /// Where it has been; the oldest entries are dropped beyond [`VmRecord::HISTORY_MAX`].
@@ -337,22 +342,22 @@ pub struct VmRecord {
 }
 
 impl VmRecord {
-    /// Most history entries kept in the record. Accounting keeps its own.
+    /// Most history entries in a record. Accounting keeps its own history.
     pub const HISTORY_MAX: usize = 64;
-    /// Most memory files that wait to be removed. An older one goes with the VM's folder.
+    /// Most memory files that wait to be removed one by one. Older ones are removed with the VM's folder.
     pub const UNUSED_MAX: usize = 32;
 
-    /// What it holds on a host. The books are the sum of this over all records.
+    /// The capacity that it holds on the host of its placement. The books are the sum over all records.
     #[must_use]
     pub fn held(&self) -> Option<(HostId, Capacity)> {
         self.placement.as_ref().map(|place| (place.host, self.holds()))
     }
 
-    /// What it holds where it holds anything. While its size is being changed that is the larger of both, so that the change can be
-    /// taken back.
+    /// The capacity that it holds on each of its hosts. During a resize this is the larger of the old and the new size, so that
+    /// the resize can be rolled back.
     fn holds(&self) -> Capacity {
         let now = self.spec.capacity();
-        // A change that failed half-way, too: the guest may have either.
+        // Also after a resize that failed half-way: the guest may have the old or the new size.
         let in_hand = self.operation.as_ref().map(|active| &active.subject);
         match in_hand.or(self.failure.as_ref().map(|failure| &failure.subject)) {
             Some(Subject::Size { before }) => Capacity {
@@ -363,14 +368,14 @@ impl VmRecord {
         }
     }
 
-    /// What it holds on the other host of a migration. Nothing, if that is the same host.
+    /// The capacity that it holds on the other host of a migration. None if that is the same host.
     #[must_use]
     pub fn held_too(&self) -> Option<(HostId, Capacity)> {
         let here = self.placement.as_ref().map(|place| place.host);
         self.other.as_ref().filter(|place| Some(place.host) != here).map(|place| (place.host, self.holds()))
     }
 
-    /// Hosts beside that of its placement where something of it is or may be; each once.
+    /// All hosts, except the host of its placement, where something of the VM is or may be. Each host is listed once.
     #[must_use]
     pub fn also_on(&self) -> Vec<HostId> {
         let here = self.placement.as_ref().map(|place| place.host);
@@ -381,14 +386,14 @@ impl VmRecord {
         hosts
     }
 
-    /// The images it holds: one entry a disk. A VM that was forgotten holds them until its host is seen, because its overlays may be
-    /// there.
+    /// The images that it holds: one entry per disk. A forgotten VM holds them until its host is seen again, because its overlays
+    /// may still be there.
     pub fn images_held(&self) -> impl Iterator<Item = ImageId> + '_ {
         let alive = self.state != State::Done || !self.leftovers.is_empty();
         self.disks.iter().filter(move |_| alive).filter_map(|disk| disk.image)
     }
 
-    /// One of the two hosts of a migration.
+    /// The placement at one of the two hosts of a migration.
     #[must_use]
     pub const fn place(&self, side: crate::Side) -> Option<&Placement> {
         match side {
@@ -397,33 +402,35 @@ impl VmRecord {
         }
     }
 
-    /// Whether all hosts and the front end see its files.
+    /// Whether all hosts and the front end see the same files of the VM.
     #[must_use]
     pub fn storage_is_shared(&self) -> bool {
         self.storage.as_ref().is_some_and(|storage| storage.shared)
     }
 
-    /// The addresses of its network cards, which no other VM may have. One that was forgotten holds them until its host is seen: it may
-    /// run there.
+    /// The addresses of its network cards, which no other VM may have. A forgotten VM holds them until its host is seen again,
+    /// because it may still run there.
     pub fn macs_held(&self) -> impl Iterator<Item = MacAddress> + '_ {
         let alive = self.state != State::Done || !self.leftovers.is_empty();
         (0..self.spec.nics.len()).filter(move |_| alive).map(|at| self.mac_of(at))
     }
 
-    /// A network card's address: the one it was given, or one made from the VM's UUID and its place.
+    /// The address of the network card at index `at`: the address in the specification, or one that is made from the VM's UUID
+    /// and `at`.
     #[must_use]
     pub fn mac_of(&self, at: usize) -> MacAddress {
         let given = self.spec.nics.get(at).and_then(|nic| nic.mac.clone());
         given.unwrap_or_else(|| MacAddress::of_place(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
     }
 
-    /// The folder of its files below a datastore's root.
+    /// The name of its folder below a datastore's root.
     #[must_use]
     pub fn folder(&self) -> String {
         self.uuid.to_string()
     }
 
-    /// The name its domain has at the hypervisor. Holds part of the UUID, so that two stores can share a host.
+    /// The name of its domain at the hypervisor. A name that Ostler gives holds part of the UUID, so that two stores can share a
+    /// host.
     #[must_use]
     pub fn domain_name(&self) -> String {
         if let Some(name) = &self.adopted_name {
@@ -433,19 +440,20 @@ impl VmRecord {
         format!("ostler-{}-{}", self.id, &uuid[..8])
     }
 
-    /// When a decision is due even if nothing happens. An open call needs none: whoever sent it answers in bounded time. This is
-    /// the VM's durable timer; whoever fires it hands in the time, and the record says what it was for.
+    /// When a decision is due even if nothing else happens: the VM's durable timer. When the timer fires, the decision gets the
+    /// current time, and the record says what the timer was for. An open call needs no timer, because its sender answers in
+    /// bounded time.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.is_unreconciled() {
-            // Nothing is sent again and no scheduled action begins before it is known where the VM is.
+            // Until Ostler knows where the VM is, it sends nothing again and begins no scheduled action.
             return None;
         }
         let scheduled = self.schedules.iter().filter_map(Planned::try_at).min();
         [self.step_due(), scheduled].into_iter().flatten().min()
     }
 
-    /// When the step in hand goes on by itself.
+    /// When the current step goes on by itself.
     #[must_use]
     pub fn step_due(&self) -> Option<Timestamp> {
         use crate::Phase;
@@ -457,20 +465,20 @@ impl VmRecord {
         }
     }
 
-    /// The snapshot that `asked` names: by its name, or by what its maker calls it. None if that can mean several.
+    /// The snapshot that `asked` means: by its name or by its label. None if no snapshot or more than one matches.
     #[must_use]
     pub fn snapshot(&self, asked: &str) -> Option<&Snapshot> {
         let mut called = self.snapshots_called(asked);
         called.next().filter(|_| called.next().is_none())
     }
 
-    /// All snapshots that `asked` can mean. Hidden ones are not offered.
+    /// All snapshots whose name or label is `asked`. Hidden snapshots are left out.
     pub fn snapshots_called<'a>(&'a self, asked: &str) -> impl Iterator<Item = &'a Snapshot> {
         let offered = self.snapshots.iter().filter(|snapshot| !snapshot.hidden && !asked.is_empty());
         offered.filter(move |snapshot| snapshot.name.as_str() == asked || snapshot.label == asked)
     }
 
-    /// The recovery file, if it may be restored from.
+    /// The memory file, if the VM may be restored from it.
     #[must_use]
     pub fn usable_recovery(&self) -> Option<&RecoveryFile> {
         self.recovery.as_ref().filter(|file| file.complete && !file.consumed)

@@ -1,4 +1,4 @@
-//! Requests, their answers, and what a commit must find true.
+//! Requests, their answers, and the claims that a commit checks.
 
 use crate::{
     DatastoreName, Destroyed, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
@@ -7,48 +7,49 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// Something asked of an existing VM.
+/// A request about an existing VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The operation it becomes if it is accepted.
+    /// The id of the operation that it becomes if it is accepted.
     pub operation: OperationId,
-    /// What is asked.
+    /// The verb.
     pub verb: Verb,
     /// Who asks.
     pub by: String,
-    /// With what.
+    /// The arguments of the verb.
     pub args: Args,
-    /// For deploy and migrate: where.
+    /// For deploy and migrate: the host.
     pub host: Option<HostId>,
-    /// Refuse if the host's capacity is exceeded. The scheduler always enforces.
+    /// Refuse the request if it would exceed the host's capacity. The scheduler always sets this.
     pub enforce: bool,
-    /// For recover: override the check that what is stated is what is seen.
+    /// Do it in spite of a check. For recover: even if an observation contradicts the statement, or cannot confirm it. For
+    /// forget: even if the host answers. For resize: even if a running guest would lose a large part of its memory.
     pub force: bool,
-    /// Only if the record still has this version.
+    /// Refuse the request unless the record still has this version.
     pub if_version: Option<Version>,
-    /// The scheduled action that asks.
+    /// The scheduled action that makes the request.
     pub schedule: Option<ScheduleId>,
 }
 
-/// What a verb is asked with.
+/// The arguments of a verb.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Args {
     /// Nothing.
     #[default]
     None,
-    /// For migrate, of a VM whose host is not seen.
+    /// For migrate, if the VM's host cannot be observed.
     Migrate {
-        /// The operator states that nothing of the old host runs any more.
+        /// The operator states that the old host is switched off: nothing runs there any more.
         #[serde(default)]
         fenced: bool,
-        /// The operator states that the VM's files are where the new host sees them, though the storage is not shared.
+        /// The operator states that the new host sees the VM's files, although the storage is not shared.
         #[serde(default)]
         storage_moved: bool,
     },
     /// For disk-attach.
     NewDisk {
-        /// The disk; the first free name if none is given.
+        /// The disk's name; if none is given, the first free name.
         name: Option<DiskName>,
         /// Where its content comes from.
         source: DiskSource,
@@ -60,7 +61,7 @@ pub enum Args {
     },
     /// For disk-detach and disk-snapshot-cancel.
     Disk {
-        /// Which.
+        /// The disk's name.
         name: DiskName,
     },
     /// For nic-attach.
@@ -72,13 +73,13 @@ pub enum Args {
     },
     /// For snapshot-create.
     NewSnapshot {
-        /// What whoever makes it calls it; may be empty.
+        /// The label that its maker gives it; may be empty.
         #[serde(default)]
         label: String,
     },
     /// For snapshot-revert and snapshot-delete.
     Snapshot {
-        /// Its name, or what its maker calls it.
+        /// Its name or its label.
         name: String,
     },
     /// For disk-snapshot and disk-snapshot-live.
@@ -87,10 +88,10 @@ pub enum Args {
         disk: DiskName,
         /// The image's name.
         image: ImageName,
-        /// Its datastore; where the disk's image is, or the only one, if none is given.
+        /// The image's datastore. If none is given: the datastore of the disk's image, or the only datastore.
         datastore: Option<DatastoreName>,
     },
-    /// For resize; what is not given stays.
+    /// For resize. A value that is not given does not change.
     Size {
         /// Thousandths of a physical CPU that placement reserves.
         cpu_milli: Option<u32>,
@@ -109,38 +110,38 @@ pub enum Args {
         /// The new name.
         name: VmName,
     },
-    /// For schedule. Its id is given by the decision.
+    /// For schedule. The decision assigns its id.
     NewSchedule(Box<Planned>),
     /// For reschedule.
     Reschedule {
-        /// Which.
+        /// The scheduled action.
         id: ScheduleId,
-        /// What it is to be.
+        /// The new content of the scheduled action.
         planned: Box<Planned>,
     },
     /// For unschedule.
     Schedule {
-        /// Which.
+        /// The scheduled action.
         id: ScheduleId,
     },
 }
 
-/// A request that was not refused. The answer is the truth: it was committed with what it tells.
+/// The answer to a request that was not refused. It is sent after the commit of everything that it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whose.
+    /// The VM.
     pub vm: VmId,
-    /// The operation that does it: a new one, or the one already at it. None where nothing is left to do.
+    /// The operation that does it: a new one, or one that is already doing it. None if nothing is left to do.
     pub operation: Option<OperationId>,
     /// The state it is in now.
     pub state: State,
     /// The record's version now.
     pub version: Version,
-    /// Whether this was so already: nothing was changed.
+    /// Whether the VM was already as requested, and nothing was changed.
     pub already: bool,
     /// The operation that was overtaken.
     pub overtook: Option<OperationId>,
-    /// What the operation removes for good, if it goes through.
+    /// The things that the operation removes for good if it succeeds.
     #[serde(default)]
     pub destroys: Vec<Destroyed>,
 }
@@ -150,33 +151,33 @@ pub struct Answer {
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum RefusalKind {
-    /// Not from this state.
+    /// The verb is not possible in this state.
     WrongState,
     /// Another operation holds the slot.
     Busy,
-    /// The record has another version than the one asked for.
+    /// The record does not have the version that the request names.
     VersionMismatch,
-    /// No host given, or the host cannot take it.
+    /// No host is given, or the host cannot take the VM.
     NoHost,
     /// The host is full.
     NoCapacity,
     /// The image is not there or not ready.
     ImageNotReady,
-    /// Needs a fresh look that says absent.
+    /// The request needs a fresh look that says *absent*.
     NotAbsent,
-    /// What the operator states is contradicted by what is seen.
+    /// An observation contradicts the operator's statement.
     Contradicted,
     /// The host could not be asked, and the answer is needed.
     CannotAsk,
     /// The driver cannot do it.
     NotAble,
-    /// Nothing failed that could be recovered.
+    /// There is no failed operation to recover.
     NothingToRecover,
-    /// The snapshot rules say no.
+    /// The snapshot rules refuse it.
     Rules,
-    /// What the request is about is not there, is there already, or makes no sense.
+    /// The thing that the request names does not exist or exists already, or the request makes no sense.
     BadRequest,
-    /// The old host may still run it, or nobody says where its files are.
+    /// The old host may still run the VM, or the request does not say where its files are.
     NotFenced,
 }
 
@@ -188,55 +189,56 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// The verb.
     pub verb: Verb,
-    /// What is wrong, in words.
+    /// The reason, in words.
     pub detail: String,
-    /// What to do instead.
+    /// Advice what to do instead.
     pub hint: String,
 }
 
-/// What must hold, checked in order against the rows as they are inside the transaction.
+/// A condition that must hold inside the transaction. Claims are checked in order, against the rows as they are there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Claim {
-    /// The host exists and is on; with `enforce`, what the VM will hold fits.
+    /// The host exists, and is on, or is draining and has the VM already. With `enforce`: the capacity that the VM will hold
+    /// fits.
     Capacity {
-        /// Where.
+        /// The host.
         host: HostId,
-        /// Whether it must fit.
+        /// Whether the VM's capacity must fit.
         enforce: bool,
     },
     /// The image exists and is ready.
     Image {
-        /// Which.
+        /// The image.
         image: ImageId,
     },
 }
 
-/// The first claim that did not hold; nothing of that VM was committed.
+/// The first claim that did not hold. Nothing of that VM was committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct ClaimRefused {
-    /// Which.
+    /// The claim.
     pub claim: Claim,
     /// Why, in words.
     pub detail: String,
 }
 
-/// What a decision does to images, in the same transaction.
+/// A change that a decision makes to an image, in the same transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageChange {
-    /// There is a new one, locked until it is written.
+    /// Add an image. It is locked until it is written.
     Add(Image),
-    /// It is written, or must be looked at.
+    /// Set the image's state: it is written, or a person must examine it.
     Set {
-        /// Which.
+        /// The image.
         image: ImageId,
-        /// What it is now.
+        /// The new state.
         state: ImageState,
     },
-    /// It was never written, and will not be.
+    /// Remove an image that was never written and will not be.
     Discard {
-        /// Which.
+        /// The image.
         image: ImageId,
     },
 }

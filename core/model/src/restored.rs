@@ -1,23 +1,25 @@
-//! What a record remembers of a restore: between the backup and the restore another copy of this store was at work, and this one
-//! does not know where it has placed the VM.
+//! The part of a record that describes a restore of the store. Between the backup and the restore another copy of this store was
+//! running, and this store does not know where that copy has placed the VM.
 
 use crate::{Generation, Timestamp, VmRecord};
 use serde::{Deserialize, Serialize};
 
-/// How many generations a restore leaves out at least: more than a store can issue for one VM between a backup and its restore.
+/// A restore skips at least this many generations: more than a store can issue for one VM between a backup and its restore.
 pub const GENERATIONS_SKIPPED: u64 = 1_000_000_000;
 
-/// More generations than a store can issue for one VM in a millisecond. A restore at some time leaves out all that any copy of the store
-/// can have issued before: also a copy that came back with the very same backup.
+/// More generations than a store can issue for one VM in a millisecond. From it and the current time, a restore computes how many
+/// generations to skip: all that any copy of the store can have issued before now, also a copy that was restored from the same
+/// backup.
 const GENERATIONS_A_MS: u64 = 1000;
 
-/// Most lost times that are remembered one by one. With more, the two oldest become one: a domain between them is then left alone too.
+/// Most lost times that a record keeps one by one. If there are more, the two oldest are merged into one. A domain with a
+/// generation between the two is then not touched either.
 const LOST_TIMES_MAX: usize = 16;
 
-/// Generations that another copy of this store can have issued, and this one does not know of.
+/// A lost time: the generations that another copy of this store can have issued and that this store does not know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostTime {
-    /// They are above this one, ...
+    /// The lost generations are above this one, ...
     pub known: Generation,
     /// ... and at most this one.
     pub lost: Generation,
@@ -29,26 +31,26 @@ impl LostTime {
     }
 }
 
-/// The VM came back with a backup.
+/// Says that the VM came back with a restored backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
-    /// The highest generation that the record knows of from before the restore.
+    /// The highest generation from before the restore that the record knows of.
     pub known: Generation,
-    /// The highest generation that can have been issued between the backup and the restore. This store issues higher ones only.
+    /// The highest generation that can have been issued between the backup and the restore. This store issues only higher ones.
     pub lost: Generation,
-    /// Whether all hosts have been listed since, or a person said that the record is right.
+    /// Whether the VM is reconciled: since the restore all hosts have been listed, or a person said that the record is right.
     pub reconciled: bool,
-    /// Whether all hosts have been listed, and only a person can tell which domain is the VM.
+    /// Whether all hosts have been listed, and Ostler still cannot tell which domain is the VM. Then a person must say it.
     #[serde(default)]
     pub in_doubt: bool,
-    /// The lost times of restores before this one, the oldest first: a host that was off since then may still have a domain of such a
-    /// time, and it is not removed as an old one.
+    /// The lost times of earlier restores, oldest first. A host that has been off since then may still have a domain from such a
+    /// time. Such a domain must not be removed as an old one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<LostTime>,
 }
 
 impl Restored {
-    /// A person said that the record is right: no domain up to `generation` is the VM.
+    /// Call this when a person said that the record is right: no domain with a generation up to `generation` is the VM.
     pub fn disown(&mut self, generation: Generation) {
         self.known = self.known.max(generation);
         self.lost = self.lost.max(generation);
@@ -58,13 +60,15 @@ impl Restored {
         self.earlier.retain(|time| time.known < time.lost);
     }
 
-    /// Whether a domain of this generation was placed in the latest lost time, or by this store since, and not in an earlier lost time.
+    /// Whether a domain of this generation was placed in the latest lost time or by this store afterwards, not in an earlier lost
+    /// time.
     #[must_use]
     pub fn is_latest(&self, generation: Generation) -> bool {
         generation > self.known
     }
 
-    /// The domain of the latest lost time is the VM: those that this time placed before it are older.
+    /// Call this when the domain of `generation`, from the latest lost time, is found to be the VM. Lower generations of that
+    /// lost time are then known to be older.
     pub fn take_over(&mut self, generation: Generation) {
         if generation <= self.lost {
             self.known = self.known.max(generation);
@@ -76,7 +80,7 @@ impl Restored {
             || self.earlier.iter().any(|time| time.contains(generation))
     }
 
-    /// The lost times, when there is one more restore.
+    /// All lost times, this one included, for the record of the next restore.
     fn into_earlier(mut self) -> Vec<LostTime> {
         self.earlier.push(LostTime { known: self.known, lost: self.lost });
         if self.earlier.len() > LOST_TIMES_MAX {
@@ -88,11 +92,11 @@ impl Restored {
 }
 
 impl VmRecord {
-    /// Marks the record as one that comes from a backup, restored at `now`. Versions and generations go on far above those that were used
-    /// meanwhile.
+    /// Marks the record as one that comes from a backup, restored at `now`. Versions and generations continue far above all that
+    /// were used between the backup and the restore.
     pub fn mark_restored(&mut self, now: Timestamp) {
         let (known, earlier) = match self.restored.take() {
-            // Restored twice without having been reconciled: what the older backup did not know is still not known.
+            // Restored again before it was reconciled: the generations that the older backup did not know are still not known.
             Some(before) if !before.reconciled => (before.known, before.earlier),
             Some(before) => (self.issued, before.into_earlier()),
             None => (self.issued, Vec::new()),
@@ -104,13 +108,15 @@ impl VmRecord {
         self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false, earlier });
     }
 
-    /// Whether it came back with a backup, and may be anywhere by now: nothing may be started, moved or removed.
+    /// Whether it came back with a restored backup and is not reconciled. It may be on any host, so nothing of it may be started,
+    /// moved or removed.
     #[must_use]
     pub fn is_unreconciled(&self) -> bool {
         self.restored.as_ref().is_some_and(|restored| !restored.reconciled)
     }
 
-    /// Whether a domain of this VM under `generation` is newer than the record: no placement that the record knows of had it.
+    /// Whether a domain of this VM with `generation` is newer than the record: no placement in the record has this generation,
+    /// and another copy of the store may have issued it.
     #[must_use]
     pub fn is_ahead(&self, generation: Generation) -> bool {
         let mut places = self.placement.iter().chain(&self.other).chain(self.leftovers.iter().map(|left| &left.place));

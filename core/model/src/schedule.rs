@@ -1,7 +1,7 @@
-//! Scheduled actions of a VM: when the next is due, what is too late, and how the last one went.
+//! Scheduled actions of a VM: when the next one is due, when it is too late, and how the last one went.
 //!
-//! **Invariant:** nothing here asks what time it is. Whoever decides is woken at `next`, hands in the time, and is told what to do; the
-//! same record and the same time always give the same answer, because the rules of time zones come with the program.
+//! **Invariant:** nothing here asks for the current time. The caller is woken at `next`, passes the time, and gets the action to
+//! do. The same record and the same time always give the same answer, because the rules of time zones come with the program.
 
 mod calendar;
 mod when;
@@ -19,16 +19,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Most scheduled actions one VM may have. They are part of its record, which is written as a whole with each commit.
+/// Most scheduled actions of one VM. They are part of its record, and each commit writes the whole record.
 pub const SCHEDULES_MAX: usize = 64;
 
-/// A scheduled action of one VM. Unique within the VM, never used again.
+/// The number of a scheduled action. Unique within the VM, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]
 pub struct ScheduleId(pub u32);
 
 impl ScheduleId {
-    /// The one after this. Saturates.
+    /// The next number. Saturates.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -49,87 +49,87 @@ impl FromStr for ScheduleId {
     }
 }
 
-/// Something to be done to a VM later, once or again and again.
+/// The schedule of an action that is done to a VM later, once or repeatedly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Its id.
     pub id: ScheduleId,
-    /// What is asked of the VM.
+    /// The verb that is asked of the VM.
     pub verb: Verb,
-    /// When.
+    /// When it is due.
     #[serde(deserialize_with = "when::kept")]
     pub when: When,
-    /// The zone whose clocks `when` goes by.
+    /// The time zone in which `when` is read.
     #[serde(default, deserialize_with = "zone::kept")]
     pub zone: TimeZoneName,
-    /// What becomes of a firing that is late.
+    /// How a late run is handled.
     #[serde(default)]
     pub misfire: Misfire,
-    /// Not before this moment; `every` counts from it.
+    /// It is not due before this moment. `every` counts from this moment.
     #[serde(default)]
     pub from: Option<Timestamp>,
-    /// Not after this moment. A firing that was due by then may be late.
+    /// It is not due after this moment. A run that was due by then may still begin late.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// How often at most. What was missed does not count.
+    /// How often it runs at most. Missed runs do not count.
     #[serde(default)]
     pub times: Option<u32>,
     /// Who made it.
     pub by: String,
-    /// When it is due next; none if it is over.
+    /// When it is due next; none if it has ended.
     pub next: Option<Timestamp>,
-    /// How often it was due and begun, or refused.
+    /// How often it was begun or refused.
     pub fired: u32,
-    /// How it went last.
+    /// How the last run went.
     pub state: ScheduleState,
 }
 
-/// How the last firing went.
+/// How the last run went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ScheduleState {
-    /// There was none yet.
+    /// There was no run yet.
     #[default]
     Waiting,
-    /// It is under way.
+    /// It is running.
     Running {
-        /// Since when.
+        /// When it began.
         at: Timestamp,
-        /// As which operation.
+        /// The operation that runs.
         operation: OperationId,
     },
     /// It succeeded.
     Done {
         /// When it ended.
         at: Timestamp,
-        /// Which operation that was.
+        /// The operation that succeeded.
         operation: OperationId,
     },
     /// It was refused, failed or missed.
     Failed {
-        /// When.
+        /// When it was refused, failed or was missed.
         at: Timestamp,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// What becomes of a firing that is late, because the daemon was down or the VM busy. Written `skip 1h` or `run-once`.
+/// How a late run is handled. A run is late if the daemon was down or the VM was busy. Written `skip 1h` or `run-once`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Misfire {
-    /// Done if it is at most this late, else missed: it shows as failed, and the next one stands.
+    /// It is done if it is at most this late. Otherwise it is missed: it shows as failed, and the next run stays due.
     Skip {
-        /// From a minute to 366 days. Below a minute, every firing would be at the mercy of a busy machine.
+        /// From one minute to 366 days. With less than a minute, any delay on a busy machine would make a run count as missed.
         grace: Millis,
     },
-    /// Done once, however late.
+    /// It is done once, even if it is very late.
     RunOnce,
 }
 
 impl Default for Misfire {
-    /// An hour, for one-off and repeated ones alike: it outlasts an upgrade of the daemon or an operation in hand, and what was meant
-    /// for the night does not switch off a VM in the morning.
+    /// One hour, for schedules that run once and for repeated ones. This is longer than an upgrade of the daemon or a running
+    /// operation. It is short enough that an action for the night does not switch off a VM in the morning.
     fn default() -> Self {
         Self::Skip { grace: Millis::secs(3600) }
     }
@@ -174,17 +174,17 @@ impl fmt::Display for Misfire {
     }
 }
 
-/// What is to be done about a schedule now.
+/// The action that a schedule needs now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Do it. Of several that are due at once, this stands for all.
+    /// Run the action. If several runs are due at once, this one run stands for all.
     Fire {
-        /// When it was due; of several, the earliest that is not too late.
+        /// When it was due; if several runs are due, the earliest that is not too late.
         planned: Timestamp,
-        /// The last moment to begin it, if there is one: a VM that is busy until later has missed it.
+        /// The last moment to begin it, if there is one. If the VM is busy for longer, the run is missed.
         latest: Option<Timestamp>,
     },
-    /// It is too late for it: see [`Schedule::missed`].
+    /// It is too late for the run: call [`Schedule::missed`].
     Missed {
         /// When it was due.
         planned: Timestamp,
@@ -197,7 +197,7 @@ pub enum Due {
 pub struct InvalidSchedule {
     /// The field, as written in a file.
     pub field: String,
-    /// What is wrong and what is allowed.
+    /// The problem, and the values that are allowed.
     pub problem: String,
 }
 
@@ -208,7 +208,8 @@ impl InvalidSchedule {
 }
 
 impl Schedule {
-    /// In UTC, without end, with the default for what is late. `next` is still to be set, to what [`Self::first`] says.
+    /// A schedule in UTC, without an end, with the default for late runs. The caller must set `next` to the result of
+    /// [`Self::first`].
     #[must_use]
     pub fn new(id: ScheduleId, verb: Verb, when: When, by: impl Into<String>) -> Self {
         Self {
@@ -227,10 +228,11 @@ impl Schedule {
         }
     }
 
-    /// When it is due first, were it made or changed now. Later than now; `every` counts from `from`, or else from now.
+    /// When it would be due first if it were made or changed now. This is later than `now`. `every` counts from `from`, or else
+    /// from `now`.
     ///
     /// # Errors
-    /// It would never be due, or a field is out of its bounds.
+    /// If it would never be due, or a field is out of its bounds.
     pub fn first(&self, now: Timestamp) -> Result<Timestamp, InvalidSchedule> {
         self.misfire.check()?;
         if self.times.is_some_and(|times| times <= self.fired) {
@@ -256,10 +258,10 @@ impl Schedule {
         }
     }
 
-    /// Whether this version can tell when it is due. One that was made by another may not be.
+    /// Checks that this version of Ostler can tell when it is due. A schedule that another version wrote may not be understood.
     ///
     /// # Errors
-    /// It does not know the zone, or does not understand the time.
+    /// If this version does not know the zone, or does not understand the time.
     pub fn check(&self) -> Result<(), InvalidSchedule> {
         self.zone.rules()?;
         match &self.when {
@@ -274,7 +276,7 @@ impl Schedule {
         }
     }
 
-    /// What is to be done now; nothing while it is not due.
+    /// The action that it needs now; none while it is not due.
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Option<Due> {
         let next = self.next.filter(|next| *next <= now)?;
@@ -282,7 +284,7 @@ impl Schedule {
             return Some(Due::Fire { planned: next, latest: None });
         };
         let oldest = Timestamp(now.0.saturating_sub(grace.0));
-        // After a long absence the one that stands in the record is too late, but a later one need not be.
+        // After the daemon was down for long, the run in the record is too late, but a later run may not be.
         let planned = if next >= oldest { Some(next) } else { self.after(Timestamp(oldest.0 - 1)) };
         Some(match planned.filter(|planned| *planned <= now) {
             Some(planned) => Due::Fire { planned, latest: Some(planned.plus(grace)) },
@@ -290,27 +292,28 @@ impl Schedule {
         })
     }
 
-    /// Sets `next` to the first occurrence after both now and the one that stands, or to none if it is over. All between are left out.
+    /// Sets `next` to the first occurrence after both `now` and the old `next`, or to none if the schedule has ended. Occurrences
+    /// between the two are skipped.
     pub fn advance(&mut self, now: Timestamp) {
         let spent = self.times.is_some_and(|times| times <= self.fired);
         self.next = self.next.filter(|_| !spent).and_then(|next| self.after(next.max(now)));
     }
 
-    /// It was due, and the operation has begun.
+    /// Notes that it was due and that the operation has begun.
     pub fn began(&mut self, now: Timestamp, operation: OperationId) {
         self.fired = self.fired.saturating_add(1);
         self.state = ScheduleState::Running { at: now, operation };
         self.advance(now);
     }
 
-    /// It was due, and the VM refused it.
+    /// Notes that it was due and that the VM refused it.
     pub fn refused(&mut self, now: Timestamp, why: impl Into<String>) {
         self.fired = self.fired.saturating_add(1);
         self.state = ScheduleState::Failed { at: now, why: why.into() };
         self.advance(now);
     }
 
-    /// It was due, and it is too late for it now.
+    /// Notes that it was due and that it is too late for it now.
     pub fn missed(&mut self, now: Timestamp) {
         let planned = self.next.map_or_else(String::new, |next| format!(": it was due at {}", Moment::At(next)));
         let late = match self.misfire {
@@ -322,8 +325,8 @@ impl Schedule {
         self.advance(now);
     }
 
-    /// The operation that it began has ended, for the reason given if it failed. Whether it was one that
-    /// this schedule waited for.
+    /// Notes that an operation has ended; `outcome` holds the reason if it failed. Returns whether this schedule waited for that
+    /// operation.
     pub fn ended(&mut self, now: Timestamp, operation: OperationId, outcome: Result<(), String>) -> bool {
         let ours = matches!(self.state, ScheduleState::Running { operation: running, .. } if running == operation);
         if ours {
@@ -335,13 +338,14 @@ impl Schedule {
         ours
     }
 
-    /// When it will be due, beginning with `next`; to its end, if it has one. For showing: what is late is not thought of.
+    /// The moments at which it will be due, beginning with `next`, up to its end if it has one. For display only: late runs are
+    /// not considered.
     pub fn upcoming(&self) -> impl Iterator<Item = Timestamp> + '_ {
         let left = self.times.map_or(u32::MAX, |times| times.saturating_sub(self.fired));
         std::iter::successors(self.next, |at| self.after(*at)).take(left as usize)
     }
 
-    /// The first occurrence after `at` that is not after its end. Of `every`, on the grid that `next` is on.
+    /// The first occurrence after `at` that is not after the schedule's end. `every` stays on the grid of `next`.
     fn after(&self, at: Timestamp) -> Option<Timestamp> {
         let zone = self.zone.rules().ok()?;
         let next = self.when.next(&zone, at, self.next.unwrap_or(at))?;

@@ -1,19 +1,20 @@
-//! What an operator asks a VM to be.
+//! The specification of a VM, as an operator asks for it.
 
 use crate::{Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, RelPath, VmName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// Most virtual CPUs one VM may have; above every hypervisor that ships.
+/// Most virtual CPUs of one VM. Above the limit of every hypervisor that ships.
 const VCPUS_MAX: u32 = 1024;
 /// Most memory: 64 TiB.
 const MEMORY_MIB_MAX: u64 = 64 * 1024 * 1024;
-/// Most disks: virtio names end at `vdzz`, q35 gets slow long before.
+/// Most disks. Virtio names end at `vdzz`, but q35 gets slow long before that.
 const DISKS_MAX: usize = 64;
 /// Most NICs.
 const NICS_MAX: usize = 32;
-/// Most labels of a VM, and the longest name and value of one: they are part of its record, which is written as a whole with each commit.
+/// Most labels of a VM, and the longest name and value of a label. Labels are part of the record, and each commit writes the
+/// whole record.
 const LABELS_MAX: usize = 64;
 const LABEL_MAX: usize = 256;
 /// Largest blank disk: 1 PiB.
@@ -23,14 +24,14 @@ const CMDLINE_MAX: usize = 2048;
 /// Most user data.
 const USER_DATA_MAX: usize = 64 * 1024;
 
-/// A VM's specification: the template it is made from.
+/// A VM's specification: the template that the VM is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmSpec {
     /// Its name.
     pub name: VmName,
     /// Thousandths of a physical CPU that placement reserves.
     pub cpu_milli: u32,
-    /// Virtual CPUs the guest sees.
+    /// Virtual CPUs that the guest sees.
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -42,11 +43,11 @@ pub struct VmSpec {
     pub nics: Vec<NicSpec>,
     /// Its screen.
     pub graphics: Graphics,
-    /// The one host it may be placed on; any if none.
+    /// The only host that it may be placed on; none means any host.
     pub host: Option<HostName>,
-    /// Free words.
+    /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// Kept and shown as given. No guest is handed it yet.
+    /// User data. Ostler keeps it and shows it as given, but does not hand it to the guest yet.
     pub user_data: String,
     /// How long steps may take.
     pub patience: Patience,
@@ -55,16 +56,17 @@ pub struct VmSpec {
     pub headroom: Headroom,
 }
 
-/// How far a VM may grow while it runs. Hypervisors make room for it when they start the guest; it is not reserved.
+/// How far a VM may grow while it runs. The hypervisor prepares for this growth when it starts the guest. No capacity is reserved
+/// for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Headroom {
-    /// Most virtual CPUs; none: as many as it has.
+    /// Most virtual CPUs. None means: no more than it has.
     pub vcpus: Option<u32>,
-    /// Most memory in MiB; none: as much as it has.
+    /// Most memory in MiB. None means: no more than it has.
     pub memory_mib: Option<u64>,
 }
 
-/// What runs first.
+/// How a VM boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct BootSpec {
     /// Firmware.
@@ -108,9 +110,9 @@ pub struct DiskSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DiskSource {
-    /// A copy on write of an image.
+    /// A copy-on-write overlay of an image.
     Image {
-        /// Which.
+        /// The image's name.
         image: ImageName,
     },
     /// Empty.
@@ -123,9 +125,9 @@ pub enum DiskSource {
         /// Size in MiB.
         size_mib: u64,
     },
-    /// A file that was there before the VM was: adopted, never made and never removed.
+    /// A file that existed before the VM. It is adopted: Ostler never makes it and never removes it.
     File {
-        /// Below the root of the VM's system datastore.
+        /// The file's path below the root of the VM's system datastore.
         path: RelPath,
     },
 }
@@ -144,9 +146,9 @@ pub enum DiskFormat {
 /// A network card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NicSpec {
-    /// The host's bridge it is plugged into.
+    /// The bridge on the host that it is plugged into.
     pub bridge: String,
-    /// Its address; chosen from the VM's UUID when none is given, and stable then.
+    /// Its address. If none is given, a stable one is chosen from the VM's UUID.
     pub mac: Option<MacAddress>,
 }
 
@@ -165,14 +167,14 @@ pub enum Graphics {
 /// How long steps may take before they count as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
-    /// For the guest to obey the power button.
+    /// Time for the guest to obey the power button.
     pub shutdown: Millis,
-    /// For the hypervisor to answer any other call.
+    /// Time for the hypervisor to answer any other call.
     pub hypervisor: Millis,
-    /// For one disk to be brought or taken away.
+    /// Time to copy one disk to a host or from it.
     pub transfer: Millis,
-    /// A graceful verb waits until the guest has been running this long, because a guest that is still booting loses the
-    /// press though the call succeeds.
+    /// A graceful verb waits until the guest has run for this long. A guest that is still booting ignores the power button,
+    /// although the call succeeds.
     pub boot_grace: Millis,
 }
 
@@ -193,7 +195,7 @@ impl Default for Patience {
 pub struct InvalidSpec {
     /// The field, as written in a file.
     pub field: String,
-    /// What is wrong and what is allowed.
+    /// The problem, and the values that are allowed.
     pub problem: String,
 }
 
@@ -204,7 +206,7 @@ impl InvalidSpec {
 }
 
 impl VmSpec {
-    /// What placement reserves.
+    /// The capacity that placement reserves.
     #[must_use]
     pub const fn capacity(&self) -> Capacity {
         Capacity { cpu_milli: self.cpu_milli as u64, memory_mib: self.memory_mib }
@@ -254,10 +256,11 @@ impl VmSpec {
         self.patience.check()
     }
 
-    /// The bounds of what is asked for with a new VM only. Kept apart, so that a VM that was made without them can still be changed.
+    /// Checks bounds that hold for new VMs only. They are separate from [`VmSpec::check`], so that a VM that was made before
+    /// these bounds existed can still be changed.
     ///
     /// # Errors
-    /// The labels are too many or too long.
+    /// If there are too many labels, or one is too long.
     pub fn check_labels(&self) -> Result<(), InvalidSpec> {
         if self.labels.len() > LABELS_MAX {
             return Err(InvalidSpec::new("labels", format!("more than {LABELS_MAX}")));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// A VM has exactly one state. A transient one always belongs to one recorded operation and one step of it.
+/// The state of a VM. A VM has exactly one. A transient state always belongs to one recorded operation and to one of its steps.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
 )]
@@ -12,13 +12,13 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 pub enum State {
     /// Waits for the scheduler or for `deploy`.
     Pending,
-    /// As pending, but the scheduler leaves it alone.
+    /// As pending, but the scheduler does not place it.
     Hold,
-    /// Disks and the recovery file are being brought to the host.
+    /// Disks and the memory file are being brought to the host.
     Prolog,
     /// The hypervisor is asked to create or restore it.
     Boot,
-    /// It runs; it is monitored.
+    /// It runs, and Ostler monitors it.
     Running,
     /// It moves to another host.
     Migrate,
@@ -32,19 +32,19 @@ pub enum State {
     Epilog,
     /// It is being switched off.
     Shutdown,
-    /// Saved, and everything moved back: no host needed.
+    /// Its memory is saved, and all its files are back at the front end. It needs no host.
     Stopped,
-    /// Saved (or paused by a person at the hypervisor), files stay on the host.
+    /// Its memory is saved, or a person paused it at the hypervisor. Its files stay on the host.
     Suspended,
-    /// Off, files stay on the host, no memory saved.
+    /// Off, and no memory is saved. Its files stay on the host.
     Poweroff,
-    /// Off, disks moved back.
+    /// Off, and its disks are back at the front end.
     Undeployed,
     /// A step failed and could not be undone; the record says which.
     Failed,
-    /// The host or the VM cannot be seen.
+    /// Ostler cannot observe the host or the VM.
     Unknown,
-    /// Over; the record is kept for accounting.
+    /// Ended. The record is kept for accounting.
     Done,
 }
 
@@ -53,7 +53,7 @@ pub enum State {
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum StateKind {
-    /// Until somebody asks for something.
+    /// Until somebody sends a request.
     Rest,
     /// Until a step ends; has a deadline.
     Transient,
@@ -62,7 +62,7 @@ pub enum StateKind {
 }
 
 impl State {
-    /// Four letters for tables, as operators of such systems know them.
+    /// Four letters for tables, in the style that operators of such systems know.
     #[must_use]
     pub const fn short(self) -> &'static str {
         match self {

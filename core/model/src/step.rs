@@ -1,10 +1,11 @@
-//! The steps that operations are made of. Each is at most one driver call an item.
+//! The steps of operations. A step makes at most one driver call per item.
 
 use crate::{Call, EffectClass, State};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// One step of an operation. What it shows, calls and must reach is fixed here; what follows it is `ostler-lifecycle`'s.
+/// One step of an operation. This type fixes the state that the step shows, its driver call and its goal. `ostler-lifecycle`
+/// decides which step comes next.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
 )]
@@ -13,27 +14,27 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 pub enum StepKind {
     /// Make the disks on the host: overlays of images, blank and swap disks.
     PrepareDisks,
-    /// Copy disks and the recovery file from the front end to the host, and verify.
+    /// Copy disks and the memory file from the front end to the host, and verify.
     CopyIn,
-    /// Remove what rests at the front end.
+    /// Remove the VM's files at the front end.
     DropHome,
     /// Have the domain defined and running.
     Boot,
-    /// Have the domain restored from the recovery file, paused.
+    /// Have the domain restored from the memory file, paused.
     Restore,
-    /// Let it run. The recovery file counts as consumed from the moment this step begins.
+    /// Let it run. The memory file counts as consumed from the moment this step begins.
     Unpause,
-    /// Remove the consumed recovery file.
+    /// Remove the memory file: it is consumed, or `resume-cold` drops it.
     DropRecovery,
-    /// Press the power button once, and wait for off.
+    /// Press the power button once, and wait until the guest is off.
     PressPower,
     /// Switch off without asking the guest.
     PowerOff,
-    /// Write memory to the recovery file and be off.
+    /// Write the memory to the memory file, and switch off.
     Save,
-    /// Have no domain: switched off and undefined.
+    /// Have no domain: switch it off and undefine it.
     Remove,
-    /// Copy disks and the recovery file from the host to the front end, and verify.
+    /// Copy disks and the memory file from the host to the front end, and verify.
     CopyOut,
     /// Remove the VM's files from the host.
     DropHost,
@@ -41,13 +42,13 @@ pub enum StepKind {
     Reboot,
     /// Press reset, once.
     Reset,
-    /// Copy disks and the recovery file to the other host, and verify.
+    /// Copy disks and the memory file to the other host, and verify.
     CopyAcross,
-    /// Make the disks on the other host, for the hypervisor to fill.
+    /// Make the disks on the other host; the hypervisor fills them.
     PrepareOther,
     /// Move the running domain to the other host.
     Migrate,
-    /// The two hosts of a migration change their parts. A step of the record: nothing is called.
+    /// Swap the two hosts of a migration in the record: the other host becomes the VM's placement. Makes no driver call.
     Switch,
     /// Have no domain on the other host.
     RemoveOther,
@@ -67,7 +68,7 @@ pub enum StepKind {
     CopyDisk,
     /// Make images of disks that are not in use.
     SaveBack,
-    /// Have so many CPUs and so much memory while it runs.
+    /// Give the running domain this many CPUs and this much memory.
     Resize,
     /// Have a system snapshot.
     CreateSnapshot,
@@ -75,25 +76,25 @@ pub enum StepKind {
     RevertSnapshot,
     /// Have no such system snapshots.
     DeleteSnapshot,
-    /// Have our identity in a domain that somebody else made.
+    /// Stamp our identity into a domain that somebody else made.
     Stamp,
 }
 
-/// Which of a migration's two hosts a step acts on.
+/// One of the two hosts of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Side {
     /// The host of the VM's placement.
     Here,
-    /// The other one: where it goes to before the switch, where it came from after it.
+    /// The other host: the destination before the switch, the origin after it.
     Other,
 }
 
-/// What a fresh observation must show for a step to have ended.
+/// The state that a fresh observation must show before a step counts as ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Goal {
-    /// Nothing at the hypervisor.
+    /// The step has no goal at the hypervisor.
     Nothing,
     /// It runs.
     Running,
@@ -106,7 +107,7 @@ pub enum Goal {
 }
 
 impl StepKind {
-    /// The state a VM shows while the step runs, where the verb has no word of its own for it.
+    /// The state that a VM shows while the step runs, unless the verb shows another state for it.
     #[must_use]
     pub const fn state(self) -> State {
         match self {
@@ -125,7 +126,7 @@ impl StepKind {
         }
     }
 
-    /// In words, for people: as something that is being done.
+    /// The step in words, for people, as something that is being done.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -165,7 +166,7 @@ impl StepKind {
         }
     }
 
-    /// The driver call each item of the step makes.
+    /// The driver call that the step makes for each item.
     #[must_use]
     pub const fn call(self) -> Call {
         match self {
@@ -203,8 +204,8 @@ impl StepKind {
         }
     }
 
-    /// The host that its call is sent to. A migration is begun by the host that the domain leaves, files are fetched by the host
-    /// that they go to.
+    /// The host that its call is sent to. The host that the domain leaves begins a migration. The host that files go to fetches
+    /// them.
     #[must_use]
     pub const fn sent_to(self) -> Side {
         match self {
@@ -213,7 +214,7 @@ impl StepKind {
         }
     }
 
-    /// The host that is looked at, to know what came of it.
+    /// The host that is looked at to learn the result of the step.
     #[must_use]
     pub const fn looked_at(self) -> Side {
         match self {
@@ -222,7 +223,7 @@ impl StepKind {
         }
     }
 
-    /// What must be seen at the end.
+    /// The goal that must be seen at the end.
     #[must_use]
     pub const fn goal(self) -> Goal {
         match self {
@@ -237,7 +238,7 @@ impl StepKind {
                 Goal::Running
             }
             Self::RevertSnapshot => Goal::Running,
-            // Snapshots are made and removed of domains that run and of domains that are off; and what is adopted may be either.
+            // These steps act on running domains and on domains that are off, so no single power state is their goal.
             Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,
             Self::Restore => Goal::Paused,
             Self::PressPower | Self::PowerOff | Self::Save => Goal::Off,
@@ -245,15 +246,15 @@ impl StepKind {
         }
     }
 
-    /// Whether a repeat is harmless by itself.
+    /// How the step's call behaves when it is sent twice.
     #[must_use]
     pub const fn class(self) -> EffectClass {
         self.call().class()
     }
 
-    /// Whether a look that shows the goal proves the step, when its answer was lost. *Off* does not prove that memory was
-    /// written, *paused* not that it came from the file, *running* not that the guest was rebooted or got its disk: those are sent
-    /// again under the same identity, and the driver converges.
+    /// Whether a look that shows the goal proves that the step succeeded, when the answer was lost. *Off* does not prove that the
+    /// memory was written. *Paused* does not prove that the memory came from the file. *Running* does not prove that the guest
+    /// was rebooted or got its disk. Such steps are sent again under the same effect key, and the driver converges.
     #[must_use]
     pub const fn proven_by_look(self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! Time as data. Who asks the system what time it is stands in `engine::clock`, and nowhere else.
+//! Time as data. Only `engine::clock` asks the system for the current time.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,7 +16,7 @@ impl Millis {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// As the standard library's.
+    /// The same length as a [`Duration`] of the standard library.
     #[must_use]
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.0)
@@ -45,7 +45,7 @@ impl Timestamp {
         Self(self.0.saturating_add(wait.0))
     }
 
-    /// How long from `earlier` to this; zero when the clock went backwards.
+    /// The time from `earlier` to this; zero if the clock went backwards.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))

@@ -1,4 +1,4 @@
-//! What can be asked of a VM.
+//! The verbs: everything that can be asked of a VM.
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -10,17 +10,17 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Verb {
-    /// Keep the scheduler away.
+    /// Keep the scheduler from placing it.
     Hold,
-    /// Let the scheduler have it.
+    /// Let the scheduler place it.
     Release,
     /// Place it on a host and start it.
     Deploy,
     /// Save memory, keep files on the host.
     Suspend,
-    /// Save memory and bring everything back.
+    /// Save memory and bring all files back to the front end.
     Stop,
-    /// Start or restore it again.
+    /// Start it again, or restore it from its saved memory.
     Resume,
     /// Start it from its disks. Saved memory is dropped.
     ResumeCold,
@@ -28,9 +28,9 @@ pub enum Verb {
     Poweroff,
     /// Switch off at once, keep files on the host.
     PoweroffHard,
-    /// Switch off gracefully and bring the disks back.
+    /// Switch off gracefully and bring the disks back to the front end.
     Undeploy,
-    /// Switch off at once and bring the disks back.
+    /// Switch off at once and bring the disks back to the front end.
     UndeployHard,
     /// Switch off gracefully and end the VM.
     Shutdown,
@@ -40,9 +40,9 @@ pub enum Verb {
     Reboot,
     /// Press reset.
     RebootHard,
-    /// End the VM whatever it is doing.
+    /// End the VM, in any state and during any operation.
     Delete,
-    /// As delete, but ends in pending with the same id and template.
+    /// As delete, but the VM ends in `pending` with the same id and specification.
     DeleteRecreate,
     /// Send the boot again.
     Boot,
@@ -56,7 +56,7 @@ pub enum Verb {
     MigratePoweroffHard,
     /// Have the scheduler move it to another host.
     Resched,
-    /// Take that back.
+    /// Take a `resched` back.
     Unresched,
     /// Plug a disk in.
     DiskAttach,
@@ -72,7 +72,7 @@ pub enum Verb {
     SnapshotRevert,
     /// Remove a system snapshot.
     SnapshotDelete,
-    /// Have a disk become a new image when the VM is shut down.
+    /// Make a new image of a disk when the VM is shut down.
     DiskSnapshot,
     /// Copy a disk into a new image now.
     DiskSnapshotLive,
@@ -84,43 +84,43 @@ pub enum Verb {
     Update,
     /// Change the name.
     Rename,
-    /// Have something done later.
+    /// Add a scheduled action.
     Schedule,
     /// Take a scheduled action back.
     Unschedule,
     /// Change a scheduled action.
     Reschedule,
-    /// Make a domain that somebody else made a VM.
+    /// Make a VM of a domain that somebody else made.
     Adopt,
-    /// End the VM without its host, which the operator states is lost.
+    /// End the VM without asking its host. The operator states that the host is lost.
     Forget,
-    /// The operator states that the step in hand succeeded.
+    /// The operator states that the current step succeeded.
     RecoverSuccess,
-    /// The operator states that the step in hand failed.
+    /// The operator states that the current step failed.
     RecoverFailure,
-    /// Send the step in hand again.
+    /// Send the current step again.
     RecoverRetry,
     /// Roll the operation back.
     RecoverUndo,
 }
 
-/// Graceful < hard < delete. The stronger verb is always accepted while the weaker runs.
+/// How strong a verb is. A stronger verb can overtake the operation of a weaker one: graceful < hard < delete < forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strength {
-    /// Cannot overtake, and is not overtaken by a hard verb.
+    /// Cannot overtake. Only delete and forget overtake it; a hard verb does not.
     Plain,
-    /// Asks the guest.
+    /// Asks the guest. Cannot overtake.
     Graceful,
-    /// Does not ask the guest.
+    /// Does not ask the guest. Overtakes a graceful verb, while that verb still waits for the guest.
     Hard,
-    /// Overtakes everything but a delete.
+    /// Overtakes plain, graceful and hard verbs. `delete` also overtakes `delete-recreate`.
     Delete,
-    /// Overtakes even a delete, which would wait for its host for ever.
+    /// Overtakes even a delete, because a delete waits forever for a host that is lost.
     Forget,
 }
 
 impl Verb {
-    /// Where the verb stands among those that overtake each other.
+    /// How strong the verb is.
     #[must_use]
     pub const fn strength(self) -> Strength {
         match self {
@@ -147,7 +147,8 @@ impl Verb {
         matches!(self, Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo)
     }
 
-    /// Whether it only changes the record: it needs no slot, no driver and no host, and is over with the commit that accepts it.
+    /// Whether it only changes the record. Such a verb needs no slot, no driver and no host, and ends with the commit that
+    /// accepts it.
     #[must_use]
     pub const fn is_record_only(self) -> bool {
         matches!(
@@ -170,7 +171,7 @@ impl Verb {
         matches!(self, Self::Migrate | Self::MigrateLive | Self::MigratePoweroff | Self::MigratePoweroffHard)
     }
 
-    /// Whether it changes the hardware of a VM, or copies a disk of it, and leaves it in the state it was in.
+    /// Whether it changes the hardware of a VM, or copies one of its disks, and leaves the VM in the state that it was in.
     #[must_use]
     pub const fn is_hotplug(self) -> bool {
         matches!(

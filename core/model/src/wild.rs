@@ -2,7 +2,7 @@
 
 use crate::{DiskFormat, DiskName, Graphics, MacAddress};
 
-/// A domain that somebody else made, as far as a VM's specification can say it.
+/// A domain that somebody else made, as far as a VM's specification can describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WildDomain {
     /// Its name at the hypervisor.
@@ -11,11 +11,11 @@ pub struct WildDomain {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Disks: target device, absolute path on the host, format, whether the guest may only read.
+    /// Disks: target device, absolute path on the host, format, and whether the disk is read-only for the guest.
     pub disks: Vec<(DiskName, String, DiskFormat, bool)>,
     /// Network cards: address and bridge.
     pub nics: Vec<(MacAddress, String)>,
-    /// Absolute path of the kernel that it boots directly, if it does.
+    /// Absolute path of the kernel that it boots directly; none if it boots otherwise.
     pub kernel: Option<String>,
     /// Absolute path of that kernel's initial RAM disk.
     pub initrd: Option<String>,
@@ -23,6 +23,7 @@ pub struct WildDomain {
     pub cmdline: String,
     /// Its screen.
     pub graphics: Graphics,
-    /// In what it would be another machine from its next start on, each in a few words: things of it that a specification cannot say.
+    /// The differences that the guest would meet from its next start on, each in a few words: parts of the domain that a
+    /// specification cannot describe.
     pub changes: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! Compiled code on disk, so that a start does not compile again. An entry that does not load is compiled again and replaced.
+//! Keeps compiled code on disk, so that a start does not compile again. An entry that does not load is compiled again and
+//! replaced.
 
 use crate::HostError;
 use sha2::{Digest, Sha256};
@@ -9,18 +10,18 @@ use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Only we may look into or write to our directories.
+/// The mode of the directories that we make: only this user may read or write them.
 const PRIVATE: u32 = 0o700;
-/// Length of a SHA-256 digest that stands before the code.
+/// The length of the SHA-256 digest that stands before the code.
 const SEAL: usize = 32;
 
 pub(crate) struct Cache {
     dir: PathBuf,
-    /// Says which engine an entry was compiled for.
+    /// A hash of the engine that an entry was compiled for.
     engine: String,
 }
 
-/// Makes `dir`, or checks that it is ours alone.
+/// Makes `dir` if it is not there. Checks that it belongs to this user and that nobody else may write to it.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), HostError> {
     let failed = |problem: String| HostError::Directory { path: dir.to_owned(), problem };
     std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(dir).map_err(|error| failed(error.to_string()))?;
@@ -58,16 +59,17 @@ impl Cache {
             tracing::warn!(digest, "compiled code in the cache is damaged; compiling again");
             return None;
         }
-        // SAFETY: `deserialize` trusts its input to be what `Component::serialize` wrote. The directory was checked at start to
-        // belong to this user and to be writable by nobody else, the name holds the hash of the source and of the engine's
-        // configuration, and the seal has just shown that the bytes are those we wrote. Whoever can forge all of this already
-        // runs as this user. Nothing from outside ever gets here: a precompiled file is refused when it is loaded.
+        // SAFETY: `deserialize` trusts that its input was written by `Component::serialize`. The directory was checked at
+        // start to belong to this user and to be writable by nobody else, the name holds the hash of the source and of the
+        // engine's configuration, and the seal has just shown that the bytes are those we wrote. A person who can forge all
+        // of this already runs as this user. Nothing from outside ever gets here: a precompiled file is refused when it is
+        // loaded.
         #[allow(unsafe_code, reason = "the one way to load compiled code")]
         let loaded = unsafe { Component::deserialize(engine, code) };
         loaded.inspect_err(|error| tracing::warn!(digest, %error, "compiled code in the cache does not fit; compiling again")).ok()
     }
 
-    /// Keeps compiled code. A cache that cannot be written costs time, nothing else.
+    /// Keeps compiled code. If the cache cannot be written, the next start only takes longer.
     pub(crate) fn save(&self, component: &Component, digest: &str) {
         if let Err(problem) = self.try_save(component, digest) {
             tracing::warn!(digest, problem, "compiled code cannot be kept");
@@ -91,7 +93,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Feeds what is hashed to SHA-256: the standard hasher may change between builds.
+/// A hasher that feeds its input to SHA-256: the standard hasher may change between builds.
 struct HexHasher(Sha256);
 
 impl Hasher for HexHasher {

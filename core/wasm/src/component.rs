@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Resource};
 
-/// What all drivers of a host share.
+/// The parts that all drivers of a host share.
 pub(crate) struct Shared {
     pub(crate) runner: Runner,
     pub(crate) services: Arc<Services>,
 }
 
-/// Where the exported functions are, looked up once.
+/// The places of the exported functions, looked up once.
 struct Exports {
     hypervisor: Option<exported::hypervisor::GuestIndices>,
     reboot: Option<exported::reboot::GuestIndices>,
@@ -59,7 +59,7 @@ struct Inner {
     abilities: Vec<Ability>,
 }
 
-/// A component that was loaded: what it is, and the driver it makes. Its instances live for one call each.
+/// A loaded component: its description, and the drivers that it makes. Each of its instances lives for one call.
 #[derive(Clone)]
 pub struct LoadedDriver {
     component: Component,
@@ -109,13 +109,13 @@ impl LoadedDriver {
         Ok(Self { component: Component(Arc::new(inner)), inspection: Arc::new(inspection) })
     }
 
-    /// What the component is and asks for.
+    /// The description of the component, and what it asks for.
     #[must_use]
     pub fn inspection(&self) -> &Inspection {
         &self.inspection
     }
 
-    /// What people are told about it, for the registry.
+    /// The information for people, for the registry.
     #[must_use]
     pub fn info(&self) -> DriverInfo {
         let (manifest, grants) = (&self.inspection.manifest, &self.component.0.side.grants);
@@ -139,7 +139,7 @@ impl LoadedDriver {
         }
     }
 
-    /// The drivers it makes, for the registry.
+    /// The drivers that it makes, for the registry.
     #[must_use]
     pub fn kinds(&self) -> Vec<DriverKind> {
         let (component, exports) = (&self.component, &self.component.0.exports);
@@ -166,7 +166,7 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A call that changes something, with its identity and deadline.
+    /// A call that changes something, with its effect key and deadline.
     fn act(name: &'static str, site: &'a Site, control: &'a CallControl) -> Self {
         Self { name, site: Some(site), control: Some(control), until: control.until }
     }
@@ -203,7 +203,7 @@ impl Component {
         answer
     }
 
-    /// Settings the manifest calls required must be there for a call that is for a host.
+    /// Checks that every setting that the manifest calls required has a value, if the call is for a host.
     fn check_settings(&self, env: &Env) -> Result<(), DriverError> {
         let Some(site) = &env.site else { return Ok(()) };
         let required = self.0.side.manifest.config.iter().filter(|(_, setting)| setting.required);
@@ -220,7 +220,7 @@ impl Component {
         }
     }
 
-    /// What an ability that is not exported answers; the engine never asks for one.
+    /// The answer for an ability that is not exported. The engine never asks for one.
     fn unable(&self, ability: Ability) -> DriverError {
         DriverError::refused("no-such-ability", format!("driver {} cannot do {ability}", self.0.side.manifest.name))
     }
@@ -230,20 +230,20 @@ impl Component {
     }
 }
 
-/// The call as a resource of the store: owned by it for the time of the call.
+/// The call as a resource of the store. The store owns it, and lends it for the time of the call.
 fn lend(store: &mut Store<State>) -> wasmtime::Result<Resource<Call>> {
     let owned = store.data_mut().table.push(Call)?;
     Ok(Resource::new_borrow(owned.rep()))
 }
 
-/// A component's own answer: `result` of the contract, within wasmtime's.
+/// A component's own answer: the `result` of the contract, inside wasmtime's.
 type Answer<T> = Result<T, crate::bindings::ostler::driver::types::Error>;
 
 fn answer<T>(given: Answer<T>) -> Result<T, DriverError> {
     given.map_err(convert::error)
 }
 
-/// Names the type of a [`Body`], so that its lifetimes are inferred.
+/// Gives a closure the type of a [`Body`], so that its lifetimes are inferred.
 fn boxed<T, F>(body: F) -> Body<T>
 where
     F: for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send + 'static,

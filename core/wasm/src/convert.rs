@@ -1,4 +1,5 @@
-//! Between our words and the contract's. What a component hands over is checked here; garbage is the driver's lie, not our crash.
+//! Converts between our types and the contract's. A component's answers are checked here: a bad value is an error of the
+//! driver and does not crash us.
 
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
@@ -16,23 +17,23 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longest text for people; longer ones are cut.
+/// The longest text for people; longer texts are cut.
 const TEXT_MAX: usize = 4096;
-/// Longest name of a domain or code of an error.
+/// The longest name of a domain, and the longest code of an error.
 const NAME_MAX: usize = 255;
-/// Most domains, changes or samples of one answer: ten times the largest host known.
+/// The most domains, changes or samples of one answer: ten times the largest host known.
 const ITEMS_MAX: usize = 20_000;
-/// Largest opaque state, as the contract says.
+/// The largest opaque state, as the contract says.
 const STATE_MAX: usize = 64 * 1024;
-/// Most notes of a probe.
+/// The most notes of a probe.
 const NOTES_MAX: usize = 100;
-/// Most disks, network cards or snapshots of one domain: far above what any hypervisor takes.
+/// The most disks, network cards or snapshots of one domain: far above what any hypervisor accepts.
 const HARDWARE_MAX: usize = 1024;
-/// More CPUs or memory than any host has: such an answer is a mistake of units.
+/// More CPUs or memory than any host has: such an answer mistakes the units.
 const CPU_MILLI_MAX: u64 = 100_000 * 1000;
 const MEMORY_MIB_MAX: u64 = 1 << 40;
 
-/// What a component said that cannot be.
+/// The error for an answer of a component that cannot be true.
 pub(crate) fn lied(what: impl Display) -> DriverError {
     DriverError::unknown("driver-lied", cut(&format!("the driver's answer cannot be: {what}"), TEXT_MAX))
 }
@@ -66,7 +67,7 @@ pub(crate) fn error(given: wit::Error) -> DriverError {
     let plain = !code.is_empty()
         && code.len() <= NAME_MAX
         && code.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    // Kept in `unknown` too: an error is never made to look like success, or like another kind.
+    // A bad code changes nothing else: an error never becomes a success, or an error of another kind.
     let code = if plain { code } else { "driver-code-invalid".to_owned() };
     DriverError::new(kind, code, line(&given.detail, TEXT_MAX))
 }
@@ -130,14 +131,14 @@ pub(crate) fn job_status(given: wit::JobStatus, vm: VmUuid) -> Result<JobStatus,
     }
 }
 
-/// Key in `host-facts.extra`: what tells the hypervisor from every other.
+/// The key of the hypervisor identity in `host-facts.extra`.
 const IDENTITY: &str = "identity";
 
 pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration) -> Result<HostFacts, DriverError> {
     if given.cpu_milli > CPU_MILLI_MAX || given.memory_mib > MEMORY_MIB_MAX {
         return Err(lied(format!("a host of {} thousandths of a CPU and {} MiB", given.cpu_milli, given.memory_mib)));
     }
-    // A name we do not know is of a later contract.
+    // An unknown name comes from a later contract and is ignored.
     let unable: Vec<Ability> = given.unable.iter().filter_map(|name| name.parse().ok()).collect();
     let identity = given.extra.iter().find(|(key, _)| key == IDENTITY).map(|(_, value)| HypervisorId::new(value));
     let identity = identity.transpose().map_err(|error| lied(error.to_string()))?;
@@ -260,14 +261,14 @@ pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
     }
 }
 
-/// A transfer job, by the interface it is asked through.
+/// A transfer job, by the interface that is called for it.
 pub(crate) enum TransferAsked {
     Job(exported::transfer::Job),
     SaveBack(exported::transfer_images::SaveBackJob),
 }
 
 /// # Errors
-/// The job names a host that nobody knows.
+/// The job names a host that the directory does not know.
 pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<TransferAsked, DriverError> {
     use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
     let job = match job {
@@ -304,7 +305,8 @@ pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> 
     Ok(TransferAsked::Job(job))
 }
 
-/// What was found in a file. Names are what the file says, and anything can be written there: they are cut and made one line each.
+/// Converts the findings about a file. Its names come from the file, which may hold any text: they are cut and made one
+/// line each.
 pub(crate) fn file_look(given: exported::transfer_inspect::FileLook) -> Result<FileLook, DriverError> {
     let kind = match given.kind.as_str() {
         "file" => FileKind::File,
@@ -328,7 +330,7 @@ pub(crate) fn file_look(given: exported::transfer_inspect::FileLook) -> Result<F
     })
 }
 
-/// Where a migration goes. `settings` are those of the driver there.
+/// Converts the destination of a migration. `settings` are the driver's settings there.
 pub(crate) fn destination(to: &Site, move_disks: &[DiskName], settings: Vec<(String, String)>) -> exported::migrate::Destination {
     exported::migrate::Destination {
         host: to.name.to_string(),
@@ -350,7 +352,7 @@ fn name(what: &str, text: String) -> Result<String, DriverError> {
     Ok(text)
 }
 
-/// A domain that somebody else made. A disk that is no file under an absolute path cannot be said.
+/// Converts a domain that somebody else made. A disk that is no file with an absolute path cannot be described.
 pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, DriverError> {
     if u64::from(given.vcpus) > CPU_MILLI_MAX / 1000 || given.memory_mib > MEMORY_MIB_MAX {
         return Err(lied(format!("a domain of {} CPUs and {} MiB", given.vcpus, given.memory_mib)));

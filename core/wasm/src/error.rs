@@ -1,8 +1,8 @@
-//! Why a file is not a driver this host can run.
+//! The reasons why a file is not a driver that this host can run.
 
 use std::path::PathBuf;
 
-/// Why a component was not loaded. Each names what was asked, what is wrong, and what to do.
+/// Why a component was not loaded. Each error names the file or the driver, says what is wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -10,7 +10,7 @@ pub enum LoadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is larger than a driver may be.
@@ -18,9 +18,9 @@ pub enum LoadError {
     TooLarge {
         /// The file or digest.
         what: String,
-        /// How large it is.
+        /// Its size in bytes.
         size: u64,
-        /// How large it may be.
+        /// The largest size in bytes.
         most: u64,
     },
     /// Not WebAssembly, or a damaged file.
@@ -28,7 +28,7 @@ pub enum LoadError {
     NotWasm {
         /// The file or digest.
         what: String,
-        /// What the parser said.
+        /// The parser's error.
         problem: String,
     },
     /// A core module, which has no typed interface.
@@ -39,7 +39,7 @@ pub enum LoadError {
         /// The file or digest.
         what: String,
     },
-    /// There is no manifest in the file.
+    /// The file has no manifest.
     #[error("{what} has no manifest (custom section `ostler:manifest`); export the driver with the SDK's `export!` macro")]
     NoManifest {
         /// The file or digest.
@@ -50,7 +50,7 @@ pub enum LoadError {
     Manifest {
         /// The file or digest.
         what: String,
-        /// What is wrong and what is allowed.
+        /// The problem, and what is allowed.
         problem: String,
     },
     /// Built for another contract.
@@ -58,13 +58,13 @@ pub enum LoadError {
     ForeignContract {
         /// The driver.
         driver: String,
-        /// The version it was built for.
+        /// The contract that it was built for.
         built: String,
         /// The interface that says so.
         interface: String,
-        /// What this host serves.
+        /// The contract that this host serves.
         serves: String,
-        /// What to do.
+        /// Advice for the operator.
         hint: &'static str,
     },
     /// It exports no kind of driver.
@@ -75,12 +75,12 @@ pub enum LoadError {
     NoKind {
         /// The driver.
         driver: String,
-        /// What this host serves.
+        /// The contract that this host serves.
         serves: String,
-        /// What it exports instead.
+        /// The interfaces that it exports instead.
         exports: String,
     },
-    /// It imports what this host does not offer.
+    /// It imports something that this host does not offer.
     #[error(
         "driver {driver}, built for contract {built}, imports {missing}, which this host does not offer (it serves {serves} and \
          WASI 0.2 cli, io, clocks, filesystem, random and sockets); build the driver without it, or upgrade this host"
@@ -88,21 +88,21 @@ pub enum LoadError {
     UnknownImports {
         /// The driver.
         driver: String,
-        /// The contract version it was built for.
+        /// The contract version that it was built for.
         built: String,
-        /// What it imports.
+        /// The imports that this host does not offer.
         missing: String,
-        /// What this host serves.
+        /// The contract that this host serves.
         serves: String,
     },
-    /// Names are right, types are not.
+    /// Its interfaces have the right names, but other types.
     #[error("driver {driver} does not fit contract {serves}: {problem}; build it against the released WIT of that version")]
     Mismatch {
         /// The driver.
         driver: String,
-        /// What this host serves.
+        /// The contract that this host serves.
         serves: String,
-        /// What the linker said.
+        /// The linker's error.
         problem: String,
     },
     /// The compiler refused it.
@@ -112,7 +112,7 @@ pub enum LoadError {
     Compile {
         /// The driver.
         driver: String,
-        /// What the compiler said.
+        /// The compiler's error.
         problem: String,
     },
     /// The host itself failed.
@@ -120,12 +120,12 @@ pub enum LoadError {
     Host {
         /// The driver.
         driver: String,
-        /// What went wrong.
+        /// The error.
         problem: String,
     },
 }
 
-/// Why a host for components cannot be set up.
+/// Why a host for components cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The engine's configuration is refused here.
@@ -134,9 +134,9 @@ pub enum HostError {
     /// A directory cannot be made or is not private.
     #[error("directory {} cannot be used: {problem}; it must be writable by this user only", path.display())]
     Directory {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A thread cannot be started.

@@ -1,4 +1,4 @@
-//! What an operator grants, and who is told when a driver asks for more.
+//! The grants of an operator, and the interfaces for denials and for other hosts.
 
 use ostler_driver::Site;
 use ostler_model::{DriverName, HostId, HostName};
@@ -16,7 +16,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself; only for handing to the driver it was granted to.
+    /// The value itself; only to be handed to the driver that it was granted to.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What an operator grants one driver. A capability also has to be asked for by the driver's manifest.
+/// The operator's grants to one driver. The driver's manifest must ask for a capability as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Capabilities by name: `config`, `secrets`, `exec`, `files`.
@@ -42,13 +42,13 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Nothing.
+    /// Grants nothing.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Everything that `manifest` asks for: for drivers that ship with the host, and for the lab.
+    /// Grants everything that `manifest` asks for: for drivers that ship with the host, and for the lab.
     #[must_use]
     pub fn all(manifest: &crate::Manifest) -> Self {
         Self {
@@ -59,9 +59,9 @@ impl Grants {
     }
 }
 
-/// Told of each denial. The engine makes an audit event of it.
+/// Receives denials: of one call, the first 16 at most. The server makes audit events of them.
 pub trait AuditSink: Send + Sync {
-    /// `driver` was denied `capability`; `detail` says what it wanted and which grant is missing.
+    /// `driver` was denied `capability`; `detail` says what the driver wanted and which grant is missing.
     fn denied(&self, driver: &DriverName, capability: &str, detail: &str);
 }
 
@@ -75,15 +75,15 @@ impl AuditSink for LogAudit {
     }
 }
 
-/// Finds hosts other than the one a call is for: the far end of `files.fetch`.
+/// Finds hosts other than the host of the call: the far end of `files.fetch`.
 pub trait SiteDirectory: Send + Sync {
-    /// By name.
+    /// The host of that name.
     fn site(&self, name: &HostName) -> Option<Site>;
     /// The name of a host, for jobs that name another host by id.
     fn host_name(&self, id: HostId) -> Option<HostName>;
 }
 
-/// Knows no other host.
+/// A directory that knows no other host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoSites;
 

@@ -1,4 +1,4 @@
-//! The host: one engine, one linker, and how a file becomes a driver.
+//! The host: one engine, one linker, and the loading of drivers from files.
 
 use crate::cache::Cache;
 use crate::capability::{self, Services};
@@ -16,34 +16,36 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Compiling takes seconds of CPU for large components: one at a time leaves the machine to the daemon.
+/// Compilations at once. Compiling a large component takes seconds of CPU: one at a time leaves the machine to the daemon.
 const COMPILES_AT_ONCE: usize = 1;
-/// Core instances, memories and tables an instance of a component needs: Rust 3, 1 and 1; others a few more.
+/// The places in the pool for core instances and for tables, per instance of a component. Rust needs 3 core instances and 1
+/// table; others need a few more. The pool has one memory per instance.
 const CORE_INSTANCES_EACH: u32 = 4;
-/// Memory of an instance that is cleaned rather than given back: what a call of a small driver touches, several times over.
+/// The memory of an instance that is cleaned and kept instead of given back: several times what a call of a small driver
+/// touches.
 const KEPT_MEMORY: usize = 512 * 1024;
-/// The same for its table of functions: a pointer for each.
+/// The same for its table of functions, which has a pointer for each function.
 const KEPT_TABLE: usize = 64 * 1024;
-/// Places in the pool that keep such memory while no call uses them: more would hold memory for a rush that is over.
+/// The places in the pool that keep such memory while no call uses them. More would hold memory after a rush is over.
 const KEPT_SLOTS: u32 = 32;
-/// Stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host functions.
+/// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host functions.
 const GUEST_STACK: usize = 1024 * 1024;
 
-/// How a host is set up. Take [`HostOptions::default`] and change what matters.
+/// The settings of a host. Take [`HostOptions::default`] and change what matters.
 pub struct HostOptions {
-    /// Where compiled code is kept; none compiles at each start.
+    /// Where compiled code is kept. If none, every start compiles again.
     pub cache_dir: Option<PathBuf>,
-    /// Where ssh's control sockets live; a short path. None makes a temporary directory.
+    /// Where ssh's control sockets are; the path must be short. If none, a temporary directory is made.
     pub runtime_dir: Option<PathBuf>,
-    /// Most memory of one instance, in bytes.
+    /// The most memory of one instance, in bytes.
     pub max_memory: usize,
-    /// Most calls in progress at once; one more answers `retry`, code `driver-busy`.
+    /// The most calls in progress at once; one more is answered with `retry`, code `driver-busy`.
     pub instances: u32,
-    /// Most CPU one call may use.
+    /// The most CPU time that one call may use.
     pub cpu_budget: Duration,
-    /// Whether instances come from a pool. Falls back to on-demand where address space is short.
+    /// Whether instances come from a pool. If there is too little address space for it, each instance is made on demand.
     pub pooling: bool,
-    /// Told of denials.
+    /// Receives denials.
     pub audit: Arc<dyn AuditSink>,
     /// Finds other hosts.
     pub sites: Arc<dyn SiteDirectory>,
@@ -56,7 +58,8 @@ impl Default for HostOptions {
             runtime_dir: None,
             // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
             max_memory: 128 * 1024 * 1024,
-            // A call that waits for changes takes one place a host. 4 GiB of address space each; resident are 25 KiB each.
+            // A call that waits for changes takes one place for each host. A place takes 4 GiB of address space, of which
+            // 25 KiB are resident.
             instances: 1024,
             cpu_budget: Duration::from_secs(5),
             pooling: true,
@@ -66,7 +69,7 @@ impl Default for HostOptions {
     }
 }
 
-/// Runs components. Cheap to clone; drivers that were loaded keep it alive.
+/// Runs components. It is cheap to clone; a loaded driver keeps it alive.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
@@ -148,7 +151,7 @@ impl Host {
     }
 }
 
-/// Reads what a file is, for `ostler plugin inspect`. Runs and compiles nothing.
+/// Reads the description of a component from its file, for `ostler plugin inspect`. Runs and compiles nothing.
 ///
 /// # Errors
 /// Why this host could not run it.
@@ -157,8 +160,8 @@ pub async fn inspect_file(file: &Path) -> Result<Inspection, LoadError> {
     inspect(&file.display().to_string(), &bytes)
 }
 
-/// Reads a component's file: what is looked at and what is loaded are then the same bytes, whatever becomes of the file. One that is
-/// larger than a driver may be is read no further than that shows.
+/// Reads a component's file once. So the bytes that are inspected are the bytes that are loaded, even if the file changes
+/// in between. Of a file that is larger than a driver may be, only enough is read to show that.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -175,7 +178,7 @@ fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {
     LoadError::Mismatch { driver: driver.to_owned(), serves: SERVES.to_owned(), problem: format!("{error:#}") }
 }
 
-/// An engine with a pool, or without one where the pool's address space cannot be had.
+/// An engine with a pool, or without one if the pool's address space is not available.
 fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
     let mut config = Config::new();
     config.wasm_component_model(true).epoch_interruption(true).concurrency_support(false);
@@ -186,8 +189,9 @@ fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
         pool.total_component_instances(options.instances).total_stacks(options.instances);
         pool.total_core_instances(parts).total_tables(parts).total_memories(options.instances);
         pool.max_memory_size(options.max_memory);
-        // A call dirties some twenty pages. Putting those back as they were costs a copy of them; giving them up costs a system call,
-        // a page fault each at the next call, and an interrupt of every other CPU for each fault.
+        // A call dirties about twenty pages. Restoring those pages costs a copy of them. Giving them back to the system
+        // costs a system call, then a page fault for each at the next call, and an interrupt of every other CPU for each
+        // fault.
         if PoolingAllocationConfig::is_pagemap_scan_available() {
             pool.pagemap_scan(Enabled::Yes);
             pool.linear_memory_keep_resident(KEPT_MEMORY).table_keep_resident(KEPT_TABLE);

@@ -1,4 +1,4 @@
-//! Reads what a component is, without compiling or running it.
+//! Reads the description of a component from its bytes, without compiling or running it.
 
 use crate::manifest::{MANIFEST_MAX, Manifest, SECTION};
 use crate::{LoadError, cache::hex};
@@ -12,30 +12,30 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 pub(crate) const CONTRACT: &str = "0.1.0";
 /// The package of the contract.
 const PACKAGE: &str = "ostler:driver";
-/// What this host serves, for people.
+/// The contract that this host serves, for people.
 pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
-/// Largest file: Python components reach 40 MiB, and compiling costs about ten times the size in memory.
+/// The largest file: Python components reach 40 MiB, and compiling costs about ten times the size in memory.
 pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
 
-/// Interfaces of the contract a driver may import.
+/// The interfaces of the contract that a driver may import.
 const IMPORTS: [&str; 9] = ["types", "call-context", "log", "clock", "random", "config", "secrets", "exec", "files"];
-/// WASI packages that are linked, all inert but clocks and randomness.
+/// The WASI packages that are linked. All are inert except clocks and randomness.
 const WASI: [&str; 6] = ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
-/// Kinds of driver, by exported interface.
+/// The kinds of driver, by exported interface.
 const KINDS: [&str; 3] = ["hypervisor", "transfer", "snapshot-rules"];
 
-/// What a component is and asks for.
+/// The description of a component, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// What it says about itself.
+    /// Its manifest.
     pub manifest: Manifest,
     /// SHA-256 of the file, in hexadecimal.
     pub digest: String,
-    /// Size of the file.
+    /// The size of the file, in bytes.
     pub size: u64,
     /// The contract version it was built for.
     pub contract: String,
-    /// Which kinds of driver it is: `hypervisor`, `transfer`, `snapshot-rules`.
+    /// The kinds of driver that it is: `hypervisor`, `transfer`, `snapshot-rules`.
     pub kinds: Vec<&'static str>,
     /// Its optional abilities as a hypervisor driver.
     pub abilities: Vec<Ability>,
@@ -46,7 +46,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Whether it exports that interface of the contract this host serves.
+    /// Whether it exports that interface, in the contract version that this host serves.
     pub(crate) fn exports(&self, interface: &str) -> bool {
         exported(&self.exports, interface)
     }
@@ -141,7 +141,7 @@ fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
                     }
                 }
             }
-            // The SDK puts it into the core module inside; tools may put it on the component itself.
+            // The SDK puts the manifest into the core module inside. Other tools may put it on the component itself.
             Payload::CustomSection(section) if section.name() == SECTION => {
                 let problem = match &parsed.manifest {
                     Some(other) if other != section.data() => "it has two different manifests".to_owned(),
@@ -159,7 +159,7 @@ fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
     Ok(parsed)
 }
 
-/// `package/interface@version`, where the name has that form.
+/// Splits a name of the form `package/interface@version`. None if the name has another form.
 fn split(name: &str) -> Option<(&str, &str, &str)> {
     let (package, rest) = name.split_once('/')?;
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
@@ -211,11 +211,11 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
     })
 }
 
-/// Said of a command that interprets files.
+/// The warning for a command that interprets files.
 const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the driver can write, or a word of the \
                           driver's can be any path";
 
-/// What `ostler plugin inspect` prints.
+/// The output of `ostler plugin inspect`.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Manifest { name, version, summary, licence, authors, capabilities, commands, config } = &self.manifest;

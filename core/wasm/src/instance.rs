@@ -1,4 +1,4 @@
-//! One call into one fresh instance: limits, deadlines, cancel, and what every way of failing means.
+//! Runs one call in one fresh instance: limits, deadline, cancel, and an error for every way of failing.
 
 use crate::capability::Env;
 use crate::output::Captured;
@@ -15,20 +15,21 @@ use wasmtime::component::{Instance, InstancePre, ResourceTable};
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-/// How long a driver has to end after it was told to; host functions in hand end at once.
+/// How long a driver may take to end after it was told to stop. A host function that is running ends at once.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(2);
-/// Most elements of a table: a large Rust component has some thousand functions.
+/// The most elements of a table: a large Rust component has some thousand functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Most core instances, tables and memories of one component: Rust makes 3, Python about 20.
+/// The most core instances, tables and memories of one component: Rust makes 3, Python about 20.
 const PARTS_MAX: usize = 64;
-/// Most a guest may hand over at once: an answer about the 20,000 domains that may be listed takes about 10 MiB.
+/// The most bytes that a guest may hand over at once: an answer about the 20,000 domains that may be listed takes about 10
+/// MiB.
 const HOSTCALL_FUEL: usize = 32 * 1024 * 1024;
-/// Most resources one call may hold: streams of WASI and the call itself.
+/// The most resources that one call may hold: streams of WASI and the call itself.
 const RESOURCES_MAX: usize = 256;
-/// Longest text of a trap that is kept.
+/// The longest text of a trap that is kept.
 const TRAP_TEXT_MAX: usize = 4096;
 
-/// What a store holds.
+/// The data of a store.
 pub(crate) struct State {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
@@ -71,14 +72,14 @@ impl WasiView for State {
     }
 }
 
-/// What every call of a host shares.
+/// The parts that all calls of a host share.
 pub(crate) struct Runner {
     pub(crate) ticker: Ticker,
     pub(crate) memory_max: usize,
     pub(crate) cpu_budget: Duration,
 }
 
-/// Why a call did not come to an answer.
+/// Why a call has no answer.
 enum Ended {
     Wasm(wasmtime::Error),
     Cpu,
@@ -86,11 +87,11 @@ enum Ended {
     Dropped,
 }
 
-/// The caller's side of one call, given the fresh store and instance.
+/// The caller's part of one call. It gets the fresh store and instance.
 pub(crate) type Body<T> = Box<dyn for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send>;
 
 impl Runner {
-    /// Instantiates afresh and calls. The store is gone when this returns or is dropped.
+    /// Makes a fresh instance and runs the call in it. The store is gone when this returns or is dropped.
     pub(crate) async fn call<T: Send>(
         &self,
         pre: &InstancePre<State>,
@@ -100,7 +101,7 @@ impl Runner {
         body: Body<T>,
     ) -> Result<T, DriverError> {
         let _ticking = self.ticker.enter();
-        // Whatever the host does for this call ends with it.
+        // All work of the host for this call is told to stop when the call ends.
         let _stop = env.stop().drop_guard();
         let output = Captured::default();
         let mut store = self.store(pre, Arc::clone(&env), &output);
@@ -169,7 +170,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }
 
-/// WASI as Rust's standard library wants it, with nothing behind it: no files, no network, no environment, no arguments.
+/// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no environment, no arguments.
 fn inert_wasi(output: &Captured) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stdout(output.clone()).stderr(output.clone());
@@ -177,7 +178,7 @@ fn inert_wasi(output: &Captured) -> WasiCtx {
     builder.build()
 }
 
-/// Polls `guest` until it has used its share of CPU. Waiting for a host call costs nothing.
+/// Polls `guest` until it has used its CPU budget. Waiting for a host call uses none of it.
 async fn within_cpu<T>(guest: impl Future<Output = wasmtime::Result<T>>, budget: Duration) -> Result<T, Ended> {
     let mut guest = pin!(guest);
     let mut used = Duration::ZERO;

@@ -2,13 +2,14 @@
 //! [`ostler_driver::Transfer`] and [`ostler_driver::SnapshotRules`]. The only crate that names wasmtime.
 //!
 //! **Invariants**
-//! - Every call runs in a fresh instance with bounded memory, CPU, time and output; whatever happens in it harms only itself.
-//! - A driver has no ambient file system, network, environment or process: WASI is linked and inert. What it may do goes through
-//!   one module of `capability`, and is checked twice at each call: its manifest asks, the operator grants.
-//! - Whatever a component hands over is checked before it becomes one of our words.
+//! - Every call runs in a fresh instance with bounded memory, CPU, time and output; a failure in it harms only that call.
+//! - A driver has no ambient file system, network, environment or process: WASI is linked and inert. Each thing that it may
+//!   do goes through one module of `capability`, and is checked twice at each call: its manifest asks, the operator grants.
+//! - Everything that a component hands over is checked before it becomes a type of ours.
 //!
-//! The way of one call: `component` builds the arguments, `instance` makes the store and the instance and watches limits,
-//! `capability` serves what the guest asks of the host through `transport` (commands) and `files`, `convert` checks the answer.
+//! The path of one call: `component` builds the arguments, `instance` makes the store and the instance and enforces the
+//! limits, `capability` serves the guest's requests to the host through `transport` (commands) and `files`, `convert`
+//! checks the answer.
 
 mod bindings;
 mod cache;

@@ -1,39 +1,39 @@
-//! The manifest: what a driver says about itself that cannot be read from the component. `docs/plugin-guide.md` is its reference.
+//! The manifest: the facts about a driver that cannot be read from the component. `docs/plugin-guide.md` is its reference.
 
 use crate::template::Template;
 use ostler_model::DriverName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Name of the custom section.
+/// The name of the custom section.
 pub(crate) const SECTION: &str = "ostler:manifest";
-/// Most a manifest may hold; the longest that ships is 2 KiB.
+/// The largest manifest, in bytes; the longest that ships is 2 KiB.
 pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
-/// Most commands, settings, capabilities and authors; far above what a driver needs, low enough to print.
+/// The most commands, settings, capabilities and authors: far above what a driver needs, and few enough to print.
 const ENTRIES_MAX: usize = 128;
-/// Longest sentence in it.
+/// The longest text in it, in bytes.
 const TEXT_MAX: usize = 512;
 
 /// Capabilities that need a grant. All others are given to every driver.
 pub(crate) const GRANTABLE: [&str; 4] = ["config", "secrets", "exec", "files"];
 
-/// A capability the driver asks for.
+/// A capability that the driver asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// `config`, `secrets`, `exec` or `files`.
     pub name: String,
-    /// What for, for people.
+    /// The purpose, for people.
     pub why: String,
 }
 
-/// A setting the driver reads.
+/// A setting that the driver reads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// What it is, for people.
+    /// The meaning of the setting, for people.
     pub about: String,
-    /// What it is when nobody set it.
+    /// The value if nobody has set it.
     #[serde(default)]
     pub default: Option<String>,
     /// Whether the driver cannot work without it.
@@ -75,13 +75,13 @@ pub struct Manifest {
     pub name: DriverName,
     /// Its own version.
     pub version: String,
-    /// In a sentence.
+    /// A summary in one sentence.
     pub summary: String,
-    /// Under which licence it may be used.
+    /// Its licence.
     pub licence: String,
-    /// Who made it.
+    /// Its authors.
     pub authors: Vec<String>,
-    /// What it asks for.
+    /// The capabilities that it asks for.
     pub capabilities: Vec<Asked>,
     /// The commands it may run.
     pub commands: Vec<Template>,
@@ -93,7 +93,7 @@ impl Manifest {
     /// Reads and checks a manifest.
     ///
     /// # Errors
-    /// What is wrong and what is allowed, for people.
+    /// The text says what is wrong and what is allowed, for people.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > MANIFEST_MAX {
             return Err(format!("it is {} bytes, at most {MANIFEST_MAX} are allowed", bytes.len()));

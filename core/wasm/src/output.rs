@@ -1,4 +1,4 @@
-//! What a guest prints: the last 16 KiB, for the error that a trap becomes.
+//! Captures the output of a guest: the last 16 KiB, for the error message if the guest traps.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -10,10 +10,10 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// How much is kept: a panic with a backtrace is about 4 KiB.
+/// How many bytes are kept: a panic with a backtrace is about 4 KiB.
 const KEPT: usize = 16 * 1024;
 
-/// Both standard streams of one instance. Never blocks and never fails: more than fits pushes out what is oldest.
+/// Both standard streams of one instance. Never blocks and never fails: output that does not fit pushes out the oldest.
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<VecDeque<u8>>>);
 

@@ -1,30 +1,30 @@
 //! Command templates: an absolute program and an argv with typed holes. Rendering is pure; nothing here looks at a disk.
 //!
-//! The promise: whatever a driver fills in, the number of arguments stays that of the template, and no value turns an
-//! argument into an option.
+//! The guarantee: for all values that a driver fills in, the number of arguments stays that of the template, and no value
+//! turns an argument into an option.
 
 use ostler_model::FilePath;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Longest `id` value.
+/// The longest `id` value.
 const ID_MAX: usize = 128;
-/// Longest `word` value.
+/// The longest `word` value.
 const WORD_MAX: usize = 255;
-/// Most arguments of a template.
+/// The most arguments of a template.
 const ARGV_MAX: usize = 128;
-/// Longest literal text in an argument.
+/// The longest literal text in an argument.
 const LITERAL_MAX: usize = 4096;
-/// Longest command or hole name.
+/// The longest name of a command or a hole.
 const NAME_MAX: usize = 63;
 
-/// Where a host's own programs are. Elsewhere a name says nothing of what a program does.
+/// The folders of a host's own programs. In other folders, a program's name does not tell what it does.
 const PROGRAMS: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
-/// Programs there that read and write the files they are given and never act upon what is in them.
+/// Programs there that read and write the files they are given, but never act upon the content.
 const INERT: [&str; 15] =
     ["cat", "cp", "head", "ls", "mkdir", "mkswap", "mv", "printf", "rm", "sha256sum", "sleep", "stat", "tail", "touch", "truncate"];
 
-/// What a hole takes.
+/// The type of a hole: the values that it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoleType {
     /// A letter or digit, then letters, digits, `.`, `_`, `-`.
@@ -59,16 +59,16 @@ pub struct Template {
 pub enum Part {
     /// Text as it stands.
     Text(String),
-    /// A file; whoever runs the command puts the absolute path here, after checking it.
+    /// A file. The code that runs the command checks it and puts its absolute path here.
     File(FilePath),
 }
 
-/// A command to run: each argument is a list of parts to be joined.
+/// A command to run. Each argument is a list of parts that are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// Absolute.
+    /// The program, as an absolute path.
     pub program: String,
-    /// One entry an argument.
+    /// The arguments, one entry each.
     pub argv: Vec<Vec<Part>>,
 }
 
@@ -76,12 +76,12 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// The text says what is wrong, for people.
     pub fn parse(name: &str, program: &str, argv: &[String]) -> Result<Self, String> {
         if !hole_name_ok(name) {
             return Err(format!("its name must be 1 to {NAME_MAX} lower-case letters, digits and dashes"));
         }
-        // `=` because `env` would take such a program for an assignment.
+        // No `=`, because `env` would take such a program for an assignment.
         let plain = program.len() <= LITERAL_MAX && !program.chars().any(|c| c.is_control() || matches!(c, '=' | '{' | '}'));
         if !program.starts_with('/') || program.ends_with('/') || program.split('/').any(|part| part == "..") || !plain {
             return Err(format!("program {program:?} must be an absolute path without '..', '=', braces and control characters"));
@@ -109,10 +109,11 @@ impl Template {
         &self.holes
     }
 
-    /// Whether it hands a file to a program that acts upon what is in it: `qemu-img` opens what a disk names, `xl create` runs what a
-    /// configuration names. Until commands are confined, a driver that can write such a file may do there whatever the user may that
-    /// commands run as. Programs that are not known count as such. So does every program that takes a `word`: that may be any path of
-    /// the host, and `cp` or `rm` is then as much as any.
+    /// Whether it hands a file to a program that acts upon the file's content: `qemu-img` opens the files that a disk
+    /// names, `xl create` runs the programs that a configuration names. Until commands are confined, a driver that can
+    /// write such a file may do everything there that the user may do as whom commands run. An unknown program counts as
+    /// such a program. So does every program that takes a `word`: a word may be any path of the host, and then even `cp` or
+    /// `rm` can do any harm.
     #[must_use]
     pub fn interprets_files(&self) -> bool {
         let inert = self.program.rsplit_once('/').is_some_and(|(folder, name)| PROGRAMS.contains(&folder) && INERT.contains(&name));
@@ -179,7 +180,7 @@ impl Template {
     /// Fills the holes.
     ///
     /// # Errors
-    /// Which hole is missing, unknown, given twice, or has a value its type does not take.
+    /// A hole is missing, unknown, given twice, or has a value that its type does not accept. The text names the hole.
     pub fn render(&self, values: &[(String, String)]) -> Result<Rendered, String> {
         let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
         for (hole, value) in values {
@@ -282,7 +283,7 @@ impl fmt::Display for HoleType {
     }
 }
 
-/// As an operator reads it: the command line with its holes.
+/// The form for operators: the command line with its holes.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.program)?;
@@ -302,7 +303,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// As audit and flight recorder print it.
+/// The form for the flight recorder.
 impl fmt::Display for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.program)?;

@@ -103,7 +103,7 @@ fn a_program_that_does_what_a_file_says_is_known() {
         ("/usr/bin/cp", vec!["{from:path}", "{to:word}"], true),
         ("/bin/rm", vec!["{what:word}"], true),
         ("/usr/bin/printf", vec!["{text:word}"], true),
-        // A base name is no program.
+        // The base name alone does not make a program harmless: its folder counts too.
         ("/srv/datastore/cp", vec!["{from:path}", "{to:path}"], true),
         ("/usr/local/bin/head", vec!["{disk:path}"], true),
         ("/bin/cp", vec!["{from:path}", "{to:path}"], false),

@@ -1,11 +1,11 @@
-//! Advances the engine's epoch while calls are in progress, so that a guest that computes hands its thread back.
+//! Advances the engine's epoch while calls are in progress, so that a guest that computes for long hands its thread back.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// How long a guest may compute before it hands the thread back to others.
+/// How long a guest may compute before it hands its thread to others.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 #[derive(Default)]

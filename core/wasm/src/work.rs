@@ -1,5 +1,5 @@
-//! Work at a host on behalf of a call: a command, a copy. It runs in a task of its own, is told to stop when the call ends,
-//! and is remembered while a dropped call may still be at work.
+//! Work at a host on behalf of a call: a command or a copy. It runs in a task of its own and is told to stop when the call
+//! ends. If the call is dropped, its VM is remembered while the work may still go on.
 
 use ostler_model::VmUuid;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Orphans(Mutex<HashMap<VmUuid, usize>>);
 
 impl Orphans {
-    /// Whether nothing can be concluded about `vm` now.
+    /// Whether work of a dropped call may still go on for `vm`: then no look at it proves anything.
     pub(crate) fn busy(&self, vm: VmUuid) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&vm)
     }
@@ -60,7 +60,7 @@ impl Watched {
     }
 }
 
-/// Held by the caller: dropping it before the end tells the work to stop and makes it an orphan.
+/// The caller's handle. Dropping it before the end tells the work to stop and makes it an orphan.
 struct Caller {
     watched: Arc<Watched>,
     stop: CancellationToken,
@@ -73,7 +73,7 @@ impl Drop for Caller {
     }
 }
 
-/// Held by the task; also dropped when it panics.
+/// The task's handle. It is also dropped when the task panics.
 struct Worker(Arc<Watched>);
 
 impl Drop for Worker {
@@ -82,7 +82,7 @@ impl Drop for Worker {
     }
 }
 
-/// Runs `work` in its own task, with a token that says stop. `None` if it panicked.
+/// Runs `work` in its own task. `work` gets a token that tells it to stop. `None` if it panicked.
 pub(crate) async fn run<T, F>(
     orphans: &Arc<Orphans>,
     vm: Option<VmUuid>,

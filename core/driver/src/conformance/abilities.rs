@@ -1,4 +1,4 @@
-//! The checks of optional abilities; skipped where the driver does not have them.
+//! The checks of optional abilities. A check is skipped if the driver does not have the ability.
 
 use super::hypervisor::{one_edge, stamped};
 use super::stage::{Stage, answered, broken};
@@ -63,7 +63,7 @@ async fn reboot_fences(stage: &Stage) -> Verdict {
     stage.untouched("after a stale reboot", stage.identity(vm, 5)).await
 }
 
-/// A VM that was saved, and where.
+/// A VM that was saved, and its memory file.
 async fn saved(stage: &Stage) -> Result<(VmUuid, FileRef), super::Trouble> {
     stage.needs(Ability::Suspend)?;
     let vm = stage.vm();
@@ -179,7 +179,7 @@ async fn metrics_tell(stage: &Stage) -> Verdict {
 }
 
 async fn changes_wake(stage: &Stage) -> Verdict {
-    /// A short turn, so that a driver that never tells costs patience and not one turn.
+    /// How long one call of `changes` waits. It is short, so that the loop below ends in time if a driver never reports a change.
     const TURN: Duration = Duration::from_millis(200);
     stage.needs(Ability::Changes)?;
     let vm = stage.vm();

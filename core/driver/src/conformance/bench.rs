@@ -1,4 +1,4 @@
-//! The suite's benches for the fake.
+//! The suite's benches for the fake driver.
 
 use super::{Bench, TransferBench};
 use crate::fake::{EdgeCount, Fake, FakeDomain, FakeFile, FakeMachine};
@@ -62,7 +62,7 @@ impl FakeBench {
 
     pub(super) fn with(fake: Fake) -> Self {
         fake.cut_off(AWAY, true);
-        // A guest that obeyed would be off at the second press, and could not be pressed twice.
+        // A guest that obeys would be off before the second press, so that a second press could not be seen.
         fake.ignore_acpi(true);
         let image = file("images/base.qcow2");
         fake.put_file(HERE, image.datastore, image.path, FakeFile { content: "image".to_owned(), complete: true });

@@ -1,4 +1,4 @@
-//! The checks of hotplug, of resizing, and of adoption: what a domain has, and whose it is.
+//! The checks of hotplug, of resizing and of adoption: a domain's hardware, and its identity.
 
 use super::stage::{Stage, broken, skip};
 use super::{Check, Trouble, Verdict, check};
@@ -35,7 +35,7 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
     ]
 }
 
-/// What the domain has, where the driver can tell.
+/// The domain's hardware, if the driver can tell it.
 pub(super) async fn hardware(stage: &Stage, vm: VmUuid) -> Result<Option<WildDomain>, Trouble> {
     if !stage.driver.abilities().contains(&Ability::Adopt) {
         return Ok(None);
@@ -58,7 +58,7 @@ async fn has_nic(stage: &Stage, when: &str, vm: VmUuid, nic: &DomainNic, wanted:
     if count == usize::from(wanted) { Ok(()) } else { broken(format!("{when}, the domain has the card {count} times")) }
 }
 
-/// A running domain, and a disk for it.
+/// A running domain, and a disk that can be plugged into it.
 async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDisk), Trouble> {
     stage.needs(Ability::Hotplug)?;
     let vm = stage.vm();
@@ -141,7 +141,7 @@ async fn hotplug_needs_domain(stage: &Stage) -> Verdict {
     stage.absent(vm, "after attach-disk of no domain").await
 }
 
-/// A domain that can be given more, running.
+/// A running domain that can be given more CPUs or memory.
 pub(super) async fn growing(stage: &Stage, generation: u64) -> Result<DomainSpec, Trouble> {
     stage.needs(Ability::LiveResize)?;
     let vm = stage.vm();
@@ -154,7 +154,7 @@ pub(super) async fn growing(stage: &Stage, generation: u64) -> Result<DomainSpec
     Ok(spec)
 }
 
-/// Grown as far as it goes, and so it has, where that can be told.
+/// Resizes the domain to the most that it can be given, and checks the result if the driver can tell it.
 pub(super) async fn grown(stage: &Stage, call: &CallControl, spec: &DomainSpec) -> Verdict {
     let (vcpus, memory) = (spec.vcpus_most, spec.memory_most_mib);
     stage.done("resize", || stage.driver.resize(&stage.site, call, vcpus, memory)).await?;
@@ -216,7 +216,7 @@ async fn inspect_tells(stage: &Stage) -> Verdict {
     }
 }
 
-/// A running domain to be adopted: a wild one where the bench can make it, else one of an earlier placement.
+/// A running domain to adopt: a wild one if the bench can make it, else one of an earlier placement.
 async fn wild(stage: &Stage) -> Result<Identity, Trouble> {
     stage.needs(Ability::Adopt)?;
     let vm = stage.vm();

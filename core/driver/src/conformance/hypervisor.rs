@@ -231,7 +231,7 @@ async fn press_once(stage: &Stage) -> Verdict {
     stage.done("press-power", || stage.driver.press_power(&stage.site, &call)).await?;
     stamped(stage, vm, &call).await?;
     let again = stage.again(&call);
-    // Meanwhile the guest may have switched itself off: a repeat that says so is as good as one that finds its stamp.
+    // The guest may already have switched itself off. So `gone` is as good an answer to a repeat as success.
     let result = stage.outcome("press-power, sent again", || stage.driver.press_power(&stage.site, &again)).await?;
     if result.as_ref().is_err_and(|error| error.kind != ErrorKind::Gone) {
         return broken(format!("press-power, sent again, answered {}", kind_of(&result)));
@@ -240,7 +240,7 @@ async fn press_once(stage: &Stage) -> Verdict {
     one_edge(stage, vm).await
 }
 
-/// The call's identity is in the domain, if the domain is still there.
+/// Checks that the call's effect key is stamped into the domain, if the domain is still there.
 pub(super) async fn stamped(stage: &Stage, vm: VmUuid, call: &crate::CallControl) -> Verdict {
     match stage.look(vm).await? {
         Observation::Present(domain) if domain.last_edge.as_ref() != Some(&call.context.key) => {
@@ -250,7 +250,7 @@ pub(super) async fn stamped(stage: &Stage, vm: VmUuid, call: &crate::CallControl
     }
 }
 
-/// The guest felt one edge, if the bench can tell.
+/// Checks that exactly one edge effect reached the guest, if the bench can tell.
 pub(super) async fn one_edge(stage: &Stage, vm: VmUuid) -> Verdict {
     match stage.bench.edges(vm).await {
         Some(1) | None => Ok(()),
@@ -270,7 +270,7 @@ async fn cancelled_ends(stage: &Stage) -> Verdict {
     let vm = stage.vm();
     let (call, spec) = (stage.call(vm, 1), stage.domain(vm, 1).await);
     call.cancel.cancel();
-    // Done or cancelled: both are right. Not to answer is not.
+    // The call may answer success or `cancelled`. It must answer.
     let result = answered("a cancelled deploy", stage.patience(), stage.driver.deploy(&stage.site, &call, &spec)).await?;
     if let Ok(outcome) = &result {
         agrees("a cancelled deploy", outcome, &stage.look(vm).await?)?;

@@ -1,4 +1,4 @@
-//! The checks of migration and of copies of disks in use: jobs, begun, polled and aborted by identity.
+//! The checks of migrations and of copies of disks in use: jobs that are begun, polled and aborted by effect key.
 
 use super::stage::{Stage, answered, broken, skip};
 use super::{Check, Trouble, Verdict, check};
@@ -37,7 +37,7 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
 }
 
 impl Stage {
-    /// Begins a job and polls it to its end. A poll that knows of no job has it begun again.
+    /// Begins a job and polls it to its end. If a poll answers that there is no such job, the job is begun again.
     async fn job<F>(
         &self,
         what: &str,
@@ -85,7 +85,7 @@ impl Stage {
     }
 }
 
-/// A domain of generation 1 here, that is to be of generation 2 there.
+/// A migration of a domain: generation 1 here, generation 2 there.
 struct Journey {
     vm: VmUuid,
     spec: DomainSpec,
@@ -114,7 +114,7 @@ async fn arrived(stage: &Stage, when: &str, journey: &Journey) -> Verdict {
     stage.absent(journey.vm, when).await
 }
 
-/// It runs here as before, and nothing of it runs there.
+/// Checks that the domain runs here as before, and that nothing of it runs there.
 async fn stayed(stage: &Stage, when: &str, vm: VmUuid, to: &Site) -> Verdict {
     running_at(stage, when, &stage.site, stage.identity(vm, 1)).await?;
     match stage.look_at(to, vm).await? {
@@ -162,14 +162,15 @@ async fn migrate_abort(stage: &Stage) -> Verdict {
     }
     match stage.asked("abort", || stage.driver.abort_job(&stage.site, &call, HypervisorJob::Migrate)).await? {
         Ok(()) => stayed(stage, "after abort", journey.vm, &journey.to).await?,
-        // It was too quick: then it must have moved.
+        // The migration was quicker than the abort: then the domain must have moved.
         Err(error) if error.kind == ErrorKind::Unknown => arrived(stage, "after an abort that came too late", &journey).await?,
         Err(error) => return broken(format!("abort answered: {error}")),
     }
     stage.migrated("migrate, after abort", &stage.again(&call), &journey).await
 }
 
-/// A domain of that identity that is off there. Never two at once: the hosts may share its disks.
+/// Makes a domain of that identity there, which is off. Two domains must never run at once, because the hosts may share the
+/// disks.
 async fn off_there(stage: &Stage, to: &Site, identity: Identity) -> Verdict {
     let (vm, generation) = (identity.vm, identity.generation.0);
     let (deploy, destroy) = (stage.call(vm, generation), stage.call(vm, generation));
@@ -246,7 +247,7 @@ async fn migrate_needs_the_other(stage: &Stage) -> Verdict {
     stage.untouched("after migrate to a host that cannot be asked", stage.identity(vm, 1)).await
 }
 
-/// A running domain with a disk, and where a copy of it goes.
+/// A running domain, its disk, and the place for a copy of that disk.
 struct Copying {
     vm: VmUuid,
     disk: DiskName,

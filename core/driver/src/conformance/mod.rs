@@ -1,8 +1,8 @@
-//! The conformance suite: what every driver must do, as a list of named checks against any implementation.
+//! The conformance suite: the duties of every driver, as a list of named checks that run against any implementation.
 //!
-//! Each check names the rule of the contract that it holds against the driver. It is given VMs of its own and takes them away again.
-//! Whoever runs the suite supplies a [`Bench`] (or [`TransferBench`]): the site, what a domain is made of, and what can be seen from
-//! outside of the driver. What the bench cannot supply is skipped, and said so.
+//! Each check names the rule of the contract that it tests. It uses VMs of its own, which are removed afterwards. The caller of
+//! the suite supplies a [`Bench`] (or [`TransferBench`]): the site, the specification of a domain, and facts that can be seen
+//! from outside of the driver. A check that needs something which the bench cannot supply is skipped, and the report says so.
 //!
 //! ```text
 //!   a check -> Stage: fresh VM, call identities, bounded waits -> the driver -> passed | failed(detail) | skipped(why)
@@ -32,34 +32,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a hypervisor is tried on.
+/// The environment in which a hypervisor driver is tested.
 #[async_trait]
 pub trait Bench: Send + Sync {
-    /// A host that can be asked, with nothing of ours on it.
+    /// A host that can be asked, with no domain of the suite on it.
     fn site(&self) -> Site;
-    /// A host of the same driver that cannot be asked (a wrong address, a folder that cannot be read), if there is such.
+    /// A host of the same driver that cannot be asked (a wrong address, a folder that cannot be read), if there is one.
     fn blind_site(&self) -> Option<Site>;
-    /// A domain of that identity that can run here, with whatever disks it needs in place.
+    /// A domain with that identity that can run here. The disks that it needs are in place.
     async fn domain(&self, identity: Identity) -> DomainSpec;
-    /// Where the recovery file of a VM goes.
+    /// The place for the memory file of a VM.
     fn recovery(&self, vm: VmUuid) -> FileRef;
-    /// A second host of the same driver, which the first one can reach, if there is such.
+    /// A second host of the same driver, which the first one can reach, if there is one.
     fn second_site(&self) -> Option<Site> {
         None
     }
-    /// As [`Bench::domain`], with its files as the second host sees them.
+    /// As [`Bench::domain`], but with its files as the second host sees them.
     async fn domain_there(&self, identity: Identity) -> DomainSpec {
         self.domain(identity).await
     }
-    /// A disk, in place, that a domain of that VM can be given beside those of [`Bench::domain`].
+    /// A disk that is in place and can be plugged into a domain of that VM, in addition to those of [`Bench::domain`].
     async fn spare_disk(&self, _vm: VmUuid) -> Option<DomainDisk> {
         None
     }
-    /// A network card that a domain can be given beside those of [`Bench::domain`].
+    /// A network card that can be plugged into a domain, in addition to those of [`Bench::domain`].
     fn spare_nic(&self) -> Option<DomainNic> {
         None
     }
-    /// Where the copy of a disk of that VM goes.
+    /// The place for the copy of a disk of that VM.
     fn copy_place(&self, _vm: VmUuid) -> Option<FileRef> {
         None
     }
@@ -67,22 +67,22 @@ pub trait Bench: Send + Sync {
     async fn is_there(&self, _file: &FileRef) -> Option<bool> {
         None
     }
-    /// Has a domain of that UUID made by somebody who stamps nothing, and running. False if the bench has no such power.
+    /// Makes a running domain of that UUID without a stamp. False if the bench cannot do that.
     async fn make_wild(&self, _vm: VmUuid) -> bool {
         false
     }
-    /// How many edges (press, reboot, reset, revert together) reached the guest, if that can be seen from outside.
+    /// How many edge effects (presses, reboots, resets and reverts together) reached the guest, if that can be seen from outside.
     async fn edges(&self, vm: VmUuid) -> Option<u32>;
-    /// Waits until a guest that was just started hears the power button.
+    /// Waits until a guest that was just started reacts to the power button.
     async fn guest_ready(&self, _vm: VmUuid) {}
-    /// The longest a call may take here.
+    /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
 }
 
-/// What a transfer driver is tried on.
+/// The environment in which a transfer driver is tested.
 #[async_trait]
 pub trait TransferBench: Send + Sync {
-    /// A host whose datastores can be written.
+    /// A host whose datastores are writable.
     fn site(&self) -> Site;
     /// An image and its format.
     fn image(&self) -> (FileRef, DiskFormat);
@@ -90,9 +90,9 @@ pub trait TransferBench: Send + Sync {
     async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
         None
     }
-    /// A place for a file of that name, in a folder of its own.
+    /// A place for a file of that name in that folder.
     fn place(&self, folder: &str, name: &str) -> FileRef;
-    /// A file that somebody began to write and did not end.
+    /// Leaves a file that was not written to its end.
     async fn leave_partial(&self, file: &FileRef);
     /// Whether the file is the one that [`TransferBench::leave_partial`] left.
     async fn is_partial(&self, file: &FileRef) -> bool;
@@ -100,7 +100,7 @@ pub trait TransferBench: Send + Sync {
     async fn exists(&self, file: &FileRef) -> bool;
     /// All names in the folder of `file`, seen from outside of the driver.
     async fn beside(&self, file: &FileRef) -> Vec<String>;
-    /// The longest a call may take here.
+    /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
 }
 
@@ -109,14 +109,14 @@ pub trait TransferBench: Send + Sync {
 enum Trouble {
     /// The driver broke the rule.
     Broken(String),
-    /// The bench or the driver cannot do what the check needs.
+    /// The check needs something that the bench or the driver cannot do.
     Skipped(String),
 }
 
 type Verdict = Result<(), Trouble>;
 type Running<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
-/// One check on something of type `S`.
+/// One check, which runs on a stage of type `S`.
 struct Check<S> {
     name: &'static str,
     rule: &'static str,
@@ -138,7 +138,7 @@ pub enum Ended {
     Passed,
     /// It does not.
     Failed(String),
-    /// It could not be tried.
+    /// The check could not run.
     Skipped(String),
 }
 
@@ -147,7 +147,7 @@ pub enum Ended {
 pub struct Finding {
     /// The check.
     pub check: &'static str,
-    /// The rule of the contract it holds against the driver.
+    /// The rule of the contract that it tests.
     pub rule: &'static str,
     /// How it ended.
     pub ended: Ended,
@@ -155,10 +155,10 @@ pub struct Finding {
     pub took: Duration,
 }
 
-/// What the suite found.
+/// The result of the suite.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// One for each check, in the order they ran.
+    /// One finding for each check, in the order in which they ran.
     pub findings: Vec<Finding>,
 }
 
@@ -175,7 +175,7 @@ impl Report {
         self.findings.iter().filter(|finding| matches!(finding.ended, Ended::Failed(_))).map(|finding| finding.check).collect()
     }
 
-    /// The names of checks that could not be tried.
+    /// The names of checks that could not run.
     #[must_use]
     pub fn skipped(&self) -> Vec<&'static str> {
         self.findings.iter().filter(|finding| matches!(finding.ended, Ended::Skipped(_))).map(|finding| finding.check).collect()
@@ -223,12 +223,12 @@ async fn run_all<S>(checks: &[Check<S>], stage: &S, mut tidy: impl AsyncFnMut(&S
     report
 }
 
-/// The checks of what a hypervisor driver need not be able to do.
+/// The checks of the optional abilities of a hypervisor driver.
 fn ability_checks() -> Vec<Check<stage::Stage>> {
     [abilities::checks(), hardware::checks(), snapshots::checks(), jobs::checks()].into_iter().flatten().collect()
 }
 
-/// Tries a hypervisor driver. Domains it makes are gone afterwards, unless the driver does not remove them.
+/// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
     let stage = stage::Stage::new(driver, bench);
     let mut checks = hypervisor::checks();
@@ -236,13 +236,13 @@ pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> R
     run_all(&checks, &stage, async |stage: &stage::Stage| stage.tidy().await).await
 }
 
-/// Tries a transfer driver. Files it makes are gone afterwards, unless the driver does not delete them.
+/// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails to delete them.
 pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Report {
     let stage = transfer_stage::Stage::new(driver, bench);
     run_all(&transfer::checks(), &stage, async |stage: &transfer_stage::Stage| stage.tidy().await).await
 }
 
-/// Tries snapshot rules.
+/// Tests snapshot rules.
 pub async fn snapshot_rules(driver: Arc<dyn SnapshotRules>) -> Report {
     run_all(&rules::checks(), &driver, async |_: &Arc<dyn SnapshotRules>| {}).await
 }

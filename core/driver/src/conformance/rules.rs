@@ -10,7 +10,7 @@ use strum::IntoEnumIterator;
 
 type Stage = Arc<dyn SnapshotRules>;
 
-/// What the engine gives rules to answer; most of it is for machines that are busy.
+/// The time that the engine allows rules for an answer. Most of it is a reserve for busy machines.
 const PATIENCE: Duration = Duration::from_millis(100);
 const SNAPSHOT_VERBS: [&str; 3] = ["snapshot-create", "snapshot-revert", "snapshot-delete"];
 
@@ -103,7 +103,8 @@ async fn say_why(stage: &Stage) -> super::Verdict {
 
 async fn quick(stage: &Stage) -> super::Verdict {
     let asked = question("snapshot-create", State::Running, 3);
-    // The first may compile or load something, and a busy machine may stop any one of them: the best of a few counts.
+    // The first answer may compile or load something, and a busy machine may delay any answer. Therefore the quickest of five
+    // counts.
     let mut best = Duration::MAX;
     for _ in 0..5 {
         let began = Instant::now();

@@ -20,7 +20,7 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
     ]
 }
 
-/// Valid by its looks: lower-case letters and a dash.
+/// Parses a snapshot's name.
 fn name(text: &str) -> Result<SnapshotName, Trouble> {
     text.parse().or_else(|error| super::stage::skip(format!("{text} is no snapshot's name: {error}")))
 }
@@ -87,7 +87,7 @@ async fn revert_once(stage: &Stage) -> Verdict {
     let call = stage.call(vm, 1);
     stage.done("revert-snapshot", || stage.driver.revert_snapshot(&stage.site, &call, &one)).await?;
     stamped(stage, vm, &call).await?;
-    // What changes now would be undone by a second time.
+    // A second revert would undo the change that is made here.
     let spec = stage.domain(vm, 1).await;
     let grows = stage.driver.abilities().contains(&Ability::LiveResize);
     if grows {

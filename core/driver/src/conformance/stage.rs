@@ -1,4 +1,4 @@
-//! What checks of a hypervisor stand on: fresh VMs, call identities, bounded waits.
+//! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded waits.
 
 use super::{Bench, Trouble, Verdict};
 use crate::{CallControl, DomainSpec, Hypervisor, Site};
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Above the deadline that a call is told: a driver that keeps to it answers before.
+/// Added to the deadline of a call: a driver that keeps its deadline answers before this time has passed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A driver, its bench, and the VMs a check has made.
+/// A driver, its bench, and the VMs that a check has made.
 pub(super) struct Stage {
     pub(super) driver: Arc<dyn Hypervisor>,
     pub(super) bench: Arc<dyn Bench>,
@@ -29,24 +29,24 @@ pub(super) struct Stage {
     abroad: AtomicBool,
 }
 
-/// Says what a driver broke.
+/// The result of a check that the driver fails; `detail` says how.
 pub(super) fn broken<T>(detail: impl Into<String>) -> Result<T, Trouble> {
     Err(Trouble::Broken(detail.into()))
 }
 
-/// Says why a check cannot be tried.
+/// The result of a check that cannot run.
 pub(super) fn skip<T>(why: impl Into<String>) -> Result<T, Trouble> {
     Err(Trouble::Skipped(why.into()))
 }
 
-/// Waits for an answer, at most as long as the call was told and a little more.
+/// Waits for an answer, at most until a little after the call's deadline.
 pub(super) async fn answered<T>(what: &str, patience: Duration, call: impl Future<Output = T>) -> Result<T, Trouble> {
     tokio::time::timeout(patience + GRACE, call)
         .await
         .map_err(|_| Trouble::Broken(format!("{what} did not answer within its deadline of {} ms", patience.as_millis())))
 }
 
-/// A call of that identity with so much time.
+/// A call with that effect key, and with `patience` until its deadline.
 pub(super) fn control(key: EffectKey, generation: u64, patience: Duration) -> CallControl {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
@@ -61,14 +61,14 @@ impl Stage {
         Self { driver, bench, site, store, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()), abroad: AtomicBool::new(false) }
     }
 
-    /// The second host, which a check tidies up after it has asked for it.
+    /// The second host. After a check has asked for it, [`Stage::tidy`] also removes the check's domains there.
     pub(super) fn there(&self) -> Result<Site, Trouble> {
         let Some(there) = self.bench.second_site() else { return skip("the bench has no second host") };
         self.abroad.store(true, Ordering::Relaxed);
         Ok(there)
     }
 
-    /// A VM that was never there.
+    /// A new VM, of which no domain was ever there.
     pub(super) fn vm(&self) -> VmUuid {
         let vm = VmUuid(Uuid::new_v4());
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(vm);
@@ -83,13 +83,13 @@ impl Stage {
         self.bench.domain(self.identity(vm, generation)).await
     }
 
-    /// As another store would stamp it.
+    /// A domain with the identity that another store would stamp.
     pub(super) async fn foreign(&self, vm: VmUuid, generation: u64) -> DomainSpec {
         let store = StoreId(Uuid::new_v4());
         self.bench.domain(Identity { store, vm, generation: Generation(generation) }).await
     }
 
-    /// A call with a fresh identity.
+    /// A call with a new effect key.
     pub(super) fn call(&self, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
         control(EffectKey { vm, operation: OperationId(1), step, item: Item::Domain }, generation, self.patience())
@@ -102,7 +102,7 @@ impl Stage {
         again
     }
 
-    /// A call, the same call sent again, and one of another step.
+    /// A call, the same call sent again, and a call of another step.
     pub(super) fn thrice(&self, vm: VmUuid, generation: u64) -> [CallControl; 3] {
         let call = self.call(vm, generation);
         let again = self.again(&call);
@@ -117,7 +117,7 @@ impl Stage {
         if self.driver.abilities().contains(&ability) { Ok(()) } else { skip(format!("the driver has no ability {ability}")) }
     }
 
-    /// Waits for a call's answer, and asks again while it says `retry`: an earlier call may still be at work.
+    /// Waits for a call's answer. Sends the call again while the answer is `retry`, because an earlier call may still be at work.
     pub(super) async fn outcome<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<CallResult, Trouble>
     where
         F: Future<Output = CallResult> + Send,
@@ -125,7 +125,7 @@ impl Stage {
         self.asked(what, call).await
     }
 
-    /// As [`Stage::outcome`], and it must be success.
+    /// As [`Stage::outcome`], and the answer must be success.
     pub(super) async fn done<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<Outcome, Trouble>
     where
         F: Future<Output = CallResult> + Send,
@@ -136,7 +136,7 @@ impl Stage {
         }
     }
 
-    /// As [`Stage::outcome`], and it must be this error.
+    /// As [`Stage::outcome`], and the answer must be an error of this kind.
     pub(super) async fn fails<F>(&self, what: &str, kind: ErrorKind, call: impl FnMut() -> F) -> Verdict
     where
         F: Future<Output = CallResult> + Send,
@@ -153,7 +153,7 @@ impl Stage {
         self.done("deploy", || self.driver.deploy(&self.site, &call, &spec)).await
     }
 
-    /// What is there, once no dropped call is at work any more.
+    /// Looks at the domain, after no dropped call is at work any more.
     pub(super) async fn look(&self, vm: VmUuid) -> Result<Observation, Trouble> {
         self.look_at(&self.site, vm).await
     }
@@ -165,7 +165,7 @@ impl Stage {
             .or_else(|error| broken(format!("observe still answers: {error}")))
     }
 
-    /// A question, asked again while it says `retry`.
+    /// Asks a question, and asks it again while the answer is `retry`.
     pub(super) async fn asked<T, F>(&self, what: &str, mut question: impl FnMut() -> F) -> Result<Result<T, DriverError>, Trouble>
     where
         F: Future<Output = Result<T, DriverError>> + Send,
@@ -195,7 +195,7 @@ impl Stage {
         }
     }
 
-    /// It is there as before: runs, with this identity.
+    /// Checks that the domain is as before: it runs, with this identity.
     pub(super) async fn untouched(&self, when: &str, identity: Identity) -> Verdict {
         let domain = self.power(identity.vm, when, Power::Running).await?;
         if domain.identity == Some(identity) {
@@ -220,14 +220,15 @@ impl Stage {
         }
     }
 
-    /// Begins a call and drops it as soon as it has really begun: the answer is lost.
+    /// Begins a call and drops it as soon as it has really begun, so that its answer is lost.
     pub(super) async fn drop_early<T>(&self, call: impl Future<Output = Result<T, DriverError>> + Send) {
-        /// Long enough that the driver has been reached, short enough that a real hypervisor is not done.
+        /// Long enough for the call to reach the driver, too short for a real hypervisor to finish.
         const BEGUN: Duration = Duration::from_millis(2);
         let _: Result<Result<T, _>, _> = tokio::time::timeout(BEGUN, call).await;
     }
 
-    /// Takes away what the check made, by the highest generation there can be. A driver that fails here fails a check of its own.
+    /// Removes the domains that the check made, with the highest possible generation. A failure is only logged here: other checks
+    /// test the removal.
     pub(super) async fn tidy(&self) {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         let abroad = self.abroad.swap(false, Ordering::Relaxed);
@@ -244,7 +245,7 @@ impl Stage {
     }
 }
 
-/// Shows an error's kind, for comparisons that go on.
+/// The result in words, for a check's detail: `success`, or the error.
 pub(super) fn kind_of<T>(result: &Result<T, DriverError>) -> String {
     match result {
         Ok(_) => "success".to_owned(),

@@ -104,7 +104,7 @@ async fn prepare_partial(stage: &Stage) -> Verdict {
         let job = |file: &FileRef| if overlaid { overlay(stage, file) } else { stage.blank(file) };
         stage.done("prepare over a partial file", &stage.call(), &job(&target)).await?;
         stage.only("after prepare over a partial file", &target, &["disk"]).await?;
-        // A disk can be copied and the copy verified; a partial file cannot.
+        // A complete disk can be copied and verified; a partial file cannot.
         let base = overlaid.then(|| stage.bench.image().0);
         stage.done("copy of the disk", &stage.call(), &copy(&target, &fresh, Some(DiskFormat::Qcow2), base)).await?;
         if stage.bench.is_partial(&target).await {
@@ -117,7 +117,7 @@ async fn prepare_partial(stage: &Stage) -> Verdict {
 async fn prepare_lost(stage: &Stage) -> Verdict {
     let target = stage.place("disk");
     let (call, job) = (stage.call(), overlay(stage, &target));
-    // Long enough that the driver was reached, short enough that a real one is not done.
+    // Long enough for the call to reach the driver, too short for a real driver to finish.
     let _ = tokio::time::timeout(Duration::from_millis(2), stage.driver.begin(&stage.site, &call, &job)).await;
     stage.done("prepare, after its answer was lost", &stage.again(&call), &job).await?;
     stage.only("after prepare was sent again", &target, &["disk"]).await
@@ -192,7 +192,7 @@ async fn copy_overlay(stage: &Stage) -> Verdict {
     let job = copy(&from, &to, Some(DiskFormat::Qcow2), Some(base));
     stage.done("copy of an overlay", &stage.call(), &job).await?;
     stage.only("after copy of an overlay", &to, &["copy"]).await?;
-    // The same making: had it lost its base, it would be replaced.
+    // The copy must count as made the same way. A copy without its base would be replaced.
     stage.done("prepare over the copy", &stage.call(), &overlay(stage, &to)).await
 }
 
@@ -236,7 +236,7 @@ fn save_back(disk: &FileRef, image: &FileRef) -> TransferJob {
     TransferJob::SaveBack { disk, from_format: DiskFormat::Qcow2, image, format: DiskFormat::Qcow2 }
 }
 
-/// An image of a fresh disk. Skipped if the driver makes no images.
+/// Makes an image of `disk`. The check is skipped if the driver makes no images.
 async fn image_of(stage: &Stage, disk: &FileRef) -> Result<(FileRef, CallControl), Trouble> {
     let (image, call) = (stage.place("image"), stage.call());
     match stage.job(&call, &save_back(disk, &image)).await? {
@@ -265,7 +265,7 @@ async fn save_back_alone(stage: &Stage) -> Verdict {
     for target in [disk, below] {
         stage.done("delete", &stage.call(), &TransferJob::Delete { target }).await?;
     }
-    // To make a raw disk of it, all of it is read.
+    // Making a raw disk reads the whole image.
     let source = DiskSource::Image { base: image, format: DiskFormat::Qcow2 };
     stage.done("prepare on the image", &stage.call(), &prepare(&fresh, DiskFormat::Raw, source)).await?;
     stage.there("after that", &fresh, true).await
@@ -312,7 +312,7 @@ async fn save_back_names(stage: &Stage) -> Verdict {
     }
 }
 
-/// What the driver says of a file. Skipped if it cannot look.
+/// The driver's answer about a file. The check is skipped if the driver cannot inspect files.
 async fn look(stage: &Stage, file: &FileRef) -> Result<Result<FileLook, DriverError>, Trouble> {
     let patience = stage.bench.patience();
     match answered("inspect", patience, stage.driver.inspect_file(&stage.site, file, patience)).await? {

@@ -1,4 +1,4 @@
-//! What checks of a transfer driver stand on: a fresh folder a check, and jobs seen to their end.
+//! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to their end.
 
 use super::stage::{answered, broken, control};
 use super::{TransferBench, Trouble, Verdict};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// How often a job is polled.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
-/// A driver, its bench, and the folders a check has made.
+/// A driver, its bench, and the files that a check has made.
 pub(super) struct Stage {
     pub(super) driver: Arc<dyn Transfer>,
     pub(super) bench: Arc<dyn TransferBench>,
@@ -27,7 +27,7 @@ impl Stage {
         Self { driver, bench, site, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()) }
     }
 
-    /// A file in a folder that was never there.
+    /// A place for a file in a new folder.
     pub(super) fn place(&self, name: &str) -> FileRef {
         let file = self.bench.place(&Uuid::new_v4().to_string(), name);
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
@@ -84,7 +84,7 @@ impl Stage {
         }
     }
 
-    /// Nothing is beside the file but what is named.
+    /// Checks that the file's folder holds exactly the names in `wanted`.
     pub(super) async fn only(&self, what: &str, file: &FileRef, wanted: &[&str]) -> Verdict {
         let mut found = self.bench.beside(file).await;
         found.sort_unstable();

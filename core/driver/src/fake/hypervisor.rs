@@ -14,10 +14,10 @@ use ostler_model::{
 };
 use std::time::Duration;
 
-/// What every host of the fake offers.
+/// The capacity of every host of the fake.
 const OFFERED: Capacity = Capacity { cpu_milli: 64_000, memory_mib: 262_144 };
 
-/// Takes a call off the list of those at work, or marks it abandoned when its future is dropped first.
+/// Marks a call as abandoned if its future is dropped while the call is still at work. Has no effect after the call has ended.
 pub(super) struct Abandon {
     fake: Fake,
     id: u64,
@@ -38,7 +38,7 @@ impl Fake {
         call
     }
 
-    /// Puts a call on the list of those at work, and tells of a second one.
+    /// Adds a call to the calls that are at work. Notes a violation if another mutating call of this VM is at work on the host.
     pub(super) fn begin_work(&self, call: &Recorded, vm: VmUuid) -> (u64, Abandon) {
         let mut state = self.lock();
         let beside = state.working.values().find(|other| other.host == call.host && other.vm == vm);
@@ -57,7 +57,7 @@ impl Fake {
         (id, Abandon { fake: self.clone(), id })
     }
 
-    /// One mutating call. It goes on when its future is dropped.
+    /// Runs one mutating call. The call goes on when its future is dropped.
     async fn act(
         &self,
         op: Op,
@@ -99,7 +99,7 @@ impl Fake {
         result
     }
 
-    /// VMs of which a job that goes on by itself changes something on a host.
+    /// The VMs for which a job is at work on a host, if jobs go on by themselves ([`Fake::jobs_go_on`]).
     fn has_job(&self, host: HostId) -> impl Iterator<Item = VmUuid> + use<> {
         let state = self.lock();
         let jobs = state.hyper_jobs.iter().filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
@@ -117,7 +117,7 @@ impl Fake {
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;
-        // Looked at before the answer is held or late: that is what makes an observation stale.
+        // Looks before the answer is held or delayed. So a held or late answer is an old observation.
         let answer = answer(&self.lock().world);
         plan.after().await?;
         Ok(answer)
@@ -295,7 +295,7 @@ impl Hypervisor for Fake {
         self.record(Op::Changes, site, None, None);
         self.reach(site)?;
         let mut changed = self.changed.subscribe();
-        // Neither a timeout nor a closed channel is an error: the batch is then empty.
+        // A timeout or a closed channel is not an error: the batch is then empty.
         let _ = tokio::time::timeout(wait, changed.wait_for(|count| *count > cursor)).await;
         let (now, vms) = self.lock().world.changes_after(cursor);
         Ok(ChangeBatch { cursor: now, vms, lost: cursor > now })
@@ -309,7 +309,7 @@ impl Hypervisor for Fake {
     }
 }
 
-/// Done, and nothing to be seen: what transfer jobs answer.
+/// Success without an observation: the answer of transfer jobs.
 pub(super) fn done() -> Outcome {
     Outcome::default()
 }

@@ -1,4 +1,4 @@
-//! Migrations and copies of disks: begun, polled and aborted by identity.
+//! Migrations and copies of disks: jobs that are begun, polled and aborted by effect key.
 
 use super::hypervisor::done;
 use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
@@ -8,7 +8,7 @@ use ostler_model::{
     CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
 };
 
-/// Where a domain goes, and what it is to be there.
+/// The destination of a migration, and the domain's specification there.
 #[derive(Clone)]
 pub(super) struct Journey {
     pub(super) domain: DomainSpec,
@@ -23,7 +23,7 @@ pub(super) enum HyperJob {
     CopyDisk { disk: DiskName, target: FileRef, format: DiskFormat },
 }
 
-/// A job that was begun and is polled.
+/// A job that was begun and has not ended.
 pub(super) struct Begun {
     job: HyperJob,
     host: HostId,
@@ -48,7 +48,7 @@ impl Begun {
         }
     }
 
-    /// Whether it changes something on that host.
+    /// Whether the job changes something on that host.
     pub(super) fn holds(&self, host: HostId) -> bool {
         self.host == host || matches!(&self.job, HyperJob::Migrate(journey) if journey.to.id == host)
     }
@@ -60,7 +60,7 @@ impl Begun {
 }
 
 impl State {
-    /// The other end of a migration must answer.
+    /// Checks that the destination of a migration can be reached.
     fn far_end(&self, job: &HyperJob) -> Result<(), DriverError> {
         match job {
             HyperJob::Migrate(journey) if self.cut_off.contains(&journey.to.id) => {
@@ -96,7 +96,7 @@ impl State {
     fn poll_job(&mut self, key: &EffectKey, kind: HypervisorJob) -> Result<JobStatus, DriverError> {
         let begun = self.hyper_jobs.get(key).filter(|begun| begun.job.kind() == kind);
         let begun = begun.ok_or_else(|| gone("no-such-job", "no job of this identity was begun"))?;
-        // The hosts have lost each other: the job stands still until they meet again.
+        // If the hosts cannot reach each other, the job makes no progress until they can.
         self.far_end(&begun.job)?;
         if let Some(begun) = self.hyper_jobs.get_mut(key) {
             begun.polls_left = begun.polls_left.saturating_sub(1);
@@ -157,14 +157,14 @@ impl Fake {
         result
     }
 
-    /// A job that nobody polls any more comes to its end all the same, if it was said so.
+    /// Ends a job after the time of [`Fake::jobs_go_on`], even if nobody polls it any more. Does nothing if that was not ordered.
     fn goes_on(&self, key: EffectKey) {
         let Some(time) = self.lock().jobs_go_on else { return };
         let fake = self.clone();
         drop(tokio::spawn(async move {
             tokio::time::sleep(time).await;
             let vm = key.vm;
-            // One that fails leaves what there was.
+            // A job that fails changes nothing.
             let _ = fake.with_state(vm, |state| match state.hyper_jobs.remove(&key) {
                 Some(begun) => state.finish(begun.host, vm, begun.job),
                 None => Ok(JobStatus::Done(done())),
@@ -197,7 +197,7 @@ impl Fake {
         plan.after().await
     }
 
-    /// Does something that may change the world, and wakes whoever waits for that.
+    /// Does something that may change the world, and wakes the callers of `changes`.
     fn with_state<T>(&self, vm: VmUuid, deed: impl FnOnce(&mut State) -> Result<T, DriverError>) -> Result<T, DriverError> {
         let mut state = self.lock();
         let result = deed(&mut state)?;
@@ -209,7 +209,7 @@ impl Fake {
 }
 
 impl World {
-    /// Whether the journey has ended: it is there as it was to be, and is not here.
+    /// Whether the migration has ended: the domain is at the destination with the new identity, and not here.
     fn has_moved(&self, from: HostId, job: &HyperJob) -> bool {
         let HyperJob::Migrate(journey) = job else { return false };
         let (identity, to) = (journey.domain.identity, journey.to.id);
@@ -218,7 +218,7 @@ impl World {
         arrived && !self.domains.contains_key(&(from, identity.vm))
     }
 
-    /// Whether it runs here, and nothing there is in its way.
+    /// Checks that the domain runs here, and that no domain at the destination is in its way.
     fn may_move(&mut self, from: HostId, journey: &Journey) -> Result<(), DriverError> {
         let (identity, to) = (&journey.domain.identity, journey.to.id);
         self.fence(to, identity.vm, identity.generation)?;
@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// In one moment: here it runs, then there.
+    /// Moves the domain in one moment: it runs here before, and there after.
     fn migrate(&mut self, from: HostId, journey: &Journey) -> Result<Outcome, DriverError> {
         let (spec, to) = (&journey.domain, journey.to.id);
         let vm = spec.identity.vm;
@@ -255,7 +255,7 @@ impl World {
         Ok(outcome)
     }
 
-    /// The source file stays: it is not the hypervisor's to remove.
+    /// Copies a disk's content to the destination. The source file stays, because a hypervisor does not remove it.
     fn move_disk(&mut self, name: &DiskName, domain: &FakeDomain, spec: &DomainSpec) {
         let from = domain.machine.disks.iter().find(|disk| disk.name == *name);
         let to = spec.disks.iter().find(|disk| disk.name == *name);

@@ -1,4 +1,4 @@
-//! Orders: what shall happen to which calls.
+//! Orders: which calls fail, are late, or are held.
 
 use super::{Fake, Op, Recorded};
 use ostler_model::{DriverError, ErrorKind, HostId, VmUuid};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Permits that stand for *open for ever*.
+/// So many permits that the gate stays open for ever.
 const OPEN: usize = 1 << 20;
 
 #[derive(Clone)]
@@ -37,16 +37,16 @@ impl Rule {
     }
 }
 
-/// The part of chance in one call: none, unless it says otherwise.
+/// The faults that chance chose for one call. The default is no fault.
 #[derive(Debug, Clone, Default)]
 pub struct Whim {
-    /// Waits so long before the deed.
+    /// How long the call waits before the deed.
     pub delay: Duration,
-    /// Answers so long after it.
+    /// How long the answer waits after the deed.
     pub late: Duration,
-    /// Answers this, and does nothing.
+    /// The call answers this error and does nothing.
     pub fail: Option<DriverError>,
-    /// Does it, and answers `unknown`.
+    /// The call does the deed, and answers `unknown`.
     pub lose: bool,
 }
 
@@ -68,7 +68,7 @@ impl Knobs {
         self.whims = whims;
     }
 
-    /// What happens to this call. Counted orders are used up by it.
+    /// The plan for this call, from all orders that match it. Each matching order with a count is used up by one.
     pub(super) fn plan(&mut self, call: &Recorded) -> Plan {
         let mut plan = self.whims.as_mut().map_or_else(Plan::default, |whims| Plan::of(whims(call)));
         for rule in self.rules.iter_mut().filter(|rule| rule.matches(call)) {
@@ -88,7 +88,7 @@ impl Knobs {
     }
 }
 
-/// What happens to one call.
+/// The plan for one call.
 #[derive(Default)]
 pub(super) struct Plan {
     hold: Option<Gate>,
@@ -105,7 +105,7 @@ impl Plan {
         Self { delay: some(whim.delay), late: some(whim.late), fail: whim.fail, lose: whim.lose, ..Self::default() }
     }
 
-    /// Up to the deed.
+    /// The part before the deed.
     pub(super) async fn before(&self) -> Result<(), DriverError> {
         if let Some(gate) = &self.hold {
             gate.pass().await;
@@ -116,7 +116,7 @@ impl Plan {
         self.fail.clone().map_or(Ok(()), Err)
     }
 
-    /// From the deed to the answer.
+    /// The part between the deed and the answer.
     pub(super) async fn after(&self) -> Result<(), DriverError> {
         if let Some(gate) = &self.hold_answer {
             gate.pass().await;
@@ -128,7 +128,7 @@ impl Plan {
     }
 }
 
-/// An order in the making.
+/// An order that is not complete yet.
 #[must_use = "an order does nothing until it says what shall happen"]
 pub struct Order {
     fake: Fake,
@@ -166,7 +166,7 @@ impl Order {
         self.act(Act::Fail(error));
     }
 
-    /// Answer what a driver crash answers, and do nothing.
+    /// Answer as after a driver crash, and do nothing.
     pub fn trap(self) {
         self.act(Act::Fail(DriverError::new(ErrorKind::Unknown, "driver-trap", "the driver crashed, as ordered")));
     }
@@ -208,7 +208,7 @@ impl Order {
     }
 }
 
-/// Where calls are held. All clones are one gate.
+/// A gate at which calls are held. All clones are the same gate.
 #[derive(Clone)]
 pub struct Gate {
     permits: Arc<Semaphore>,
@@ -228,10 +228,10 @@ impl Gate {
         }
     }
 
-    /// Waits until so many calls have come to the gate, those that passed included.
+    /// Waits until this many calls have come to the gate. Calls that have passed count too.
     ///
     /// # Panics
-    /// When they do not come within a minute: a test that waited for ever would say nothing.
+    /// If they do not come within a minute. Otherwise a broken test would wait for ever and report nothing.
     pub async fn reached(&self, calls: u64) {
         let mut arrived = self.arrived.subscribe();
         let came = tokio::time::timeout(Duration::from_secs(60), arrived.wait_for(|count| *count >= calls)).await;

@@ -1,4 +1,4 @@
-//! What a domain is made of, and what changes it while it runs.
+//! A domain's hardware and snapshots, and the calls that change them while the domain runs.
 
 use super::world::{FakeDomain, World, absent, gone, seen};
 use crate::{DomainDisk, DomainNic, DomainSpec};
@@ -6,16 +6,16 @@ use ostler_model::{
     CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason, SnapshotName, VmUuid, WildDomain,
 };
 
-/// The hardware of a domain, as its guest has it, and its snapshots.
+/// The hardware that a domain's guest has, and the domain's snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FakeMachine {
     /// Virtual CPUs.
     pub vcpus: u32,
-    /// Most of them; 0 if nobody said.
+    /// Most virtual CPUs; 0 if no limit was given.
     pub vcpus_most: u32,
-    /// Memory.
+    /// Memory in MiB.
     pub memory_mib: u64,
-    /// Most of it; 0 if nobody said.
+    /// Most memory in MiB; 0 if no limit was given.
     pub memory_most_mib: u64,
     /// Disks, in order.
     pub disks: Vec<DomainDisk>,
@@ -23,29 +23,29 @@ pub struct FakeMachine {
     pub nics: Vec<DomainNic>,
     /// Snapshots, oldest first.
     pub snapshots: Vec<FakeSnapshot>,
-    /// The last one it was reverted to, since its start.
+    /// The last snapshot that it was reverted to since its start.
     pub reverted_to: Option<SnapshotName>,
 }
 
 /// A snapshot of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeSnapshot {
-    /// What it is called.
+    /// Its name.
     pub name: SnapshotName,
-    /// Which run of the guest it holds.
+    /// The number of the guest's run that it holds.
     pub run: u64,
-    /// Virtual CPUs then.
+    /// The virtual CPUs at that time.
     pub vcpus: u32,
-    /// Memory then.
+    /// The memory at that time, in MiB.
     pub memory_mib: u64,
-    /// Disks then.
+    /// The disks at that time.
     pub disks: Vec<DomainDisk>,
-    /// Network cards then.
+    /// The network cards at that time.
     pub nics: Vec<DomainNic>,
 }
 
 impl FakeMachine {
-    /// What `spec` asks for, without snapshots.
+    /// The hardware that `spec` asks for, without snapshots.
     #[must_use]
     pub fn of(spec: &DomainSpec) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl FakeMachine {
 }
 
 impl World {
-    /// The domain, which must run.
+    /// The domain. Fails unless it runs.
     pub(super) fn at_work(&mut self, host: HostId, vm: VmUuid) -> Result<&mut FakeDomain, DriverError> {
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) if domain.seen.power == Power::Running => Ok(domain),

@@ -1,5 +1,5 @@
-//! An in-memory hypervisor and transfer manager with knobs, for tests of whatever stands above a driver. It passes the conformance
-//! suite; every fault it shows was ordered.
+//! An in-memory hypervisor and transfer driver whose faults can be ordered, for tests of the code that calls drivers. It passes
+//! the conformance suite. It shows no fault that was not ordered.
 //!
 //! ```text
 //!   a call -> recorded -> hold? -> delay? -> fail? -> the deed -> hold the answer? -> late? -> lost? -> the answer
@@ -14,15 +14,16 @@
 //! | `.trap()` | answers what a driver crash answers, and does nothing |
 //! | `.hold()`, `.hold_answer()` | stops before or after the deed until the [`Gate`] lets it pass, one by one or all |
 //!
-//! Before the order: `.vm(uuid)`, `.host(id)` and `.times(n)` narrow it. [`Fake::cut_off`] makes a host unreachable; [`Fake::crash`],
-//! [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`] are what happens outside of Ostler. [`Fake::violations`] tells of callers that
-//! broke the rule of one mutating call a VM.
+//! Before the order, `.vm(uuid)`, `.host(id)` and `.times(n)` narrow it. [`Fake::cut_off`] makes a host unreachable.
+//! [`Fake::crash`], [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`] simulate events outside of Ostler.
+//! [`Fake::violations`] lists callers that broke the rule of one mutating call per VM.
 //!
-//! A domain is what its last deploy or restore said, and what was plugged in, resized and reverted since ([`FakeMachine`]). A
-//! migration moves it between hosts of the same fake, which see each other unless one of them is cut off. Jobs of both traits are
-//! polled as often as [`Fake::long_jobs`] says; until then a migrating domain runs where it ran, and the other host has nothing of it.
+//! A domain has the hardware of its last deploy or restore, with all later hotplugs, resizes and reverts ([`FakeMachine`]). A
+//! migration moves it between hosts of the same fake. These hosts see each other unless one of them is cut off. Jobs of both
+//! traits end after as many polls as [`Fake::long_jobs`] says. Until then a migrating domain runs on its old host, and the other
+//! host has nothing of it.
 //!
-//! As with a real hypervisor, a call whose future is dropped goes on: until it has ended, `observe` answers `retry` (`busy`).
+//! As with a real hypervisor, a call whose future is dropped goes on. Until it has ended, `observe` answers `retry` (`busy`).
 
 mod hypervisor;
 mod jobs;
@@ -47,7 +48,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use world::World;
 
-/// What was called.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display)]
 #[strum(serialize_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -68,9 +69,9 @@ pub enum Op {
     Metrics,
     Migrate,
     CopyDisk,
-    /// How far a migration or a disk's copy is.
+    /// A poll of a migration or of a disk's copy.
     PollJob,
-    /// The end of a migration or a disk's copy.
+    /// An abort of a migration or of a disk's copy.
     AbortJob,
     AttachDisk,
     DetachDisk,
@@ -92,14 +93,14 @@ pub enum Op {
     Abort,
 }
 
-/// A call as the fake saw it.
+/// A call that the fake has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// What.
+    /// The kind of call.
     pub op: Op,
-    /// Where.
+    /// The host that it was sent to.
     pub host: HostId,
-    /// Its identity; none for questions.
+    /// Its effect key; none for questions.
     pub key: Option<EffectKey>,
     /// The VM, if it is about one.
     pub vm: Option<VmUuid>,
@@ -126,18 +127,18 @@ struct State {
     violations: Vec<String>,
     jobs: BTreeMap<EffectKey, transfer::Job>,
     hyper_jobs: BTreeMap<EffectKey, jobs::Begun>,
-    /// How many transfers of a VM are at work.
+    /// How many transfers are at work, per VM.
     transferring: BTreeMap<VmUuid, usize>,
     polls: u32,
     jobs_go_on: Option<Duration>,
 }
 
-/// The fake. Clones are the same fake: keep one as the handle, give another to whoever is tested.
+/// The fake. All clones are the same fake: keep one as the handle, and give another to the code under test.
 #[derive(Clone)]
 pub struct Fake {
     abilities: Arc<[Ability]>,
     state: Arc<Mutex<State>>,
-    /// Counts changes of the world: wakes `changes`.
+    /// The number of changes of the world; a new number wakes `changes`.
     changed: watch::Sender<u64>,
 }
 
@@ -148,7 +149,7 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// With all abilities that the fake has, and nothing running.
+    /// A fake with all abilities that it supports, and without domains.
     #[must_use]
     pub fn new() -> Self {
         Self::with_abilities(&[
@@ -165,13 +166,13 @@ impl Fake {
         ])
     }
 
-    /// With other abilities.
+    /// A fake with these abilities, and without domains.
     #[must_use]
     pub fn with_abilities(abilities: &[Ability]) -> Self {
         Self { abilities: abilities.into(), state: Arc::default(), changed: watch::Sender::new(0) }
     }
 
-    /// Begins an order: what shall happen to calls of this kind.
+    /// Begins an order for calls of this kind.
     pub fn on(&self, op: Op) -> Order {
         Order::new(self.clone(), op)
     }
@@ -181,17 +182,17 @@ impl Fake {
         self.lock().knobs.clear();
     }
 
-    /// From now on chance decides what happens to each call: a simulation's, from its seed. None: no call is touched any more.
+    /// From now on, `whims` decides what happens to each call. A simulation uses it with its seed. None ends this.
     pub fn whims<F: FnMut(&Recorded) -> Whim + Send + 'static>(&self, whims: Option<F>) {
         self.lock().knobs.follow(whims.map(|whims| Box::new(whims) as _));
     }
 
-    /// Whether guests hear the power button and do nothing.
+    /// Sets whether guests ignore the power button.
     pub fn ignore_acpi(&self, ignore: bool) {
         self.lock().ignore_acpi = ignore;
     }
 
-    /// Whether a host answers nothing but `retry` (`unreachable`).
+    /// Sets whether a host is unreachable: every call to it answers `retry` (`unreachable`).
     pub fn cut_off(&self, host: HostId, away: bool) {
         let mut state = self.lock();
         if away {
@@ -201,39 +202,40 @@ impl Fake {
         }
     }
 
-    /// Whether jobs (of transfer, migrations, copies of disks) answer `pending` first, and to how many polls.
+    /// Sets after how many polls a job ends (a transfer, a migration or a copy of a disk); before, it answers `pending`. With 0,
+    /// a job ends at once when it is begun.
     pub fn long_jobs(&self, polls: u32) {
         self.lock().polls = polls;
     }
 
-    /// From now on a migration or a copy of a disk that is begun comes to its end after this time at the latest, also when nobody polls it
-    /// any more; until then whoever looks at the domain is told that it is busy.
+    /// From now on, a migration or a copy of a disk ends at the latest this long after it was begun, even if nobody polls it any
+    /// more. Until then a look at the domain answers that it is busy.
     pub fn jobs_go_on(&self, time: Duration) {
         self.lock().jobs_go_on = Some(time);
     }
 
-    /// The domain's process dies.
+    /// Makes the domain's process die.
     pub fn crash(&self, host: HostId, vm: VmUuid) {
         self.outside(|world| world.stop(host, vm, PowerReason::Crashed), vm);
     }
 
-    /// The guest switches itself off.
+    /// Makes the guest switch itself off.
     pub fn guest_off(&self, host: HostId, vm: VmUuid) {
         self.outside(|world| world.stop(host, vm, PowerReason::Guest), vm);
     }
 
-    /// The domain stands still.
+    /// Pauses the domain.
     pub fn pause(&self, host: HostId, vm: VmUuid, reason: PowerReason) {
         self.outside(|world| world.pause(host, vm, reason), vm);
     }
 
-    /// A domain is there, whoever made it.
+    /// Puts a domain on a host, as if somebody else had made it.
     pub fn put(&self, host: HostId, domain: FakeDomain) {
         let vm = domain.seen.uuid;
         self.outside(|world| world.put(host, domain), vm);
     }
 
-    /// A domain is gone.
+    /// Removes a domain from a host.
     pub fn drop_domain(&self, host: HostId, vm: VmUuid) {
         self.outside(|world| world.remove(host, vm), vm);
     }
@@ -250,25 +252,25 @@ impl Fake {
         self.lock().world.domains.get(&(host, vm)).cloned()
     }
 
-    /// Migrations and copies of disks that were begun, and have not ended.
+    /// The effect keys of migrations and copies of disks that were begun and have not ended.
     #[must_use]
     pub fn jobs_at_work(&self) -> Vec<EffectKey> {
         self.lock().hyper_jobs.keys().cloned().collect()
     }
 
-    /// Domains that run, on all hosts.
+    /// The running domains of all hosts.
     #[must_use]
     pub fn running(&self) -> Vec<(HostId, VmUuid)> {
         self.lock().world.running()
     }
 
-    /// What reached a guest.
+    /// The edge effects that reached a guest.
     #[must_use]
     pub fn edges(&self, host: HostId, vm: VmUuid) -> EdgeCount {
         self.lock().world.edges(host, vm)
     }
 
-    /// A file is there, complete or not.
+    /// Puts a file on a host, complete or not.
     pub fn put_file(&self, host: HostId, datastore: DatastoreName, path: RelPath, file: FakeFile) {
         self.lock().world.put_file(host, datastore, path, file);
     }
@@ -285,19 +287,19 @@ impl Fake {
         self.lock().world.files(host)
     }
 
-    /// All calls so far, in the order they came.
+    /// All calls so far, in the order in which they came.
     #[must_use]
     pub fn calls(&self) -> Vec<Recorded> {
         self.lock().calls.clone()
     }
 
-    /// How often something was called.
+    /// How many calls of this kind came.
     #[must_use]
     pub fn count(&self, op: Op) -> usize {
         self.lock().calls.iter().filter(|call| call.op == op).count()
     }
 
-    /// Rules that callers broke: two mutating calls of one VM at once, of which none is destroy.
+    /// The violations by callers: two mutating calls for one VM at the same time, of which neither is `destroy`.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -319,7 +321,7 @@ impl Fake {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panicked while it held the lock has failed anyway; others may still look.
+        // A test that panicked while it held the lock has failed anyway. Other tests may still use the state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

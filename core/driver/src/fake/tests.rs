@@ -1,4 +1,4 @@
-//! The knobs do what they say.
+//! Tests that orders have the effects that they describe.
 
 use super::*;
 use crate::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};

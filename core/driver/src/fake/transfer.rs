@@ -1,4 +1,4 @@
-//! The fake as a transfer manager.
+//! The fake as a transfer driver.
 
 use super::hypervisor::done;
 use super::world::NAMES;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
 
-/// A job that was begun and is polled.
+/// A job that was begun and has not ended.
 pub(super) struct Job {
     job: TransferJob,
     polls_left: u32,
@@ -35,7 +35,7 @@ impl Transfer for Fake {
         let plan = self.lock().knobs.plan(&recorded);
         let (fake, key, job) = (self.clone(), call.context.key.clone(), job.clone());
         let at_work = AtWork::begin(self, key.vm);
-        // As with a real host, what was begun goes on when the caller goes away.
+        // As on a real host, a transfer that was begun goes on when its caller goes away.
         let work = tokio::spawn(async move {
             let _at_work = at_work;
             plan.before().await?;
@@ -103,7 +103,7 @@ impl Transfer for Fake {
     }
 }
 
-/// Something that is at work for a VM, whether or not anybody waits for it.
+/// Counts a transfer as at work for a VM until it is dropped, even if no caller waits for the transfer any more.
 struct AtWork {
     fake: Fake,
     vm: VmUuid,

@@ -1,4 +1,4 @@
-//! What the fake's hosts hold. No time, no faults: the deeds themselves.
+//! The domains and files of the fake's hosts, and the effects of calls on them. No time and no faults.
 
 use super::FakeMachine;
 use crate::{DiskSource, DomainSpec, FileRef, TransferJob};
@@ -11,17 +11,18 @@ use std::collections::BTreeMap;
 /// A domain of the fake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeDomain {
-    /// As it is seen.
+    /// The domain as a look shows it.
     pub seen: DomainSeen,
-    /// Grows with each start; saved with the memory. Two equal numbers are the same run of the guest.
+    /// The number of the guest's run. Each start gets a new number, and the number is saved with the memory. Two equal numbers
+    /// mean the same run of the guest.
     pub run: u64,
-    /// What reached the guest.
+    /// The edge effects that reached the guest.
     pub edges: EdgeCount,
-    /// What it is made of. Each change reaches the guest at once.
+    /// Its hardware and snapshots. Each change reaches the guest at once.
     pub machine: FakeMachine,
 }
 
-/// What reached a guest.
+/// How many edge effects of each kind reached a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct EdgeCount {
@@ -31,19 +32,19 @@ pub struct EdgeCount {
     pub reverts: u32,
 }
 
-/// The content of a disk that names another file begins with this.
+/// The prefix of a disk's content that marks a disk as naming another file.
 pub(super) const NAMES: &str = "names ";
 
 /// A file of the fake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeFile {
-    /// What is in it, in words; equal words are equal content.
+    /// Its content, in words. Equal words mean equal content.
     pub content: String,
     /// Whether it was written to its end.
     pub complete: bool,
 }
 
-/// The edges.
+/// The kinds of edge calls, except a revert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edge {
     Press,
@@ -127,7 +128,7 @@ impl World {
         self.domains.get(&(host, vm)).map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
     }
 
-    /// The first thing every mutating call does.
+    /// Compares generations: `stale` if a higher one is there. Every mutating call does this first.
     pub(super) fn fence(&self, host: HostId, vm: VmUuid, generation: Generation) -> Result<(), DriverError> {
         let found = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
         match found {
@@ -330,7 +331,7 @@ impl World {
     }
 }
 
-/// The run whose memory a file holds, if it is this VM's.
+/// The number of the run whose memory the file holds, if it is memory of this VM.
 fn run_of(file: &FakeFile, vm: VmUuid) -> Option<u64> {
     file.content.strip_prefix(&format!("memory {vm} "))?.parse().ok()
 }

@@ -18,6 +18,10 @@ struct Hosts {
 }
 
 impl Scene for Hosts {
+    fn has_storage(&self) -> bool {
+        false
+    }
+
     fn candidate(&self, host: HostId) -> Option<Candidate> {
         let near = |at: HostId| Near {
             host: at,
@@ -154,6 +158,8 @@ fn a_vm_waits_for_the_one_host_it_asks_for() {
     let mut vm = pending(true);
     vm.spec.host = Some("host-3".parse().unwrap());
     assert_eq!(waits(&vm, &mut [offer(A, 9999)], &Hosts::default()), ["host-3: the one host it asks for is not on"]);
+    let bare = VmRecord { storage: None, ..vm.clone() };
+    assert_eq!(waits(&bare, &mut [], &Hosts::default()), ["there is no system datastore; add one"]);
     assert_eq!(waits(&vm, &mut [], &Hosts::default()), ["there is no host that is on: add one, or switch one on"]);
 }
 
@@ -181,7 +187,7 @@ fn a_request_is_refused_for_the_reasons_that_the_scheduler_passes_a_host_by() {
     let (_, detail) = refusal(&shared, Verb::Migrate, |host| host.driver = None);
     assert!(detail.ends_with("it has no hypervisor"), "{detail}");
     let (_, detail) = refusal(&VmRecord { storage: None, ..pending(true) }, Verb::Deploy, |_| ());
-    assert!(detail.ends_with("there is no system datastore; add one first"), "{detail}");
+    assert!(detail.ends_with("there is no system datastore; add one"), "{detail}");
     let left = Leftover { place: at(B), files: false };
     let (_, detail) = refusal(&VmRecord { leftovers: vec![left], ..shared }, Verb::Migrate, |_| ());
     assert!(detail.contains("what the VM left there is not put away yet"), "{detail}");

@@ -1,4 +1,4 @@
-//! The words of a schedule: days, times of day, lengths of time.
+//! The parts of a schedule's text: days, times of day, lengths of time.
 
 use super::InvalidSchedule;
 use crate::Millis;
@@ -27,35 +27,35 @@ pub(super) fn parse_length(text: &str) -> Option<Millis> {
     number::<u64>(count)?.checked_mul(*millis).map(Millis)
 }
 
-/// In the longest unit that needs no fraction.
+/// Writes the length in the longest unit that needs no fraction.
 pub(super) fn show_length(length: Millis) -> String {
     let fits = |(_, millis): &&(&str, u64)| length.0 != 0 && length.0.is_multiple_of(*millis);
     let (unit, millis) = UNITS.iter().find(fits).unwrap_or(&("m", 60_000));
     format!("{}{unit}", length.0 / millis)
 }
 
-/// What is listed, with commas between.
+/// Writes the items with commas between them.
 pub(super) fn list<T, S: fmt::Display>(items: &BTreeSet<T>, show: impl Fn(&T) -> S) -> String {
     let shown: Vec<String> = items.iter().map(|item| show(item).to_string()).collect();
     shown.join(",")
 }
 
-/// A list with commas between.
+/// Reads a list with commas between the items.
 pub(super) fn parse_list<T: Ord + FromStr<Err = InvalidSchedule>>(text: &str) -> Result<BTreeSet<T>, InvalidSchedule> {
     text.split(',').map(str::parse).collect()
 }
 
-/// How far apart occurrences are: from a minute to a year of 366 days, in whole milliseconds.
+/// The time between two occurrences: from one minute to a year of 366 days, in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period(Millis);
 
 impl Period {
-    /// The shortest. Below a minute an operation of a VM would seldom be over before the next is due.
+    /// The shortest period. With less than a minute, an operation would seldom end before the next one is due.
     pub const MIN: Millis = Millis::secs(60);
-    /// The longest; beyond that a date is meant.
+    /// The longest period. For a longer time, use a date.
     pub const MAX: Millis = Millis::secs(366 * 86_400);
 
-    /// Of that length; none if it is out of bounds.
+    /// A period of that length; none if it is out of bounds.
     #[must_use]
     pub const fn new(length: Millis) -> Option<Self> {
         if length.0 < Self::MIN.0 || length.0 > Self::MAX.0 { None } else { Some(Self(length)) }
@@ -98,7 +98,7 @@ impl TimeOfDay {
         if hour < 24 && minute < 60 { Some(Self { hour, minute }) } else { None }
     }
 
-    /// As cron's first two fields.
+    /// The time as cron's first two fields.
     pub(super) fn cron(self) -> String {
         format!("{} {}", self.minute, self.hour)
     }
@@ -151,16 +151,16 @@ fn not_a_weekday(text: &str) -> InvalidSchedule {
 pub struct MonthDay(u8);
 
 impl MonthDay {
-    /// The last day, whichever it is.
+    /// The last day of the month, from 28 to 31.
     pub const LAST: Self = Self(32);
 
-    /// Counted from 1; none beyond 31.
+    /// The day with this number, counted from 1; none beyond 31.
     #[must_use]
     pub const fn new(day: u8) -> Option<Self> {
         if day >= 1 && day <= 31 { Some(Self(day)) } else { None }
     }
 
-    /// As cron's third field.
+    /// The day as cron's third field.
     pub(super) fn cron(&self) -> String {
         if *self == Self::LAST { "L".to_owned() } else { self.0.to_string() }
     }
@@ -181,7 +181,7 @@ impl fmt::Display for MonthDay {
     }
 }
 
-/// A day of the year: a month and a day that it has, if only in leap years.
+/// A day of the year: a month and a day. The day may exist in leap years only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct YearDay {
     month: u8,

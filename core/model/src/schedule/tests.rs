@@ -1,4 +1,4 @@
-//! Occurrences in real zones, what is late, and the properties that hold for all of them.
+//! Tests of occurrences in real zones, of late runs, and of properties that hold for all schedules.
 
 use super::*;
 use jiff::civil::DateTime;
@@ -24,7 +24,7 @@ fn schedule(when: &str, zone: &str) -> Schedule {
     made
 }
 
-/// As it stands in a record.
+/// A schedule as a record holds it.
 fn armed(when: &str, zone: &str, now: &str) -> Schedule {
     let mut made = schedule(when, zone);
     made.next = Some(made.first(at(now)).expect(when));
@@ -174,7 +174,7 @@ fn a_local_time_that_is_skipped_means_the_first_moment_after() {
     ] {
         assert_eq!(next(when, "Europe/Berlin", eve, expected.len()), expected, "{when}");
     }
-    // Half an hour at Lord Howe; over midnight in Nuuk; a whole day in Samoa, which a repeated one leaves out.
+    // Clocks skip half an hour at Lord Howe, midnight in Nuuk, and a whole day in Samoa, which a repeated schedule leaves out.
     assert_eq!(next("daily 02:15", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", 1), ["2026-10-03T15:30:00Z"]);
     let nuuk = ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"];
     assert_eq!(next("daily 23:30", "America/Nuuk", "2026-03-28T12:00:00Z", 2), nuuk);
@@ -188,7 +188,7 @@ fn a_local_time_that_comes_twice_means_the_first() {
     // Berlin goes from 03:00 back to 02:00 on 25 October 2026, at 01:00 UTC.
     for (when, now, expected) in [
         ("daily 02:30", "2026-10-24T12:00:00Z", vec!["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
-        // Between the two, and within the second hour: it was done.
+        // Between the two, and within the second hour, it is already done.
         ("daily 02:30", "2026-10-25T00:30:00Z", vec!["2026-10-26T01:30:00Z"]),
         ("daily 02:30", "2026-10-25T01:15:00Z", vec!["2026-10-26T01:30:00Z"]),
         ("daily 03:00", "2026-10-25T00:30:00Z", vec!["2026-10-25T02:00:00Z"]),
@@ -205,7 +205,7 @@ fn days_are_elapsed_time_for_every_and_clock_time_for_daily() {
     let now = "2026-03-28T01:00:00Z";
     assert_eq!(next("every 1d", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]);
     assert_eq!(next("daily 02:00", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
-    // With a start, on its grid, the start included.
+    // With a start, it is due on the grid of the start, and at the start itself.
     let mut from = schedule("every 6h", "UTC");
     from.from = Some(at("2026-12-01T02:00:00Z"));
     assert_eq!(from.first(at("2026-11-01T00:00:00Z")).map(show), Ok("2026-12-01T02:00:00Z".to_owned()));
@@ -267,7 +267,7 @@ fn a_late_one_is_done_within_its_grace_and_missed_after() {
         ("2026-12-01T03:00:00Z", Some(fire("01"))),
         ("2026-12-01T03:00:00.001Z", Some(missed)),
         ("2026-12-02T01:59:59.999Z", Some(missed)),
-        // The first is too late, the third is not: after days of absence it is done.
+        // After days without the daemon, the first is too late, but the third is not, so it is done.
         ("2026-12-03T02:10:00Z", Some(fire("03"))),
         ("2026-12-03T03:10:00Z", Some(missed)),
     ] {
@@ -366,7 +366,7 @@ fn a_moment_is_read_and_shown_in_its_zone() {
 #[test]
 #[allow(clippy::disallowed_methods, reason = "the test has a clock, the model has none")]
 fn the_longest_search_is_short() {
-    // A record's decider may not be held up by an expression that never matches.
+    // An expression that never matches must not hold up a decision.
     let began = std::time::Instant::now();
     assert!(schedule("cron 0 0 31 2,4,6,9,11 *", "Europe/Berlin").first(at("2026-01-01T00:00:00Z")).is_err());
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
@@ -396,7 +396,7 @@ fn whens() -> impl Strategy<Value = String> {
     ]
 }
 
-/// From 2012, when the last zone so far left out a day, to 2080.
+/// From 2012 to 2080. No zone has left out a whole day since 2012.
 fn moments() -> impl Strategy<Value = Timestamp> {
     (1_325_500_000_000_u64..3_471_300_000_000).prop_map(Timestamp)
 }
@@ -419,7 +419,7 @@ proptest! {
         prop_assert!(found[0] > now);
         for pair in found.windows(2) {
             prop_assert!(pair[0] < pair[1], "{:?}", pair);
-            // Asked from anywhere before it, the next is the same.
+            // The next occurrence is the same for every moment before it.
             let mut again = made.clone();
             again.advance(Timestamp(pair[1].0 - 1));
             prop_assert_eq!(again.next, Some(pair[1]));
@@ -434,7 +434,7 @@ proptest! {
         let asked = jiff::civil::time(hour.cast_signed(), minute.cast_signed(), 0, 0);
         let mut days = made.upcoming().take(400).map(|at| {
             let shown = local(&rules, at);
-            // Clocks that skip midnight carry the time they skip into the next day; it still stands for the day before.
+            // If clocks skip midnight, a run in the skipped time falls on the next day. It still counts for the day before.
             if shown.time() < asked { shown.date().yesterday().expect("in bounds") } else { shown.date() }
         });
         let mut day = days.next().expect("some");
@@ -532,7 +532,7 @@ proptest! {
     }
 }
 
-/// A row that another version has written, with what this one does not take.
+/// A row that another version has written, with values that this version does not accept.
 #[test]
 fn what_is_not_understood_is_kept_and_never_due() {
     let schedule = |when: &str, zone: &str| {

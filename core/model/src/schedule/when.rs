@@ -1,4 +1,4 @@
-//! When something is done: how an operator writes it, and which moments that means.
+//! The time of a scheduled action: its text form, and the moments that it means.
 
 use super::calendar::{MonthDay, Period, TimeOfDay, Weekday, YearDay, list, parse_list};
 use super::{InvalidSchedule, TimeZoneName, zone};
@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest cron expression; every minute of an hour listed one by one fits in.
+/// Longest cron expression. There is room to list every minute of an hour one by one.
 const CRON_MAX: usize = 256;
-/// The years a date may be in: from the epoch on, and four digits.
+/// The years that a date may have: from the epoch on, with four digits.
 const YEARS: std::ops::RangeInclusive<i16> = 1970..=9999;
 
-/// When something is done. One line of text, the same on the command line, in the API and in the store:
+/// The time of a scheduled action. It is one line of text, the same on the command line, in the API and in the store:
 ///
 /// | written | means |
 /// |---|---|
@@ -30,84 +30,86 @@ const YEARS: std::ops::RangeInclusive<i16> = 1970..=9999;
 /// | `yearly 12-24 02:00` | each 24 December; 29 February only in leap years |
 /// | `cron 0 2 * * 1-5` | minute, hour, day of month, month, day of week, as cron has them |
 ///
-/// All but `every` go by the clocks of the zone. A local time that clocks skip in spring means the first moment after the gap, one that
-/// they show twice in autumn the first time it is shown; so `cron */10 * * * *` pauses for the repeated hour, and `every 10m` does not.
+/// All forms but `every` use the local time of the zone. A local time that clocks skip in spring means the first moment after the
+/// gap. A local time that they show twice in autumn means the first time. So `cron */10 * * * *` pauses during the repeated hour,
+/// and
+/// `every 10m` does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum When {
     /// Once.
     Once {
-        /// When.
+        /// The moment.
         at: Moment,
     },
-    /// Again and again, counted in elapsed time.
+    /// Repeatedly, counted in elapsed time.
     Every {
-        /// How far apart.
+        /// The time between two occurrences.
         period: Period,
     },
     /// Each day.
     Daily {
-        /// When.
+        /// The time of day.
         time: TimeOfDay,
     },
     /// On days of the week.
     Weekly {
-        /// Which; none never occurs.
+        /// The days. If there are none, it never occurs.
         days: BTreeSet<Weekday>,
-        /// When.
+        /// The time of day.
         time: TimeOfDay,
     },
     /// On days of the month.
     Monthly {
-        /// Which; none never occurs.
+        /// The days. If there are none, it never occurs.
         days: BTreeSet<MonthDay>,
-        /// When.
+        /// The time of day.
         time: TimeOfDay,
     },
     /// On a day of the year.
     Yearly {
-        /// Which.
+        /// The day.
         day: YearDay,
-        /// When.
+        /// The time of day.
         time: TimeOfDay,
     },
-    /// As cron has it.
+    /// A cron expression.
     Cron {
         /// The five fields.
         expression: CronExpr,
     },
-    /// As a row of the store has it, and this version does not understand it. Never due. Nobody can ask for it.
+    /// A text from a row of the store that this version does not understand. It is never due, and no request can contain it.
     Unread {
-        /// The text, which is kept for a version that does.
+        /// The text. It is kept for a version that understands it.
         text: String,
     },
 }
 
-/// As a row of the store has it: a text that this version does not take must not make the whole row unreadable.
+/// Reads a time from a row of the store. A text that this version does not understand must not make the whole row unreadable.
 pub(super) fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<When, D::Error> {
     let text = String::deserialize(from)?;
     Ok(text.parse().unwrap_or(When::Unread { text }))
 }
 
-/// A moment as an operator gives it.
+/// A moment, in one of the two forms that an operator may give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The same everywhere.
+    /// A moment that is the same in every zone.
     At(Timestamp),
-    /// When clocks of the schedule's zone show this.
+    /// The moment at which clocks of the schedule's zone show this time.
     Local(LocalTime),
 }
 
-/// A date and a time of day, to the second, in a zone that is said elsewhere.
+/// A date and a time of day, to the second. The zone is kept elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalTime(DateTime);
 
-/// A cron expression of five fields, which a cron library has taken. It may still never occur (`0 0 30 2 *`).
+/// A cron expression of five fields that the cron library has accepted. It may still never occur (`0 0 30 2 *`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronExpr(String);
 
 impl CronExpr {
-    /// The checked text, its fields one space apart.
+    /// The checked text, with one space between the fields.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -131,7 +133,8 @@ impl When {
         !matches!(self, Self::Once { .. })
     }
 
-    /// The first occurrence after `after`; of `every`, on the grid that `anchor` is on. None if there is none that the calendar holds.
+    /// The first occurrence after `after`. `every` stays on the grid of `anchor`. None if there is none that the calendar library
+    /// can represent.
     pub(super) fn next(&self, zone: &TimeZone, after: Timestamp, anchor: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Once { at } => at.timestamp(zone).filter(|at| *at > after && zone::moment(*at).is_some()),
@@ -140,7 +143,7 @@ impl When {
         }
     }
 
-    /// The calendar forms as a pattern of local times.
+    /// The calendar forms as a cron pattern of local times; none for the other forms.
     fn pattern(&self) -> Option<Cron> {
         let text = match self {
             Self::Once { .. } | Self::Every { .. } | Self::Unread { .. } => return None,
@@ -162,13 +165,14 @@ fn on_grid(period: Period, after: Timestamp, anchor: Timestamp) -> Option<Timest
     zone::moment(next).map(|_| next)
 }
 
-/// The first moment after `after` at which clocks in `zone` come to a local time of the pattern.
+/// The first moment after `after` at which clocks in `zone` reach a local time of the pattern.
 fn next_local(pattern: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     let after = zone::moment(after)?;
     let mut local = zone.to_datetime(after);
     loop {
         local = pattern.find_next_occurrence(&local, false).ok()?;
-        // Where clocks were put back, what they show again was done already. Where they skip, several local times mean one moment.
+        // If clocks were put back, a local time that they show again was already done. If they skip, several local times mean one
+        // moment.
         let at = zone::first_at(zone, local)?;
         if at > after && zone::has_day(zone, local) {
             return zone::timestamp(at);
@@ -181,10 +185,11 @@ fn parse_cron(text: &str) -> Result<Cron, croner::errors::CronError> {
 }
 
 impl Moment {
-    /// Which moment that is in `zone`: the first of two when clocks are put back, the first after the gap when they skip it.
+    /// The moment in `zone`. If clocks show the time twice because they are put back: the first. If they skip it: the first after
+    /// the gap.
     ///
     /// # Errors
-    /// It is before 1970 there, or after the year 9999.
+    /// If it is before 1970 or after the year 9999.
     pub fn resolve(self, zone: &TimeZoneName) -> Result<Timestamp, InvalidSchedule> {
         let at = self.timestamp(&zone.rules()?).filter(|at| zone::moment(*at).is_some());
         at.ok_or_else(|| invalid(format!("{self} in {zone} is not between 1970 and 9999")))
@@ -254,7 +259,7 @@ impl FromStr for Moment {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || invalid(format!("{text:?} is not a date and time: write 2026-12-01T02:00, or with Z or +01:00 after it"));
         let (date, time) = text.split_once('T').ok_or_else(bad)?;
-        // Neither the names of zones in brackets nor a date alone are meant, which the calendar would take.
+        // The calendar library also accepts zone names in brackets and a date without a time. Refuse both here.
         if date.len() != 10 || !time.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z')) {
             return Err(bad());
         }

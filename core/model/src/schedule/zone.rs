@@ -1,4 +1,4 @@
-//! Time zones: which moment a local date and time is.
+//! Time zones: they map a local date and time to a moment.
 
 use super::{InvalidSchedule, Moment};
 use crate::Timestamp;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a time zone as IANA lists it (`Europe/Berlin`). Its rules come with Ostler, never from the machine: the same schedule
-/// fires at the same moment wherever the daemon runs, and on a machine that has no zone files.
+/// The name of a time zone in IANA's list (`Europe/Berlin`). The zone's rules come with Ostler, never from the machine. So the
+/// same schedule runs at the same moment on every machine, also on a machine without zone files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeZoneName(String);
@@ -21,7 +21,7 @@ impl TimeZoneName {
         &self.0
     }
 
-    /// What its clocks show at `at`, with their offset: `2026-12-01T02:00:00+01:00`.
+    /// The local time of the zone at `at`, with its offset: `2026-12-01T02:00:00+01:00`.
     #[must_use]
     pub fn show(&self, at: Timestamp) -> String {
         match (self.rules(), moment(at)) {
@@ -40,8 +40,8 @@ impl TimeZoneName {
     }
 }
 
-/// As a row of the store has it, not judged: a zone that this version does not know must not make the whole row unreadable. What goes by
-/// it is never due; see [`super::Schedule::check`].
+/// Reads a zone from a row of the store without checking it: a zone that this version does not know must not make the whole row
+/// unreadable. A schedule with such a zone is never due; see [`super::Schedule::check`].
 pub(super) fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<TimeZoneName, D::Error> {
     String::deserialize(from).map(TimeZoneName)
 }
@@ -81,29 +81,29 @@ impl fmt::Display for TimeZoneName {
     }
 }
 
-/// As the calendar's own. None beyond the year 9999.
+/// Converts to the calendar library's type. None beyond the year 9999.
 pub(super) fn moment(at: Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()
 }
 
-/// As ours. None before 1970.
+/// Converts to our type. None before 1970.
 pub(super) fn timestamp(at: jiff::Timestamp) -> Option<Timestamp> {
     u64::try_from(at.as_millisecond()).ok().map(Timestamp)
 }
 
-/// The moment at which clocks in `zone` show `local`: the first of two when they are put back, the first after the gap when they skip
-/// it. None beyond what the calendar holds.
+/// The moment at which clocks in `zone` show `local`. If they show it twice because they are put back: the first time. If they
+/// skip it: the first moment after the gap. None if the calendar library cannot represent it.
 pub(super) fn first_at(zone: &TimeZone, local: DateTime) -> Option<jiff::Timestamp> {
     let there = zone.to_ambiguous_timestamp(local);
     let AmbiguousOffset::Gap { after, .. } = there.offset() else {
         return there.compatible().ok();
     };
-    // Read with the offset that holds after the gap, a time inside it comes to lie before it.
+    // Converted with the offset that holds after the gap, a local time inside the gap becomes a moment before it.
     let eve = after.to_timestamp(local).ok()?;
     zone.following(eve).find(|change| change.offset() == after).map(|change| change.timestamp())
 }
 
-/// Whether `zone` had the day of `local` at all: Samoa had no 30 December 2011.
+/// Whether the day of `local` exists in `zone`: Samoa had no 30 December 2011.
 pub(super) fn has_day(zone: &TimeZone, local: DateTime) -> bool {
     let start = first_at(zone, local.date().to_datetime(Time::midnight()));
     start.is_some_and(|start| zone.to_datetime(start).date() == local.date())

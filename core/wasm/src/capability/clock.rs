@@ -1,4 +1,4 @@
-//! `clock`: time, and waiting that ends with the call. Needs no grant.
+//! `clock`: the time, and waits that end with the call. Needs no grant.
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::clock::{Cancelled, Host, add_to_linker as link};
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::Linker;
 
-/// What `monotonic-ms` counts from.
+/// The moment from which `monotonic-ms` counts.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn millis(duration: Duration) -> u64 {

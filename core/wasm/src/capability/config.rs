@@ -8,18 +8,19 @@ use ostler_driver::Site;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// How much of a key is traced.
+/// How many bytes of a key are traced.
 const KEY_TRACED: usize = 64;
 
 impl DriverSide {
-    /// A setting: the host's, else the operator's for the driver, else the manifest's. None if the manifest does not name it.
+    /// The value of a setting: the host's, else the operator's for the driver, else the manifest's default. None if the
+    /// manifest does not name the setting.
     fn setting(&self, site: Option<&Site>, key: &str) -> Option<String> {
         let known = self.manifest.config.get(key)?;
         let of_host = site.and_then(|site| site.config.get(key));
         of_host.or_else(|| self.grants.config.get(key)).or(known.default.as_ref()).cloned()
     }
 
-    /// All settings that are set for another host. Without the grant there are none to be told.
+    /// All settings of the driver for another host. Empty without the grant.
     pub(crate) fn settings_of(&self, site: &Site) -> Vec<(String, String)> {
         if !self.manifest.asks("config") || !self.grants.capabilities.contains("config") {
             return Vec::new();
@@ -30,7 +31,7 @@ impl DriverSide {
 }
 
 impl Env {
-    /// As the driver's settings are for the host the call is for.
+    /// The value of a setting for the host of the call.
     pub(crate) fn setting(&self, key: &str) -> Option<String> {
         self.side.setting(self.site.as_ref(), key)
     }

@@ -1,4 +1,4 @@
-//! `call-context`: the call in hand. Needs no grant.
+//! `call-context`: the current call. Needs no grant.
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::call_context::{Host, HostCall, add_to_linker as link};
@@ -7,10 +7,10 @@ use crate::instance::cut;
 use std::time::Instant;
 use wasmtime::component::{Linker, Resource};
 
-/// Longest phase of a progress report; it is shown in one line.
+/// The longest phase of a progress report; it is shown in one line.
 const PHASE_MAX: usize = 128;
 
-/// The call, as a resource. Everything about it is in the environment.
+/// The call as a resource. It is empty: all data about the call is in the environment.
 #[allow(unreachable_pub, reason = "generated bindings that name it are public to their module")]
 pub struct Call;
 

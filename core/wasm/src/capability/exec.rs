@@ -1,4 +1,4 @@
-//! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of its name.
+//! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of that command's name.
 
 use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
 use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// How much of a command's output is kept: `qemu-img info` and `xl list` make a few hundred KiB at most.
+/// How many bytes of a command's output are kept: `qemu-img info` and `xl list` write a few hundred KiB at most.
 const STDOUT_MAX: usize = 1024 * 1024;
-/// How much of its complaints is kept.
+/// How many bytes of its standard error are kept.
 const STDERR_MAX: usize = 64 * 1024;
 
-/// Longest value of a hole, and longest name of one: more than a path in a datastore may have.
+/// The longest value of a hole, and the longest name of one: more than a path in a datastore may have.
 const VALUE_MAX: usize = 4096;
 
 impl Host for View<'_> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// A file of a host, checked for datastore and form.
+/// The place of a file on a host. Checks that the datastore is there and that the path has the right form.
 fn locate(site: &Site, path: &Path) -> Result<(Place, RelPath), Error> {
     let place = Place::find(site, &path.datastore)?;
     Ok((place, relative(&path.path)?))
@@ -20,7 +20,7 @@ fn relative(path: &str) -> Result<RelPath, Error> {
     path.parse().map_err(|error: ostler_model::InvalidName| refused("bad-path", told(&error.to_string())))
 }
 
-/// One host function: grant, path, work in its own task, one line of trace.
+/// The body of one host function: checks the grant and the path, does the work in its own task, writes one line of trace.
 macro_rules! act {
     ($view:ident, $name:literal, $path:expr, |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);

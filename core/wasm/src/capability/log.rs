@@ -1,5 +1,5 @@
-//! `log`: lines in the host's log. Needs no grant; limited in size, for each call, and for each driver in time: a call that ends at once
-//! is made again at once.
+//! `log`: lines in the host's log. Needs no grant. There are limits on the length of a line, on the lines of each call, and
+//! on the lines of each driver in a minute: a driver's call that ends at once may be made again at once.
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::log::{Host, add_to_linker as link};
@@ -9,15 +9,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wasmtime::component::Linker;
 
-/// Most lines of one call: enough to follow it, too few to drown the log.
+/// The most lines of one call: enough to follow it, too few to flood the log.
 const LINES_MAX: u32 = 100;
-/// Longest line.
+/// The longest line, in bytes.
 const LINE_MAX: usize = 2048;
-/// Most lines of one driver in a minute: 10 a call on 100 hosts.
+/// The most lines of one driver in a minute: 10 per call on 100 hosts.
 const MINUTE_MAX: u32 = 1000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a driver has written in this minute.
+/// The count of the lines that a driver has written in this minute.
 #[derive(Default)]
 pub(crate) struct Minute(Mutex<Count>);
 
@@ -28,20 +28,20 @@ struct Count {
     lost: u64,
 }
 
-/// Whether a line is written.
+/// Whether there is room for a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Room {
     Yes,
-    /// The first of a minute, and how many before it were not.
+    /// Yes, for the first line of a minute; so many lines before it were not written.
     YesAfter(u64),
-    /// The first that is not.
+    /// No, for the first line that is not written.
     NoMore,
     No,
 }
 
 impl Minute {
     fn room(&self, now: Instant) -> Room {
-        // A panic while it was held can only have left a count too low.
+        // A panic while the lock was held can only have left a count too low.
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if count.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
             let lost = count.lost;
@@ -79,7 +79,7 @@ impl Host for View<'_> {
             }
             Room::No => return Ok(()),
         }
-        // A line break or escape sequence would forge other lines.
+        // A line break or an escape sequence could forge other lines.
         let message: String = cut(&message, LINE_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let call = self.env.name;
         match level.as_str() {

@@ -1,7 +1,7 @@
-//! What a driver may ask of the host: one module a capability, each of the same shape.
+//! The capabilities: what a driver may ask of the host. Each is one module, and all have the same shape.
 //!
-//! A module holds its bounds, an `impl Host for View`, and `add_to_linker`. A [`View`] sees the call ([`Env`]) and the table of
-//! resources, nothing else. Capabilities that need a grant call [`Env::granted`] first, at each call.
+//! A module has its limits, an `impl Host for View`, and `add_to_linker`. A [`View`] gives it the call ([`Env`]) and the
+//! table of resources, nothing else. Capabilities that need a grant call [`Env::granted`] first, at each call.
 
 mod clock;
 mod config;
@@ -28,19 +28,20 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-/// Most denials of one call that the audit is told: the first says it all, a loop must not flood the event log.
+/// The most denials of one call that are reported to the audit. The first says enough, and a loop must not flood the event
+/// log.
 const DENIALS_MAX: u32 = 16;
 
-/// How much is repeated of a text that a component hands over: in errors, events and the log. It may be megabytes long, and each of
+/// How much of a component's text is repeated in errors, events and the log. The text may be megabytes long, and each of
 /// these would hold it once more.
 const TOLD_MAX: usize = 256;
 
-/// The beginning of a text that a component handed over, for people.
+/// The beginning of a text from a component, for people.
 pub(crate) fn told(text: &str) -> String {
     if text.len() > TOLD_MAX { cut(text, TOLD_MAX) + "..." } else { text.to_owned() }
 }
 
-/// What all drivers of a host share.
+/// The services that all drivers of a host share.
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
@@ -48,13 +49,13 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// For one driver.
+    /// The services for one driver: its commands have lanes of their own.
     pub(crate) fn for_driver(&self) -> Self {
         Self { audit: Arc::clone(&self.audit), sites: Arc::clone(&self.sites), transports: self.transports.with_own_lanes() }
     }
 }
 
-/// What all calls of a driver share.
+/// The data that all calls of a driver share.
 pub(crate) struct DriverSide {
     pub(crate) manifest: Manifest,
     pub(crate) grants: Grants,
@@ -99,7 +100,8 @@ impl Env {
         self.check(capability, asks, self.side.grants.capabilities.contains(capability), wanted)
     }
 
-    /// Denies, and tells the audit, unless asked for and granted. `grant` and `wanted` are [`told`] texts.
+    /// Denies, and reports that to the audit, unless the manifest asks and the operator granted. `grant` and `wanted` are
+    /// [`told`] texts.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),
@@ -113,7 +115,7 @@ impl Env {
         Err(refused("denied", detail))
     }
 
-    /// The host the call is for.
+    /// The host of the call.
     fn site(&self) -> Result<&Site, Error> {
         self.site
             .as_ref()
@@ -126,7 +128,7 @@ impl Env {
         }
     }
 
-    /// Work at the host, in its own task, stopped with the call.
+    /// Runs work at the host in its own task, which is told to stop when the call ends.
     async fn work<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -147,7 +149,7 @@ impl Env {
     }
 }
 
-/// What a host function sees.
+/// The data that a host function can use.
 pub(crate) struct View<'a> {
     env: &'a Arc<Env>,
     table: &'a mut ResourceTable,
@@ -165,7 +167,8 @@ fn view(state: &mut State) -> View<'_> {
 
 impl TypesHost for View<'_> {}
 
-/// Links all of them. What is not granted answers `refused`: imports cannot serve as permissions.
+/// Links all capabilities, granted or not. A call of one that is not granted answers `refused`, because imports cannot
+/// serve as permissions.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     crate::bindings::ostler::driver::types::add_to_linker::<State, HasView>(linker, view)?;
     context::add_to_linker(linker)?;

@@ -5,7 +5,7 @@ use crate::bindings::ostler::driver::random::{Host, add_to_linker as link};
 use rand::RngExt;
 use wasmtime::component::Linker;
 
-/// Most bytes of one call, as the contract says.
+/// The most bytes of one call, as the contract says.
 const BYTES_MAX: u32 = 4096;
 
 impl Host for View<'_> {

@@ -7,7 +7,7 @@ use crate::instance::cut;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// How much of a name is traced.
+/// How many bytes of a name are traced.
 const NAME_TRACED: usize = 64;
 
 impl Host for View<'_> {

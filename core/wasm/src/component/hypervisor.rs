@@ -13,16 +13,16 @@ use ostler_model::{
 };
 use std::time::{Duration, Instant};
 
-/// For looks at one domain: a hypervisor that does not answer in this time is as good as away.
+/// The time for a question about one domain. A hypervisor that takes longer counts as not answering.
 const OBSERVE: Duration = Duration::from_secs(10);
-/// For questions about a whole host.
+/// The time for a question about a whole host.
 const ASK_HOST: Duration = Duration::from_secs(30);
-/// How much longer than asked for `changes` may take.
+/// How much longer than its wait `changes` may take.
 const CHANGES_MORE: Duration = Duration::from_secs(10);
-/// Longest wait for changes, so that a driver is replaced within this time.
+/// The longest wait for changes: a driver can be replaced within this time.
 const CHANGES_MAX: Duration = Duration::from_secs(60);
 
-/// One call of an exported function about an effect, and its answer.
+/// One call of an exported function for an effect, and its answer.
 macro_rules! send {
     ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {{
         let body = body!($self.0.exports, $interface, |guest, store| {
@@ -40,7 +40,7 @@ macro_rules! act {
     };
 }
 
-/// One call of a job: begin it, or ask how far it is.
+/// One call about a job: begin it, or ask for its progress.
 macro_rules! job {
     ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {
         convert::job_status(send!($self, $site, $call, $interface, $function, $name $(, $argument)*)?, $call.context.key.vm)
@@ -83,7 +83,7 @@ impl Hypervisor for Component {
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
-        // The contract has no word for what is to be spared, so it is looked for first.
+        // The contract cannot name the generation to spare, so the host is asked for it first.
         if let Some(spared) = call.context.spares
             && let Observation::Present(seen) = self.observe(site, call.context.key.vm).await?
             && seen.identity.is_some_and(|identity| identity.vm == call.context.key.vm && identity.generation == spared)

@@ -7,7 +7,7 @@ use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotRules};
 use ostler_model::DriverError;
 use std::time::Duration;
 
-/// Rules are pure and asked before every decision: what takes longer is no answer.
+/// The time for an answer. Rules are pure, and a decision waits for them: one that takes longer counts as no answer.
 const JUDGE: Duration = Duration::from_millis(100);
 
 #[async_trait]

@@ -34,7 +34,8 @@ impl Transfer for Component {
         if self.0.exports.transfer.is_none() {
             return Err(self.no_kind("transfer"));
         }
-        // Under another identity, or under this one when its answer was lost: what was dropped is over first.
+        // A transfer that was dropped must be over first. It may have had another effect key, or this one if its answer was
+        // lost.
         self.idle(call.context.key.vm).await?;
         let job = match convert::job(job, site, &*self.0.side.services.sites)? {
             TransferAsked::Job(job) => job,

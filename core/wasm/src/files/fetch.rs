@@ -1,4 +1,5 @@
-//! Brings a file from one host to another through this machine, in a stream: it is never held, and never passes a component.
+//! Brings a file from one host to another as a stream through this machine. The file is never held here as a whole, and
+//! never passes through a component.
 
 use super::part::Part;
 use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
@@ -10,9 +11,9 @@ use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-/// How much moves at once.
+/// How many bytes are moved at once.
 const CHUNK: usize = 256 * 1024;
-/// Zeros of this length become a hole; the usual block of file systems, several times.
+/// Zeros of this length become a hole: several times the usual block of file systems.
 const HOLE: usize = 64 * 1024;
 
 enum Source {
@@ -52,7 +53,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// Moves everything, and checks that the source ended well.
+/// Moves all bytes, and checks that the source ended without an error.
 async fn pump(source: &mut Source, sink: &mut Sink, rel: &RelPath, total: u64, progress: &Progress) -> Result<u64, FileError> {
     let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
     let (mut buffer, mut done) = (vec![0; CHUNK], 0);
@@ -116,7 +117,7 @@ impl Sink {
                 let lost = || FileError::Run(RunError::Lost("its input is closed".to_owned()));
                 let written = running.stdin.as_mut().ok_or_else(lost)?.write_all(bytes).await;
                 if written.is_err() {
-                    // It ended early: it says why.
+                    // The command at the far end ended early; its standard error says why.
                     let (code, said) = running.finish(STDERR_MAX).await?;
                     judge(rel, Some(code), &said)?;
                     return Err(lost());
@@ -138,7 +139,7 @@ impl Sink {
             Self::Local { mut file, part } => {
                 let ended = async {
                     file.flush().await?;
-                    // A hole at the end leaves the file short.
+                    // If the file ends with a hole, it is too short until now.
                     file.set_len(size).await
                 };
                 ended.await.map_err(|error| local::explain_io(rel.as_str(), &error))?;

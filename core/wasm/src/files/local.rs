@@ -1,5 +1,5 @@
-//! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`, `RESOLVE_BENEATH`): no symbolic link
-//! and no race can lead out.
+//! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`, `RESOLVE_BENEATH`): no
+//! symbolic link and no race can lead out.
 
 use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, is_draft};
 use crate::cache::hex;
@@ -12,11 +12,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use tokio_util::sync::CancellationToken;
 
-/// How deep a folder may be that is removed.
+/// The deepest folder that can be removed.
 const DEPTH_MAX: usize = 64;
-/// How often the kernel may ask to try again because the tree changes under it.
+/// How often the kernel may ask for a retry because the tree changes while it resolves a path.
 const AGAIN_MAX: usize = 16;
-/// How much is read at once for a checksum.
+/// How many bytes are read at once for a checksum.
 const CHUNK: usize = 1024 * 1024;
 
 pub(super) fn explain(what: &str, errno: Errno) -> FileError {
@@ -58,7 +58,7 @@ fn beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, E
     Err(last)
 }
 
-/// The folder a path is in, and its last part.
+/// The folder of a path, and its last part. With `make`, the folder is made if it is not there.
 pub(super) fn parent<'a>(root: &str, rel: &'a RelPath, make: bool) -> Result<(OwnedFd, &'a str), FileError> {
     let root = open_root(root)?;
     let Some((folder, name)) = rel.as_str().rsplit_once('/') else { return Ok((root, rel.as_str())) };
@@ -82,7 +82,7 @@ fn make_folders(root: BorrowedFd<'_>, folder: &str) -> Result<(), FileError> {
         mkdirat(dir, name, Mode::from_raw_mode(0o755))
     };
     match made {
-        // Made by another call at the same time, or a link that is judged when it is opened.
+        // Another call made the folder at the same time. Or it is a link, which is judged when it is opened.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(explain(folder, errno)),
     }
@@ -93,14 +93,14 @@ pub(super) fn open(root: &str, rel: &RelPath) -> Result<File, FileError> {
     open_with(root, rel, OFlags::empty())
 }
 
-/// Opens a regular file for reading that is no symbolic link itself.
+/// Opens a regular file for reading. The last part of the path must not be a symbolic link.
 pub(super) fn open_itself(root: &str, rel: &RelPath) -> Result<File, FileError> {
     open_with(root, rel, OFlags::NOFOLLOW)
 }
 
 fn open_with(root: &str, rel: &RelPath, more: OFlags) -> Result<File, FileError> {
     let root = open_root(root)?;
-    // Non-blocking, or a named pipe would hold this thread for ever.
+    // Non-blocking: otherwise a named pipe would block this thread for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | more;
     let file = beneath(root.as_fd(), rel.as_str(), flags).map_err(|errno| explain(rel.as_str(), errno))?;
     let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
@@ -134,7 +134,7 @@ pub(super) fn stat(root: &str, rel: &RelPath) -> Result<Option<Stat>, FileError>
         _ => "other",
     };
     let modified_ms = (stat.st_mtime as u64).saturating_mul(1000) + stat.st_mtime_nsec as u64 / 1_000_000;
-    // `st_blocks` counts in 512 bytes on Linux, whatever the file system's block size.
+    // `st_blocks` counts in units of 512 bytes on Linux, for every block size of the file system.
     Ok(Some(Stat { kind, size: stat.st_size as u64, allocated: stat.st_blocks as u64 * 512, modified_ms }))
 }
 
@@ -193,7 +193,7 @@ pub(super) fn make_folder(root: &str, rel: &RelPath) -> Result<(), FileError> {
     })
 }
 
-/// Durable: what is renamed is a disk that was just made, and a source may be removed because of it.
+/// Renames durably: the file is often a disk that was just made, and its source may be removed after the rename.
 pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), FileError> {
     let (from_dir, from) = parent(root, rel, false)?;
     rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| explain(rel.as_str(), errno))?;
@@ -205,11 +205,12 @@ pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), File
     fsync(&dir).map_err(failed)
 }
 
-/// Content first: a name that survives the loss of power must not stand for less than was written.
+/// Syncs the content before the rename. Otherwise, after a loss of power, the new name could stand for less than was
+/// written.
 fn sync_content(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
-        // A link has no content of its own.
+        // A symbolic link has no content of its own.
         Err(Errno::LOOP) => return Ok(()),
         other => other?,
     };
@@ -225,7 +226,7 @@ pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Res
     remove_at(dir.as_fd(), name, rel, DEPTH_MAX, stop)
 }
 
-/// Links are removed, never followed.
+/// Removes a file or a whole folder. Symbolic links are removed, never followed.
 fn remove_at(dir: BorrowedFd<'_>, name: &str, rel: &RelPath, depth: usize, stop: &CancellationToken) -> Result<(), FileError> {
     let failed = |errno| explain(rel.as_str(), errno);
     if stop.is_cancelled() {

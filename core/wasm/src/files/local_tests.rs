@@ -1,4 +1,4 @@
-//! What the file capability does on this machine, against real folders and links that try to lead out of them.
+//! The file capability on this machine, against real folders, and against links that try to lead out of them.
 
 use super::super::part::copy;
 use super::*;
@@ -64,7 +64,7 @@ fn links_cannot_lead_out() {
     outside(remove(&tree.root, &rel("outside/secret"), &go()));
     outside(rename(&tree.root, &rel("outside/secret"), &rel("mine")));
     outside(list(&tree.root, &rel("outside")).map(drop));
-    // Written in place of a link, never through it; removed as a link.
+    // A write replaces a link and never goes through it. A removal removes the link.
     write(&tree.root, &rel("up"), b"mine").expect("written");
     remove(&tree.root, &rel("absolute"), &go()).expect("removed");
     remove(&tree.root, &rel("outside"), &go()).expect("removed");
@@ -126,7 +126,7 @@ fn a_copy_keeps_content_and_holes() {
     assert_eq!(checksum(&tree.root, &rel("disk"), &go()), checksum(&tree.root, &rel("to/disk"), &go()));
     assert!(std::fs::metadata(tree.path("to/disk")).expect("there").blocks() * 512 < 1 << 20);
     assert_eq!(list(&tree.root, &rel("to")).expect("listed"), ["disk"]);
-    // What a crash left behind is replaced; what another call is writing is not.
+    // A file that a crash left behind is replaced; a file that another call is writing is not.
     std::fs::write(tree.path("to/.disk.ostler-part"), vec![1; 100]).expect("left over");
     copied(&tree, "disk", "to/disk").expect("copied");
     let held = super::super::part::Part::open(&tree.root, &rel("to/disk")).map_err(|problem| problem.to_string()).expect("open");
@@ -147,7 +147,7 @@ fn a_rename_replaces() {
     rename(&tree.root, &rel("a"), &rel("b/c")).expect("renamed");
     assert_eq!(read(&tree.root, &rel("b/c")).expect("read").as_deref(), Some(&b"new"[..]));
     assert!(matches!(rename(&tree.root, &rel("a"), &rel("d")), Err(FileError::Absent(_))));
-    // Folders, and links as links, also those that lead nowhere.
+    // Folders are renamed too, and so are links, even those that lead nowhere.
     rename(&tree.root, &rel("b"), &rel("e/f")).expect("renamed");
     tree.link("nowhere", "link");
     rename(&tree.root, &rel("link"), &rel("e/link")).expect("renamed");

@@ -1,5 +1,5 @@
-//! Files of datastores, on this machine or over ssh. Nothing here leaves the datastore's root: symbolic links are resolved, by the
-//! kernel on this machine, by `realpath` at the far end of an ssh connection.
+//! Files of datastores, on this machine or over ssh. No path leads out of the datastore's root: symbolic links are resolved
+//! by the kernel on this machine, and by `realpath` at the far end of an ssh connection.
 
 mod fetch;
 mod local;
@@ -14,18 +14,18 @@ use ostler_model::{ExecTransport, RelPath};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Largest file that is read or written through a driver, as the contract says.
+/// The largest file that is read or written through a driver, as the contract says.
 const SMALL_MAX: usize = 64 * 1024;
-/// Most names of one folder, as the contract says.
+/// The most names of one folder, as the contract says.
 const NAMES_MAX: usize = 10_000;
 
-/// Whether a name is that of a file in the making, which no driver sees.
+/// Whether a name is that of an unfinished file, which no driver sees.
 fn is_draft(name: &str) -> bool {
     name.starts_with(".ostler-") || (name.starts_with('.') && name.ends_with(".ostler-part"))
 }
 
-/// Opens a regular file of a datastore on this machine for reading. Neither a symbolic link nor a race leads out of `root`, and the
-/// file itself is no link. Blocks: not for a task of the runtime.
+/// Opens a regular file of a datastore on this machine for reading. Neither a symbolic link nor a race leads out of `root`,
+/// and the file itself must not be a symbolic link. It blocks: do not call it in a task of the runtime.
 ///
 /// # Errors
 /// There is no such file, or it is something else.
@@ -33,7 +33,7 @@ pub fn open_in_datastore(root: &str, path: &RelPath) -> std::io::Result<std::fs:
     local::open_itself(root, path).map_err(std::io::Error::other)
 }
 
-/// Told of bytes done and bytes in all.
+/// Receives the bytes done and the bytes in all.
 pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// A datastore on a host.
@@ -43,7 +43,7 @@ pub(crate) struct Place {
     via: ExecTransport,
 }
 
-/// What a file is.
+/// The properties of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) kind: &'static str,
@@ -52,7 +52,7 @@ pub(crate) struct Stat {
     pub(crate) modified_ms: u64,
 }
 
-/// Why a file cannot be had.
+/// Why a call about a file failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileError {
     #[error(transparent)]
@@ -79,7 +79,7 @@ pub(crate) enum FileError {
     Io(String),
 }
 
-/// Runs `work` where it may block. Waits for its end also when told to stop: it looks at `stop` itself.
+/// Runs `work` where it may block. Also waits for its end if the call is told to stop: `work` itself must check `stop`.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, FileError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
 }
@@ -103,7 +103,7 @@ impl Place {
         matches!(self.via, ExecTransport::Local)
     }
 
-    /// The absolute path of a file, after it was checked that it stays below the root. The last part need not exist.
+    /// The absolute path of a file, after a check that it stays below the root. The last part of the path need not exist.
     pub(crate) async fn absolute_checked(
         &self,
         services: &Services,
@@ -224,7 +224,7 @@ impl Place {
         }
     }
 
-    /// Brings a file from another host's view.
+    /// Brings a file from another host. If both places are reached in the same way, this is a copy within one host.
     pub(crate) async fn fetch(
         self,
         services: &Services,

@@ -1,4 +1,5 @@
-//! A file in the making, beside its final name: it gets that name only when it is complete and synced. And copies made that way.
+//! An unfinished file, beside its final name. It gets that name only when it is complete and synced. Copies are made in
+//! this way.
 
 use super::local::{explain, explain_io, open, parent};
 use super::{FileError, Progress};
@@ -12,12 +13,12 @@ use rustix::io::{Errno, pread, pwrite};
 use std::fs::File;
 use tokio_util::sync::CancellationToken;
 
-/// How much is copied between two looks at cancel and progress.
+/// How many bytes are copied between two checks for cancel and reports of progress.
 const CHUNK: u64 = 8 * 1024 * 1024;
-/// How much is read at once where the kernel cannot copy by itself.
+/// How many bytes are read at once where the kernel cannot copy by itself.
 const BUFFER: usize = 256 * 1024;
 
-/// The half-made file. Its name follows from the final one, so that a repeat replaces what a crash left behind.
+/// The unfinished file. Its name follows from the final name, so a repeat replaces the file that a crash left behind.
 pub(super) struct Part {
     pub(super) file: File,
     dir: OwnedFd,
@@ -26,7 +27,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens it empty, and locks it: a second writer is told to come back.
+    /// Opens it empty, and locks it: a second writer gets the error *busy*.
     pub(super) fn open(root: &str, rel: &RelPath) -> Result<Self, FileError> {
         let failed = |errno| explain(rel.as_str(), errno);
         let (dir, name) = parent(root, rel, true)?;
@@ -34,7 +35,7 @@ impl Part {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(failed)?;
-        // The one before us may have given it its final name between our open and our lock.
+        // The writer before us may have renamed the file to its final name between our open and our lock.
         let (ours, there) = (fstat(&file).map_err(failed)?, statat(&dir, draft.as_str(), AtFlags::SYMLINK_NOFOLLOW));
         if there.map(|there| (there.st_dev, there.st_ino)) != Ok((ours.st_dev, ours.st_ino)) {
             return Err(FileError::Busy(rel.to_string()));
@@ -52,13 +53,13 @@ impl Part {
         fsync(&dir).map_err(failed)
     }
 
-    /// Removes what was made.
+    /// Removes the unfinished file.
     pub(super) fn discard(self) {
         let _ = rustix::fs::unlinkat(&self.dir, self.draft.as_str(), AtFlags::empty());
     }
 }
 
-/// Copies a file: by reference where the file system can, else without its holes.
+/// Copies a file: by reference if the file system can do that, otherwise by content, and holes stay holes.
 pub(super) fn copy(
     from_root: &str,
     from: &RelPath,

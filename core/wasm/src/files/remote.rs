@@ -1,4 +1,5 @@
-//! Files over ssh: small constant scripts, to which paths are arguments and never text. They need GNU coreutils and findutils.
+//! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their text. They need GNU
+//! coreutils and findutils.
 
 use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
 use crate::capability::Services;
@@ -6,18 +7,19 @@ use crate::transport::{Exit, Job};
 use ostler_model::RelPath;
 use tokio_util::sync::CancellationToken;
 
-/// Most output: ten thousand names of 255 bytes.
+/// The most output of a script: ten thousand names of 255 bytes.
 const STDOUT_MAX: usize = 3 * 1024 * 1024;
-/// Most complaints.
+/// The most bytes of standard error.
 pub(super) const STDERR_MAX: usize = 4096;
 
-/// Exit codes of the scripts below; far from those of shells and tools.
+/// Exit codes of the scripts below. They are far from the exit codes of shells and tools.
 const ABSENT: i32 = 44;
 const WRONG_KIND: i32 = 45;
 const NO_ROOT: i32 = 90;
 const OUTSIDE: i32 = 92;
 
-/// `root` sets `r`; `full` resolves all links of a path, `last` all but that of its last part; both set `f` and refuse to leave `r`.
+/// `root` sets `r`. `full` resolves all links of a path, `last` resolves all but a link in its last part. Both set `f` and
+/// refuse to leave `r`.
 macro_rules! script {
     ($body:literal) => {
         concat!(
@@ -60,7 +62,7 @@ pub(super) fn argv(script: &str, arguments: &[&str]) -> Vec<String> {
     ["/bin/sh", "-c", script, "ostler-files"].iter().chain(arguments).map(|&text| text.to_owned()).collect()
 }
 
-/// What an exit code of a script means.
+/// Translates the exit code of a script.
 pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), FileError> {
     let what = rel.to_string();
     match code {
@@ -211,7 +213,7 @@ pub(super) async fn checksum(
     if text.len() == 64 { Ok(text) } else { Err(FileError::Io(format!("{rel}: sha256sum gave no answer"))) }
 }
 
-/// Gives a received file its final name, if it has the size it must have.
+/// Gives a received file its final name, if it has the expected size.
 pub(super) async fn place(
     services: &Services,
     at: &Place,
@@ -222,7 +224,7 @@ pub(super) async fn place(
     run(services, at, rel, PLACE, &[&size.to_string()], Vec::new(), stop).await.map(drop)
 }
 
-/// Removes what was received.
+/// Removes the received part of a file.
 pub(super) async fn discard(services: &Services, at: &Place, rel: &RelPath) {
     let _ = run(services, at, rel, DISCARD, &[], Vec::new(), &CancellationToken::new()).await;
 }

@@ -1,8 +1,9 @@
-//! Runs commands on a host, local or over ssh, with one small fixed script at the far end.
+//! Runs commands on a host, locally or over ssh, with one small fixed script at the far end.
 //!
-//! The script (`helper.sh`) is the same for both, so that both behave alike: the command gets its own session, an empty
-//! environment and its input; when the daemon dies, the call is cancelled or the connection is lost, standard input ends and the
-//! whole group is killed. Arguments travel on standard input, never in a command line that a shell would read.
+//! The script (`helper.sh`) is the same for both, so both behave alike. The command gets its own session, an environment
+//! with only `PATH` and `LC_ALL`, and its input. When the daemon dies, the call is cancelled or the connection is lost,
+//! standard input ends and the whole group is killed. (A command that the caller feeds only sees the end of its input
+//! then.) Arguments travel on standard input, never in a command line that a shell would read.
 
 mod ssh;
 
@@ -22,29 +23,29 @@ use tokio_util::sync::CancellationToken;
 
 /// The script at the far end.
 const HELPER: &str = include_str!("helper.sh");
-/// Commands of one driver in progress on one host. Sshd serves 10 sessions a connection unless told otherwise; beyond that, ssh
-/// makes a connection of its own.
+/// The most commands of one driver in progress on one host. Sshd serves 10 sessions per connection unless it is configured
+/// otherwise; beyond that, ssh makes a connection of its own.
 const AT_ONCE: usize = 8;
-/// How long the helper may take to end a group that it was told to end.
+/// How long the helper may take to end a group after it was told to.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long output may trickle in after the command ended: only a process that left the group still holds the pipe.
+/// How long output may still arrive after the command ended: then only a process that left the group holds the pipe.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
-/// Most input of a command, so that it fits a few pipe buffers and one line.
+/// The most input of a command: it fits a few pipe buffers and one line.
 pub(crate) const INPUT_MAX: usize = 64 * 1024;
-/// Longest last line of standard error: tag, blank, code.
+/// The longest last line of standard error: tag, blank, code.
 const TRAILER_MAX: usize = 64;
-/// Most bytes of all arguments: below the kernel's limit for one process.
+/// The most bytes of all arguments: below the kernel's limit for one process.
 const ARGV_BYTES_MAX: usize = 64 * 1024;
 
 /// A command, ready to run.
 pub(crate) struct Job {
-    /// Absolute program first.
+    /// The absolute program, then its arguments.
     pub(crate) argv: Vec<String>,
-    /// What it reads.
+    /// Its standard input.
     pub(crate) input: Vec<u8>,
-    /// How much of its output is kept.
+    /// How many bytes of its output are kept.
     pub(crate) stdout_max: usize,
-    /// How much of its complaints is kept.
+    /// How many bytes of its standard error are kept.
     pub(crate) stderr_max: usize,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct Exit {
     pub(crate) truncated: bool,
 }
 
-/// Why it is not known how a command ended.
+/// Why the end of a command is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RunError {
     #[error("the command was told to stop")]
@@ -71,7 +72,7 @@ pub(crate) enum RunError {
     Invalid(String),
 }
 
-/// Ways to hosts.
+/// The ways to all hosts.
 pub(crate) struct Transports {
     ssh: Arc<ssh::Masters>,
     lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -80,7 +81,7 @@ pub(crate) struct Transports {
 /// A running helper.
 pub(crate) struct Running {
     child: Child,
-    /// Closing it ends the command.
+    /// Closing it ends the command, or the input of a command that the caller feeds.
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: ChildStdout,
     stderr: ChildStderr,
@@ -93,7 +94,7 @@ impl Transports {
         Ok(Self { ssh: Arc::new(ssh::Masters::new(runtime_dir)?), lanes: Mutex::default() })
     }
 
-    /// The same connections with lanes of their own: one driver's commands never wait for another's.
+    /// The same connections with lanes of their own, so that the commands of one driver never wait for those of another.
     pub(crate) fn with_own_lanes(&self) -> Self {
         Self { ssh: Arc::clone(&self.ssh), lanes: Mutex::default() }
     }
@@ -116,13 +117,15 @@ impl Transports {
         }
         let status = take_trailer(&running.tag, &mut err, job.stderr_max)
             .ok_or_else(|| RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned()))?;
-        // A shell answers 128 and more for a signal; that a command itself ends so is rare, and means the same.
+        // A shell reports a signal as 128 plus its number. A command that itself ends with such a code is rare, and means
+        // the same.
         let (code, signal) = if status > 128 { (None, Some(status - 128)) } else { (Some(status), None) };
         let truncated = out.total > out.bytes.len() || err.total > err.bytes.len();
         Ok(Exit { code, signal, stdout: out.bytes, stderr: err.bytes, truncated })
     }
 
-    /// Starts a command that is fed or read by the caller. With `feed`, all that is written to standard input is the command's.
+    /// Starts a command that the caller feeds or reads. With `feed`, all that the caller writes to standard input is the
+    /// command's input.
     pub(crate) async fn stream(
         &self,
         via: &ExecTransport,
@@ -167,7 +170,8 @@ impl Transports {
     }
 }
 
-/// What the helper reads. An argument is a line, so it can hold no line break; templates and paths never do.
+/// The text that the helper reads first. Each argument is one line, so it must have no line break; templates and paths have
+/// none.
 fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
     let bytes: usize = argv.iter().map(String::len).sum();
     if argv.is_empty() || bytes > ARGV_BYTES_MAX || argv.iter().any(|argument| argument.contains(['\n', '\0'])) {
@@ -203,7 +207,8 @@ fn spawn(mut command: Command, tag: String, permit: OwnedSemaphorePermit) -> Res
 }
 
 impl Running {
-    /// Tells the helper what to do. That is more than a pipe holds, and a far end that hangs reads nothing of it.
+    /// Sends the helper its command. That may be more than a pipe holds, and a far end that hangs does not read it: so this
+    /// ends when the call is told to stop.
     async fn told(mut self, head: &[u8], stop: &CancellationToken) -> Result<Self, RunError> {
         let Some(stdin) = &mut self.stdin else { return Ok(self) };
         let written = tokio::select! {
@@ -236,7 +241,8 @@ impl Running {
         }
     }
 
-    /// Ends the command: its helper kills the group at the end of standard input.
+    /// Ends the command: its helper kills the group at the end of standard input. If that takes too long, the helper is
+    /// killed.
     pub(crate) async fn end(&mut self) {
         self.stdin = None;
         if timeout(KILL_GRACE, self.child.wait()).await.is_err() {
@@ -244,7 +250,7 @@ impl Running {
         }
     }
 
-    /// For streams: waits for the end, and answers the exit code and the beginning of the complaints.
+    /// For streams: waits for the end, and returns the exit code and the beginning of standard error.
     pub(crate) async fn finish(&mut self, stderr_max: usize) -> Result<(i32, String), RunError> {
         let (mut out, mut err) = (Kept::new(0), Kept::new(stderr_max + TRAILER_MAX));
         self.drain(&mut out, &mut err).await;
@@ -256,7 +262,7 @@ impl Running {
     }
 }
 
-/// The beginning of what was read, and its end.
+/// The beginning of the bytes that were read, and their last part.
 struct Kept {
     bytes: Vec<u8>,
     most: usize,
@@ -286,7 +292,7 @@ impl Kept {
     }
 }
 
-/// Takes the helper's last line off and answers the exit code it names.
+/// Removes the helper's last line and returns the exit code in it.
 fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<i32> {
     let tail = String::from_utf8_lossy(&err.tail);
     let at = tail.rfind(tag)?;

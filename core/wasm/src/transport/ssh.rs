@@ -1,7 +1,7 @@
-//! One shared ssh connection a host: a master that is our child, and sessions over its control socket.
+//! One shared ssh connection per host: a master process that is our child, and sessions over its control socket.
 //!
-//! No configuration of the user is read, nothing is asked, an unknown host key is refused. The master is a child of the daemon and
-//! not one that ssh puts into the background: such a one would keep the first command's pipes open.
+//! ssh reads no configuration of the user, asks nothing, and refuses an unknown host key. The master is a child of the
+//! daemon. If ssh put it into the background instead, it would keep the first command's pipes open.
 
 use super::RunError;
 use crate::HostError;
@@ -18,24 +18,26 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 const SSH: &str = "/usr/bin/ssh";
-/// How long a connection may take; LANs answer in milliseconds, a dead host never.
+/// How long a connection may take. Hosts in a LAN answer in milliseconds, a dead host never.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How often the control socket is looked for while connecting.
+/// The pause between two checks for the control socket while connecting.
 const LOOK: Duration = Duration::from_millis(20);
-/// Longest path of a Unix socket on Linux is 107 bytes; ssh appends 17 of its own while it makes one.
+/// The longest path of a control socket. Linux allows 107 bytes for a Unix socket; ssh appends 17 of its own while it makes
+/// one.
 const SOCKET_PATH_MAX: usize = 90;
-/// Length of a control socket's name.
+/// The length of a control socket's name.
 const NAME: usize = 16;
-/// What the master runs: it ends when its standard input does, so a master never outlives the daemon, however that dies.
+/// The master's command at the far end. It ends when its standard input ends, so a master never outlives the daemon,
+/// however the daemon dies.
 const STAY: &str = "exec cat >/dev/null";
-/// How much of ssh's complaint is kept.
+/// How many bytes of ssh's error message are kept.
 const COMPLAINT_MAX: u64 = 4096;
 
 type Slot = Arc<tokio::sync::Mutex<Option<Child>>>;
 
 pub(super) struct Masters {
     dir: Option<PathBuf>,
-    /// Made at the first use, where no directory was given.
+    /// Made at the first use, if no directory was given.
     own: Mutex<Option<tempfile::TempDir>>,
     connections: Mutex<HashMap<String, Slot>>,
 }
@@ -67,7 +69,7 @@ impl Masters {
         Ok(own.insert(made).path().to_owned())
     }
 
-    /// A session that runs `script` at the far end, over a connection that stands.
+    /// A session that runs `script` at the far end. It uses the connection that is open, or opens one.
     pub(super) async fn command(&self, via: &ExecTransport, script: &'static str) -> Result<Command, RunError> {
         let ExecTransport::Ssh { destination, .. } = via else {
             return Err(RunError::Invalid("not an ssh host".to_owned()));
@@ -88,7 +90,7 @@ impl Masters {
             *master = Some(connect(via, destination, &socket).await?);
         }
         let mut command = base(via, &socket);
-        // The far end's login shell reads this; the script holds no single quote.
+        // The far end's login shell reads this line. The script holds no single quote.
         command.args(["-o", "ControlMaster=no", "--", destination]).arg(format!("exec /bin/sh -c '{script}' ostler-exec"));
         Ok(command)
     }
@@ -114,7 +116,7 @@ fn base(via: &ExecTransport, socket: &Path) -> Command {
 }
 
 async fn connect(via: &ExecTransport, destination: &str, socket: &Path) -> Result<Child, RunError> {
-    // Left over from a master that was killed.
+    // A master that was killed may have left its socket.
     let _ = std::fs::remove_file(socket);
     let mut command = base(via, socket);
     command.args(["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination, STAY]);

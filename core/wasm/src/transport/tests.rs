@@ -30,7 +30,7 @@ async fn ends_are_told_apart() {
     assert_eq!(sh("kill -TERM $$").await.signal, Some(15));
     let long = sh("head -c 5000 /dev/zero; head -c 5000 /dev/zero >&2").await;
     assert_eq!((long.stdout.len(), long.stderr.len(), long.truncated), (1000, 100, true));
-    // A shell adds these of its own.
+    // The shell itself adds these.
     let environment = String::from_utf8_lossy(&sh("env").await.stdout).into_owned();
     let mut environment: Vec<&str> =
         environment.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
@@ -41,7 +41,7 @@ async fn ends_are_told_apart() {
 
 #[tokio::test]
 async fn what_is_started_ends_with_the_command() {
-    // A straggler in the same session that holds the pipes: it is killed, and nobody waits for it.
+    // A process stays in the session and holds the pipes. It is killed, and nobody waits for it.
     let begun = std::time::Instant::now();
     let exit = run(&["/bin/sh", "-c", "sleep 3600 & echo $!"], b"").await.expect("ran");
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -88,7 +88,7 @@ async fn cancel_kills_the_group() {
 
 #[tokio::test]
 async fn when_the_daemon_dies_the_group_dies() {
-    // All that a dead daemon leaves is the end of standard input.
+    // When the daemon dies, the helper notices only the end of its standard input.
     let mut helper = std::process::Command::new("/bin/sh")
         .args(["-c", HELPER])
         .stdin(Stdio::piped())
@@ -115,7 +115,7 @@ async fn a_line_break_cannot_become_an_argument() {
     assert_eq!(run(&["/bin/cat"], &vec![0; INPUT_MAX]).await.expect("ran").stdout.len(), 1000);
 }
 
-/// Waits until a process is gone, or only waits to be reaped.
+/// Waits until a process is gone, or is a zombie that only waits to be reaped.
 async fn gone(pid: i32) {
     for _ in 0..1000 {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

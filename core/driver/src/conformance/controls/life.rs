@@ -1,4 +1,4 @@
-//! Faults of what a driver does to a domain that runs.
+//! Faulty versions of the calls on a running domain.
 
 use super::{Fault, Faulty};
 use crate::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site};
@@ -15,7 +15,7 @@ fn gone() -> DriverError {
 }
 
 impl Faulty {
-    /// Success, and nothing was done. It compares generations as it should.
+    /// Answers success and does nothing. It compares generations as a correct driver does.
     pub(super) async fn nothing(&self, site: &Site, call: &CallControl) -> CallResult {
         match self.inner.observe(site, call.context.key.vm).await? {
             Observation::Present(domain) => match domain.identity {
@@ -73,7 +73,7 @@ impl Faulty {
 
     pub(super) async fn faulty_abort(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
         if self.is(Fault::AbortGoesOn) && job == HypervisorJob::Migrate {
-            // What it began ends as if nobody had said anything.
+            // The job ends as if it had not been aborted.
             let _ = self.inner.poll_job(site, call, job).await;
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Faulty {
     pub(super) async fn faulty_revert(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
         let vm = call.context.key.vm;
         let before = self.inner.domain(site.id, vm);
-        // The generation that a forgetful driver acts for is what it would stamp.
+        // `twist` sets the highest generation, and a revert would stamp it. So `ForgetsGeneration` twists stale calls only.
         let stale =
             before.as_ref().and_then(|domain| domain.seen.identity).is_some_and(|found| found.generation > call.context.generation);
         let twisted = if self.is(Fault::ForgetsGeneration) && !stale { call.clone() } else { self.twist(call, true) };

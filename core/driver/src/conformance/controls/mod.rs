@@ -1,4 +1,4 @@
-//! Negative controls: the suite must be green over the fake, and each deliberate fault must turn exactly the named checks red.
+//! Negative controls: the fake must pass the whole suite, and with each deliberate fault exactly the named checks must fail.
 
 mod life;
 mod rules;
@@ -75,7 +75,7 @@ impl Faulty {
         self.fault == fault
     }
 
-    /// The call as the faulty driver understands it.
+    /// The call as the faulty driver passes it on.
     fn twist(&self, call: &CallControl, edge: bool) -> CallControl {
         let mut call = call.clone();
         if self.is(Fault::ForgetsGeneration) {
@@ -307,7 +307,7 @@ async fn a_driver_without_abilities_is_conformant() {
     assert_eq!(report.skipped().len(), super::ability_checks().len());
 }
 
-/// Each fault, and the checks it turns red, in the order they run.
+/// Each fault, with the checks that it makes fail, in the order in which they run.
 const FAULTS: &[(Fault, &[&str])] = &[
     (
         Fault::ForgetsGeneration,
@@ -379,7 +379,7 @@ async fn each_fault_turns_its_checks_red_and_no_others() {
     }
 }
 
-/// A check that no fault turns red might be green whatever a driver does.
+/// A check that no fault makes fail might pass for every driver, and so test nothing.
 #[test]
 fn no_check_of_an_ability_is_without_its_fault() {
     let red: Vec<&str> = FAULTS.iter().flat_map(|(_, checks)| checks.iter().copied()).collect();

@@ -1,4 +1,4 @@
-//! Faults of snapshot rules, and the checks each must turn red.
+//! Faults of snapshot rules, and the checks that each fault must make fail.
 
 use crate::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 use async_trait::async_trait;

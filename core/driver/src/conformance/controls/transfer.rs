@@ -1,4 +1,4 @@
-//! Faults of a transfer driver, and the checks each must turn red.
+//! Faults of a transfer driver, and the checks that each fault must make fail.
 
 use crate::conformance::bench::FakeBench;
 use crate::fake::{Fake, FakeFile};
@@ -41,7 +41,7 @@ impl FaultyTransfer {
         self.inner.file(file.host, &file.datastore, &file.path).is_some()
     }
 
-    /// With a disk goes what stands on it: every image.
+    /// Breaks every image, as if it needed the disk that is removed.
     fn fell(&self, disk: &FileRef) {
         for (datastore, path) in self.inner.files(disk.host) {
             if path.as_str().ends_with("/image") {
@@ -88,14 +88,14 @@ impl Transfer for FaultyTransfer {
                 return Err(DriverError::refused("not-able", "this driver makes no images"));
             }
             (TransferFault::BelievesDisks, TransferJob::SaveBack { disk, .. }) => {
-                // As if the disk stood alone.
+                // Acts as if the disk named no other file.
                 if let Some(found) = self.inner.file(disk.host, &disk.datastore, &disk.path) {
                     let content = found.content.replace("names ", "");
                     self.inner.put_file(disk.host, disk.datastore.clone(), disk.path.clone(), FakeFile { content, ..found });
                 }
             }
             (TransferFault::BelievesImages, TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. }) => {
-                // As if the image were whole: what it names is not looked at.
+                // Acts as if the image named no other file.
                 if let Some(found) = self.inner.file(base.host, &base.datastore, &base.path) {
                     let content = found.content.replace("names ", "");
                     self.inner.put_file(base.host, base.datastore.clone(), base.path.clone(), FakeFile { content, ..found });
