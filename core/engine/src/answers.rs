@@ -1,11 +1,11 @@
-//! Answers that are kept for a repeat of the same request.
+//! Keeps the answers of requests, so that a repeated request gets the same answer.
 
 use crate::handle::{EngineError, Idempotency, Replied};
 use crate::shared::Shared;
 use ostler_model::{Answer, Timestamp};
 use ostler_store::{CommitError, IdempotencyRow};
 
-/// The answer that was given to the same request before.
+/// Finds the answer that was given to the same request before. None if there is none.
 pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replied>, EngineError> {
     let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, shared.now())?;
     match found {
@@ -15,7 +15,7 @@ pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replie
     }
 }
 
-/// A kept answer. One that cannot be read is an error: to do the request again would be to do it twice.
+/// Reads a kept answer. If it cannot be read, this is an error: the request was done already, and must not be done twice.
 pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
     let answer = serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
         why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
@@ -23,7 +23,7 @@ pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
     Ok(Replied { answer, replayed: true })
 }
 
-/// A request was decided without an answer: a decision that must not be, and is not committed.
+/// The error for a request that was decided without an answer. No decision may do that.
 pub(crate) fn no_answer() -> EngineError {
     CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
 }

@@ -1,4 +1,4 @@
-//! How VMs come to be: made from a specification, or of a domain that somebody else made.
+//! Makes VMs: from a specification, or from a domain that somebody else made.
 
 use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::calls;
@@ -20,27 +20,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a host that has a domain to be adopted may take to list its domains, and to tell of that one.
+/// How long each call may take that asks the host of a domain to be adopted: to list its domains, and to inspect that domain.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often addresses are chosen anew when another VM has one of them. Among a million cards one choice in a
-/// million is taken already: several in a row mean that something else is wrong.
+/// How often network addresses are chosen at most, if another VM has one of them already. Among a million cards, one choice in a
+/// million is taken already. If several in a row are taken, something else is wrong.
 pub(crate) const DRAWS_MAX: u32 = 8;
 
-/// The VM that a dry run makes.
+/// The VM id in the dry run of a creation or an adoption. No VM has it.
 pub(crate) const NO_VM: VmId = VmId(u64::MAX);
-/// The operation that a dry run begins.
+/// The operation id in a dry run. No operation has it.
 pub(crate) const NO_OPERATION: OperationId = OperationId(u64::MAX);
 
-/// A VM that is to be.
+/// A VM that is about to be made.
 pub(crate) struct Birth {
     decision: Decision,
     idempotency: Option<Idempotency>,
-    /// The VM of that UUID that was before and is done: forgotten with the same commit.
+    /// An earlier VM with the same UUID, which is done. The same commit forgets it.
     former: Option<VmId>,
 }
 
-/// A new VM.
+/// Creates a VM from a specification.
 pub(crate) async fn create_vm(
     shared: &Arc<Shared>,
     request: CreateRequest,
@@ -54,7 +54,7 @@ pub(crate) async fn create_vm(
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let mut draws = DRAWS_MAX;
     loop {
-        // With another UUID each time, and so with other addresses.
+        // Each decision has a new UUID, and so it has new network addresses.
         let decision = decided(shared, request.clone(), || shared.store.next_vm_id())?;
         draws -= 1;
         match bear(shared, Birth { decision, idempotency: idempotency.clone(), former: None }).await {
@@ -64,14 +64,14 @@ pub(crate) async fn create_vm(
     }
 }
 
-/// What comes of a creation, and why not: for the creation itself and for its dry run. A refusal uses up no id.
+/// Decides a creation. The creation itself and its dry run both use this. A refusal uses up no VM id.
 pub(crate) fn decided(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<Decision, EngineError> {
     request.spec.check()?;
     request.spec.check_labels()?;
     Ok(create(new_vm(shared, request, id)?, shared.now()))
 }
 
-/// Hands the first decision to the VM's runner: from then on it is carried out, whatever becomes of the one who asked.
+/// Hands the first decision to the VM's runner. From then on it is carried out, even if the caller goes away.
 async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
     let (reply, answer) = oneshot::channel();
     let vm = birth.decision.record.id;
@@ -79,7 +79,7 @@ async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError
     shared.answered(answer).await
 }
 
-/// Commits the first decision about a VM, and does what it says. For its runner.
+/// Commits the first decision about a VM and carries it out. Called by the VM's runner.
 pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
     let Birth { decision, idempotency, former } = birth;
     let answer = decision.answer.clone().ok_or_else(no_answer)?;
@@ -107,7 +107,7 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
     Ok(Replied { answer, replayed: false })
 }
 
-/// The first decision about a VM, as it is committed.
+/// Makes a commit of the first decision about a VM.
 pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
     let (at, vm, version) = (shared.now(), decision.record.id, decision.record.version);
     let event = |kind: &EventKind| EventDraft { at, vm: Some(vm), version: Some(version), kind: kind.clone() };
@@ -121,7 +121,7 @@ pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
     }
 }
 
-/// Why a VM does not come to be, if that is what the store answers.
+/// The error, if the store's answer says that the VM is not made.
 pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
     match committed {
         Committed::ClaimRefused(refused) => {
@@ -175,7 +175,7 @@ fn disk_state(reader: &Reader, disk: &DiskSpec) -> Result<DiskState, EngineError
     Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image, save_as: None, adopted: None })
 }
 
-/// Refuses names that lead nowhere before anything is kept.
+/// Refuses names of hosts and datastores that do not exist, before anything is committed.
 fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> {
     for file in [&spec.boot.kernel, &spec.boot.initrd].into_iter().flatten() {
         let known = directory.datastores.values().any(|store| store.name == file.datastore && store.kind == DatastoreKind::Image);
@@ -193,7 +193,7 @@ fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> 
     Ok(())
 }
 
-/// A VM made of a domain that this store did not make.
+/// Adopts a domain: makes a VM of a domain that this store did not make.
 pub(crate) async fn adopt_domain(
     shared: &Arc<Shared>,
     request: AdoptRequest,
@@ -211,7 +211,8 @@ pub(crate) async fn adopt_domain(
     bear(shared, Birth { decision, idempotency, former }).await
 }
 
-/// The first decision about a VM made of a domain, and the VM of that UUID that is forgotten with it.
+/// Decides an adoption. Answers the first decision about the new VM, and the earlier VM with the same UUID that is forgotten with
+/// it.
 fn adopted(
     shared: &Shared,
     request: &AdoptRequest,
@@ -221,7 +222,7 @@ fn adopted(
     let Surveyed { seen, wild: _, driver, becomes: Becomes { spec, disks, storage } } = surveyed;
     let vm = NewVm { id, uuid: seen.uuid, operation, by: request.by.clone(), spec, disks, hold: true };
     let now = shared.now();
-    // Above all that this store has ever issued for it.
+    // The generation must be above all that this store has ever issued for this UUID.
     let former = former(shared, seen.uuid)?;
     let generation = former.map_or(Generation(0), |(_, issued)| issued).next();
     let place = Placement { host: request.host, driver, generation, since: now };
@@ -229,8 +230,8 @@ fn adopted(
     Ok((adopt(adopted, &Facts::bare(shared.store.id()), now), former.map(|(id, _)| id)))
 }
 
-/// In what a domain would be another machine from its next start on, if it were adopted. If nothing else is in the way, the store judges the
-/// adoption as well. Nothing is changed.
+/// Lists how the domain would differ from its next start on, if it were adopted. If there are no differences, or the request
+/// accepts them, the store judges the adoption as well. Nothing is changed.
 pub(crate) async fn changes_of(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Vec<String>, EngineError> {
     let surveyed = survey(shared, request).await?;
     let changes = surveyed.wild.changes.clone();
@@ -282,7 +283,7 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
     Ok(Surveyed { seen, wild, driver: name, becomes })
 }
 
-/// A VM of that UUID that is done, and the highest generation that was issued for it: the domain may be adopted again.
+/// Finds a VM with that UUID that is done, and the highest generation that was issued for it. Its domain may be adopted again.
 fn former(shared: &Shared, uuid: VmUuid) -> Result<Option<(VmId, Generation)>, EngineError> {
     let reader = shared.store.read()?;
     let Some(id) = reader.vm_by_uuid(uuid)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Makes a driver call out of an effect: the arguments come from the record as it was committed with the effect.
+//! Makes a driver call from an effect. The arguments come from the record as it was committed with the effect.
 
 use crate::clock;
 use crate::directory::Directory;
@@ -14,36 +14,37 @@ use ostler_model::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A long job is asked how far it is after this long at first, and then less and less often: always after a share of the time it has
-/// taken already, so that asking late adds no more than that share to it.
+/// The driver is asked for the progress of a long job: after this time at first, and then less and less often. Each wait is a
+/// fixed share of the time that the job has taken so far. So a late question makes the job at most that share longer.
 const POLL_FIRST: Duration = Duration::from_millis(20);
-/// One part in so many of the time it has taken.
+/// Each wait is the time so far divided by this number.
 const POLL_SHARE: u32 = 32;
-/// And at least this often.
+/// The longest wait.
 const POLL_MOST: Duration = Duration::from_secs(2);
 
-/// The serial console's log within a VM's folder.
+/// The log of the serial console, in the VM's folder.
 const CONSOLE_LOG: &str = "console.log";
 
-/// The folders in a system datastore that hold VMs' folders: on their hosts, and at the front end.
+/// The folders in a system datastore that hold the folders of VMs: on hosts, and at the front end.
 pub(crate) const TOPS: [&str; 2] = [ON_HOST, AT_HOME];
 pub(crate) const ON_HOST: &str = "vms";
 const AT_HOME: &str = "home";
 
-/// Runs a driver's future; its panic is an answer. Drivers are code of others, and an answer that is lost would be waited for for ever.
+/// Runs a driver's future, and turns its panic into an answer. Drivers are code of others. If a panic took the answer away, the
+/// caller would wait for ever.
 pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
     use futures::FutureExt as _;
-    // What a driver leaves half done behind it is the driver's own; nothing of ours is borrowed mutably.
+    // Only the driver's own data can be left half changed by the panic. No data of ours is borrowed mutably.
     std::panic::AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let detail = format!("the driver panicked: {}", words.unwrap_or("without a word"));
         tracing::error!(detail, "a driver panicked");
-        // The code by which the lifecycle knows crashes and gives up after some.
+        // The lifecycle recognises a crash by this code, and gives up after several of them.
         Err(DriverError::unknown("driver-trap", detail))
     })
 }
 
-/// Looks at a VM where it has its place.
+/// Looks at a VM on the host of its placement.
 pub(crate) async fn observe(shared: &Shared, record: &VmRecord) -> Result<Observation, DriverError> {
     match &record.placement {
         Some(place) => observe_at(shared, place.host, &place.driver, record).await,
@@ -63,7 +64,7 @@ pub(crate) async fn observe_at(
     caught(driver.observe(&site, record.uuid)).await
 }
 
-/// Calls the driver.
+/// Calls the driver with the arguments of the effect.
 pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecord, control: &CallControl) -> CallResult {
     let directory = shared.directory();
     let site = directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
@@ -112,7 +113,7 @@ fn wrong_lane() -> CallResult {
     Err(DriverError::refused("wrong-lane", "a job was sent as a call"))
 }
 
-/// Something that takes long: begun, asked how far it is, told to stop.
+/// A call that takes long. The driver begins it, reports its progress when it is asked, and can be told to stop.
 enum Job {
     Transfer(Arc<dyn Transfer>, TransferJob),
     Migrate { driver: Arc<dyn Hypervisor>, domain: Box<DomainSpec>, to: Arc<Site>, move_disks: Vec<DiskName> },
@@ -145,7 +146,8 @@ impl Job {
     }
 }
 
-/// Begins the job and asks until it is done. A job that is dropped with this future is begun again by whoever resends it.
+/// Begins the job and asks for its progress until it is done. If this future is dropped, the job is begun again when the effect
+/// is sent again.
 async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
     let begun = clock::instant();
     let mut status = job.begin(site, control).await?;
@@ -164,7 +166,7 @@ async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
                     }
                 }
                 status = job.poll(site, control).await.map_err(|error| match error.kind {
-                    // The job is not known any more: it is begun again.
+                    // The driver does not know the job any more, so it must be begun again.
                     ErrorKind::Gone => DriverError::retry("job-lost", error.detail),
                     _ => error,
                 })?;
@@ -173,7 +175,7 @@ async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
     }
 }
 
-/// Where a placed VM's serial console is logged.
+/// The host and the path of the console log. None if the VM has no placement.
 pub(crate) fn console_log(shared: &Shared, record: &VmRecord) -> Option<(HostId, String)> {
     let place = record.placement.as_ref()?;
     let directory = shared.directory();
@@ -190,10 +192,10 @@ fn missing(what: &str) -> DriverError {
     DriverError::refused("missing", format!("{what} is not there; register it again, then recover --retry"))
 }
 
-/// Where in a datastore a VM's files are.
+/// The two places in a datastore where a VM's files can be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// With the VM's host.
+    /// On the VM's host.
     Host,
     /// At the front end.
     Home,
@@ -207,10 +209,10 @@ struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    /// The host whose view of the files the call is about.
+    /// The host that sees the files which the call is about.
     fn host(&self) -> HostId {
         match self.effect.call {
-            // Sent to the front end, and about what is where the VM has its place.
+            // These calls are sent to the front end, but they are about the files on the host of the VM's placement.
             Call::CopyOut | Call::DropHome => self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host),
             _ => self.effect.host,
         }
@@ -231,7 +233,7 @@ impl Arguments<'_> {
         self.directory.datastores.get(&storage.datastore).ok_or_else(|| missing("the VM's system datastore"))
     }
 
-    /// The VM's folder, or a file in it. On shared storage there is one folder, seen from everywhere.
+    /// The VM's folder, or a file in it. Shared storage has one folder, which all hosts and the front end see.
     fn file(&self, place: Place, name: Option<&str>) -> Result<FileRef, DriverError> {
         let (top, host) = match place {
             Place::Host => (ON_HOST, self.host()),
@@ -279,7 +281,7 @@ impl Arguments<'_> {
         nics(self.record).into_iter().find(|nic| nic.mac == *mac).ok_or_else(|| missing("the network card"))
     }
 
-    /// A disk's file where the VM has its files on `host`.
+    /// A disk's file among the VM's files on `host`.
     fn disk_file(&self, disk: &DiskState, host: HostId) -> Result<FileRef, DriverError> {
         match &disk.adopted {
             Some(path) => {
@@ -295,8 +297,8 @@ impl Arguments<'_> {
         Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only, below: self.below(disk, host)? })
     }
 
-    /// The files below a disk, where they are known: a disk of ours stands on nothing or on its image, an image that was looked at on
-    /// nothing. A raw disk has no word for anything below it.
+    /// The files below a disk. None if they are not known. A raw disk has nothing below it. A disk that Ostler made has nothing
+    /// below it, or only its image, if that image was found to stand alone.
     fn below(&self, disk: &DiskState, host: HostId) -> Result<Option<Vec<Layer>>, DriverError> {
         match (disk.format, disk.image) {
             (DiskFormat::Raw, _) => Ok(Some(Vec::new())),
@@ -313,7 +315,7 @@ impl Arguments<'_> {
         }
     }
 
-    /// The image below a disk, as a host sees it.
+    /// The image below a disk, as `host` sees its file.
     fn base(&self, disk: &DiskState, host: HostId) -> Result<Option<(FileRef, DiskFormat)>, DriverError> {
         disk.image.map(|id| self.image(id, host)).transpose()
     }
@@ -331,7 +333,7 @@ impl Arguments<'_> {
         image.ok_or_else(|| missing("the image"))
     }
 
-    /// The image that a disk becomes, as a host sees it.
+    /// The image that is made from a disk, as `host` sees its file.
     fn new_image(&self, disk: &DiskState, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
         let of_subject = match self.record.operation.as_ref().map(|active| &active.subject) {
             Some(Subject::DiskImage { name, becomes }) if *name == disk.name => Some(becomes),
@@ -378,7 +380,7 @@ impl Arguments<'_> {
         let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
         let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
-        // What the guest may not write is as it was made, there too; and a hypervisor would not send it.
+        // Read-only disks are not moved: the destination has the same content already, and a hypervisor would not send them.
         let written = domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());
         let move_disks = if self.record.storage_is_shared() { Vec::new() } else { written.collect() };
         Ok(Job::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
@@ -386,7 +388,7 @@ impl Arguments<'_> {
 
     fn save_back(&self) -> Result<TransferJob, DriverError> {
         let disk = self.disk()?;
-        // An adopted disk is in no folder, wherever the VM is.
+        // An adopted disk is never in the VM's folder, so its own path counts even if the VM has no placement.
         let from = if self.record.placement.is_some() || disk.adopted.is_some() {
             self.disk_file(disk, self.effect.host)?
         } else {
@@ -432,7 +434,7 @@ impl Arguments<'_> {
         Identity { store: self.shared.store.id(), vm: self.record.uuid, generation }
     }
 
-    /// The domain as it is to be on `host`.
+    /// The domain as it must be on `host`.
     fn domain(&self, host: HostId, generation: Generation) -> Result<DomainSpec, DriverError> {
         let record = self.record;
         let spec = &record.spec;
@@ -462,10 +464,10 @@ impl Arguments<'_> {
     }
 }
 
-/// Folders at two places: below which top, on which host.
+/// Two folders to copy between. Each is a top folder in the datastore, and the host that sees it.
 type FromTo = ((&'static str, HostId), (&'static str, HostId));
 
-/// The NICs, each with the address it was given or one made from the VM's UUID and its place.
+/// The NICs. Each has the address in the specification, or one that is made from the VM's UUID and the NIC's index.
 fn nics(record: &VmRecord) -> Vec<DomainNic> {
     let nics = record.spec.nics.iter().enumerate();
     nics.map(|(at, nic)| DomainNic { mac: record.mac_of(at), bridge: nic.bridge.clone() }).collect()

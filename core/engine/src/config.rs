@@ -1,4 +1,4 @@
-//! What can be set, with defaults that suit one machine.
+//! The settings of the engine, with defaults that suit one machine.
 
 use crate::hooks::Hooks;
 use ostler_model::{DriverName, Millis};
@@ -8,24 +8,26 @@ use std::time::Duration;
 /// Settings of the engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Hosts are looked over this often, whatever events say.
+    /// Each host is listed this often, whether it reports changes or not.
     pub poll_every: Duration,
-    /// A host that cannot be asked is asked again this often.
+    /// A host that could not be asked is asked again after this time.
     pub retry_every: Duration,
-    /// Mutating calls at once for each driver and host, unless `lanes` says otherwise. Libvirt serves about this many well.
+    /// How many mutating calls run at once for each driver and host, unless `lanes` says otherwise. Libvirt serves about this
+    /// many well.
     pub lane_width: usize,
-    /// The same for single drivers.
+    /// The same for single drivers, by name.
     pub lanes: BTreeMap<DriverName, usize>,
-    /// After a call was told to stop, how long until it is dropped and its outcome counts as unknown.
+    /// How long a call may go on after it was told to stop. Then it is dropped, and its outcome is unknown.
     pub cancel_grace: Duration,
     /// A runner with nothing to do ends after this long.
     pub runner_idle: Duration,
-    /// How often it is looked for VMs that should go on and that nobody is at. Only a defect makes one, so this is slow: a minute is soon
-    /// enough for what would otherwise stand until the daemon is started again, and each round reads the record of every VM in work.
+    /// How often the watchdog looks for VMs that should go on and that nobody works on. Only a defect makes such a VM, so this is
+    /// slow. Without the watchdog such a VM would stand until the daemon is started again, so a minute is soon enough. Each round
+    /// reads the record of every VM with an operation or an open call.
     pub watchdog_every: Duration,
-    /// VMs that have been done for this long are forgotten, with their operations.
+    /// A VM that has been done for this long is forgotten, with its operations.
     pub keep_done: Millis,
-    /// Snapshot rules for each hypervisor driver that has no binding in the store.
+    /// The snapshot rules of each hypervisor driver that has no binding in the store.
     pub rules: BTreeMap<DriverName, DriverName>,
     /// For tests.
     #[doc(hidden)]

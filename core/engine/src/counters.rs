@@ -1,5 +1,5 @@
-//! What a running guest uses, asked of its driver when somebody wants to know. Rings and rates are the observer's business
-//! (`/metrics`, later the store): nothing here is kept.
+//! Asks a driver for the counters of a running guest, when somebody wants to see them. Nothing is kept here: an observer
+//! (`/metrics`, later the store) makes histories and rates of them.
 
 use crate::Engine;
 use crate::handle::EngineError;
@@ -7,11 +7,11 @@ use ostler_driver::DomainMetrics;
 use ostler_model::{Ability, DriverError, VmId};
 use std::time::Duration;
 
-/// How long a host may take to count. Counters are for looking at: late ones are of no use.
+/// How long a host may take to answer with counters. People look at counters, so a late answer is of no use.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// A VM's counters; none while it does not run, or where its driver cannot count.
+    /// The counters of a VM. None while it does not run, or if its driver cannot count.
     ///
     /// # Errors
     /// When there is no such VM, or its host could not be asked.

@@ -1,4 +1,4 @@
-//! Hosts and datastores as drivers need to know them: read often, changed rarely, replaced as a whole.
+//! Hosts and datastores in the form that drivers need. They are read often and change rarely, so they are replaced as a whole.
 
 use ostler_driver::{FileRef, Site};
 use ostler_lifecycle::{Candidate, Near};
@@ -10,13 +10,13 @@ use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What there is besides VMs.
+/// All hosts and datastores.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Directory {
     pub(crate) hosts: BTreeMap<HostId, Host>,
     pub(crate) datastores: BTreeMap<DatastoreId, Datastore>,
     sites: BTreeMap<HostId, Arc<Site>>,
-    /// Hosts that are a hypervisor which another host was known to be before.
+    /// For each host that is the same hypervisor as another host: the host that was first known to be it.
     twins: BTreeMap<HostId, HostId>,
 }
 
@@ -37,8 +37,8 @@ impl Directory {
         self.sites.get(&host).cloned()
     }
 
-    /// A host as a driver may see it. A host's settings are for the driver that they are written for: a transfer driver is another, and
-    /// a setting of the same name would mean something else to it.
+    /// The site of a host, as `driver` may see it. The settings of a host are only for its own hypervisor driver. A transfer
+    /// driver does not see them, because a setting of the same name would mean something else to it.
     pub(crate) fn site_for(&self, host: HostId, driver: &DriverName) -> Option<Arc<Site>> {
         let site = self.site(host)?;
         let own = self.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()).is_some_and(|own| own.driver == *driver);
@@ -48,7 +48,7 @@ impl Directory {
         Some(Arc::new(Site { config: BTreeMap::new(), ..Site::clone(&site) }))
     }
 
-    /// As [`Self::site`], of a host that is not in the store yet.
+    /// As [`Self::site`], for a host that is not in the store yet.
     pub(crate) fn site_to_be(&self, host: &Host) -> Site {
         let roots = self.datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
         site(host, &roots)
@@ -58,23 +58,23 @@ impl Directory {
         self.sites.values().find(|site| site.name == *name).cloned()
     }
 
-    /// The system datastore a VM gets at its first placement: the oldest.
+    /// The system datastore that a VM gets at its first placement: the one with the lowest id.
     pub(crate) fn system_storage(&self) -> Option<Storage> {
         let store = self.datastores.values().find(|store| store.kind == DatastoreKind::System)?;
         Some(Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared })
     }
 
-    /// Hosts that may take VMs, as far as their operator says.
+    /// Hosts that may take VMs according to the operator: they are on, and have a hypervisor driver.
     pub(crate) fn hosts_on(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())
     }
 
-    /// The host that was known before as the hypervisor that `host` is. Then `host` takes no VMs.
+    /// The host that was known earlier to be the same hypervisor as `host`. If there is one, `host` takes no VMs.
     pub(crate) fn twin_of(&self, host: HostId) -> Option<&Host> {
         self.hosts.get(self.twins.get(&host)?)
     }
 
-    /// `host`, as a place that `record` could come to.
+    /// `host` as a possible target for `record`.
     pub(crate) fn candidate(&self, record: &VmRecord, host: HostId) -> Option<Candidate> {
         let known = self.hosts.get(&host)?;
         let identity = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
@@ -94,14 +94,14 @@ impl Directory {
         })
     }
 
-    /// Whether two hosts are reached in the same way: then a path is the same file on both, whatever their datastores are said to be, and
-    /// what is copied from one to the other and removed from the first is gone.
+    /// Whether two hosts are reached in the same way. Then a path is the same file on both hosts, even if their datastores are
+    /// said to differ. A file that is copied from one host to the other, and then removed from the first, would be lost.
     pub(crate) fn same_files(&self, one: HostId, other: HostId) -> bool {
         let transport = |host| self.sites.get(&host).map(|site| &site.transport);
         one != other && transport(one) == transport(other)
     }
 
-    /// A file of a datastore as a host sees it.
+    /// A file in a datastore, as a host sees it.
     pub(crate) fn file(&self, host: HostId, store: &Datastore, path: &str) -> Option<FileRef> {
         let path: RelPath = path.parse().ok()?;
         let absolute = format!("{}/{path}", store.root.trim_end_matches('/'));
@@ -137,7 +137,7 @@ fn site(host: &Host, roots: &BTreeMap<DatastoreName, String>) -> Site {
 fn front_end(roots: &BTreeMap<DatastoreName, String>) -> Site {
     Site {
         id: HostId::FRONT_END,
-        // A constant that is a name.
+        // The constant is a valid name.
         name: "front-end".parse().unwrap_or_else(|_| unreachable!("front-end is a valid host name")),
         config: BTreeMap::new(),
         transport: ExecTransport::Local,

@@ -1,4 +1,4 @@
-//! The engine's outside.
+//! The public interface of the engine.
 
 use crate::calls;
 use crate::facts::abilities;
@@ -21,12 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
-/// VMs that look at once for what a start has to go on with: each reads its record and commits; more only makes a heap of them.
+/// How many VMs may look at once, after a start, whether they have something to go on with. Each reads its record and commits.
+/// More at once would only pile up.
 const WAKES_AT_ONCE: usize = 256;
-/// How long an end waits for what is in hand.
+/// How long a shutdown waits for tasks that have not ended.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
 
-/// Something that follows a commit.
+/// An action that follows a commit.
 type Then = Box<dyn FnOnce() + Send>;
 
 /// The lifecycle engine. Cheap to clone; all clones are the same engine.
@@ -36,7 +37,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine on an open store: VMs that were in flight go on by themselves.
+    /// Starts the engine on an open store. VMs that had an operation in hand go on by themselves.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -47,8 +48,8 @@ impl Engine {
             shared.timers.set(vm, Some(due));
         }
         let active = reader.active_vms()?;
-        // A call that the last life dropped may be at work though nothing stands open any more: before the first mutating call of this
-        // life, each VM that has a place is looked at once.
+        // A call that the previous process dropped may still be at work, although no call is open. So before this process sends
+        // the first mutating call for a VM to a host where something of the VM is or may be, it looks at the VM there.
         for host in shared.directory().hosts.keys() {
             for vm in reader.vms_on_host(*host)? {
                 shared.executor.haunt(vm, [*host]);
@@ -83,7 +84,8 @@ impl Engine {
         birth::create_vm(&self.shared, request, idempotency).await
     }
 
-    /// Makes a domain that somebody else made a VM. The answer is given after the commit; the domain is stamped after that.
+    /// Adopts a domain: makes a VM of a domain that somebody else made. The answer is given after the commit. The domain is
+    /// stamped after that.
     ///
     /// # Errors
     /// Refusals change nothing, and the domain stays as it is.
@@ -91,7 +93,7 @@ impl Engine {
         birth::adopt_domain(&self.shared, request, idempotency).await
     }
 
-    /// In what a domain would be another machine from its next start on, if it were adopted. Nothing is changed.
+    /// Lists how a domain would differ from its next start on, if it were adopted. Nothing is changed.
     ///
     /// # Errors
     /// As [`Self::adopt`], but for the changes themselves.
@@ -99,7 +101,7 @@ impl Engine {
         birth::changes_of(&self.shared, request).await
     }
 
-    /// Asks something of a VM. The answer is given after the commit.
+    /// Asks for an action on a VM. The answer is given after the commit.
     ///
     /// # Errors
     /// Refusals change nothing.
@@ -114,10 +116,10 @@ impl Engine {
         self.shared.answered(answer).await
     }
 
-    /// What would happen. Changes nothing.
+    /// The result of a dry run of an action. Changes nothing.
     ///
     /// # Errors
-    /// When the VM is not there, the store is read-only, or a resource would refuse it as it would refuse the act; every other refusal is
+    /// If the VM does not exist, the store is read-only, or a resource would refuse the action itself. Every other refusal is
     /// part of the answer.
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
         let (reply, answer) = oneshot::channel();
@@ -125,7 +127,7 @@ impl Engine {
         self.shared.answered(answer).await
     }
 
-    /// What a creation would make. Changes nothing.
+    /// The result of a dry run of a creation. Changes nothing.
     ///
     /// # Errors
     /// As [`Engine::create`] would refuse it.
@@ -133,7 +135,8 @@ impl Engine {
         preview::creation(&self.shared, request).await
     }
 
-    /// Changes a resource that is no VM. A change that was begun is carried out and taken note of, whatever becomes of the one who asks.
+    /// Changes a resource that is not a VM. A change that was begun is carried out, and the engine's directory follows it, even
+    /// if the caller goes away.
     ///
     /// # Errors
     /// Refusals change nothing.
@@ -141,8 +144,8 @@ impl Engine {
         self.carry_out(change, by, None).await
     }
 
-    /// The same, and `then` follows the commit, even if the one who asks is gone by then. Of several changes made by this, what
-    /// follows them comes in the order of their commits.
+    /// The same, and calls `then` after the commit, even if the caller is gone by then. If several changes are made by this,
+    /// their `then` are called in the order of the commits.
     ///
     /// # Errors
     /// Refusals change nothing, and `then` is not called.
@@ -155,11 +158,11 @@ impl Engine {
         self.carry_out(change, by, Some(Box::new(then))).await
     }
 
-    /// Removes a host that the operator states to be fenced and not to come back: what VMs left there is not waited for any more. VMs that
-    /// have their place there are not touched: they are named, and it is refused.
+    /// Removes a host that the operator states to be fenced and not to come back. Ostler no longer waits to sweep what VMs left
+    /// there. If VMs have their placement there, the removal is refused and names them; these VMs are not changed.
     ///
     /// # Errors
-    /// Refusals change nothing. When it fails half-way, it is asked again.
+    /// Refusals change nothing. If it fails half-way, ask again.
     pub async fn remove_fenced(&self, host: HostId, by: &str) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
         self.shared.outlive(async move { crate::fenced::give_up(&shared, host).await }).await?;
@@ -172,7 +175,7 @@ impl Engine {
         let commit = Commit { resources: vec![change], events: vec![event], ..Commit::default() };
         let shared = Arc::clone(&self.shared);
         let task = async move {
-            // Only those that something follows: the others share a transaction.
+            // Only changes that have a `then` take turns. The others can share a transaction.
             let _turn = if then.is_some() { Some(shared.changes.lock().await) } else { None };
             match shared.store.commit(commit).await? {
                 Committed::Refused(refused) => return Err(refused.into()),
@@ -190,7 +193,7 @@ impl Engine {
         self.shared.outlive(task).await
     }
 
-    /// What is not reconciled since the store was restored from a backup; none if all is.
+    /// The hosts and VMs that are still waited for since the store was restored from a backup. None if all VMs are reconciled.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -198,7 +201,7 @@ impl Engine {
         restored::view(&self.shared)
     }
 
-    /// A person says that the record of a VM is right: a newer domain on another host is not the VM.
+    /// A person states that the record of a VM is right: a newer domain on another host is not the VM.
     ///
     /// # Errors
     /// When there is no such VM, or the store cannot be written.
@@ -231,7 +234,7 @@ impl Engine {
         Ok(Waited { operation: found, timed_out, state: vm.state, version: vm.version })
     }
 
-    /// What a VM waits for, in words.
+    /// Explains what a VM waits for.
     ///
     /// # Errors
     /// When there is no such VM.
@@ -260,7 +263,7 @@ impl Engine {
         Ok(Explained { vm, why, scheduler: self.shared.wishes.said(vm) })
     }
 
-    /// What the snapshot rules bound to the VM's driver say to a snapshot now.
+    /// Asks the snapshot rules of the VM's host or driver whether a snapshot may be made now.
     ///
     /// # Errors
     /// When there is no such VM, or no rules are bound.
@@ -277,14 +280,14 @@ impl Engine {
         let advice = rules::advise(&self.shared, &record, "snapshot-create", record.state, None).await;
         let refused = match advice {
             Some(Ok(advice)) => advice.refused,
-            // No answer and a trap are answers: no.
+            // If the rules give no answer or trap, this counts as a refusal.
             Some(Err(error)) => Some(format!("the rules {rules} gave no answer: {}", error.told())),
             None => Some(format!("the rules {rules} are not bound any more")),
         };
         Ok(SnapshotAdvice { rules: rules.to_string(), refused })
     }
 
-    /// A host as the monitor sees it; none before it was first asked.
+    /// The monitor's view of a host. None before the host was asked for the first time.
     #[must_use]
     pub fn host_health(&self, host: HostId) -> Option<HostHealth> {
         let mut health = locked(&self.shared.host_health).get(&host).cloned()?;
@@ -294,12 +297,12 @@ impl Engine {
         Some(health)
     }
 
-    /// Which hypervisor a host would be, if its driver can say and it answers soon.
+    /// Asks which hypervisor a host would be. None if its driver cannot say, or it does not answer soon.
     pub async fn identify(&self, host: &Host) -> Option<HypervisorId> {
         identity::ask(&self.shared, host).await
     }
 
-    /// How a driver fares since the start.
+    /// Counts and the last error of a driver's calls since the start.
     #[must_use]
     pub fn driver_health(&self, driver: &DriverName) -> DriverHealth {
         locked(&self.shared.driver_health).get(driver).cloned().unwrap_or_default()
@@ -329,19 +332,19 @@ impl Engine {
         self.shared.directory().site(host)
     }
 
-    /// Puts a line into the feed that is about no VM.
+    /// Puts an event into the feed that is not about a VM.
     pub async fn tell(&self, kind: EventKind) {
         monitor::tell(&self.shared, kind).await;
     }
 
-    /// The absolute path of a VM's console log on its host, while it has one.
+    /// The host of a VM, and the absolute path of its console log there. None if the VM has no placement.
     #[must_use]
     pub fn console_log(&self, vm: VmId) -> Option<(HostId, String)> {
         let record = self.shared.store.read().ok()?.vm(vm).ok()??;
         calls::console_log(&self.shared, &record)
     }
 
-    /// Ends the engine as `kill -9` would: everything stops where it is. For tests.
+    /// Ends the engine as `kill -9` would: every task stops at its next await. For tests.
     #[doc(hidden)]
     pub async fn abort(&self) {
         self.shared.kill();
@@ -349,7 +352,7 @@ impl Engine {
         self.shared.tasks.wait().await;
     }
 
-    /// Ends the engine: no new calls, and those in flight are left for the next start to look after.
+    /// Ends the engine. No new calls are sent. Calls that are in flight stay open, and the next start looks what came of them.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -359,7 +362,7 @@ impl Engine {
     }
 }
 
-/// What went wrong in an operation that is over, in words: a VM at rest does not remember it.
+/// The error of the last operation, if it failed. A VM at rest does not keep it in its record.
 fn failed(operation: &OperationRecord) -> Option<String> {
     let Some(Ended::Failed { error }) = &operation.outcome else { return None };
     let verb = operation.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string());
@@ -376,7 +379,7 @@ fn no_rules(vm: VmId, why: &str) -> EngineError {
     })
 }
 
-/// The feed's line about a change.
+/// The event for a change of a resource.
 fn describe(change: &ResourceChange, by: &str) -> EventKind {
     let (resource, name, what) = match change {
         ResourceChange::HostPut(host) => ("host", host.name.to_string(), "changed"),

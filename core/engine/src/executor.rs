@@ -1,5 +1,6 @@
-//! Sends decided calls to drivers, each in the lane of its driver and host, and brings the answers back. Every call that was sent
-//! is answered in bounded time: by the driver, by its deadline, by having been dropped, or by its panic.
+//! Sends the decided calls to drivers, each in the lane of its driver and host, and hands the answers to the runners. Every call
+//! that was sent is answered in bounded time: by the driver, or with an error when it is dropped after its deadline, or when it
+//! panics.
 
 use crate::EngineConfig;
 use crate::calls;
@@ -21,16 +22,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Looks and destroys at once for each driver and host. They have a lane of their own, so that stuck calls cannot keep an
-/// operator from seeing and ending them.
+/// How many looks and destroys run at once for each driver and host, at least. They have a lane of their own. So calls that are
+/// stuck cannot keep an operator from seeing and ending them.
 const CONTROL_WIDTH: usize = 8;
 
-/// How long a look before a call may take.
+/// How long the look before a call may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct InFlight {
     sending: u64,
-    /// Since when it waits for a place in its lane; none once it has one.
+    /// Since when it waits for a place in its lane. None once it has one.
     queued: Option<Timestamp>,
     cancel: CancellationToken,
     progress: watch::Receiver<Option<Progress>>,
@@ -39,13 +40,14 @@ struct InFlight {
 /// A call that has returned.
 pub(crate) struct Returned {
     entry: Entry,
-    /// None if it never was.
+    /// When its time began to run: when it was sent, or when the look before it failed. None if it was stopped before it had a
+    /// place in its lane.
     sent: Option<Timestamp>,
     result: CallResult,
 }
 
 impl Returned {
-    /// The runner has the answer in hand. Only now is the call off the books.
+    /// The runner has received the answer. Only now is the call removed from the calls in flight.
     pub(crate) fn received(&self) {
         self.entry.strike();
     }
@@ -55,17 +57,18 @@ impl Returned {
     }
 }
 
-/// A call on the books of those in flight. It goes with whoever is at the call: if that one panics, or the answer is lost with a
-/// mailbox, the call is one that nobody is at, and is looked after like those of a process that is dead.
+/// The entry of a call in the map of calls in flight. The task that handles the call owns it. If that task panics, or the answer
+/// is lost with a mailbox, the entry is removed too. Then nobody works on the call, and the runner treats it like an open call of
+/// a previous process.
 struct Entry {
     shared: Arc<Shared>,
     key: EffectKey,
-    /// Which sending: the same call may have been sent again.
+    /// The number of this sending. The same call may have been sent again since.
     sending: u64,
 }
 
 impl Entry {
-    /// Off the books, unless it was sent again meanwhile.
+    /// Removes the entry, unless the call was sent again meanwhile.
     fn strike(&self) {
         let mut in_flight = locked(&self.shared.executor.in_flight);
         if in_flight.get(&self.key).is_some_and(|call| call.sending == self.sending) {
@@ -96,15 +99,15 @@ impl Lanes {
 
 /// The calls in flight, and their lanes.
 pub(crate) struct Executor {
-    /// From before a call is sent until its VM's runner has its answer in hand: a call that is open in a record and not here was
-    /// sent by a process that is dead.
+    /// Holds a call from before it is sent until its VM's runner has received the answer. An open call in a record that is not in
+    /// this map was sent by a previous process, or its task here has failed.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
     sendings: AtomicU64,
-    /// Hosts at which a call of a VM may still be at work though nobody waits for it: it was dropped, or sent by a process that is dead. A
-    /// look at that host that the driver answers proves that it is not.
+    /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was dropped, or a previous process
+    /// sent it. If the host's driver answers a look, no such call is at work there.
     haunted: Mutex<HashSet<(VmId, HostId)>>,
-    /// Transfer drivers of which a call of a VM may still be at work in the same way. Only they know: a hypervisor does not see who copies
-    /// or removes files beside it.
+    /// Transfer drivers where a call of a VM may still be at work in the same way. Only the transfer driver itself can tell: a
+    /// hypervisor does not see who copies or removes files beside it.
     transferring: Mutex<HashSet<(VmId, DriverName)>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
@@ -124,46 +127,46 @@ impl Executor {
         }
     }
 
-    /// Whether somebody in this process is at that call, or its answer is on its way.
+    /// Whether a task in this process handles that call, or its answer is on the way to the runner.
     pub(crate) fn is_at(&self, key: &EffectKey) -> bool {
         locked(&self.in_flight).contains_key(key)
     }
 
-    /// How far a call is, if its driver said so.
+    /// The progress of a call, if its driver has reported it.
     pub(crate) fn progress(&self, key: &EffectKey) -> Option<Progress> {
         locked(&self.in_flight).get(key).and_then(|call| call.progress.borrow().clone())
     }
 
-    /// Since when a call waits for a place among the others of its driver and host, if it does.
+    /// Since when a call waits for a place in its lane. None if it does not wait.
     pub(crate) fn queued(&self, key: &EffectKey) -> Option<Timestamp> {
         locked(&self.in_flight).get(key)?.queued
     }
 
-    /// It has its place.
+    /// The call has its place in the lane.
     fn has_place(&self, key: &EffectKey) {
         if let Some(call) = locked(&self.in_flight).get_mut(key) {
             call.queued = None;
         }
     }
 
-    /// Tells a call to stop. It is answered as soon as it has.
+    /// Tells a call to stop. It answers as soon as it has stopped.
     pub(crate) fn cancel(&self, key: &EffectKey) {
         if let Some(call) = locked(&self.in_flight).get(key) {
             call.cancel.cancel();
         }
     }
 
-    /// Calls of this VM may be at work at these hosts though nobody waits for them.
+    /// Notes that calls of this VM may be at work on these hosts though nobody waits for them.
     pub(crate) fn haunt(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
         locked(&self.haunted).extend(hosts.into_iter().map(|host| (vm, host)));
     }
 
-    /// A transfer of this VM was dropped, and may be at work.
+    /// Notes that a transfer of this VM was dropped and may still be at work.
     pub(crate) fn transfers_on(&self, vm: VmId, driver: &DriverName) {
         locked(&self.transferring).insert((vm, driver.clone()));
     }
 
-    /// The transfer drivers of which something of this VM may be at work.
+    /// The transfer drivers where a transfer of this VM may still be at work.
     fn transferring(&self, vm: VmId) -> Vec<DriverName> {
         locked(&self.transferring).iter().filter(|(of, _)| *of == vm).map(|(_, driver)| driver.clone()).collect()
     }
@@ -172,12 +175,13 @@ impl Executor {
         locked(&self.haunted).contains(&(vm, host))
     }
 
-    /// Forgets the lanes of hosts that are gone.
+    /// Removes the lanes of hosts that are gone.
     pub(crate) fn prune(&self, directory: &Directory) {
         locked(&self.lanes).retain(|(_, host), lanes| directory.site(*host).is_some() || lanes.in_use());
     }
 
-    /// Sends a call whose effect is committed. At most one a key: a second would be the same effect.
+    /// Sends a call whose effect is committed. There must be at most one call per effect key at a time: a second call would be
+    /// the same effect.
     pub(crate) fn send(&self, shared: &Arc<Shared>, effect: Effect, record: Arc<VmRecord>) {
         let cancel = CancellationToken::new();
         let (report, progress) = watch::channel(None);
@@ -190,7 +194,7 @@ impl Executor {
         shared.spawn(async move {
             let (sent, result) = attempt(&task, &effect, &record, lanes, &cancel, report).await;
             if task.stop.is_cancelled() {
-                // The daemon ends: the record keeps the call open, and the next start looks what came of it.
+                // The daemon ends. The record keeps the call open, and the next start looks what came of it.
                 return;
             }
             let returned = Returned { entry, sent, result };
@@ -198,8 +202,8 @@ impl Executor {
         });
     }
 
-    /// The lanes that a call takes a place in, in the order of their hosts: what moves something between two hosts is work for both, and two
-    /// that go opposite ways must not wait for each other.
+    /// The lanes in which a call takes a place, in the order of their hosts. A call that moves something between two hosts is
+    /// work for both of them. The fixed order prevents a deadlock between two such calls in opposite directions.
     fn lanes_for(&self, effect: &Effect, record: &VmRecord) -> Vec<Arc<Semaphore>> {
         let mut at = BTreeMap::from([(effect.host, &effect.driver)]);
         if matches!(effect.call, Call::Migrate | Call::CopyAcross) {
@@ -226,8 +230,8 @@ fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
     }
 }
 
-/// Waits for a place in the lane, then calls. Whoever waits keeps its turn: each call before it ends in bounded time, so this does too,
-/// and how long it has waited is told to those who ask. Answers when it was sent, if it was.
+/// Waits for a place in the lane, then calls the driver. A waiting call keeps its turn. Each call before it ends in bounded time,
+/// so the wait is bounded too. Operators are told how long it has waited. Answers when the call was sent, if it was.
 async fn attempt(
     shared: &Arc<Shared>,
     effect: &Effect,
@@ -258,7 +262,7 @@ async fn attempt(
         () = cancel.cancelled() => Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")),
     };
     if let Err(error) = alone {
-        // Its time runs: a host that does not answer the look before it would not have answered the call.
+        // The call's time runs from here too: a host that does not answer the look would not have answered the call.
         return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
@@ -269,8 +273,8 @@ async fn attempt(
     (sent, result)
 }
 
-/// One mutating call a VM at a time: after a call that nobody waits for any more, the next is sent once the driver answers a look.
-/// A driver whose dropped call is still at work answers none.
+/// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody waits for any more, the next
+/// call is sent only when the driver answers a look. A driver does not answer a look while a dropped call is at work.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
     if matches!(effect.call, Call::Destroy | Call::Observe) {
         return Ok(());
@@ -297,10 +301,10 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
     Ok(())
 }
 
-/// Nothing of a transfer of this VM that nobody waits for any more is at work.
+/// Makes sure that no dropped transfer of this VM is still at work.
 ///
 /// # Errors
-/// *Retry* while that cannot be said.
+/// *Retry* while a transfer driver cannot say that nothing of it is at work.
 pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Result<(), DriverError> {
     let at_work = |error: String| DriverError::retry("earlier-call", format!("an earlier transfer may still be at work: {error}"));
     for driver in shared.executor.transferring(record.id) {
@@ -314,7 +318,8 @@ pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Re
     Ok(())
 }
 
-/// The hosts that a call is at work at, or that a call at work could reach its own host from: a migration reaches both.
+/// The hosts where an earlier call could still act on the same domain: the host of the call, and for a migration, or a call at
+/// its other host, both hosts of the migration.
 fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
     let other = record.other.as_ref().map(|place| place.host);
     let here = record.placement.as_ref().map(|place| place.host);
@@ -328,8 +333,9 @@ fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
     hosts
 }
 
-/// A destroy may run beside a call that nobody waits for any more. What it saw then proves nothing: that call may start the domain
-/// afterwards. So its answer comes without a look, and whoever looks is answered only once the other call is over.
+/// A destroy may run beside a call that nobody waits for any more. That call may start the domain again after the destroy, so the
+/// domain that the destroy saw proves nothing. So its answer carries no look. A later look is answered only when the other call
+/// is over.
 fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
     match result {
         Ok(outcome) if effect.call == Call::Destroy && shared.executor.haunts(effect.vm, effect.host) => {
@@ -339,7 +345,7 @@ fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
     }
 }
 
-/// Calls, and sees to it that the call ends: told to stop at its deadline, dropped a grace later.
+/// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and dropped a grace period later.
 async fn bounded(
     shared: &Arc<Shared>,
     effect: &Effect,
@@ -379,7 +385,7 @@ async fn bounded(
         () = stop => Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")),
     };
     if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
-        // Dropped, crashed or lost: what it began at the host may go on.
+        // The call was dropped, crashed or lost. Its work on the host may go on.
         match effect.call.lane() {
             Lane::Hypervisor => shared.executor.haunt(effect.vm, touched(effect, record)),
             Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
@@ -391,7 +397,7 @@ async fn bounded(
     result
 }
 
-/// A call that stopped because its time was up says so: nobody asked for it.
+/// If a call stopped because its time was up, the error says so: nobody has asked it to stop.
 fn told_in_time(result: CallResult, until: Instant, patience: Millis) -> CallResult {
     match result {
         Err(error) if error.kind == ErrorKind::Cancelled && clock::instant() >= until => {

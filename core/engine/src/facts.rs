@@ -1,4 +1,4 @@
-//! Fetches what a decision may know beside the record.
+//! Collects the facts for a decision: all that it may know beside the record.
 
 use crate::calls;
 use crate::rules;
@@ -11,10 +11,10 @@ use ostler_model::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a look that a request needs may take. While it lasts the VM's other messages wait.
+/// How long a look for a request may take. The VM's other messages wait meanwhile.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Fetches what the decision may know beside the record.
+/// Collects the facts for the decision about `input`.
 pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input) -> Facts {
     let mut facts = bare(shared, record);
     let Input::Request(asked) = input else { return facts };
@@ -36,14 +36,14 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
     facts
 }
 
-/// What was seen has changed the VM's state: what becomes of its snapshots is for the rules to say.
+/// The facts after a look has changed the VM's state to `state`: the snapshot rules must say what becomes of its snapshots.
 pub(crate) async fn after_seeing(shared: &Arc<Shared>, record: &VmRecord, state: State) -> Facts {
     let mut facts = bare(shared, record);
     facts.advice = rules::advise(shared, record, "observed", state, None).await;
     facts
 }
 
-/// What every decision knows.
+/// The facts that every decision has.
 fn bare(shared: &Shared, record: &VmRecord) -> Facts {
     let store = shared.store.id();
     Facts { elsewhere: shared.seen.elsewhere(record, store), ..Facts::bare(store) }
@@ -56,13 +56,14 @@ fn subject(asked: &Request) -> Option<&str> {
     }
 }
 
-/// What can be done on a host; before it was probed, what its driver can do on some host.
+/// The abilities of a driver on a host. If the host was not probed yet or is not reachable, the abilities that the driver has on
+/// some host.
 pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
     let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
     probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
 }
 
-/// The image that a new disk stands on, and the image that a disk is to become.
+/// Looks up the image below a new disk, or prepares the image that a disk is to become.
 fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts) {
     let found = |name: &ImageName| shared.store.read().ok()?.image_by_name(name).ok()?;
     match &asked.args {
@@ -72,7 +73,8 @@ fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts
     }
 }
 
-/// The image to be: in the datastore that was named, or where the image below the disk is, or in the only one there is.
+/// The image to be made. Its datastore is the one in the request, or else the one of the image below the disk, or else the only
+/// image datastore.
 fn new_image(
     shared: &Shared,
     record: &VmRecord,
@@ -99,7 +101,7 @@ fn new_image(
         format: known.format,
         state: ImageState::Locked,
         virtual_size: None,
-        // That is how drivers make them.
+        // Drivers make images that stand alone.
         stands_alone: true,
         added: shared.now(),
     };

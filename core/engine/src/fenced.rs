@@ -1,4 +1,4 @@
-//! Hosts that are lost for good: what is still waited for there is given up, VM by VM, each by its own runner.
+//! Gives up what VMs have left on a host that is lost for good. Each VM's runner does this for its VM.
 
 use crate::handle::EngineError;
 use crate::mailbox::Message;
@@ -8,18 +8,19 @@ use ostler_model::{HostId, HostState, VmId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// VMs that give up what they left there at once: enough to share the store's transactions.
+/// How many VMs do this at once: enough to share the store's transactions.
 const AT_ONCE: usize = 64;
-/// Most VMs that are named in a refusal.
+/// How many VMs a refusal names at most.
 const NAMES_MAX: usize = 10;
 
-/// Has all VMs give up what they left on `host`.
+/// Makes all VMs give up what they left on `host`.
 ///
 /// # Errors
-/// It answers, or VMs have their place there: nothing was changed.
+/// If the host answers, or was not asked yet, or VMs have their placement there: then nothing was changed. If a VM cannot give up
+/// what it left: then other VMs may have done so already.
 pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), EngineError> {
     let unusable = |why: String| Err(EngineError::Unusable { what: format!("host {host}"), why });
-    // One that is off is not asked; one that is not there is refused by the removal.
+    // A host that is off is not asked. If the host does not exist, the removal refuses it.
     let asked = shared.directory().hosts.get(&host).is_some_and(|known| known.state != HostState::Off);
     let answers = locked(&shared.host_health).get(&host).map(|health| health.reachable);
     match answers {
@@ -54,7 +55,7 @@ async fn give_up_one(shared: &Arc<Shared>, vm: VmId, host: HostId) -> Result<(),
     shared.answered(answer).await
 }
 
-/// The names of VMs that have a place on the host, and those that have only left something there.
+/// The names of VMs that have a placement on the host, and the ids of VMs that have only left something there.
 fn on(shared: &Shared, host: HostId) -> Result<(Vec<String>, Vec<VmId>), EngineError> {
     let reader = shared.store.read()?;
     let (mut there, mut left) = (Vec::new(), Vec::new());

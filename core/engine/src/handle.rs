@@ -1,4 +1,4 @@
-//! What the outside may ask of the engine. Everything else is private.
+//! The types of the engine's public interface: requests, answers and errors. Everything else is private.
 
 use ostler_lifecycle::{Found, Why};
 use ostler_model::{
@@ -10,45 +10,45 @@ use std::time::Duration;
 /// A new VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateRequest {
-    /// What it is to be. Checked again here.
+    /// The specification of the VM. The engine checks it again.
     pub spec: VmSpec,
-    /// Whether the scheduler leaves it alone at first.
+    /// Whether the VM is on hold at first, so that the scheduler leaves it alone.
     pub hold: bool,
-    /// Who asks; becomes the owner.
+    /// Who asks. Becomes the owner.
     pub by: String,
 }
 
-/// Something asked of an existing VM.
+/// A request for an action on an existing VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRequest {
-    /// What.
+    /// The verb that is asked for.
     pub verb: Verb,
     /// Who asks.
     pub by: String,
-    /// With what.
+    /// The arguments of the verb.
     pub args: Args,
-    /// For deploy and migrate: where.
+    /// For deploy and migrate: the host to go to.
     pub host: Option<HostId>,
     /// Refuse if the host's capacity is exceeded.
     pub enforce: bool,
-    /// For recover and forget: override the check that what is stated is what is seen.
+    /// For recover and forget: skip the check that the statement agrees with a look.
     pub force: bool,
-    /// Only if the record still has this version.
+    /// Refuse, unless the record still has this version.
     pub if_version: Option<Version>,
 }
 
 /// A domain that is to become a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdoptRequest {
-    /// Where it is.
+    /// The host of the domain.
     pub host: HostId,
     /// Its name or UUID at the hypervisor.
     pub domain: String,
-    /// What it is to be called; its name at the hypervisor if none is given.
+    /// The name of the VM. If none is given, its name at the hypervisor.
     pub name: Option<VmName>,
-    /// Whether it may be another machine from its next start on, where a specification cannot say what it is now.
+    /// Whether the VM may differ from its next start on, where a specification cannot express what the domain is now.
     pub accept_changes: bool,
-    /// Who asks; becomes the owner.
+    /// Who asks. Becomes the owner.
     pub by: String,
 }
 
@@ -59,12 +59,12 @@ impl ActionRequest {
         Self { verb, by: by.into(), args: Args::None, host: None, enforce: false, force: false, if_version: None }
     }
 
-    /// Whether the network address of a new card is chosen for it.
+    /// Whether Ostler chooses the network address of the new card.
     pub(crate) fn chooses_mac(&self) -> bool {
         matches!(&self.args, Args::NewNic(nic) if nic.mac.is_none())
     }
 
-    /// As the lifecycle is asked.
+    /// The request for the lifecycle.
     pub(crate) fn to_request(&self, operation: OperationId, schedule: Option<ScheduleId>) -> Request {
         Request {
             operation,
@@ -80,12 +80,12 @@ impl ActionRequest {
     }
 }
 
-/// What makes a repeated POST the same request.
+/// Identifies a request, so that a repeated POST is recognised as the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Who sent it.
     pub who: String,
-    /// The route with its ids.
+    /// The route, with its ids.
     pub route: String,
     /// The client's key.
     pub key: String,
@@ -98,41 +98,41 @@ pub struct Idempotency {
 pub struct Replied {
     /// The answer.
     pub answer: Answer,
-    /// Whether the same request was answered before, and nothing was done now.
+    /// Whether this answer was given to the same request before, and nothing was done now.
     pub replayed: bool,
 }
 
-/// What would happen, and why not.
+/// The result of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Preview {
-    /// The refusal, if it would be refused.
+    /// The refusal, if the request would be refused.
     pub refused: Option<Refusal>,
-    /// The states it would pass through, in order, ending with the one it would rest in.
+    /// The states that the VM would pass through, in order. The last one is the state in which it would rest.
     pub states: Vec<String>,
-    /// The steps it would take.
+    /// The steps that the operation would take.
     pub steps: Vec<String>,
-    /// What would be overtaken.
+    /// The operation that would be overtaken.
     pub overtakes: Option<OperationId>,
     /// Snapshots that would be removed, by name.
     pub loses: Vec<String>,
     /// Snapshots that would no longer be offered, by name.
     pub hides: Vec<String>,
-    /// All that would be removed for good.
+    /// Everything that would be removed for good.
     pub destroys: Vec<Destroyed>,
-    /// For a VM that would be created: what the scheduler would do with it now, a line a host.
+    /// For a VM that would be created: what the scheduler would do with it now, one line per host.
     pub scheduler: Vec<String>,
 }
 
-/// What the snapshot rules bound to a VM say now.
+/// The answer of the snapshot rules bound to a VM, as of now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotAdvice {
     /// The rules that were asked.
     pub rules: String,
-    /// None: a snapshot may be made now. Some: why not.
+    /// None: a snapshot may be made now. Some: the reason why not.
     pub refused: Option<String>,
 }
 
-/// Why the engine did not do it. Knows no HTTP.
+/// The reason why the engine did not do what was asked. Knows no HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No such VM.
@@ -147,29 +147,29 @@ pub enum EngineError {
     /// The specification is wrong: nothing was changed.
     #[error(transparent)]
     InvalidSpec(#[from] ostler_model::InvalidSpec),
-    /// Something the request names is not there or cannot serve: nothing was changed.
+    /// Something that the request names does not exist or cannot be used: nothing was changed.
     #[error("{what} cannot be used: {why}")]
     Unusable {
-        /// What was named.
+        /// The thing that was named.
         what: String,
-        /// What is wrong and what to do.
+        /// The reason, and what to do.
         why: String,
     },
-    /// A resource could not be changed: nothing was changed.
+    /// The change of a resource was refused: nothing was changed.
     #[error(transparent)]
     Resource(#[from] ostler_store::ResourceRefused),
-    /// The key was used for another body.
+    /// The same key was used before for a request with another body.
     #[error("idempotency key {key:?} was used before with another body; use a new key for a new request")]
     IdempotencyConflict {
         /// The key.
         key: String,
     },
-    /// Too much is waiting for this VM.
+    /// Too many messages wait for this VM.
     #[error("VM {vm} has {waiting} requests waiting already; try again when some are answered")]
     Overloaded {
-        /// Whose mailbox.
+        /// The VM whose mailbox is full.
         vm: VmId,
-        /// Its bound.
+        /// How many messages may wait.
         waiting: usize,
     },
     /// The store cannot be written.
@@ -181,94 +181,94 @@ pub enum EngineError {
     /// The daemon ends.
     #[error("the daemon is shutting down; ask again when it is back")]
     ShuttingDown,
-    /// A part of the engine panicked before it answered.
+    /// A part of the engine panicked before it gave an answer.
     #[error(
         "the daemon failed while it served this request; look whether it was done before you ask again, and report what its log says"
     )]
     Crashed,
 }
 
-/// A VM and the words for what it waits for.
+/// A VM, and an explanation of what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// Whose.
+    /// The VM.
     pub vm: VmId,
-    /// The words.
+    /// The explanation.
     pub why: Why,
-    /// For pending VMs: what the scheduler said last, a line a host.
+    /// For pending VMs: what the scheduler said last, one line per host.
     pub scheduler: Vec<String>,
 }
 
-/// A store that came back with a backup, and what is not reconciled yet.
+/// The state of the reconciliation after the store came back with a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The time of the newest event of the backup.
     pub as_of: Timestamp,
     /// The number of that event.
     pub seq: EventSeq,
-    /// Hosts that are on and have not been listed since the start: they are waited for.
+    /// Hosts that are not off and have not been listed since the start: they are waited for.
     pub hosts: Vec<HostId>,
-    /// VMs that are not reconciled; not all, if there are very many.
+    /// The VMs that are not reconciled. If there are very many, only some of them.
     pub vms: Vec<Unreconciled>,
-    /// How many there are.
+    /// How many VMs are not reconciled in all.
     pub total: usize,
 }
 
 /// A VM that is not reconciled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreconciled {
-    /// Which.
+    /// The VM.
     pub vm: VmId,
     /// Its name.
     pub name: VmName,
-    /// Domains of it that hosts have listed.
+    /// The domains of it that hosts have listed.
     pub found: Vec<Found>,
-    /// Whether only a person can tell which of them is the VM.
+    /// Whether only a person can tell which of these domains is the VM.
     pub in_doubt: bool,
 }
 
-/// A host as the monitor sees it.
+/// The monitor's view of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostHealth {
-    /// Which.
+    /// The host.
     pub host: HostId,
-    /// Whether it answered when it was asked last.
+    /// Whether it answered the last time that it was asked.
     pub reachable: bool,
     /// Since when that is so.
     pub since: Timestamp,
-    /// What it said last, if it was an error.
+    /// The error that it answered with last, if it was an error.
     pub error: Option<String>,
     /// The hypervisor and its version.
     pub hypervisor: String,
-    /// Things an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// What its driver can do there.
+    /// The abilities of its driver there.
     pub abilities: Vec<ostler_model::Ability>,
-    /// Domains that are not ours, by name.
+    /// The names of domains that are not ours.
     pub wild: Vec<String>,
-    /// Domains that should not be there.
+    /// The names of our domains that should not be there.
     pub zombies: Vec<String>,
 }
 
-/// How a driver fares.
+/// Counts of a driver's calls.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DriverHealth {
-    /// Calls sent.
+    /// How many calls were sent.
     pub calls: u64,
-    /// Calls that ended in an error.
+    /// How many of them ended in an error.
     pub errors: u64,
-    /// Time spent in calls, in microseconds.
+    /// The time that calls took, in microseconds.
     pub busy_us: u64,
     /// The last error.
     pub last_error: Option<String>,
 }
 
-/// A finished or running operation, as waited for.
+/// A finished or running operation, as answered to somebody who waits for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waited {
     /// The operation as it is now.
     pub operation: OperationRecord,
-    /// Whether the time was up first.
+    /// Whether the time was up before the operation had ended.
     pub timed_out: bool,
     /// The VM's state now.
     pub state: ostler_model::State,
@@ -276,5 +276,5 @@ pub struct Waited {
     pub version: Version,
 }
 
-/// The longest one may wait for an operation in one request: longer waits are the event feed's business.
+/// The longest wait for an operation in one request. To wait longer, a client reads the event feed.
 pub const WAIT_MAX: Duration = Duration::from_secs(300);

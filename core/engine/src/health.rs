@@ -1,4 +1,4 @@
-//! What the monitor makes of a host that answers, and of one that does not.
+//! Records that a host answered the monitor or did not, and does what follows from it.
 
 use crate::handle::HostHealth;
 use crate::identity;
@@ -14,25 +14,25 @@ use ostler_store::{Commit, ReadError, ResourceChange, VmSummary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// Most strays of a kind told of by name for each host.
+/// How many strays of each kind are listed by name for each host, at most.
 const STRAYS_MAX: usize = 1000;
 
-/// Domains of a host that are not where a VM of this store has its place.
+/// Strays of a host, and our domains there that may be newer than the store.
 #[derive(Default)]
 struct Strays {
-    /// Not ours, by name.
+    /// The names of domains that are not ours.
     wild: Vec<String>,
-    /// Ours, by name.
+    /// The names of our domains that should not be there.
     zombies: Vec<String>,
-    /// Those of them that may be destroyed.
+    /// The VMs of those zombies that may be destroyed.
     doomed: Vec<VmId>,
-    /// Ours that are newer than this store, or whose VM is not reconciled.
+    /// Our domains that are newer than this store's record, or whose VM is not reconciled.
     newer: BTreeMap<VmUuid, DomainSeen>,
 }
 
-/// The host answered.
+/// Handles the answer of a host.
 pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<HostFacts>, listed: &Listed) {
-    // A store that cannot be read is told by whoever reads for an answer; what was known stays.
+    // If the store cannot be read here, those who read it for an answer report the error. The old list of strays stays.
     let strays = strays(shared, host, listed).ok();
     if let Some(strays) = &strays {
         keep_list(shared, host, strays.newer.clone(), listed);
@@ -55,7 +55,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     }
 }
 
-/// Keeps what is newer than the store, for whoever decides about its VM.
+/// Keeps the domains that are newer than the store, as facts for decisions about their VMs.
 fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen>, listed: &Listed) {
     let directory = shared.directory();
     let Some(driver) = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()) else { return };
@@ -63,7 +63,7 @@ fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen
     shared.seen.keep(host, List { driver: driver.driver.clone(), domains, unreadable });
 }
 
-/// Writes down what was found; answers whether the host was away, and which strays are new.
+/// Updates the host's health. Answers whether the host was away before, and which strays are new.
 fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option<&Strays>) -> (bool, Vec<(String, &'static str)>) {
     let mut health = locked(&shared.host_health);
     let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
@@ -88,7 +88,7 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
     (came_back, news)
 }
 
-/// Keeps what the host offers, if that is news.
+/// Keeps the capacity of the host, if it has changed.
 async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
     let directory = shared.directory();
     if directory.hosts.get(&host).is_none_or(|known| known.total_is_fixed || known.total == facts.total) {
@@ -100,7 +100,7 @@ async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
         task.store.commit(Commit { resources: vec![probed], ..Commit::default() }).await?;
         task.reload_directory()
     });
-    // A store that cannot be written is told by the next commit of a VM; a failed reload keeps what was known.
+    // If the store cannot be written, the next commit of a VM reports it. If the reload fails, the old directory stays.
     let _ = noted.await;
 }
 
@@ -123,7 +123,7 @@ fn unseen(host: HostId, since: Timestamp) -> HostHealth {
     }
 }
 
-/// Domains that are not ours, and domains of ours that should not be on this host.
+/// Sorts out the strays of a host, and the domains that may be newer than the store.
 fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, ReadError> {
     let store = shared.store.id();
     let reader = shared.store.read()?;
@@ -151,7 +151,7 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
     Ok(strays)
 }
 
-/// VMs that left this host without its being seen empty, or that have memory files here that nobody will use.
+/// VMs that left this host without its being seen empty, or that have unused memory files here.
 fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut found = BTreeSet::new();
@@ -164,7 +164,8 @@ fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
     Ok(found)
 }
 
-/// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.
+/// Handles a host that did not answer. Nothing is concluded about its VMs at first. After a grace period, its running VMs become
+/// `unknown`.
 pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Timestamp, error: &DriverError) {
     let first = {
         let mut health = locked(&shared.host_health);
@@ -185,13 +186,13 @@ pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Times
     if shared.now().since(since) < UNREACHABLE_GRACE {
         return;
     }
-    // The next try comes soon: a store that cannot be read now may be read then.
+    // If the store cannot be read now, the next try comes soon and may succeed.
     for vm in running_on(shared, host).unwrap_or_default() {
         shared.mailboxes.deliver(shared, vm, Message::Input(Input::CouldNotAsk { since })).await;
     }
 }
 
-/// The VMs that count as running on a host.
+/// The VMs that have their placement on the host and are running according to the store.
 fn running_on(shared: &Shared, host: HostId) -> Result<Vec<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut running = Vec::new();

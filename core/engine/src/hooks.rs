@@ -1,23 +1,23 @@
-//! What tests may do to an engine: end it at an exact point as `kill -9` would, and break it on purpose. Nothing else sets these.
+//! Hooks by which tests end an engine at an exact point as `kill -9` would, or break it on purpose. Nothing else sets these.
 
 use ostler_model::{Millis, Timestamp, VmUuid};
 use std::fmt;
 use std::sync::Arc;
 
-/// Where an engine may be ended.
+/// A point where an engine may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Point {
-    /// Decided, and nothing committed.
+    /// A decision was made. Nothing is committed.
     Decided,
-    /// Committed, and nothing sent, told or answered.
+    /// The decision is committed. No call is sent, no event is told, and no answer is given.
     Committed,
     /// A driver is about to be called.
     Sending,
-    /// A driver has answered, and nobody knows.
+    /// A driver has answered. The answer was not handed to the runner.
     Answered,
 }
 
-/// A deliberate fault, by which tests prove that they would notice a real one.
+/// A deliberate fault. With it, tests prove that they would notice a real fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sabotage {
     /// None.
@@ -25,45 +25,46 @@ pub enum Sabotage {
     None,
     /// Effects are sent before they are committed.
     ActFirst,
-    /// Effects are sent without being written down.
+    /// Effects are sent without a row in the outbox.
     NoOutbox,
-    /// Nobody looks for calls of a process that is dead.
+    /// Nobody looks for open calls of a previous process.
     NoResume,
-    /// What follows the commit of a request is done by the one who asked: if that one goes away, it is not done.
+    /// The caller's own task does what follows the commit of a request. If the caller goes away, it is not done.
     CallerCarries,
-    /// An answer that is lost with its runner stays on the books of the calls in flight.
+    /// If an answer is lost with its runner, the call stays in the map of calls in flight.
     AnswersLost,
 }
 
 impl Sabotage {
-    /// Whether the watchdog would heal what the fault breaks. Then it is left out, as it was when the fault was one.
+    /// Whether the watchdog runs under this fault. It does not run under the faults whose damage it would repair: these faults
+    /// once were real, and there was no watchdog then.
     pub(crate) const fn is_watched(self) -> bool {
         !matches!(self, Self::CallerCarries | Self::AnswersLost)
     }
 }
 
-/// The words of a panic that [`Hooks::panics`] wants.
+/// The text of a panic that [`Hooks::panics`] asks for.
 pub const WANTED_PANIC: &str = "a panic that a test wants";
 
-/// A source of something that a simulation gives from its seed.
+/// Gives values in a simulation, which makes them from its seed.
 type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 type Crash = Arc<dyn Fn(Point) -> bool + Send + Sync>;
 
-/// All of it.
+/// All hooks.
 #[derive(Clone, Default)]
 pub struct Hooks {
     /// The fault.
     pub sabotage: Sabotage,
-    /// Asked at every point; yes ends the engine there and then.
+    /// Asked at every point. If it answers yes, the engine ends there.
     pub crash: Option<Crash>,
-    /// Asked at every point; yes is a panic there, with the words [`WANTED_PANIC`].
+    /// Asked at every point. If it answers yes, the task panics there with the text [`WANTED_PANIC`].
     pub panics: Option<Crash>,
-    /// A host that falls silent counts as silent for this long already.
+    /// A host that stops answering counts as silent for this long already.
     pub head_start: Millis,
-    /// The time of day, instead of the system's.
+    /// Gives the time of day, instead of the system's clock.
     pub now: Option<Source<Timestamp>>,
-    /// The identities of new VMs, instead of random ones.
+    /// Gives the UUIDs of new VMs, instead of random ones.
     pub uuid: Option<Source<VmUuid>>,
 }
 

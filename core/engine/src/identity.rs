@@ -1,5 +1,5 @@
-//! Which hypervisor a host is. One hypervisor is one host: under two names its capacity would count twice, and a guest that moves from
-//! one to the other would be removed where it came from, which is where it is.
+//! Finds out which hypervisor a host is. One hypervisor must be one host. Under two names its capacity would count twice. And a
+//! guest that moves from one name to the other would be removed at its origin, which is where it runs.
 
 use crate::monitor::{tell, within};
 use crate::shared::Shared;
@@ -8,18 +8,19 @@ use ostler_store::{Commit, ResourceChange};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long whoever adds a host waits for it to say who it is. One that does not answer is asked again by the monitor.
+/// How long a new host may take to say which hypervisor it is, while somebody adds it. If it does not answer, the monitor asks
+/// again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks a host that is not in the store yet.
+/// Asks a host that is not in the store yet which hypervisor it is.
 pub(crate) async fn ask(shared: &Shared, host: &Host) -> Option<HypervisorId> {
     let driver = shared.drivers.hypervisor(&host.hypervisor.as_ref()?.driver).ok()?;
     let site = shared.directory().site_to_be(host);
-    // An error is told by the monitor, which asks the same.
+    // The monitor asks the same, and reports an error.
     within(ASK_TIMEOUT, driver.probe(&site)).await.ok()?.identity
 }
 
-/// Keeps what a host said, if that is news, and tells of a host that turns out to be another one.
+/// Keeps the hypervisor identity of a host, if it has changed, and reports a host that is the same hypervisor as another host.
 pub(crate) async fn keep(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
     let known = shared.directory().hosts.get(&host).map(|known| known.identity.clone());
     if known.is_none_or(|known| known.as_ref().map(|identity| &identity.id) == facts.identity.as_ref()) {
@@ -28,8 +29,9 @@ pub(crate) async fn keep(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) 
     let identity = facts.identity.clone().map(|id| Identified { id, since: shared.now() });
     let change = ResourceChange::HostIdentified { id: host, identity };
     let task = Arc::clone(shared);
-    // The watch that asks may be stopped at any moment; what was committed is taken note of all the same. A store that cannot be written is
-    // told by the next commit of a VM, a failed reload keeps what was known, and the next probe tries again.
+    // The watch that asks may be stopped at any moment. The change must be committed, and the directory must follow it, all the
+    // same. If the store cannot be written, the next commit of a VM reports it. If the reload fails, the old directory stays, and
+    // the next probe tries again.
     let noted = shared.outlive(async move {
         task.store.commit(Commit { resources: vec![change], ..Commit::default() }).await?;
         task.reload_directory()?;
@@ -48,7 +50,7 @@ async fn tell_of_twin(shared: &Arc<Shared>, host: HostId) {
     }
 }
 
-/// Tells of a host that is the hypervisor of another.
+/// The message about a host that is the same hypervisor as `other`.
 pub(crate) fn is_a_twin(other: &Host) -> String {
     let name = &other.name;
     format!(

@@ -1,17 +1,17 @@
-//! Operations as they are told: a decision's journal, written into their records.
+//! Writes the journal of a decision into the records of its operations.
 
 use ostler_lifecycle::Decision;
 use ostler_model::{Journal, OperationId, OperationRecord};
 use std::collections::BTreeMap;
 
-/// The operations of a VM's first decision.
+/// The operations that a VM's first decision has begun.
 pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
     let mut operations = BTreeMap::new();
     note(&mut operations, decision);
     operations.into_values().collect()
 }
 
-/// Writes the decision's journal into the operations' records; answers which were touched.
+/// Writes the decision's journal into the records of the operations. Answers which operations were changed.
 pub(crate) fn note(operations: &mut BTreeMap<OperationId, OperationRecord>, decision: &Decision) -> Vec<OperationId> {
     let mut touched = Vec::new();
     for entry in &decision.journal {

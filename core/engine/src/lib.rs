@@ -1,4 +1,4 @@
-//! The shell around the decisions: one door, one decider, one writer, one doer.
+//! Runs around the decisions: one way in for every input, one function that decides, one writer, one part that calls drivers.
 //!
 //! ```text
 //!  request ─┐                                             ┌─> answer
@@ -7,10 +7,11 @@
 //!     tick ─┘                                             └─> scheduler, waiters, feed
 //! ```
 //!
-//! **Invariants:** no driver is called inside a transaction; no effect is sent, no answer given and no event seen before its
-//! commit; nobody but a VM's runner changes its record; a runner takes its next input after its commit is durable; no mutating
-//! call but destroy is sent beside one that may still be at work at the host, whoever sent that one. There is no second code path
-//! for recovery: a runner that loads a record with calls open that nobody is at hands `Restarted` to itself.
+//! **Invariants:** No driver is called inside a transaction. No effect is sent, no answer is given and no event is seen before
+//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. No mutating call
+//! but destroy is sent beside another one that may still be at work at the host, even if a previous process sent that one. There
+//! is no second code path for recovery: a runner that loads a record with open calls that nobody works on gives itself the input
+//! `Restarted`.
 
 mod clock;
 mod config;

@@ -1,7 +1,7 @@
-//! A bounded mailbox a VM, and a runner behind it while there is something in it.
+//! One bounded mailbox per VM, with a runner behind it while there is something in it.
 //!
-//! **Invariant:** a message is put in, and a mailbox taken down, only under the one lock. So a mailbox that is taken down is empty,
-//! no message is lost, and a VM never has two runners.
+//! **Invariant:** A message is put into a mailbox, and a mailbox is removed, only under the same lock. So a mailbox is empty when
+//! it is removed, no message is lost, and a VM never has two runners.
 
 use crate::birth::Birth;
 use crate::executor::Returned;
@@ -15,36 +15,36 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-/// Most that waits for one VM. A VM has at most two open calls, a tick, a look of the monitor and a wake-up; the rest are
-/// requests of people, and a queue of more than this for one VM helps nobody. Its runner has at most as many again in hand.
+/// How many messages may wait for one VM. A VM has at most two open calls, a tick, a look of the monitor and a wake-up. The rest
+/// are requests of people, and a longer queue for one VM helps nobody. Its runner holds at most as many messages again.
 pub(crate) const MAILBOX_MAX: usize = 64;
-/// Of those, how many may be requests: what drivers answer must always find a place.
+/// A request is refused if this many messages wait. So there is always a place for the answers of drivers.
 const REQUESTS_MAX: usize = 48;
 
-/// What a runner is told.
+/// A message to a runner.
 pub(crate) enum Message {
     /// Something happened.
     Input(Input),
     /// A driver call returned.
     Returned(Returned),
-    /// Somebody asks.
+    /// A request for an action.
     Request(ActionRequest, Option<Idempotency>, oneshot::Sender<Result<Replied, EngineError>>),
-    /// Somebody asks what would happen.
+    /// A request for a dry run of an action.
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
-    /// A person says that the record is right, and a newer domain on another host is not the VM.
+    /// A person states that the record is right, and that a newer domain on another host is not the VM.
     Accept(String, oneshot::Sender<Result<(), EngineError>>),
-    /// The VM comes to be. Its runner commits that, so that nobody else is at its first call, and whoever asked may go.
+    /// The VM is to be made. Its runner commits that, so that nobody else handles its first call, and the caller may go away.
     Born(Box<Birth>, oneshot::Sender<Result<Replied, EngineError>>),
     /// The operator states that a host is gone for good.
     HostGone(HostId, oneshot::Sender<Result<(), EngineError>>),
-    /// Look whether there is something to go on with: after a start, or after a part of the engine failed. The permit bounds how many
-    /// do at once.
+    /// The runner looks whether there is something to go on with, after a start or after a part of the engine failed. The permit
+    /// bounds how many runners do so at once.
     Wake(OwnedSemaphorePermit),
-    /// Something of this VM is, or may be, on a host where it should not be, and the host answers.
+    /// Something of this VM is, or may be, on a host where it should not be, and that host answers.
     Sweep(Sweeping),
 }
 
-/// Boxed, because a channel reserves its places in blocks of 32 and most mailboxes hold one message.
+/// Boxed, because a channel allocates its places in blocks of 32 and most mailboxes hold one message.
 type Inbox = mpsc::Sender<Box<Message>>;
 
 /// The mailboxes of VMs that have a runner.
@@ -54,7 +54,7 @@ pub(crate) struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Puts `message` in if fewer than `bound` wait; gives it back with the mailbox if not.
+    /// Puts `message` in, if fewer than `bound` messages wait. Otherwise gives it back, with the mailbox.
     fn put(&self, shared: &Arc<Shared>, vm: VmId, message: Box<Message>, bound: usize) -> Result<(), (Box<Message>, Inbox)> {
         let mut open = locked(&self.open);
         let inbox = open.entry(vm).or_insert_with(|| start(shared, vm));
@@ -70,7 +70,7 @@ impl Mailboxes {
         })
     }
 
-    /// Puts `message` into the mailbox, waiting for a place. Given up only when the daemon ends.
+    /// Puts `message` into the mailbox, and waits for a place. Gives up only when the daemon ends.
     pub(crate) async fn deliver(&self, shared: &Arc<Shared>, vm: VmId, message: Message) {
         let mut message = Box::new(message);
         while !shared.stop.is_cancelled() {
@@ -81,7 +81,8 @@ impl Mailboxes {
                     inbox
                 }
             };
-            // The place itself is taken under the lock; this only waits until there is one, or until the runner is gone.
+            // The message takes its place under the lock, in the next round. This only waits until there is a place, or the
+            // runner is gone.
             tokio::select! {
                 biased;
                 _ = inbox.reserve() => {}
@@ -90,12 +91,12 @@ impl Mailboxes {
         }
     }
 
-    /// Puts `message` into the mailbox if there is a place.
+    /// Puts `message` into the mailbox, if there is a place.
     pub(crate) fn offer(&self, shared: &Arc<Shared>, vm: VmId, message: Message) -> bool {
         self.put(shared, vm, Box::new(message), MAILBOX_MAX).is_ok()
     }
 
-    /// Puts a request into the mailbox, or refuses it when too many wait.
+    /// Puts a request into the mailbox. Refuses it if too many messages wait.
     pub(crate) fn ask(&self, shared: &Arc<Shared>, vm: VmId, message: Message) -> Result<(), EngineError> {
         if shared.stop.is_cancelled() {
             return Err(EngineError::ShuttingDown);
@@ -103,7 +104,7 @@ impl Mailboxes {
         self.put(shared, vm, Box::new(message), REQUESTS_MAX).map_err(|_| EngineError::Overloaded { vm, waiting: REQUESTS_MAX })
     }
 
-    /// Takes a mailbox down if nothing is in it. Its runner ends then.
+    /// Removes a mailbox if it is empty. Its runner then ends.
     pub(crate) fn close_if_empty(&self, vm: VmId, receiver: &mpsc::Receiver<Box<Message>>) -> bool {
         let mut open = locked(&self.open);
         if receiver.is_empty() {

@@ -1,5 +1,5 @@
-//! Looks at hosts: a watch a host. Events and lists are wake-ups; what counts is a look at the one VM, begun with the VM's step
-//! counter in hand. A lost event costs a delay, never a wrong state.
+//! Observes hosts, with one watch per host. Events and lists only tell which VMs to look at. Only a look at the one VM counts,
+//! and the VM's step counter is read before it. A lost event costs a delay, and never makes a state wrong.
 
 use crate::calls;
 use crate::health;
@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one wait for changes lasts.
 const CHANGES_WAIT: Duration = Duration::from_secs(10);
-/// Looks at single VMs at once for each host.
+/// How many single VMs are looked at at once for each host.
 const LOOKS_AT_ONCE: usize = 8;
-/// A host that answers is probed anew every so many lists: memory is added, a hypervisor is upgraded.
+/// A host that answers is probed again after this many lists: memory is added, or its hypervisor is upgraded.
 const PROBE_EVERY: u32 = 30;
-/// Rest after a batch of changes, so that a driver that always has some, or none and says so at once, cannot spin.
+/// The pause after each batch of changes. Without it, a driver that always answers at once would keep this loop busy.
 const CHANGES_REST: Duration = Duration::from_millis(10);
 
 struct Watch {
@@ -33,7 +33,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// What a probe found is no reason to begin anew.
+    /// The watch goes on if only the results of a probe have changed.
     fn fits(&self, host: &Host) -> bool {
         host.hypervisor == self.host.hypervisor && host.transport == self.host.transport
     }
@@ -41,7 +41,7 @@ impl Watch {
 
 /// Keeps one watch for each host that is not off, until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    // Dropped by a panic: then the watches of before end with it.
+    // A panic drops this guard, and so the watches from before the panic end.
     let all = shared.stop.child_token();
     let _end = all.clone().drop_guard();
     let mut watches: BTreeMap<HostId, Watch> = BTreeMap::new();
@@ -55,7 +55,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         for id in ending {
             let Some(watch) = watches.remove(&id) else { continue };
             watch.stop.cancel();
-            // It ends at its next pause; only then can nothing of it write what is removed here. A panic has been told.
+            // The watch ends at its next await. After that it cannot write the data that is removed here. A panic has been
+            // reported already.
             let _ = watch.task.await;
             locked(&shared.host_health).remove(&id);
             shared.seen.forget(id);
@@ -84,7 +85,7 @@ async fn watch(shared: Arc<Shared>, host: HostId, stop: CancellationToken) {
     }
 }
 
-/// The hypervisor driver of a host, and where it is.
+/// The hypervisor driver of a host, and the host's site.
 pub(crate) fn driver_of(shared: &Shared, host: HostId) -> Result<(Arc<dyn Hypervisor>, Arc<Site>), DriverError> {
     let directory = shared.directory();
     let known = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref());
@@ -94,14 +95,14 @@ pub(crate) fn driver_of(shared: &Shared, host: HostId) -> Result<(Arc<dyn Hyperv
     Ok((driver, site))
 }
 
-/// A call that does not change anything, at most that long.
+/// Runs a call that changes nothing, and waits at most `time` for it.
 pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
     tokio::time::timeout(time, calls::caught(call))
         .await
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
 }
 
-/// Lists the host regularly, and probes it at first, when it comes back, and now and then.
+/// Lists the host regularly. Probes it at first, when it comes back, and after every `PROBE_EVERY` lists.
 async fn poll(shared: &Arc<Shared>, host: HostId) {
     let mut blind_since: Option<Timestamp> = None;
     let mut lists = 0;
@@ -125,7 +126,7 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
     }
 }
 
-/// Waits for the hypervisor to tell of changes, where it can. A driver that was exchanged is found at the next round.
+/// Waits until the hypervisor reports changes, if its driver can. If the driver was replaced, the next round uses the new one.
 async fn follow(shared: &Arc<Shared>, host: HostId) {
     let mut cursor = 0;
     loop {
@@ -140,7 +141,7 @@ async fn follow(shared: &Arc<Shared>, host: HostId) {
                 let vms = batch.vms.into_iter().collect::<BTreeSet<_>>();
                 look_at(shared, host, vms).await;
                 if batch.lost {
-                    // A failure is told by the poll, which asks the same.
+                    // `poll` asks the same, and reports a failure.
                     let _ = look_over(shared, host, false).await;
                 }
                 tokio::time::sleep(CHANGES_REST).await;
@@ -150,7 +151,7 @@ async fn follow(shared: &Arc<Shared>, host: HostId) {
     }
 }
 
-/// Compares all that the host has with all that it should have.
+/// Compares everything that the host has with everything that it should have.
 async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<(), DriverError> {
     let (driver, site) = driver_of(shared, host)?;
     let facts = if probe { Some(within(ASK_TIMEOUT, driver.probe(&site)).await?) } else { None };
@@ -162,7 +163,7 @@ async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<()
     Ok(())
 }
 
-/// What the store says of a VM on the host, as far as a list can be compared with it.
+/// The store's data of a VM on the host, as far as a list can be compared with it.
 struct Expected {
     state: State,
     reason: Reason,
@@ -174,7 +175,7 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
     let mut found = HashMap::new();
     for vm in reader.vms_on_host(host)? {
         if let Some(summary) = reader.vm_summary(vm)? {
-            // Those that have only left something here are swept, not watched.
+            // VMs that have only left something here are swept, not watched.
             if summary.host == Some(host) {
                 found.insert(
                     summary.uuid,
@@ -186,7 +187,7 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
     Ok(found)
 }
 
-/// VMs that are looked at by themselves: their line in the list does not look as their state says.
+/// VMs that must be looked at one by one, because their line in the list does not agree with their state.
 fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &Listed) -> BTreeSet<VmUuid> {
     let store = shared.store.id();
     let ours = |domain: &&DomainSeen| domain.identity.is_some_and(|identity| identity.store == store);
@@ -196,7 +197,7 @@ fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &List
     expected.iter().filter(|(uuid, is)| !unreadable.contains(uuid) && odd(uuid, is)).map(|(uuid, _)| *uuid).collect()
 }
 
-/// Looks at each VM by itself, and hands what is seen to its runner.
+/// Looks at each of these VMs, and hands the observation to its runner.
 async fn look_at(shared: &Arc<Shared>, host: HostId, vms: BTreeSet<VmUuid>) {
     use futures::StreamExt as _;
     futures::stream::iter(vms).for_each_concurrent(LOOKS_AT_ONCE, |uuid| look_at_one(shared, host, uuid)).await;
@@ -212,16 +213,17 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         return;
     }
     if !record.open.is_empty() {
-        // It would count for nothing: what came of the call is judged when it returns.
+        // A look would not count now. When the call returns, its answer is judged.
         return;
     }
-    // An operation knows by itself when the other host of a migration is to be asked.
+    // During a migration, the operation knows by itself when the other host must be asked.
     let other = record.other.as_ref().filter(|_| record.operation.is_none());
     if other.is_some_and(|place| is_silent(shared, place.host)) {
-        // Both are looked at, or neither counts; and one that does not answer must not hold up the looks at the other.
+        // A look at only one of the two hosts does not count. And a host that does not answer must not delay the looks at this
+        // host.
         return;
     }
-    // The step counter was read before the look: a decision made meanwhile makes it void.
+    // The step counter was read before the look. If a decision is made meanwhile, the look is void.
     let both = async {
         let seen = calls::observe(shared, &record).await?;
         let there = match other {
@@ -236,14 +238,14 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
     }
 }
 
-/// Whether a host did not answer when it was asked last.
+/// Whether a host did not answer the last time that it was asked.
 fn is_silent(shared: &Shared, host: HostId) -> bool {
     locked(&shared.host_health).get(&host).is_some_and(|health| !health.reachable)
 }
 
-/// Puts a line into the feed that is about no VM's record.
+/// Puts an event into the feed that is not about a VM's record.
 pub(crate) async fn tell(shared: &Shared, kind: EventKind) {
     let event = EventDraft { at: shared.now(), vm: None, version: None, kind };
-    // A store that cannot be written says so by itself.
+    // If the store cannot be written, it reports this by itself.
     let _ = shared.store.commit(Commit { events: vec![event], ..Commit::default() }).await;
 }

@@ -1,4 +1,4 @@
-//! What would happen, and why not.
+//! Makes dry runs of actions and of creations.
 
 use crate::birth::{NO_OPERATION, NO_VM};
 use crate::facts::facts;
@@ -12,7 +12,8 @@ use ostler_store::{Committed, ResourceRefused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What `asked` would do: decided as the act is, and judged by the store in its turn among the commits. Changes nothing.
+/// The result of a dry run of `asked`. It is decided like the action itself, and the store judges it in its turn among the
+/// commits. Changes nothing.
 pub(crate) async fn preview(
     shared: &Arc<Shared>,
     record: &Arc<VmRecord>,
@@ -30,25 +31,25 @@ pub(crate) async fn preview(
         let (commit, _) = as_commit(shared, record, &mut operations, &decision)?;
         match shared.store.rehearse(commit).await? {
             Committed::ClaimRefused(claim) => return refused(claim_refusal(&claim, Some(asked.verb))),
-            // The act would choose another.
+            // The action itself would choose another address.
             Committed::Refused(ResourceRefused::MacTaken { .. }) if asked.chooses_mac() => {}
             Committed::Refused(why) => return Err(EngineError::Resource(why)),
-            // Nobody but this runner writes the record, and no key was given.
+            // Only this runner writes the record, and there is no idempotency key.
             Committed::Applied { .. } | Committed::Stale { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => {}
         }
     }
     Ok(describe(&decision, asked.verb))
 }
 
-/// What a creation would make, and where the scheduler would place it now. Changes nothing.
+/// The result of a dry run of a creation, and where the scheduler would place the VM now. Changes nothing.
 ///
 /// # Errors
-/// Those of the creation.
+/// As for the creation itself.
 pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let decision = birth::decided(shared, request, || NO_VM)?;
     match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
-        // The creation would choose another.
+        // The creation itself would choose another address.
         Some(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if !given.contains(&mac) => {}
         Some(error) => return Err(error),
         None => {}
@@ -68,7 +69,7 @@ fn describe(decision: &Decision, verb: Verb) -> Preview {
             hides.extend(hidden.iter().cloned());
         }
     }
-    // An operation that goes beside one leaves that one in the slot; it is not what was asked for.
+    // An operation that runs beside another one leaves the other one in the slot. That other one was not asked for here.
     let begun = decision.record.operation.as_ref().filter(|active| active.id == NO_OPERATION);
     let Some(active) = begun else {
         let states = vec![decision.record.state.to_string()];

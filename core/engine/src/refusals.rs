@@ -1,14 +1,16 @@
-//! Proposals of the scheduler that were refused, for a while: a VM that was just refused at a host for a reason that the scheduler does
-//! not know must not be proposed there again at once, or it would keep the room from all others for ever.
+//! Remembers for a while which proposals of the scheduler were refused. If a VM was refused at a host for a reason that the
+//! scheduler does not know, it must not be proposed there again at once. Otherwise it would keep the room from all other VMs for
+//! ever.
 
 use ostler_model::{HostId, VmId};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a refusal is remembered. Long enough that those behind it have their turn, short enough that nobody waits long for a reason
-/// that is gone; a change of a host, a datastore or an image ends it at once.
+/// How long a refusal is remembered. This is long enough for the VMs behind it to have their turn, and short enough that no VM
+/// waits long when the reason is gone. A change of a host, a datastore or an image ends it at once.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Most that are remembered: a few megabytes. One that finds no place is proposed again with the next regular cycle.
+/// How many refusals are remembered at most; they use a few megabytes. A refusal for which there is no room is not remembered,
+/// and that VM is proposed again in the next regular cycle.
 const KEPT_MAX: usize = 10_000;
 
 struct Refusal {
@@ -16,14 +18,14 @@ struct Refusal {
     why: String,
 }
 
-/// What was refused lately.
+/// The refusals that are remembered.
 #[derive(Default)]
 pub(crate) struct Refusals {
     kept: HashMap<(VmId, HostId), Refusal>,
 }
 
 impl Refusals {
-    /// The VM must not come to the host, for this reason. Answers whether that is remembered.
+    /// Remembers that the VM was refused at the host, and why. Answers whether there was room to remember it.
     pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: String, now: Instant) -> bool {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, refusal| refusal.until > now);
@@ -35,12 +37,12 @@ impl Refusals {
         has_room
     }
 
-    /// Why the VM must not come to the host, if it was refused there lately.
+    /// Why the VM was refused at the host, if that is still remembered.
     pub(crate) fn why(&self, vm: VmId, host: HostId, now: Instant) -> Option<&str> {
         self.kept.get(&(vm, host)).filter(|refusal| refusal.until > now).map(|refusal| refusal.why.as_str())
     }
 
-    /// What was refused may be accepted now.
+    /// Forgets all refusals: something has changed, so the proposals may be accepted now.
     pub(crate) fn clear(&mut self) {
         self.kept.clear();
     }

@@ -1,5 +1,6 @@
-//! Reconciles the VMs of a store that came back with a backup: once every host that is on has been listed, each VM is told what was found
-//! of it (`ostler_lifecycle::Input::Reconcile`). When all of them are reconciled, the store's mark is taken away.
+//! Reconciles the VMs of a store that came back with a backup. When every host that is not off has been listed, each VM's runner
+//! is told which domains of it were found (`ostler_lifecycle::Input::Reconcile`). When all VMs are reconciled, the mark of the
+//! restore is removed from the store.
 
 use crate::handle::{EngineError, Restored, Unreconciled};
 use crate::mailbox::Message;
@@ -12,16 +13,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked whether the hosts that are waited for have been listed. A list takes a host some milliseconds to seconds.
+/// How often it is checked whether the missing hosts have been listed. To list a host takes from some milliseconds to seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A VM that only a person can decide about is tried again this often: somebody may have removed the domain that contradicts the store.
+/// How often a VM that only a person can decide about is tried again. Somebody may have removed the domain that contradicts the
+/// store.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
-/// VMs between two turns of others.
+/// How many VMs are read before other tasks have their turn.
 const PAGE: usize = 500;
-/// Most VMs that are told of one by one.
+/// How many VMs are listed one by one, at most.
 const TOLD_MAX: usize = 1000;
 
-/// Runs until all VMs are reconciled; at once, if the store was not restored.
+/// Runs until all VMs are reconciled. Ends at once if the store was not restored.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let wait = match round(&shared).await {
@@ -42,13 +44,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Where it stands.
+/// The progress of the reconciliation.
 enum Stands {
     /// Nothing is left to do.
     Over,
-    /// A host that is on was not listed.
+    /// A host that is not off was not listed.
     HostsMissing,
-    /// Each VM was told what was found of it.
+    /// Each VM was told which domains of it were found.
     Told,
 }
 
@@ -59,7 +61,7 @@ async fn round(shared: &Arc<Shared>) -> Result<Stands, EngineError> {
     }
     let hosts_are_missing = !unlisted(shared).is_empty();
     if hosts_are_missing && !locked(&shared.unreconciled).is_empty() {
-        // Nothing can be told before they are listed, and to read every VM again would tell no more.
+        // Nothing can be told before these hosts are listed, so it is of no use to read every VM again.
         return Ok(Stands::HostsMissing);
     }
     let waiting = unreconciled(shared).await?;
@@ -99,7 +101,7 @@ async fn unreconciled(shared: &Arc<Shared>) -> Result<BTreeSet<VmId>, ReadError>
     Ok(waiting)
 }
 
-/// A VM is reconciled. After the last one the store's mark is taken away.
+/// Notes that a VM is reconciled. After the last one, the mark of the restore is removed from the store.
 pub(crate) fn done(shared: &Shared, vm: VmId) {
     let mut waiting = locked(&shared.unreconciled);
     waiting.remove(&vm);
@@ -108,12 +110,12 @@ pub(crate) fn done(shared: &Shared, vm: VmId) {
     }
 }
 
-/// The input that reconciles `record`: by what was found, or by the word of a person.
+/// The input that reconciles `record`: by the domains that were found, or by the statement of a person (`by`).
 pub(crate) fn facts_of(shared: &Shared, record: &VmRecord, by: Option<String>) -> Input {
     Input::Reconcile { found: shared.seen.found(record.uuid), storage: only_storage(shared), by }
 }
 
-/// The one system datastore, if there is just one: then a VM that the lost time has placed is in it.
+/// The system datastore, if there is only one. Then a VM that was placed in the lost time is in it.
 fn only_storage(shared: &Shared) -> Option<Storage> {
     let directory = shared.directory();
     let mut systems = directory.datastores.values().filter(|store| store.kind == DatastoreKind::System);
@@ -121,7 +123,7 @@ fn only_storage(shared: &Shared) -> Option<Storage> {
     Some(Storage { datastore: only.id, driver: only.driver.clone(), shared: only.shared })
 }
 
-/// What is not reconciled yet, and what is waited for. None if nothing is.
+/// The VMs that are not reconciled, and the hosts that are waited for. None if the store was not restored or all is reconciled.
 pub(crate) fn view(shared: &Shared) -> Result<Option<Restored>, EngineError> {
     let reader = shared.store.read()?;
     let Some(mark) = reader.restored()? else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! Forgets VMs that have been done for long, a few at a time: the record of what was is for accounting, not for ever.
+//! Forgets VMs that have been done for long, a few at a time. The records of such VMs are for accounting, and are not kept for
+//! ever.
 
 use crate::shared::Shared;
 use ostler_model::Timestamp;
@@ -6,9 +7,9 @@ use ostler_store::{Commit, ResourceChange};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked for what is old enough.
+/// How often it is checked which VMs are old enough.
 const EVERY: Duration = Duration::from_secs(60);
-/// Most VMs forgotten at once: a store that was kept for years is not emptied in one breath.
+/// How many VMs are forgotten in one round, at most. So a store that was kept for years is emptied slowly.
 const BATCH: usize = 200;
 
 /// Runs until the daemon ends.
@@ -30,7 +31,7 @@ async fn forget_old(shared: &Arc<Shared>) {
         Err(error) => return tracing::error!(error = &error as &dyn std::error::Error, "cannot read which VMs are long done"),
     };
     for vm in old {
-        // One that is refused is found again at the next round; a store that cannot be written is told by its own health.
+        // If this is refused, the next round finds the VM again. If the store cannot be written, its health says so.
         let _ = shared.store.commit(Commit { resources: vec![ResourceChange::VmForget(vm)], ..Commit::default() }).await;
     }
 }

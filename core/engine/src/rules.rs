@@ -1,4 +1,4 @@
-//! Asks the snapshot rules that are bound to a VM's driver.
+//! Asks the snapshot rules that are bound to a VM's host or driver.
 
 use crate::calls;
 use crate::clock;
@@ -9,10 +9,10 @@ use ostler_lifecycle::{Advice, Fate};
 use ostler_model::{DriverError, DriverName, State, VmRecord};
 use std::time::Duration;
 
-/// How long the rules may think about one question.
+/// How long the rules may take to answer one question.
 const RULES_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The rules bound to the VM's host, or else to its driver; none if it has no place, or neither has rules.
+/// The rules bound to the VM's host, or else to its driver. None if the VM has no placement, or there are no such rules.
 pub(crate) fn bound(shared: &Shared, record: &VmRecord) -> Option<DriverName> {
     let place = record.placement.as_ref()?;
     if let Some(rules) = shared.directory().hosts.get(&place.host).and_then(|host| host.rules.clone()) {
@@ -22,7 +22,8 @@ pub(crate) fn bound(shared: &Shared, record: &VmRecord) -> Option<DriverName> {
     said.or_else(|| shared.config.rules.get(&place.driver).cloned())
 }
 
-/// What the rules say of `verb`, asked in `state`. None: no rules are bound. An error is no answer: the lifecycle knows what to do then.
+/// The advice of the rules about `verb`, asked in `state`. None if no rules are bound. If the rules give no answer, this is an
+/// error, and the lifecycle knows what to do then.
 pub(crate) async fn advise(
     shared: &Shared,
     record: &VmRecord,
@@ -48,14 +49,15 @@ pub(crate) async fn advise(
 
 fn question(shared: &Shared, record: &VmRecord, verb: &str, state: State, subject: Option<&str>) -> RulesQuestion {
     let read_only = |name: &ostler_model::DiskName| record.spec.disks.iter().any(|wanted| wanted.name == *name && wanted.read_only);
-    // As all else that is asked of the driver: before the host was probed, what the driver can do on some host.
+    // Like for every other question to the driver: if the host was not probed yet, the abilities that the driver has on some
+    // host.
     let place = record.placement.as_ref();
     let known = place.and_then(|place| facts::abilities(shared, place.host, &place.driver));
     RulesQuestion {
         verb: verb.to_owned(),
         state,
         disks: record.disks.iter().map(|disk| (disk.name.to_string(), disk.format.to_string(), read_only(&disk.name))).collect(),
-        // Hidden ones too: they are still at the hypervisor.
+        // Hidden snapshots too, because they are still at the hypervisor.
         snapshots: record.snapshots.iter().map(|snapshot| snapshot.name.to_string()).collect(),
         subject: subject.map(|asked| record.snapshot(asked).map_or_else(|| asked.to_owned(), |found| found.name.to_string())),
         abilities: known.unwrap_or_default(),

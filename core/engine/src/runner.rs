@@ -1,5 +1,5 @@
-//! The runner of one VM: the only one that changes its record. Takes an input, fetches facts, has it decided, commits, and only
-//! then does what was decided.
+//! The runner of one VM, which alone changes its record. For each input it collects facts, has the input decided, and commits.
+//! It does what was decided only after that.
 
 use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::birth;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// What a runner keeps between inputs: what the store holds, no more.
+/// The data that a runner keeps between inputs: only a copy of what the store holds.
 struct Loaded {
     record: Arc<VmRecord>,
     operations: BTreeMap<OperationId, OperationRecord>,
@@ -58,10 +58,11 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
             return;
         }
         if let Some(message) = next(&mut waiting) {
-            // Boxed, because it is large and most runners wait: what they do is kept only while they do it.
+            // Boxed, because this future is large and most runners wait. So its memory is used only while a message is handled.
             let handled = Box::pin(handle(&shared, vm, &mut loaded, *message));
             if AssertUnwindSafe(handled).catch_unwind().await.is_err() {
-                // What waits behind it is not lost with it; what it was at is found open by the watchdog, if by nobody before.
+                // The messages that wait are not lost. If a call was left open, the watchdog finds it, unless something else does
+                // earlier.
                 tracing::error!(%vm, "the runner of a VM panicked; the VM is read again");
                 loaded = None;
             }
@@ -69,8 +70,8 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
     }
 }
 
-/// The next message: the first, unless a delete waits. Whatever came before it is over with it, and requests may take long, because of what
-/// is asked of others for them.
+/// Takes the next message. This is the first one, unless a delete waits: the delete ends everything that came before it, and
+/// requests may take long because of the looks and answers that they need.
 fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
     let strength = |message: &Message| match message {
         Message::Request(asked, ..) => asked.verb.strength(),
@@ -83,7 +84,7 @@ fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
         | Message::Wake(_)
         | Message::Sweep(_) => Strength::Plain,
     };
-    // The first of the strongest.
+    // The first one of the strongest.
     let strongest = waiting.iter().enumerate().max_by_key(|(at, message)| (strength(message), std::cmp::Reverse(*at)));
     match strongest {
         Some((at, message)) if strength(message) >= Strength::Delete => waiting.remove(at),
@@ -93,14 +94,14 @@ fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
 
 async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, message: Message) {
     let message = match message {
-        // There is nothing to load yet.
+        // There is no record to load yet.
         Message::Born(birth, reply) => return drop(reply.send(birth::commit(shared, *birth).await)),
         message => message,
     };
     let ready = ready(shared, vm, loaded).await;
     if let Message::Returned(returned) = &message {
-        // Not before the record was loaded, or the call would look like one that nobody is at; and not after it is settled, or a
-        // failure in between would leave it open for ever.
+        // After the record was loaded: else the call would look like one that nobody works on. And before it is settled: else a
+        // failure in between would leave the call open for ever.
         returned.received();
     }
     let state = match (ready, loaded.as_mut()) {
@@ -120,7 +121,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
                 answer,
                 Err(EngineError::Store(_) | EngineError::Read(_) | EngineError::NoSuchVm(_) | EngineError::Crashed)
             );
-            // The one who asked may be gone; what was decided stands.
+            // The caller may be gone. The decision stands.
             let _ = reply.send(answer);
             if broken {
                 *loaded = None;
@@ -150,7 +151,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             return;
         }
         Message::Sweep(sweeping) => put_away(shared, state, sweeping.host).await,
-        // A record that was loaded before: somebody who was at a call of it may be gone since.
+        // The record may have been loaded before, and a task that worked on one of its calls may have failed since.
         Message::Wake(_place) => resume_orphans(shared, state).await,
         Message::Born(..) => return,
     };
@@ -160,7 +161,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
     }
 }
 
-/// Puts away what the VM has left on `host` and will not use any more.
+/// Removes what the VM has left on `host` and will not use again.
 async fn put_away(shared: &Arc<Shared>, state: &mut Loaded, host: HostId) -> Result<(), EngineError> {
     if let Some(name) = sweep::drop_memory(shared, &state.record, host).await {
         take_in(shared, state, &Input::MemoryRemoved { name }).await?;
@@ -171,7 +172,7 @@ async fn put_away(shared: &Arc<Shared>, state: &mut Loaded, host: HostId) -> Res
     }
 }
 
-/// Loads the record if that is not done, and goes on with what a dead process left.
+/// Loads the record if it is not loaded, and goes on with the open calls that nobody works on.
 async fn ready(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>) -> Result<(), EngineError> {
     if loaded.is_none() {
         *loaded = load(shared, vm)?;
@@ -190,13 +191,13 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
     if *input == Input::Tick
         && let Some(due) = state.record.next_due()
     {
-        // A clock that was set back made the tick too early, and the alarm is used up.
+        // If the clock was set back, the tick came too early and has used up the timer. The timer is set again.
         shared.timers.set(state.record.id, Some(due));
     }
     Ok(())
 }
 
-/// Asks for the scheduled actions that are due. What comes of each is committed with it.
+/// Asks for the scheduled actions that are due. The result of each one is committed with it.
 async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     for _ in 0..SCHEDULES_MAX {
         let Some(planned) = due(&state.record, shared.now()).cloned() else { return Ok(()) };
@@ -213,7 +214,8 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
         let refusal = match outcome {
             Ok(_) => continue,
             Err(EngineError::Refused(refusal)) => refusal,
-            // An image of that name, for one: as final an answer as any, or it would be asked for again and again.
+            // For example, there is already an image with that name. This answer is final too: otherwise the action would be
+            // asked for for ever.
             Err(EngineError::Resource(refused)) => not_to_be_had(asked.verb, &refused),
             Err(error) => return Err(error),
         };
@@ -256,12 +258,13 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
     Ok(Some(Loaded { record: Arc::new(record), operations }))
 }
 
-/// Calls that are open in the record and that nobody in this process is at were sent by a process that is dead.
+/// An open call that no task in this process works on was sent by a previous process, or its task has failed. Its outcome is
+/// unknown.
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let (at, nobody_at): (Vec<_>, Vec<_>) = state.record.open.iter().partition(|open| shared.executor.is_at(&open.key));
     let orphaned = must_rest(&state.record) || !nobody_at.is_empty();
     if !must_rest(&state.record) && !nobody_at.is_empty() && !at.is_empty() {
-        // The one beside it is still at work, and would be given up with it. The watchdog comes again.
+        // The other call is still at work, and would be given up together with this one. The watchdog comes again.
         return Ok(());
     }
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
@@ -274,7 +277,7 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
     Ok(())
 }
 
-/// Has a request decided and carried out, whether the one who asked still waits or not.
+/// Has a request decided and carried out, even if the caller goes away.
 async fn answer(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -307,7 +310,8 @@ async fn request(
     ask(shared, state, asked, None, idempotency).await?.ok_or_else(no_answer)
 }
 
-/// Has a request decided. An address that was chosen for it, and that is another VM's, is chosen anew: each time it is another operation.
+/// Has a request decided. If Ostler chose a network address and another VM has it, this asks again. Each time it is a new
+/// operation, and so another address is chosen.
 async fn ask(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -326,7 +330,7 @@ async fn ask(
     }
 }
 
-/// Decides `input`, commits, and does what was decided. The answer is some for requests.
+/// Decides `input`, commits the decision, and does what was decided. For requests it gives an answer.
 async fn settle(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -351,7 +355,8 @@ async fn settle(
     Ok(answer.map(|answer| Replied { answer, replayed: false }))
 }
 
-/// A decision as it is committed, and the operations that it touches: `operations` are as they are after it.
+/// Makes a commit of a decision. Answers also which operations the decision changes; `operations` are then as they will be after
+/// it.
 pub(crate) fn as_commit(
     shared: &Shared,
     before: &VmRecord,
@@ -390,7 +395,7 @@ async fn commit(
     let sabotage = shared.config.hooks.sabotage;
     if sabotage == Sabotage::ActFirst {
         send_all(shared, &effects, &next);
-        // As if the commit took its time: the fault is not one of scheduling luck.
+        // This is as if the commit took some time, so that the test does not depend on luck in scheduling.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     shared.reach(Point::Decided).await;
@@ -411,7 +416,7 @@ async fn commit(
     Ok(None)
 }
 
-/// What becomes of images, one change each. One that an operator has removed meanwhile has nothing to become any more.
+/// The changes of images, one per image. If an operator has removed the image meanwhile, its state is not changed.
 fn resources(shared: &Shared, images: &[ImageChange]) -> Result<Vec<ResourceChange>, EngineError> {
     if images.is_empty() {
         return Ok(Vec::new());
@@ -431,7 +436,7 @@ fn resources(shared: &Shared, images: &[ImageChange]) -> Result<Vec<ResourceChan
     Ok(changes.into_values().collect())
 }
 
-/// What comes of a commit that changed nothing.
+/// The result of a commit that was not applied.
 fn not_applied(
     committed: Result<Committed, CommitError>,
     vm: VmId,
@@ -444,17 +449,17 @@ fn not_applied(
         Committed::IdempotencyConflict => {
             Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key.clone()).unwrap_or_default() })
         }
-        // Forgotten meanwhile.
+        // The VM was forgotten meanwhile.
         Committed::Stale { found: None } => Err(EngineError::NoSuchVm(vm)),
-        // Nobody but this runner writes the record: whatever this is, reading it again is right.
         Committed::Refused(refused) => Err(EngineError::Resource(refused)),
+        // Only this runner writes the record, so this is a defect. The record is read again.
         Committed::Stale { found: Some(_) } | Committed::Applied { .. } => {
             Err(CommitError::Malformed { why: format!("VM {vm} was changed by another writer") }.into())
         }
     }
 }
 
-/// The fault that the restart test must find: effects that nobody has written down.
+/// The fault that the restart test must find: effects that are not written down.
 fn forget_open(commit: &mut Commit) {
     commit.outbox_put.clear();
     if let Some(change) = &mut commit.vm {
@@ -468,7 +473,7 @@ fn send_all(shared: &Arc<Shared>, effects: &[Effect], record: &Arc<VmRecord>) {
     }
 }
 
-/// What follows a commit, in the order in which it may be seen.
+/// Does what follows a commit, in the order in which it may be seen.
 fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched: &[OperationId], cancels: &[EffectKey]) {
     let next = &state.record;
     shared.timers.set(next.id, next.next_due());
@@ -491,12 +496,12 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
     }
 }
 
-/// Nothing was committed: what was noted about these operations is not true, and they are read again.
+/// Nothing was committed, so the notes about these operations are not true. The operations are read again.
 fn forget(shared: &Shared, state: &mut Loaded, touched: &[OperationId]) {
     for id in touched {
         match shared.store.read().and_then(|reader| reader.operation(*id)) {
             Ok(Some(operation)) => drop(state.operations.insert(*id, operation)),
-            // An operation that never began, or a store that cannot be read: then nothing can be committed either.
+            // The operation never began, or the store cannot be read. In the second case nothing can be committed either.
             Ok(None) | Err(_) => drop(state.operations.remove(id)),
         }
     }

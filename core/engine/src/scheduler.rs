@@ -1,4 +1,4 @@
-//! Collects what each host offers, and asks for what is proposed ([`ostler_lifecycle::propose`]) like anybody else.
+//! Collects what each host offers, and asks for the proposed actions ([`ostler_lifecycle::propose`]) with ordinary requests.
 
 use crate::clock;
 use crate::directory::Directory;
@@ -14,37 +14,38 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// Who the scheduler is in operations and events.
+/// The name of the scheduler in operations and events.
 pub(crate) const SCHEDULER: &str = "scheduler";
-/// VMs read at once; between two pages others have their turn.
+/// How many VMs are read at once. Between two pages, other tasks have their turn.
 const PAGE: usize = 500;
-/// Most proposals that are not answered: each is a runner with its record, and a queue for the store. The next cycle goes on behind them.
+/// How many proposals may wait for an answer. Each needs a runner with its record, and a place in the store's queue. The next
+/// cycle goes on behind them.
 const PROPOSED_MAX: usize = 512;
-/// Most VMs that are looked at in one cycle because they are to be moved; the next cycle goes on behind them.
+/// How many VMs that are to be moved are looked at in one cycle. The next cycle goes on behind them.
 const MOVES_LOOKED_AT: usize = 500;
-/// Without being woken, it looks this often: a host may have come back.
+/// If nothing wakes the scheduler, it looks again after this time: a host may have come back.
 const CYCLE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the scheduler remembers between cycles. Nothing of it needs to survive.
+/// The data that the scheduler keeps between cycles. Nothing of it needs to survive a restart.
 #[derive(Default)]
 pub(crate) struct Wishes {
     wake: Notify,
-    /// Proposed and not yet answered.
+    /// Proposals that are not answered yet.
     proposed: Mutex<HashMap<VmId, (HostId, Capacity)>>,
-    /// Proposed, and refused since the cycle that is under way began: there is room again.
+    /// Capacity of proposals that were refused since the current cycle began. It is free again.
     given_back: Mutex<Vec<(HostId, Capacity)>>,
     refused: Mutex<Refusals>,
-    /// What it said last about VMs that stay pending, a line a host.
+    /// What it said last about VMs that stay pending, one line per host.
     said: Mutex<HashMap<VmId, Vec<String>>>,
 }
 
 impl Wishes {
-    /// Something changed that may let a pending VM be placed.
+    /// Something changed, so a pending VM may be placed now.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// A host, a datastore or an image was changed: what was refused may be accepted now.
+    /// A host, a datastore or an image was changed. So a proposal that was refused may be accepted now.
     pub(crate) fn changed(&self) {
         locked(&self.refused).clear();
         self.wake();
@@ -57,7 +58,7 @@ impl Wishes {
 
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    // What a run that panicked has proposed is answered to nobody.
+    // If an earlier run panicked, nobody receives the answers to its proposals.
     locked(&shared.wishes.proposed).clear();
     let mut turn = Turn::default();
     while !shared.stop.is_cancelled() {
@@ -73,15 +74,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Where the next cycle goes on, if one could not look at all of them.
+/// Where the next cycle goes on, if one cycle could not look at all VMs.
 #[derive(Default)]
 struct Turn {
     pending: Option<VmId>,
     moving: Option<VmId>,
 }
 
-/// Looks at every pending VM, the oldest first, and at those that are to be moved. One that ends early goes on there the next time, so
-/// that those behind have their turn too.
+/// Looks at every pending VM, the oldest first, and at the VMs that are to be moved. If a cycle ends early, the next one goes on
+/// there, so that the VMs behind have their turn too.
 async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
     let mut seen: HashSet<VmId> = HashSet::new();
     let mut offers = None;
@@ -112,13 +113,13 @@ async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Those that are looked at in this cycle: the ones behind `last` first.
+/// The VMs to move that are looked at in this cycle. The VMs behind `last` come first.
 fn in_turn(all: &[VmId], last: Option<VmId>) -> impl Iterator<Item = &VmId> {
     let first = last.map_or(0, |last| all.partition_point(|vm| *vm <= last));
     all[first..].iter().chain(&all[..first]).take(MOVES_LOOKED_AT)
 }
 
-/// Answers whether it came to the last of them.
+/// Answers whether it has looked at all pending VMs.
 async fn place_pending(
     shared: &Arc<Shared>,
     turn: &mut Turn,
@@ -132,7 +133,7 @@ async fn place_pending(
             if locked(&shared.wishes.proposed).len() >= PROPOSED_MAX {
                 return Ok(false);
             }
-            // Before: one that cannot be read must not keep those behind it from their turn.
+            // This is set before the VM is read: if it cannot be read, the VMs behind it must still have their turn.
             turn.pending = Some(*vm);
             let offers = match &mut *offers {
                 Some(offers) => offers,
@@ -154,7 +155,7 @@ async fn place_pending(
     }
 }
 
-/// Those that were proposed in this cycle and refused meanwhile need their room no more.
+/// Gives back the capacity of VMs that were proposed in this cycle and have been refused meanwhile.
 fn take_back(shared: &Shared, offers: &mut [Offer]) {
     for (host, capacity) in locked(&shared.wishes.given_back).drain(..) {
         if let Some(offer) = offers.iter_mut().find(|offer| offer.host == host) {
@@ -163,7 +164,7 @@ fn take_back(shared: &Shared, offers: &mut [Offer]) {
     }
 }
 
-/// How many VMs move to or from each host now.
+/// How many VMs migrate from or to each host now.
 fn moves_now(reader: &Reader) -> Result<HashMap<HostId, usize>, ReadError> {
     let mut moves = HashMap::new();
     for vm in reader.active_vms()? {
@@ -176,7 +177,7 @@ fn moves_now(reader: &Reader) -> Result<HashMap<HostId, usize>, ReadError> {
     Ok(moves)
 }
 
-/// One VM beside the hosts, in one cycle.
+/// One VM and the hosts that it could go to, in one cycle.
 struct View<'a> {
     shared: &'a Shared,
     directory: Arc<Directory>,
@@ -202,7 +203,7 @@ impl Scene for View<'_> {
     }
 }
 
-/// Asks for what is proposed for a VM, or keeps why nothing is. Answers where it was asked to go.
+/// Asks for the action that is proposed for a VM, or remembers why there is none. For a move, answers the two hosts.
 fn place(
     shared: &Arc<Shared>,
     reader: &Reader,
@@ -228,7 +229,8 @@ fn place(
     }
 }
 
-/// What would be done now with a VM that does not exist yet: the host it would come to, or a line a host why it would wait.
+/// The action that the scheduler would take now for a VM that does not exist yet: the host that it would choose, or one line per
+/// host with the reason why the VM would wait.
 pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>, ReadError> {
     let mut offers = look_for_offers(shared, &shared.store.read()?)?;
     let view = View { shared, directory: shared.directory(), record, moves: None };
@@ -244,13 +246,13 @@ pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>,
     })
 }
 
-/// The offers of a cycle. What is refused after they were read is given back to them.
+/// Reads the offers at the start of a cycle. Capacity that is refused after this is given back to them.
 fn begin_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     locked(&shared.wishes.given_back).clear();
     look_for_offers(shared, reader)
 }
 
-/// What each host has left, without what was proposed and is not committed; what is proposed from now on is taken off as it goes.
+/// The capacity that each host has left, without the proposals that are not committed. Later proposals are subtracted one by one.
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
     let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
@@ -281,8 +283,8 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     Ok(directory.hosts_on().filter_map(offer).collect())
 }
 
-/// Asks for the deployment or the move like anybody else. A refusal leaves it where it is, gives the room back, and is remembered for a
-/// while.
+/// Asks for the deployment or the move with an ordinary request. If it is refused, the VM stays where it is, its capacity is free
+/// again, and the refusal is remembered for a while.
 fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
     let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
@@ -298,10 +300,11 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
         let why = match answered {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            // Its runner panicked, or the daemon ends.
+            // The VM's runner panicked, or the daemon ends.
             Err(_) => Some("the daemon failed while it decided; its log tells more".to_owned()),
         };
-        // Proposed again at once only if this host is left out: a refusal that nobody remembers would be repeated without a pause.
+        // The VM may be proposed again at once only if this host is left out. A refusal that is not remembered would be repeated
+        // without a pause.
         let others_now = match why {
             None => {
                 locked(&task.wishes.said).remove(&vm);
@@ -313,7 +316,7 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
                 locked(&task.wishes.refused).keep(vm, host, why, clock::instant())
             }
         };
-        // Those behind the last one that was proposed have waited for a place.
+        // The VMs behind the last proposed one have waited for a place.
         let half_way = {
             let mut proposed = locked(&task.wishes.proposed);
             proposed.remove(&vm);

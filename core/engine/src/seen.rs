@@ -1,5 +1,5 @@
-//! The domains that hosts have listed and that are newer than this store's record of their VM, or belong to a VM that is not reconciled
-//! since a restore. Kept in memory: each host is listed again after a start, and a restore waits for that.
+//! Keeps the listed domains that are newer than this store's record of their VM, or whose VM is not reconciled since a restore.
+//! They are kept in memory only: each host is listed again after a start, and a restore waits for that.
 
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::{Found, is_elsewhere};
@@ -7,42 +7,42 @@ use ostler_model::{DomainSeen, DriverName, Host, HostId, HostState, StoreId, VmR
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// A host's newest list.
+/// The newest list of a host.
 pub(crate) struct List {
     /// The host's hypervisor driver.
     pub(crate) driver: DriverName,
-    /// Of all that was listed: what may be newer than the store.
+    /// The listed domains that may be newer than the store's records.
     pub(crate) domains: BTreeMap<VmUuid, DomainSeen>,
-    /// Domains of which the host could not tell whose they are.
+    /// Domains that the host could not read, so nothing may be concluded about them.
     pub(crate) unreadable: BTreeSet<VmUuid>,
 }
 
-/// As each host was listed last.
+/// The newest list of each host.
 #[derive(Default)]
 pub(crate) struct Seen(Mutex<BTreeMap<HostId, List>>);
 
 impl Seen {
-    /// `host` was listed.
+    /// Keeps a new list of `host`.
     pub(crate) fn keep(&self, host: HostId, list: List) {
         drop(locked(&self.0).insert(host, list));
     }
 
-    /// `host` is not watched any more.
+    /// Removes the list of `host`, which is no longer watched.
     pub(crate) fn forget(&self, host: HostId) {
         drop(locked(&self.0).remove(&host));
     }
 
-    /// Whether there may be a newer domain of this VM on some host.
+    /// Whether some host may have a domain of this VM that is newer than the record.
     pub(crate) fn knows(&self, vm: VmUuid) -> bool {
         locked(&self.0).values().any(|list| list.domains.contains_key(&vm))
     }
 
-    /// A domain that is newer than `record`, on another host than the record's.
+    /// A domain that is newer than `record`, on another host than that of its placement.
     pub(crate) fn elsewhere(&self, record: &VmRecord, store: StoreId) -> Option<Found> {
         self.found(record.uuid).into_iter().find(|found| is_elsewhere(record, store, found))
     }
 
-    /// All that is kept of this VM.
+    /// All domains of this VM that are kept.
     pub(crate) fn found(&self, vm: VmUuid) -> Vec<Found> {
         let lists = locked(&self.0);
         let of = |(host, list): (&HostId, &List)| {
@@ -52,13 +52,13 @@ impl Seen {
         lists.iter().filter_map(of).collect()
     }
 
-    /// Whether some host could not tell whether it has a domain of this VM.
+    /// Whether some host could not read a domain of this VM.
     pub(crate) fn is_unreadable(&self, vm: VmUuid) -> bool {
         locked(&self.0).values().any(|list| list.unreadable.contains(&vm))
     }
 }
 
-/// Hosts that are on and were not listed since the start.
+/// Hosts that are not off and were not listed since the start.
 pub(crate) fn unlisted(shared: &Shared) -> Vec<HostId> {
     let directory = shared.directory();
     let lists = locked(&shared.seen.0);

@@ -1,4 +1,4 @@
-//! What the parts of the engine share. Each field has one owner that writes it.
+//! The data that the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
 use crate::clock;
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A part that panicked is begun again after this long: a bug that repeats at once must not eat the CPU.
+/// How long to wait before a part that panicked is started again. A bug that repeats at once must not use all of the CPU.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
@@ -32,9 +32,9 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) drivers: Registry,
     directory: RwLock<Arc<Directory>>,
-    /// Held while the directory is read and put in its place: one that was read earlier must not replace one that was read later.
+    /// Held while the directory is read and replaced. A directory that was read earlier must not replace one that was read later.
     reloading: Mutex<()>,
-    /// Held over a change of a resource that something follows, so that what follows comes in the order of the commits.
+    /// Held during a change of a resource that is followed by an action, so that these actions come in the order of the commits.
     pub(crate) changes: tokio::sync::Mutex<()>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) executor: Executor,
@@ -43,23 +43,23 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     /// VMs that are not reconciled since the store was restored.
     pub(crate) unreconciled: Mutex<BTreeSet<VmId>>,
-    /// Wakes whoever reconciles: the last VM is.
+    /// Wakes the reconciliation: the last VM is reconciled.
     pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
-    /// Sweeps that were asked for and are not over.
+    /// Sweeps that were asked for and have not ended.
     pub(crate) sweeps: Mutex<HashSet<(VmId, HostId)>>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     /// Wakes the monitor's supervisor: hosts were added, changed or removed.
     pub(crate) hosts_changed: Notify,
-    /// The daemon ends: what is in hand is finished, nothing new is begun.
+    /// The daemon ends. Each runner finishes the message that it handles, driver calls are dropped, and nothing new is begun.
     pub(crate) stop: CancellationToken,
-    /// Everything stops where it is, as `kill -9` would have it.
+    /// The engine was killed: everything stops where it is, as with `kill -9`.
     kill: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
-/// A lock whose content is whole after every statement that holds it: a panic in between cannot leave it half written.
+/// Locks a mutex whose data is consistent after every statement that holds it. So a panic cannot leave the data half written.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -104,19 +104,19 @@ impl Shared {
         })
     }
 
-    /// Runs `task` to its end, whatever becomes of the one who waits for it. For all that commits and then has more to do: the client
-    /// that asked may be gone by then.
+    /// Runs `task` to its end, even if the caller goes away. For tasks that commit and then have more to do: the client that
+    /// asked may be gone by then.
     pub(crate) async fn outlive<T: Send + 'static>(
         &self,
         task: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        // Nobody may be there to be answered.
+        // The caller may be gone.
         self.spawn(async move { drop(reply.send(task.await)) });
         self.answered(answer).await
     }
 
-    /// Waits for an answer. None comes when the engine ends, or when whoever should give it panicked.
+    /// Waits for an answer. If none comes, the engine has ended, or the task that should have answered has panicked.
     pub(crate) async fn answered<T>(&self, answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, EngineError> {
         match answer.await {
             Ok(answer) => answer,
@@ -125,7 +125,8 @@ impl Shared {
         }
     }
 
-    /// Runs a task that lasts as long as the engine: one that panics is begun again, so that a bug costs a moment, not a watch.
+    /// Runs a task that lasts as long as the engine. If the task panics, it is started again. So a bug costs a moment, and does
+    /// not end the task for good.
     pub(crate) fn supervise<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
@@ -146,7 +147,7 @@ impl Shared {
         self.stop.cancel();
     }
 
-    /// A point at which a test may end the engine.
+    /// A point where a test may end the engine, or make the task panic.
     pub(crate) async fn reach(&self, point: Point) {
         if self.config.hooks.crash.as_ref().is_some_and(|crash| crash(point)) {
             self.kill();
@@ -162,7 +163,7 @@ impl Shared {
         self.config.hooks.now.as_ref().map_or_else(clock::system, |now| now())
     }
 
-    /// An identity for a new VM.
+    /// The UUID for a new VM.
     pub(crate) fn new_uuid(&self) -> VmUuid {
         self.config.hooks.uuid.as_ref().map_or_else(|| VmUuid(uuid::Uuid::new_v4()), |uuid| uuid())
     }
@@ -171,7 +172,7 @@ impl Shared {
         Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads hosts and datastores anew. Whoever has committed a change of them finds it in the directory when this returns.
+    /// Reads hosts and datastores again. If a caller has committed a change of them, the directory has it when this returns.
     pub(crate) fn reload_directory(&self) -> Result<(), EngineError> {
         let _turn = locked(&self.reloading);
         let fresh = Arc::new(Directory::load(&self.store.read()?)?);
@@ -182,7 +183,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Told once, when the operation has ended and its end is durable.
+    /// Waits for the end of an operation: told once, when the operation has ended and its end is durable.
     pub(crate) fn on_end(self: &Arc<Self>, operation: OperationId) -> EndWait {
         let (tell, told) = oneshot::channel();
         locked(&self.waiters).entry(operation).or_default().push(tell);
@@ -191,7 +192,7 @@ impl Shared {
 
     pub(crate) fn ended(&self, operation: OperationId) {
         for waiter in locked(&self.waiters).remove(&operation).unwrap_or_default() {
-            // Whoever waited may be gone.
+            // The waiter may be gone.
             let _ = waiter.send(());
         }
     }
@@ -208,7 +209,7 @@ impl Shared {
     }
 }
 
-/// A wait for the end of an operation. Whoever gives up leaves nothing behind.
+/// A wait for the end of an operation. If the waiter gives up, its entry is removed.
 pub(crate) struct EndWait {
     shared: Arc<Shared>,
     operation: OperationId,
@@ -218,7 +219,7 @@ pub(crate) struct EndWait {
 impl EndWait {
     /// Waits at most this long.
     pub(crate) async fn at_most(&mut self, patience: Duration) {
-        // Whether it has ended or the time is up is read from the store.
+        // The caller reads from the store whether the operation has ended or the time was up.
         let _ = tokio::time::timeout(patience, &mut self.told).await;
     }
 }

@@ -1,8 +1,8 @@
-//! Puts away what must not be there: domains of ours on hosts where they have no place, what a VM left behind on a host that could
-//! not be asked when it went, and memory files that nobody will use.
+//! Removes what must not be on a host: domains of ours on hosts where they have no placement, what a VM left on a host that could
+//! not be asked when it went away, and unused memory files.
 //!
-//! Done by the VM's own runner, so that no operation of the VM can begin meanwhile; and under the leftover's own generation, so that
-//! the host refuses (`stale`) if a later placement has arrived there after all.
+//! The VM's own runner does this, so that no operation of the VM can begin meanwhile. The calls have the leftover's own
+//! generation, so that the host refuses them (`stale`) if a later placement has arrived there after all.
 
 use crate::calls;
 use crate::clock;
@@ -19,13 +19,13 @@ use ostler_model::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long looking and removing may take together. The VM's other messages wait meanwhile.
+/// How long one sweep may take: the look and the removals together. The VM's other messages wait meanwhile.
 const PATIENCE: Millis = Millis::secs(20);
-/// How often a job of removing files is asked how far it is.
+/// How often the driver is asked for the progress of a job that removes files.
 const POLL: Duration = Duration::from_millis(50);
 
-/// One that is asked for or under way. A host is looked over more often than what is slow there can be put away, and a mailbox that is full
-/// of the same would hold up everybody.
+/// A sweep that was asked for and has not ended: at most one per VM and host. A host is listed more often than a slow removal can
+/// end there. Without this bound, the same sweeps would fill the VM's mailbox, and its other messages would wait.
 pub(crate) struct Sweeping {
     shared: Arc<Shared>,
     vm: VmId,
@@ -38,7 +38,8 @@ impl Drop for Sweeping {
     }
 }
 
-/// Asks the VM's runner to sweep `host`, unless it is asked already. If there is no place in its mailbox, the next look asks again.
+/// Asks the VM's runner to sweep `host`, unless it was asked already. If its mailbox has no place, the next list of the host asks
+/// again.
 pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
     if locked(&shared.sweeps).insert((vm, host)) {
         let sweeping = Sweeping { shared: Arc::clone(shared), vm, host };
@@ -46,12 +47,12 @@ pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
     }
 }
 
-/// Looks again, and puts away what is there if that is still safe. Answers the generation up to which `host` was seen empty.
+/// Looks again, and removes what is there if that is still safe. Answers the generation up to which `host` was seen empty.
 pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<Generation> {
     let swept = tokio::time::timeout(PATIENCE.duration(), clear(shared, record, host)).await;
     let lost = swept.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
     if lost {
-        // Dropped or lost: what it began may go on.
+        // The call was dropped or lost. Its work on the host may go on.
         shared.executor.haunt(record.id, [host]);
         if let Some(storage) = &record.storage {
             shared.executor.transfers_on(record.id, &storage.driver);
@@ -74,7 +75,7 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId)
 struct Swept {
     /// The name of the domain that was destroyed.
     destroyed: Option<String>,
-    /// The leftover that is no more.
+    /// The generation up to which nothing of the VM is left on the host.
     empty: Option<Generation>,
 }
 
@@ -86,7 +87,7 @@ async fn clear(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<
     if let (Some(generation), Observation::Present(domain)) = (decided.domain, &seen) {
         calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
         swept.destroyed = Some(domain.name.clone());
-        // That took its time, and another host may have told of a newer domain meanwhile.
+        // The removal took some time, and another host may have listed a newer domain meanwhile.
         decided = decide(shared, record, host, &Observation::Absent);
     }
     if decided.in_use {
@@ -110,12 +111,12 @@ fn decide<'a>(shared: &Shared, record: &'a VmRecord, host: HostId, seen: &Observ
     put_away(record, shared.store.id(), host, seen, (elsewhere, in_use))
 }
 
-/// Removes a memory file that nobody will use where the VM has its place. Answers its name once it is gone; the others are for the next
-/// looks.
+/// Removes an unused memory file on the host of the VM's placement. Answers its name when it is gone. The next sweeps remove the
+/// other files.
 pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<RelPath> {
     let name = unused_memory(record, host).first()?;
     if shared.seen.elsewhere(record, shared.store.id()).is_some() {
-        // What lives elsewhere may use it.
+        // The domain on the other host may use the file.
         return None;
     }
     let path = format!("{}/{}/{name}", calls::ON_HOST, record.folder());
@@ -132,7 +133,7 @@ pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: H
     None
 }
 
-/// Removes a file or a folder of the VM's on a host.
+/// Removes a file or a folder of the VM on a host.
 async fn delete(
     shared: &Arc<Shared>,
     record: &VmRecord,
@@ -151,7 +152,7 @@ async fn delete(
     let control = control(shared, record, generation, item);
     transfers_are_over(shared, record).await?;
     let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
-    // Bounded by whoever waits for the whole of it.
+    // The callers bound the time of the whole removal.
     while let JobStatus::Pending(_) = status {
         tokio::time::sleep(POLL).await;
         status = match calls::caught(driver.poll(&site, &control)).await {
@@ -162,11 +163,11 @@ async fn delete(
     Ok(())
 }
 
-/// Belongs to no operation. The time makes it another effect each time it is found.
+/// The data for a call that belongs to no operation. The current time makes it a new effect each time.
 fn control(shared: &Shared, record: &VmRecord, generation: Generation, item: Item) -> CallControl {
     let now = shared.now();
     let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(now.0), item };
-    // Those that are swept are of another generation; the host makes sure of it in the same breath.
+    // A swept domain is of another generation than the placement. The host checks this in the same step as the removal.
     let spares = record.placement.as_ref().map(|place| place.generation);
     let context = CallContext { key, attempt: 1, generation, spares, deadline: now.plus(PATIENCE) };
     CallControl::detached(context, clock::instant() + PATIENCE.duration())

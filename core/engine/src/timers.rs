@@ -1,4 +1,4 @@
-//! Fires due timers. What is due stands in the store with the record; this is only the alarm clock.
+//! Fires due timers. The due times are in the store, with the records. This is only the alarm clock.
 
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// With nothing due the clock is looked at this often, in case it was set.
+/// If nothing is due, the clock is read again after this time, in case it was set.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
-/// A VM whose mailbox is full is told again after this long.
+/// If a VM's mailbox is full, its timer fires again after this time.
 const FULL_WAIT: Millis = Millis(100);
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Alarms {
     of: HashMap<VmId, Timestamp>,
 }
 
-/// The alarms of all VMs: at most one each.
+/// The timers of all VMs, at most one per VM.
 #[derive(Default)]
 pub(crate) struct Timers {
     alarms: Mutex<Alarms>,
@@ -29,7 +29,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Sets, moves or clears the alarm of a VM.
+    /// Sets, moves or clears the timer of a VM.
     pub(crate) fn set(&self, vm: VmId, due: Option<Timestamp>) {
         let mut alarms = locked(&self.alarms);
         if let Some(old) = alarms.of.remove(&vm) {
@@ -45,7 +45,7 @@ impl Timers {
         }
     }
 
-    /// Sets the alarm of a VM that has none: the one it had was used up, and whoever should have set the next has failed.
+    /// Sets the timer of a VM that has none. Its last timer has fired, and the task that should have set the next one has failed.
     pub(crate) fn restore(&self, vm: VmId, due: Timestamp) {
         if !locked(&self.alarms).of.contains_key(&vm) {
             self.set(vm, Some(due));
@@ -69,14 +69,15 @@ impl Timers {
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let (due, wait) = if matches!(shared.store.health(), Health::ReadOnly { .. }) {
-            // Nothing can be committed until the daemon is started again: what is due would stay due, and be told without a pause.
+            // Nothing can be committed until the daemon is started again. A due timer would stay due, and would fire again
+            // without a pause.
             (Vec::new(), LOOK_AT_CLOCK)
         } else {
             shared.timers.take_due(shared.now())
         };
         for vm in due {
             if !shared.mailboxes.offer(&shared, vm, Message::Input(Input::Tick)) {
-                // One VM that is asked too much must not hold up the clock of all.
+                // One VM with a full mailbox must not delay the timers of all others.
                 shared.timers.set(vm, Some(shared.now().plus(FULL_WAIT)));
             }
         }

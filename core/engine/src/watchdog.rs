@@ -1,5 +1,5 @@
-//! Looks slowly for VMs that should go on and that nobody is at: a part of the engine that panicked may have lost what would have carried
-//! them on. Without this they would stand until somebody asks something of them or the daemon is started again.
+//! Looks slowly for VMs that should go on and that nobody works on: a part of the engine that panicked may have lost what would
+//! have carried them on. Without the watchdog they would stand until a request comes for them or the daemon is started again.
 
 use crate::mailbox::Message;
 use crate::shared::Shared;
@@ -8,11 +8,12 @@ use ostler_store::{ReadError, Reader};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// VMs read at once; between two pages others have their turn.
+/// How many VMs are read at once. Between two pages, other tasks have their turn.
 const PAGE: usize = 500;
-/// VMs woken at once, as after a start.
+/// How many VMs are woken at once, as after a start.
 const WAKES_AT_ONCE: usize = 256;
-/// What is due is not late before this: its tick may be on its way, or its runner at something that may take so long.
+/// A timer counts as late only after this time. Before, its tick may be on the way, or the runner may be at a step that takes so
+/// long.
 const LATE_AFTER: Millis = Millis::secs(30);
 
 /// Runs until the daemon ends.
@@ -43,7 +44,7 @@ async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), Read
         for vm in left {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(places).acquire_owned().await else { return Ok(()) };
-            // A mailbox without a place belongs to a runner that is alive.
+            // If the mailbox has no place, this fails. Then the runner is alive, and needs no wake-up.
             shared.mailboxes.offer(shared, vm, Message::Wake(place));
         }
         tokio::task::yield_now().await;
@@ -51,9 +52,10 @@ async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), Read
     Ok(())
 }
 
-/// Whether a call is open that nobody in this process is at. Its runner looks again: the call may be about to be sent.
+/// Whether a call is open that no task in this process works on. The runner checks again, because the call may be about to be
+/// sent.
 fn is_left(shared: &Shared, reader: &Reader, vm: VmId) -> bool {
-    // A record that cannot be read is told by whoever needs it.
+    // If the record cannot be read, those who need it report the error.
     let Ok(Some(record)) = reader.vm(vm) else { return false };
     record.open.iter().any(|open| !shared.executor.is_at(&open.key))
 }
