@@ -275,6 +275,7 @@ async fn attempt(
 
 /// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody waits for any more, the next
 /// call is sent only when the driver answers a look. A driver does not answer a look while a dropped call is at work.
+/// A call of the transfer lane waits only for dropped transfers: no host is looked at for it.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
     if matches!(effect.call, Call::Destroy | Call::Observe) {
         return Ok(());

@@ -29,7 +29,7 @@ pub enum Sabotage {
     NoOutbox,
     /// Nobody looks for open calls of a previous process.
     NoResume,
-    /// The caller's own task does what follows the commit of a request. If the caller goes away, it is not done.
+    /// A request is carried out only while its caller waits: if the caller goes away, what follows the commit is not done.
     CallerCarries,
     /// If an answer is lost with its runner, the call stays in the map of calls in flight.
     AnswersLost,

@@ -1,4 +1,4 @@
-//! Runs around the decisions: one way in for every input, one function that decides, one writer, one part that calls drivers.
+//! The shell around the decisions: every input comes one way, one function decides, one writer commits, one part calls drivers.
 //!
 //! ```text
 //!  request ─┐                                             ┌─> answer

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one wait for changes lasts.
 const CHANGES_WAIT: Duration = Duration::from_secs(10);
-/// How many single VMs are looked at at once for each host.
+/// How many VMs of one host are looked at in parallel, each by itself.
 const LOOKS_AT_ONCE: usize = 8;
 /// A host that answers is probed again after this many lists: memory is added, or its hypervisor is upgraded.
 const PROBE_EVERY: u32 = 30;

@@ -35,7 +35,7 @@ pub(crate) struct Wishes {
     /// Capacity of proposals that were refused since the current cycle began. It is free again.
     given_back: Mutex<Vec<(HostId, Capacity)>>,
     refused: Mutex<Refusals>,
-    /// What it said last about VMs that stay pending, one line per host.
+    /// The latest reasons why VMs stay pending, one line per host.
     said: Mutex<HashMap<VmId, Vec<String>>>,
 }
 

@@ -1,9 +1,10 @@
 //! Backup of a running store, and restore.
 //!
-//! A backup does not know what came after it: VMs were moved, their memory was used up, their operations ended. So a restore marks each
-//! VM as not reconciled ([`ostler_model::Restored`]), and nothing is done for such a VM before every host was listed. Ids, versions,
-//! generations and event numbers go on far above those that were used in the lost time: an effect, an image or a snapshot of that time
-//! must not be taken for one of now, and a reader of the feed must notice that it missed something.
+//! A backup does not know what came after it: VMs were moved, their memory files were used up, their operations ended. So a
+//! restore marks each VM as not reconciled ([`ostler_model::Restored`]), and nothing is done for such a VM before every host was
+//! listed. Ids, versions, generations and event numbers go on far above those that were used in the lost time. So an effect, an
+//! image or a snapshot of the lost time is not taken for a new one, and a reader of the feed notices that it has missed
+//! something.
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::check::Findings;
@@ -24,29 +25,30 @@ use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmRecord};
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 use std::path::Path;
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The id of the store: domains stamped with it are ours again.
+    /// The id of the store. Domains that are stamped with it are ours again.
     pub id: ostler_model::StoreId,
-    /// The place of the feed it stands at.
+    /// The number of the last event after the restore.
     pub seq: EventSeq,
-    /// How many VMs wait to be reconciled.
+    /// How many VMs are not reconciled yet.
     pub vms: u64,
-    /// How many of them were pending; they are on hold until then.
+    /// How many of them were pending. They are on hold until they are reconciled.
     pub held: u64,
-    /// Indexes and books that did not fit the records, and were derived anew.
+    /// Indexes and books that did not fit the records. They were derived again.
     pub mended: Vec<String>,
-    /// Records of VMs that cannot be read, and are not marked.
+    /// Records of VMs that cannot be read, and so are not marked.
     pub unreadable: Vec<String>,
 }
 
-/// Whether a backup is restored that has records of VMs which this version cannot read.
+/// How to restore a backup with records of VMs that this version cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// It is refused: such a VM cannot be marked, and a version that can read it would start it although it may run elsewhere by now.
+    /// The restore is refused. Such a VM cannot be marked, and a version that can read its record would start it, although it may
+    /// run elsewhere by now.
     Refused,
-    /// Such a record stays as it is, in no list. For backups that no version can read whole.
+    /// Such a record stays as it is, and is in no list. For backups that no version can read completely.
     LeftOut,
 }
 
@@ -69,11 +71,11 @@ fn publish(draft: Draft, to: &Path) -> Result<(), BackupError> {
 }
 
 impl Store {
-    /// Writes everything that is committed now into a new file, while commits go on. The name appears when the copy is whole and
-    /// durable. Blocks: call it where that is allowed.
+    /// Writes everything that is committed now into a new file, while commits go on. The file gets its name when the copy is
+    /// complete and durable. This blocks, so call it where blocking is allowed.
     ///
     /// # Errors
-    /// When the target exists, or cannot be written.
+    /// If the target exists, or cannot be written.
     pub fn backup(&self, to: &Path) -> Result<u64, BackupError> {
         let draft = draft(to)?;
         let reader = self.read()?;
@@ -87,11 +89,12 @@ impl Store {
     }
 }
 
-/// Makes a store from a backup: copies it, migrates and checks the copy, marks its VMs as not reconciled, and only then gives it its name.
+/// Makes a store from a backup: copies it, migrates and checks the copy, and marks its VMs as not reconciled. Only after that the
+/// copy gets its name.
 ///
 /// # Errors
-/// When the target exists or is a running store, when the source is a running store, when the backup does not add up, or when it has
-/// records that cannot be read and these are `Refused`.
+/// If the target exists or is a running store, if the source is a running store, if the backup does not add up, or if it has
+/// records that cannot be read and `unreadable` is `Refused`.
 pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restored, BackupError> {
     if file::taken(to) {
         return Err(match ReadOnlyDatabase::open(to) {
@@ -99,7 +102,8 @@ pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restore
             Ok(_) | Err(_) => BackupError::Exists { path: to.to_owned() },
         });
     }
-    // Whatever else is wrong with the source, opening the copy tells. A source that somebody writes would tear.
+    // Every other fault of the source shows when the copy is opened. But a copy of a source that somebody writes would be
+    // inconsistent.
     if let Err(DatabaseError::DatabaseAlreadyOpen) = ReadOnlyDatabase::open(from) {
         return Err(BackupError::InUse { path: from.to_owned() });
     }
@@ -111,16 +115,16 @@ pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restore
     Ok(Restored { mended: proven.mended, unreadable: proven.unreadable, ..restored })
 }
 
-/// What was found in a copy that can be restored.
+/// The findings in a copy that can be restored.
 struct Proven {
-    /// It did not fit the records, and was derived anew.
+    /// Indexes and books that did not fit the records, and were derived again.
     mended: Vec<String>,
     unreadable: Vec<String>,
 }
 
-/// Checks the copy.
+/// Checks the copy. Derives indexes and books again if they do not fit the records.
 fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, BackupError> {
-    // A backup is never empty; an empty file would become a new store.
+    // A backup is never empty, and an empty file would become a new store.
     let length = copy.metadata().map_err(file_error("reading", copy))?.len();
     if length == 0 {
         return Err(OpenError::NotAStore { why: format!("{} is empty", from.display()) }.into());
@@ -129,7 +133,7 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
     let mut findings = look()?;
     let mended = findings.derived.clone();
     if findings.kept.is_empty() && !mended.is_empty() {
-        // The records are whole: indexes and books that do not fit them are no reason to lose everything.
+        // The records are good. Indexes and books that do not fit them are no reason to refuse the backup.
         derive::anew(copy)?;
         findings = look()?;
     }
@@ -143,18 +147,18 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
     Ok(Proven { mended, unreadable: findings.unreadable })
 }
 
-/// Marks every VM that is not done, in one transaction with the mark of the store itself.
+/// Marks every VM that is not done, and the store itself, in one transaction.
 fn mark(copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
     mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?, now)
 }
 
-/// The system's time. If it is before 1970 it says nothing.
+/// The system's time. A time before 1970 counts as 1970.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
-/// The same, wherever the store is.
+/// As `mark`, for a database that is open.
 pub(crate) fn mark_in(db: Database, now: Timestamp) -> Result<Restored, BackupError> {
     let (id, tail) = migrate::at_open(&db, None)?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
@@ -190,7 +194,7 @@ fn encode(event: &EventDraft) -> Result<Vec<u8>, ReadError> {
     Ok(row::encode(event)?)
 }
 
-/// Puts one on hold, so that also a daemon of an older version does not start it.
+/// Puts a pending VM on hold, so that a daemon of an older version does not start it either.
 fn hold(record: &mut VmRecord, as_of: Timestamp) -> EventDraft {
     let from = std::mem::replace(&mut record.state, State::Hold);
     record.reason = Reason::StoreIsStale;
@@ -199,7 +203,7 @@ fn hold(record: &mut VmRecord, as_of: Timestamp) -> EventDraft {
     EventDraft { at: record.since, vm: Some(record.id), version: Some(record.version), kind }
 }
 
-/// The time of the newest event: no clock is asked here, and the history that is restored ends then.
+/// The time of the newest event, at which the restored history ends. No clock is asked for this.
 fn as_of(reader: &Reader) -> Result<Timestamp, ReadError> {
     let before = EventSeq(reader.seq()?.0.saturating_sub(1));
     Ok(match reader.events_after(before, 1)? {

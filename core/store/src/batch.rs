@@ -1,7 +1,7 @@
-//! One transaction of the database that serves many commits.
+//! One transaction of the database, which serves many commits.
 //!
-//! Each commit is judged whole before its first write, so that a refused one leaves nothing behind while its neighbours go on:
-//! the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
+//! Each commit is judged completely before its first write. So a commit that is refused leaves nothing behind, and the other
+//! commits go on: the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
 
 use crate::book::Books;
 use crate::commit::{Committed, ResourceChange};
@@ -15,14 +15,14 @@ use crate::tables::{Cold, EVENT, Hot, META};
 use ostler_model::EventSeq;
 use redb::{ReadableTableMetadata, WriteTransaction};
 
-/// Bounds that tests make small.
+/// Bounds. Tests make them small.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) events_kept: u64,
     pub(crate) operations_kept: usize,
 }
 
-/// What the writer carries from batch to batch.
+/// The data that the writer carries from batch to batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tail {
     /// The number of the last event.
@@ -53,11 +53,11 @@ pub(crate) struct Batch<'txn> {
     pub(crate) limits: Limits,
 }
 
-/// What judging found.
+/// The result of judging a commit.
 pub(crate) enum Verdict {
-    /// It may be applied; the summary it replaces is told.
+    /// The commit may be applied. Holds the summary that it replaces.
     Go(Option<VmSummary>),
-    /// It may not.
+    /// The commit may not be applied.
     No(Committed),
 }
 
@@ -66,7 +66,7 @@ impl<'txn> Batch<'txn> {
         Ok(Self { txn, hot: Hot::open(txn)?, cold: None, books: Books::default(), before: tail, tail, limits })
     }
 
-    /// The tables of resources, opened when first asked for.
+    /// The tables of resources. They are opened when they are needed first.
     pub(crate) fn cold(&mut self) -> Result<&mut Cold<'txn>, Fault> {
         match &mut self.cold {
             Some(cold) => Ok(cold),
@@ -74,7 +74,7 @@ impl<'txn> Batch<'txn> {
         }
     }
 
-    /// Whether a commit may be applied. Writes nothing.
+    /// Judges whether a commit may be applied. Writes nothing.
     pub(crate) fn judge(&mut self, commit: &Prepared) -> Result<Verdict, ReadError> {
         if let Some((row, _)) = &commit.idempotency
             && let Some(seen) = self.idempotency_seen(row)?
@@ -109,11 +109,11 @@ impl<'txn> Batch<'txn> {
         Ok(Verdict::Go(old))
     }
 
-    /// Writes a commit that was judged.
+    /// Writes a commit that was judged as good.
     pub(crate) fn apply(&mut self, commit: &Prepared, old: Option<&VmSummary>) -> Result<Committed, ReadError> {
         self.tail.marks = self.tail.marks.max(commit.marks);
         if let Some(former) = commit.forgets() {
-            // Before the VM that takes over its UUID.
+            // This comes before the VM that takes over the UUID.
             self.resource_apply(&ResourceChange::VmForget(former))?;
         }
         if let Some(vm) = &commit.vm {
@@ -140,7 +140,7 @@ impl<'txn> Batch<'txn> {
         Ok(Committed::Applied { seq: EventSeq(self.tail.last) })
     }
 
-    /// Writes what is written once a batch, and closes the tables.
+    /// Writes what is written once per batch, and closes the tables.
     pub(crate) fn finish(mut self) -> Result<Tail, ReadError> {
         self.event_trim()?;
         self.books_flush()?;

@@ -1,5 +1,6 @@
-//! The books: what VMs hold of hosts and images, and how many are in each state. Derived from the records, in the transaction
-//! that changes them. Kept in memory during a batch and written at its end, because the VMs of a batch share few hosts.
+//! The books: what VMs hold of hosts and images, and how many VMs are in each state. They are derived from the records, in the
+//! transaction that changes the records. During a batch they are kept in memory, and they are written at its end, because the VMs
+//! of a batch share few hosts.
 
 use crate::batch::Batch;
 use crate::error::{Fault, ReadError};
@@ -10,7 +11,7 @@ use ostler_model::{Capacity, HostId, ImageId, State, Usage};
 use redb::{ReadableTable, Table};
 use std::collections::{BTreeMap, HashMap};
 
-/// Pages of the books that a batch has touched.
+/// The counts that a batch has read or changed.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     usage: HashMap<u32, Usage>,
@@ -22,7 +23,7 @@ fn usage_of((vms, cpu_milli, memory_mib): (u64, u64, u64)) -> Usage {
     Usage { vms, held: Capacity { cpu_milli, memory_mib } }
 }
 
-/// One less of a number that the books say is at least one. If it is not, `check` tells; stopping here would help nobody.
+/// Subtracts one from a number that must be at least one. If it is zero, `check` finds this. To stop here would help nobody.
 fn less(number: &mut u64, what: &str) {
     match number.checked_sub(1) {
         Some(rest) => *number = rest,
@@ -31,7 +32,7 @@ fn less(number: &mut u64, what: &str) {
 }
 
 impl Batch<'_> {
-    /// What VMs hold on a host now, as this batch sees it.
+    /// The capacity that VMs hold on a host now, as this batch sees it.
     pub(crate) fn usage(&mut self, host: u32) -> Result<&mut Usage, Fault> {
         use std::collections::hash_map::Entry;
         match self.books.usage.entry(host) {
@@ -43,7 +44,7 @@ impl Batch<'_> {
         }
     }
 
-    /// How many disks stand on an image now.
+    /// How many disks stand on an image now, as this batch sees it.
     pub(crate) fn holds(&mut self, image: u32) -> Result<&mut u64, Fault> {
         use std::collections::hash_map::Entry;
         match self.books.holds.entry(image) {
@@ -60,7 +61,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Enters the change of one VM.
+    /// Changes the books for the change of one VM.
     pub(crate) fn books_enter(&mut self, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
         let held = |vm: Option<&VmSummary>| vm.map(|vm| (vm.held, vm.held_too)).unwrap_or_default();
         if held(old) != held(new) {
@@ -101,7 +102,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes the pages that were touched. A page that says nothing is no row.
+    /// Writes the counts that were read or changed. A count of zero has no row.
     pub(crate) fn books_flush(&mut self) -> Result<(), Fault> {
         let books = std::mem::take(&mut self.books);
         for (host, usage) in books.usage {
@@ -136,7 +137,7 @@ fn number_put(table: &mut Table<'_, u32, u64>, key: u32, value: u64) -> Result<(
 }
 
 impl Reader {
-    /// What VMs hold on a host.
+    /// The capacity that VMs hold on a host.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -145,7 +146,7 @@ impl Reader {
         Ok(table.get(host.0).map_err(Fault::from)?.map(|row| usage_of(row.value())).unwrap_or_default())
     }
 
-    /// What VMs hold, for every host where they hold anything.
+    /// The capacity that VMs hold, for every host where they hold any.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -165,7 +166,7 @@ impl Reader {
         Ok(self.table(IMAGE_HOLD)?.get(image.0).map_err(Fault::from)?.map_or(0, |row| row.value()))
     }
 
-    /// How many disks stand on each image that any stands on.
+    /// For each image, how many disks stand on it. Images without any are left out.
     pub(crate) fn image_holds_all(&self) -> Result<BTreeMap<ImageId, u64>, ReadError> {
         let table = self.table(IMAGE_HOLD)?;
         let rows = ReadableTable::iter(&table).map_err(Fault::from)?;
@@ -174,7 +175,7 @@ impl Reader {
             .map_err(|error| Fault::from(error).into())
     }
 
-    /// How many VMs are in each state; states without any are left out.
+    /// How many VMs are in each state. States without VMs are left out.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -183,7 +184,7 @@ impl Reader {
         let mut counts = BTreeMap::new();
         for row in ReadableTable::iter(&table).map_err(Fault::from)? {
             let (state, count) = row.map_err(Fault::from)?;
-            // A state that this version does not know can only stand there if its records do too, and those tell.
+            // This version does not know the state. Then there are records in this state too, and they are reported.
             if let Ok(state) = state.value().parse() {
                 counts.insert(state, count.value());
             }

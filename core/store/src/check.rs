@@ -1,4 +1,4 @@
-//! Proves that the books add up: everything that is derived is derived once more and compared, both ways.
+//! Proves that the store is consistent: everything that is derived is derived again and compared, in both directions.
 
 use crate::error::{Chain, Fault, ReadError};
 use crate::event::EVENTS_SKIPPED;
@@ -12,23 +12,23 @@ use redb::{Key, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-/// Most findings told: the first few name the defect, thousands more only bury it.
+/// How many findings are reported for each kind, at most. The first few show the defect; thousands more would hide it.
 const FINDINGS_MAX: usize = 200;
 
-/// What does not add up, in words.
+/// The findings, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Findings {
-    /// About what follows from the records: summaries, indexes, timers and books. Deriving it anew mends it.
+    /// About data that follows from the records: summaries, indexes, timers and books. Deriving it again repairs it.
     pub(crate) derived: Vec<String>,
     /// About rows that follow from nothing else.
     pub(crate) kept: Vec<String>,
-    /// What should not be, and can be lived with: of old stores, which did not look for it.
+    /// About things that should not be, but do no harm. They come from old stores, which did not check for them.
     pub(crate) odd: Vec<String>,
     /// VMs whose records this version cannot read.
     pub(crate) unreadable: Vec<String>,
 }
 
-/// Of which of them a finding is.
+/// The kind of a finding.
 #[derive(Clone, Copy)]
 enum Of {
     Derived,
@@ -45,13 +45,13 @@ impl Findings {
             Of::Odd => &mut self.odd,
             Of::Unreadable => &mut self.unreadable,
         };
-        // Each of those that cannot be read is named: the operator has to watch them one by one.
+        // Each record that cannot be read is named, because the operator has to watch these VMs one by one.
         if list.len() < FINDINGS_MAX || matches!(of, Of::Unreadable) {
             list.push(finding.into());
         }
     }
 
-    /// Compares what there is with what there should be.
+    /// Compares the rows that exist with the rows that should exist.
     fn compare<T: Ord + Debug>(&mut self, of: Of, table: &str, is: &BTreeSet<T>, should: &BTreeSet<T>) {
         for extra in is.difference(should) {
             self.add(of, format!("{table}: {extra:?} is there, but follows from nothing"));
@@ -61,7 +61,7 @@ impl Findings {
         }
     }
 
-    /// All of them.
+    /// All findings.
     pub(crate) fn all(self) -> Vec<String> {
         let mut all = self.derived;
         all.extend(self.kept);
@@ -71,7 +71,7 @@ impl Findings {
     }
 }
 
-/// What the records say the derived tables must be.
+/// The content that the derived tables must have according to the records.
 #[derive(Default)]
 struct Derived {
     by_name: BTreeSet<(String, u64)>,
@@ -92,12 +92,12 @@ struct Derived {
     counts: BTreeMap<State, u64>,
     open: BTreeMap<VmUuid, (VmId, Vec<EffectKey>)>,
     ids: BTreeSet<u64>,
-    /// VMs whose records cannot be read: what hangs on them cannot be judged.
+    /// VMs whose records cannot be read. Rows that depend on these records cannot be judged.
     unreadable: BTreeSet<u64>,
 }
 
 impl Derived {
-    /// Enters a record. Deliberately not the code that the writer uses.
+    /// Enters a record. This is deliberately not the code that the writer uses.
     fn enter(&mut self, record: &VmRecord) {
         let id = record.id.0;
         self.ids.insert(id);
@@ -133,7 +133,7 @@ impl Derived {
         if let Some(due) = record.next_due() {
             self.timers.insert((due.0, id));
         }
-        // How much a VM holds is for the record to say; that the books are the sum of it is proven here.
+        // The record says how much a VM holds. Here it is only proven that the books are the sum of that.
         for (host, capacity) in record.held().into_iter().chain(record.held_too()) {
             let usage = self.usage.entry(host.0).or_default();
             usage.vms += 1;
@@ -148,7 +148,7 @@ impl Derived {
 }
 
 impl Reader {
-    /// Every row of a table, as `pick` sees it.
+    /// Every row of a table, converted by `pick`.
     fn rows<K: Key + 'static, V: Value + 'static, T>(
         &self,
         table: TableDefinition<'static, K, V>,
@@ -179,7 +179,7 @@ impl Reader {
         Ok(self.findings()?.all())
     }
 
-    /// What [`Reader::check`] finds, by whether deriving anew mends it.
+    /// The findings of [`Reader::check`], sorted by whether deriving again repairs them.
     pub(crate) fn findings(&self) -> Result<Findings, ReadError> {
         let mut findings = Findings::default();
         let derived = self.check_records(&mut findings)?;
@@ -194,7 +194,7 @@ impl Reader {
         Ok(findings)
     }
 
-    /// Records against summaries; gives what must follow from the records.
+    /// Compares records with summaries. Answers what must follow from the records.
     fn check_records(&self, findings: &mut Findings) -> Result<Derived, ReadError> {
         let mut derived = Derived::default();
         let mut summaries: BTreeMap<u64, VmSummary> =
@@ -203,7 +203,7 @@ impl Reader {
             let record = match kept {
                 Ok(record) => record,
                 Err(error) => {
-                    // Its summary may be of a time when it could be read.
+                    // Its summary may be from a time when the record could be read.
                     summaries.remove(&id);
                     derived.ids.insert(id);
                     derived.unreadable.insert(id);
@@ -360,7 +360,7 @@ impl Reader {
         Ok(())
     }
 
-    /// No row has an id above the mark of its kind, or it would be used again.
+    /// Checks that no row has an id above the mark of its kind. Otherwise the id would be used again.
     fn check_marks(&self, findings: &mut Findings) -> Result<(), ReadError> {
         let marks = meta::marks(&self.table(tables::META)?)?;
         let mut above = |kind: &str, highest: Option<u64>, mark: u64| {
@@ -385,7 +385,7 @@ impl Reader {
         Ok(table.last().map_err(Fault::from)?.map(|(key, _)| key.value()))
     }
 
-    /// Everything there is, row by row, as text: two stores that hold the same say the same. For tests.
+    /// All rows of the store as text. Two stores with the same content give the same text. For tests.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -399,7 +399,7 @@ impl Reader {
         Ok(lines)
     }
 
-    /// How many VMs there are, those that are done included.
+    /// How many VMs there are, including those that are done.
     ///
     /// # Errors
     /// When the store cannot be read.

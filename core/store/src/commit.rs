@@ -1,4 +1,4 @@
-//! What a commit is made of, and what comes of it.
+//! The content of a commit, and its possible results.
 
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One all-or-nothing change. Everything in it holds together after any crash, or nothing of it does.
+/// One change that holds as a whole or not at all, also after a crash.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
-    /// The record, written only if it is still as the decision found it.
+    /// The record. It is written only if the stored one is still as the decision found it.
     pub vm: Option<VmChange>,
-    /// What must hold, checked in order against the rows as they then are.
+    /// The claims. They are checked in order, against the rows as they then are.
     pub claims: Vec<Claim>,
-    /// Operations as they are now: added, or put in the place of the row with the same id.
+    /// Operations as they are now. Each is added, or replaces the row with the same id.
     pub operations: Vec<OperationRecord>,
-    /// Driver calls that are now begun. Each must stand in the record's `open`.
+    /// Driver calls that begin now. Each must be in the record's `open`.
     pub outbox_put: Vec<Effect>,
-    /// Driver calls that are over. One that is not there is no error.
+    /// Driver calls that have ended. A call that is not in the outbox is no error.
     pub outbox_del: Vec<EffectKey>,
-    /// What happened; numbered by the store.
+    /// The events. The store numbers them.
     pub events: Vec<EventDraft>,
-    /// The answer to keep for a repeat of the same request.
+    /// The answer to keep, for a repeat of the same request.
     pub idempotency: Option<IdempotencyRow>,
-    /// Changes of what is no VM. At most one change a resource.
+    /// Changes of resources that are not VMs. At most one change per resource.
     pub resources: Vec<ResourceChange>,
 }
 
-/// A record, and what it replaces.
+/// A record, and the version that it replaces.
 #[derive(Debug, Clone)]
 pub struct VmChange {
-    /// The record as it shall be; its version is above `expect`.
+    /// The new record. Its version is above `expect`.
     pub record: Arc<VmRecord>,
-    /// The version it was decided on; none if there must be no such record yet.
+    /// The version on which the decision was made. None if there must be no such record yet.
     pub expect: Option<Version>,
 }
 
@@ -44,31 +44,31 @@ pub struct VmChange {
 pub struct EventDraft {
     /// When it was decided.
     pub at: Timestamp,
-    /// The VM it is about.
+    /// The VM that it is about.
     pub vm: Option<VmId>,
-    /// The VM's version that it came with.
+    /// The version of the VM's record after the commit with this event.
     pub version: Option<Version>,
-    /// What happened.
+    /// The kind of the event, with its details.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// The answer once given to a request that carried an idempotency key.
+/// The answer that was given to a request with an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyRow {
     /// Who asked.
     pub who: String,
     /// Method and path.
     pub route: String,
-    /// The key the client chose.
+    /// The key that the client chose.
     pub key: String,
-    /// Hash of the body: the same key with another body is a mistake of the client.
+    /// Hash of the body. The same key with another body is a mistake of the client.
     #[serde(with = "crate::row::bytes")]
     pub body_hash: Vec<u8>,
-    /// The whole answer, as the caller wants it back.
+    /// The whole answer, in the form in which the caller wants it back.
     #[serde(with = "crate::row::bytes")]
     pub answer: Vec<u8>,
-    /// When. Forgotten [`crate::IDEMPOTENCY_KEPT`] later.
+    /// When it was given. It is forgotten after [`crate::IDEMPOTENCY_KEPT`].
     pub at: Timestamp,
 }
 
@@ -79,7 +79,7 @@ pub struct TokenRow {
     pub name: String,
     /// SHA-256 of the secret, hexadecimal. The secret is shown once and kept nowhere.
     pub hash_hex: String,
-    /// What it may do.
+    /// The scopes that it has.
     pub scopes: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
@@ -94,15 +94,15 @@ pub struct DriverRow {
     pub name: DriverName,
     /// The component's file.
     pub file: String,
-    /// SHA-256 of the file as installed, hexadecimal: another file is not loaded.
+    /// SHA-256 of the file as installed, hexadecimal. A file with another digest is not loaded.
     pub digest: String,
-    /// What the operator granted: a capability, and within it what exactly.
+    /// The operator's grants: each capability, with the list of what exactly is allowed.
     #[serde(default)]
     pub grants: BTreeMap<String, Vec<String>>,
     /// The driver's own settings. Not secret.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// Whether it is loaded at start.
+    /// Whether it is loaded at the start.
     #[serde(default = "yes")]
     pub enabled: bool,
     /// When it was installed.
@@ -113,7 +113,7 @@ fn yes() -> bool {
     true
 }
 
-/// Which snapshot rules answer for a hypervisor driver.
+/// The snapshot rules that are bound to a hypervisor driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesBinding {
     /// The hypervisor driver.
@@ -122,23 +122,23 @@ pub struct RulesBinding {
     pub rules: DriverName,
 }
 
-/// Fields of a host that operators change. What is not given stays.
+/// The fields of a host that operators change. A field that is not given stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostEdit {
-    /// What it is to be.
+    /// The new state.
     pub state: Option<HostState>,
-    /// All its labels.
+    /// All labels of the host.
     pub labels: Option<BTreeMap<String, String>>,
-    /// All its driver's settings; of no account for a host without a driver.
+    /// All settings of its hypervisor driver. Ignored for a host without a driver.
     pub config: Option<BTreeMap<String, String>>,
-    /// The snapshot rules that count on it; `Some(None)` takes them away.
+    /// The snapshot rules of this host. `Some(None)` removes them.
     pub rules: Option<Option<DriverName>>,
-    /// The hypervisor that it is found to be with these settings, if that is known.
+    /// The hypervisor that the host is found to be with these settings, if that is known.
     pub identity: Option<Option<Identified>>,
 }
 
 impl HostEdit {
-    /// The host as it will be.
+    /// The host after this edit.
     #[must_use]
     pub(crate) fn of(&self, mut host: Host) -> Host {
         let Self { state, labels, config, rules, identity } = self.clone();
@@ -153,82 +153,85 @@ impl HostEdit {
     }
 }
 
-/// A change of something that is no VM.
+/// A change of a resource that is not a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResourceChange {
-    /// Adds the host, or puts it in the place of the one with its id.
+    /// Adds the host, or replaces the host with its id.
     HostPut(Host),
-    /// Changes the fields that are given and leaves the others as they are when it is committed: it cannot undo what another operator
-    /// or a probe changed meanwhile.
+    /// Changes the given fields. The other fields stay as they are at the commit. So it cannot undo a change that another
+    /// operator or a probe has made meanwhile.
     HostEdit {
-        /// Which.
+        /// The host.
         id: HostId,
-        /// What becomes of it.
+        /// The changes.
         edit: HostEdit,
     },
-    /// Says only what a probe found. Leaves a host alone whose capacity the operator stated.
+    /// Sets only the capacity that a probe has found. If the operator has stated the capacity, it stays as it is.
     HostProbed {
-        /// Which.
+        /// The host.
         id: HostId,
-        /// What it offers.
+        /// The capacity.
         total: ostler_model::Capacity,
     },
-    /// Says only which hypervisor it was found to be. Not refused if another host is the same: that is told, and the operator's to end.
+    /// Sets only the hypervisor identity that was found. This is not refused if another host has the same identity. That is
+    /// reported, and the operator has to resolve it.
     HostIdentified {
-        /// Which.
+        /// The host.
         id: HostId,
-        /// The hypervisor, and since when that is known.
+        /// The hypervisor identity, and since when it is known.
         identity: Option<ostler_model::Identified>,
     },
-    /// Removes it; refused while a VM has its place on it, migrates from or to it, or may have left something there.
+    /// Removes the host. Refused while a VM has its placement there, migrates from or to it, or may have left something there.
     HostRemove(HostId),
-    /// Adds or replaces.
+    /// Adds the datastore, or replaces the one with its id.
     DatastorePut(Datastore),
-    /// Removes it; refused while it holds images or disks of VMs.
+    /// Removes the datastore. Refused while it holds images or disks of VMs.
     DatastoreRemove(DatastoreId),
-    /// Adds or replaces.
+    /// Adds the image, or replaces the one with its id.
     ImagePut(Image),
-    /// Says only whether it can be used.
+    /// Sets only the image's state.
     ImageSetState {
-        /// Which.
+        /// The image.
         id: ImageId,
-        /// What it is to be.
+        /// The new state.
         state: ImageState,
     },
-    /// Removes one that was never fit for use: locked, or in error. Refused once it is ready, or while a disk stands on it; one that is
-    /// not there is no error. Unlike a removal it may go with the change of the VM that was to write it.
+    /// Removes an image that was never ready: one that is locked or in error. Refused if it is ready, or while a disk stands on
+    /// it. If there is no such image, this is no error. Unlike `ImageRemove`, it may be in one commit with the change of the VM
+    /// that was to write the image.
     ImageDiscard(ImageId),
-    /// Removes it; refused while a disk stands on it, and while it is locked, as somebody writes it then.
+    /// Removes the image. Refused while a disk stands on it, and while it is locked, because then somebody writes it.
     ImageRemove(ImageId),
-    /// Adds it; refused while there is another of its name.
+    /// Adds the token. Refused if another token has its name or its hash.
     TokenPut(TokenRow),
-    /// Removes it by name.
+    /// Removes the token with this name.
     TokenRemove(String),
-    /// Adds or replaces.
+    /// Adds the driver, or replaces the one with its name.
     DriverPut(DriverRow),
-    /// Removes it; refused while a host, datastore or rules binding names it.
+    /// Removes the driver. Refused while a host, a datastore or a rules binding names it.
     DriverRemove(DriverName),
-    /// Binds rules to a hypervisor driver, in the place of those bound before.
+    /// Binds rules to a hypervisor driver. Replaces an earlier binding.
     RulesBind(RulesBinding),
-    /// Takes the binding away.
+    /// Removes the binding of this hypervisor driver.
     RulesUnbind(DriverName),
-    /// Forgets a VM that is done, with its operations; its id is never used again. Refused while something of it may be left on a host.
+    /// Forgets a VM that is done, and its operations. Its id is never used again. Refused while something of it may be left on a
+    /// host, or one of its driver calls may be under way.
     VmForget(VmId),
-    /// Takes the mark of a restore away: all VMs are reconciled.
+    /// Removes the mark of a restore: all VMs are reconciled.
     RestoreOver,
 }
 
-/// What came of a commit that could be decided.
+/// The result of a commit that could be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// It holds, durably.
+    /// The commit holds and is durable.
     Applied {
-        /// The number of the last event now.
+        /// The number of the last event after it.
         seq: EventSeq,
     },
-    /// The record is no longer as the decision found it. Nothing was changed: decide again.
+    /// The record is no longer as the decision found it. Nothing was changed. Decide again.
     Stale {
-        /// The version it has; none if there is no such record.
+        /// The version that the record has. None if there is no such record.
         found: Option<Version>,
     },
     /// A claim did not hold. Nothing was changed.
@@ -237,22 +240,22 @@ pub enum Committed {
     Replayed(IdempotencyRow),
     /// The same idempotency key was used before with another body. Nothing was changed.
     IdempotencyConflict,
-    /// A resource cannot be changed so. Nothing was changed.
+    /// The change of a resource was refused. Nothing was changed.
     Refused(ResourceRefused),
 }
 
-/// Why a resource cannot be changed so.
+/// The reason why the change of a resource is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceRefused {
     /// Names are unique.
     #[error("there is already a {kind} called {name}: choose another name")]
     NameTaken {
-        /// What.
+        /// The kind of resource.
         kind: ResourceKind,
         /// The name.
         name: String,
     },
-    /// One hypervisor is one host.
+    /// A hypervisor may be only one host.
     #[error(
         "that hypervisor is host {other} already: under two names its capacity would count twice, and a VM that moved from one to \
          the other would be lost. If they are two machines, their driver must tell them apart (for kvm: give one of them a host_uuid \
@@ -262,30 +265,30 @@ pub enum ResourceRefused {
         /// The host that it is.
         other: HostName,
     },
-    /// Something stands on it.
+    /// Something depends on the resource.
     #[error("the {kind} {which} is in use by {by}: move or delete that first")]
     InUse {
-        /// What.
+        /// The kind of resource.
         kind: ResourceKind,
         /// Its id or name.
         which: String,
-        /// What stands on it.
+        /// The thing that depends on it.
         by: String,
     },
-    /// A file is one image, or several of the same format: of two formats one would read the other's bytes.
+    /// One file may be several images only if all have the same format. With two formats, one image would read the other's bytes.
     #[error("the file {path} is the image {image} already, as {format}: give the same format, or use another file")]
     FileTaken {
-        /// Which.
+        /// The file.
         path: RelPath,
-        /// What it is already.
+        /// The image that the file is already.
         image: ImageName,
-        /// And in which format.
+        /// The format of that image.
         format: DiskFormat,
     },
-    /// There is no such thing.
+    /// There is no such resource.
     #[error("there is no {kind} {which}")]
     NotFound {
-        /// What.
+        /// The kind of resource.
         kind: ResourceKind,
         /// Its id or name.
         which: String,
@@ -293,9 +296,9 @@ pub enum ResourceRefused {
     /// The VM's UUID belongs to another VM of this store.
     #[error("the UUID of VM {vm} belongs to VM {other} already")]
     UuidTaken {
-        /// The new one.
+        /// The new VM.
         vm: VmId,
-        /// Whose it is.
+        /// The VM that has the UUID.
         other: VmId,
     },
     /// A network card of another VM has that address.
@@ -303,9 +306,9 @@ pub enum ResourceRefused {
     MacTaken {
         /// The address.
         mac: MacAddress,
-        /// Whose it is.
+        /// The VM that has it.
         vm: VmId,
-        /// What that one is called.
+        /// The name of that VM.
         name: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Derives summaries, indexes, timers and books anew from the records, where a newer daemon derives them by other rules.
+//! Derives summaries, indexes, timers and books again from the records, if a newer daemon derives them by other rules.
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::error::{Fault, OpenError};
@@ -13,11 +13,12 @@ use ostler_model::VmRecord;
 use redb::{Builder, ReadableTable, WriteTransaction};
 use std::path::Path;
 
-/// Raise it with every change of what follows from a record: [`crate::VmSummary`], the keys of indexes, `VmRecord::next_due`, `held`,
-/// `held_too`, `also_on`, `images_held` and `macs_held`. A store with another number derives anew when it is opened.
+/// Raise this with every change of what is derived from a record: [`crate::VmSummary`], the keys of indexes,
+/// `VmRecord::next_due`, `held`, `held_too`, `also_on`, `images_held` and `macs_held`. If a store has another number, everything
+/// is derived again when it is opened.
 pub(crate) const DERIVED: u64 = 3;
 
-/// Derives anew in the store of this file, which nobody has open.
+/// Derives everything again in the store of this file, which nobody has open.
 pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
     let db = Builder::new().set_cache_size(Options::default().cache_bytes).open(path).map_err(Fault::from)?;
     let txn = db.begin_write().map_err(Fault::from)?;
@@ -26,8 +27,8 @@ pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
     Ok(db.close().map_err(Fault::from)?)
 }
 
-/// Empties every derived table and fills it again. A record that cannot be read is left out, and told: its VM is in no list and in no book,
-/// but all others are.
+/// Empties every derived table and fills it again. If a record cannot be read, it is left out and reported: its VM is in no list
+/// and in no book, but all other VMs are.
 pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
     macro_rules! empty {
         ($($table:ident),*) => {
@@ -76,7 +77,7 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
     }
     batch.books_flush()?;
     drop(batch);
-    // What was left out is tried again at each start, by the version that can read it.
+    // If a record was left out, this is tried again at each start, until a version can read it.
     let number = if whole { DERIVED } else { 0 };
     meta::number_put(&mut txn.open_table(META).map_err(Fault::from)?, meta::DERIVED_KEY, number)?;
     Ok(())
@@ -93,7 +94,7 @@ mod tests {
     use ostler_model::{Timestamp, VmId};
     use redb::{Database, ReadableDatabase};
 
-    /// What the script leaves behind, with VMs in the middle of things.
+    /// The database after the script has run: some of its VMs are in the middle of operations.
     async fn played() -> Vec<u8> {
         let disk = Disk::default();
         let store = Store::open_with(disk.clone(), options()).expect("opens");
@@ -108,7 +109,7 @@ mod tests {
         Reader::new(db.begin_read().expect("reads"))
     }
 
-    /// A backup of it.
+    /// Makes a backup of `db` in the file `to`.
     fn copied(db: &Database, to: &Path) {
         let copy = Builder::new().create(to).expect("makes");
         let txn = copy.begin_write().expect("begins");
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(reader(&db).dump().expect("dumps"), before);
     }
 
-    /// Older daemons did not look whether a network address is another VM's.
+    /// Older daemons did not check whether a network address is another VM's.
     #[tokio::test]
     async fn a_store_in_which_two_vms_have_one_address_opens_and_tells() {
         let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(listed(&db), before.iter().copied().filter(|id| *id != 7).collect::<Vec<_>>());
         let findings = reader(&db).check().expect("reads");
         assert!(findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"), "{findings:#?}");
-        // It cannot be marked as not reconciled, and a version that can read it would start it.
+        // The VM cannot be marked as not reconciled, and a version that can read its record would start it.
         let dir = tempfile::tempdir().expect("a directory");
         let (backup, back) = (dir.path().join("backup"), dir.path().join("back"));
         copied(&db, &backup);
@@ -190,13 +191,14 @@ mod tests {
         assert!(matches!(refused, Err(crate::BackupError::Unreadable { findings: told, .. }) if told == findings));
         assert!(!back.exists());
         assert_eq!(crate::restore(&backup, &back, Unreadable::LeftOut).expect("restores").unreadable, findings);
-        // Read by a version that can, it is there again.
+        // A version that can read the record has the VM in its lists again.
         change(&db, |txn| drop(txn.open_table(tables::VM).expect("opens").insert(7, good.as_slice()).expect("writes")));
         migrate::at_open(&db, None).expect("opens");
         assert_eq!(reader(&db).dump().expect("dumps"), dump);
     }
 
-    /// As a store of schema 1 with VMs that are done, or were to move: the sets that came with schema 2 are made and filled.
+    /// Like a store of schema 1 that has VMs which are done, or are to move. The sets that came with schema 2 are made and
+    /// filled.
     #[tokio::test]
     async fn a_migrated_store_has_in_its_new_sets_what_its_records_say() {
         let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
     }
 
-    /// The records are what was given to the store to keep. Books that do not fit them are made anew, and that is told.
+    /// The records are the data that the store was given. Books that do not fit them are made again, and this is reported.
     #[tokio::test]
     async fn a_backup_whose_books_do_not_fit_is_restored_with_books_that_do() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -247,7 +249,8 @@ mod tests {
 
     type Tampering = fn(&WriteTransaction);
 
-    /// Negative control of `check`: a row too many or too few in any table of these is found, and the finding names the table.
+    /// Negative control of `check`: if a row is added to or removed from one of these tables, `check` finds it, and its finding
+    /// names the table.
     #[tokio::test]
     async fn the_check_finds_any_row_that_does_not_belong() {
         let bytes = played().await;

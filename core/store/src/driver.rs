@@ -1,4 +1,4 @@
-//! Installed drivers, and which snapshot rules answer for which hypervisor driver.
+//! Installed drivers, and the snapshot rules that are bound to each hypervisor driver.
 
 use crate::batch::Batch;
 use crate::commit::{DriverRow, ResourceKind, RulesBinding};
@@ -19,7 +19,7 @@ impl Row for RulesBinding {
 }
 
 impl Batch<'_> {
-    /// Hosts and datastores are looked through: there are few, and drivers are seldom removed.
+    /// Reads all hosts and datastores: there are few of them, and drivers are rarely removed.
     pub(crate) fn driver_remove_refused(&mut self, name: &DriverName) -> Refusal {
         if self.cold()?.driver.get(name.as_str()).map_err(Fault::from)?.is_none() {
             return not_found(ResourceKind::Driver, name);
@@ -98,7 +98,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// The snapshot rules that answer for a hypervisor driver.
+    /// The snapshot rules that are bound to a hypervisor driver.
     ///
     /// # Errors
     /// When the store or the row cannot be read.

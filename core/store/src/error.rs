@@ -1,9 +1,9 @@
-//! Errors. Each text names what was asked, what is wrong and what to do; the cause is kept apart as the source.
+//! Errors. Each message tells what was asked, what is wrong and what to do. The cause is kept separately, as the source.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What the embedded database said. Boxed, because it is large and rare.
+/// An error of the embedded database. Boxed, because it is large and rare.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Fault(Box<redb::Error>);
@@ -58,7 +58,7 @@ pub enum RowError {
         table: &'static str,
         /// Its key.
         key: String,
-        /// What the parser said.
+        /// The error of the parser.
         source: serde_json::Error,
     },
     /// A row could not be written as JSON.
@@ -66,18 +66,18 @@ pub enum RowError {
     Encode {
         /// The table.
         table: &'static str,
-        /// What the serialiser said.
+        /// The error of the serialiser.
         source: serde_json::Error,
     },
 }
 
-/// Why a store could not be opened.
+/// The reason why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process (or this one) has it open.
     #[error("the store {path} is in use: another ostlerd has it open; stop that one, or give this one another store")]
     InUse {
-        /// Which.
+        /// The path of the store.
         path: PathBuf,
     },
     /// A newer daemon made or migrated it.
@@ -88,49 +88,49 @@ pub enum OpenError {
         /// The newest schema known.
         ours: u32,
     },
-    /// There is a database, but it is not one of ours, or it is older than any migration knows.
+    /// There is a database, but it is not one of ours, or it is older than the first schema that can be migrated.
     #[error("the store cannot be used: {why}")]
     NotAStore {
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// The file could not be made or opened.
     #[error("the store {path} cannot be opened")]
     File {
-        /// Which.
+        /// The path of the store.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The database failed.
     #[error("the store cannot be opened")]
     Storage {
-        /// What it said.
+        /// The error of the database.
         #[from]
         source: Fault,
     },
     /// A row could not be read.
     #[error("the store cannot be opened")]
     Row {
-        /// Which, and why.
+        /// The row, and the reason.
         #[from]
         source: RowError,
     },
     /// The writer thread could not be started.
     #[error("the store's writer thread cannot be started")]
     Thread {
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
-/// Why something could not be read.
+/// The reason why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The database failed.
     #[error("the store cannot be read")]
     Storage {
-        /// What it said.
+        /// The error of the database.
         #[from]
         source: Fault,
     },
@@ -139,32 +139,32 @@ pub enum ReadError {
     Row(#[from] RowError),
 }
 
-/// Why a commit was not even decided. Nothing of it was committed, except after [`CommitError::Failed`], where only
-/// reopening the store tells.
+/// The reason why a commit was not decided. Nothing of it was committed, except perhaps after [`CommitError::Failed`]: then only
+/// reopening the store shows it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
-    /// An earlier commit failed; nothing is written any more.
+    /// An earlier commit failed, and since then nothing is written.
     #[error("the store is read-only since a commit failed: {why}; look at the disk, then restart ostlerd")]
     ReadOnly {
-        /// What failed.
+        /// The error of that commit.
         why: String,
     },
-    /// This commit, or the batch it was in, failed. Whether it holds is known only after reopening.
+    /// This commit failed, or the batch that it was in. Whether it holds is known only when the store is opened again.
     #[error("the commit failed, the store is read-only now; look at the disk, then restart ostlerd")]
     Failed {
-        /// What the database said.
+        /// The error of the database.
         source: Arc<ReadError>,
     },
-    /// The caller asked for something that makes no sense: a defect in Ostler.
+    /// The caller asked for something impossible. This is a defect in Ostler.
     #[error("the commit makes no sense: {why}; this is a defect of ostlerd, please report it")]
     Malformed {
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
     /// A row that the commit depends on cannot be read.
     #[error("the commit depends on a row that cannot be read")]
     Row {
-        /// Which, and why.
+        /// The row, and the reason.
         source: Arc<RowError>,
     },
     /// The store was closed while the commit waited.
@@ -172,69 +172,69 @@ pub enum CommitError {
     Closed,
 }
 
-/// Why a backup was not made, or not restored.
+/// The reason why a backup was not made, or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The target is there.
+    /// The target exists already.
     #[error("{path} exists: give a name that does not, nothing is overwritten")]
     Exists {
-        /// Which.
+        /// The path of the target.
         path: PathBuf,
     },
-    /// The source or target is open.
+    /// The source or the target is in use.
     #[error("{path} is in use by a running ostlerd: stop it first, or make a backup of it with `ostler admin backup`")]
     InUse {
-        /// Which.
+        /// Its path.
         path: PathBuf,
     },
     /// A file could not be handled.
     #[error("{what} {path} failed")]
     File {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The copy could not be opened.
     #[error("the copy cannot be opened")]
     Open {
-        /// Why.
+        /// The reason.
         #[from]
         source: OpenError,
     },
     /// The database failed.
     #[error("the copy cannot be written")]
     Storage {
-        /// What it said.
+        /// The error of the database.
         #[from]
         source: Fault,
     },
     /// The copy could not be read.
     #[error("the copy cannot be read")]
     Read {
-        /// Why.
+        /// The reason.
         #[from]
         source: ReadError,
     },
-    /// The books of the backup do not add up.
+    /// The content of the backup does not add up.
     #[error("the backup {path} does not add up ({} findings, the first: {}): use another", findings.len(), findings.first().map_or("none", String::as_str))]
     Broken {
-        /// Which.
+        /// The path of the backup.
         path: PathBuf,
-        /// What [`crate::Store::check`] found.
+        /// The findings of [`crate::Store::check`].
         findings: Vec<String>,
     },
-    /// Records of VMs in the backup cannot be read, so they cannot be marked as not reconciled.
+    /// Some records of VMs in the backup cannot be read, so these VMs cannot be marked as not reconciled.
     #[error(
         "records of {} VMs in the backup {path} cannot be read (the first: {}): restore it with the version of \
          ostlerd that made it", findings.len(), findings.first().map_or("none", String::as_str)
     )]
     Unreadable {
-        /// Which.
+        /// The path of the backup.
         path: PathBuf,
-        /// Which records, and why.
+        /// The records, and for each the reason.
         findings: Vec<String>,
     },
 }

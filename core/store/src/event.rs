@@ -1,4 +1,5 @@
-//! The event feed: numbered in the order of commits, without a gap but where a restore leaves numbers out; kept for a bounded while.
+//! The event feed. Events are numbered in the order of commits, without a gap, except where a restore leaves numbers out. A
+//! bounded number of events is kept.
 
 use crate::batch::Batch;
 use crate::commit::EventDraft;
@@ -10,29 +11,30 @@ use crate::tables::{EVENT, META};
 use ostler_model::{Event, EventSeq};
 use redb::ReadableTable;
 
-/// Events kept: minutes of the highest load and weeks of an ordinary one, in about 60 MB.
+/// How many events are kept: those of some minutes at the highest load, or of some weeks at an ordinary one, in about 60 MB.
 pub const EVENTS_KEPT: u64 = 200_000;
-/// Trimmed for each event that is appended, so that trimming keeps up without a commit that suddenly takes long.
+/// How many old events are removed for each new one, at most. So trimming keeps up, and no single commit takes much longer than
+/// others.
 const TRIM_RATIO: u64 = 2;
-/// How many numbers a restore leaves out: more events than a store can tell between a backup and its restore.
+/// How many numbers a restore leaves out. A store cannot write so many events between a backup and its restore.
 pub const EVENTS_SKIPPED: u64 = 1_000_000_000_000;
-/// Most events in one page.
+/// How many events one page has, at most.
 pub const EVENT_PAGE_MAX: usize = 1000;
 
-/// What is known after a place in the feed.
+/// The answer to the question which events follow a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventsAfter {
-    /// The events that follow; fewer than asked for only at the end.
+    /// The events that follow. There are fewer than asked for only at the end of the feed.
     Page {
-        /// In order, without a gap.
+        /// In order, without a gap, except where a restore leaves numbers out.
         events: Vec<Event>,
         /// The number of the last event that was committed then.
         last: EventSeq,
     },
-    /// Some of the events that follow are no longer kept, or the place belongs to a time that a restore has lost: read the VMs anew,
-    /// then go on from `last`.
+    /// Some of the events that follow are no longer kept, or the number belongs to a time that a restore has lost. Read the VMs
+    /// again, and then go on from `last`.
     Trimmed {
-        /// The oldest that is kept.
+        /// The oldest event that is kept.
         oldest: EventSeq,
         /// The number of the last event that was committed then.
         last: EventSeq,
@@ -49,9 +51,9 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Takes away some of the oldest events beyond the bound.
+    /// Removes some of the oldest events, if there are more than the bound.
     pub(crate) fn event_trim(&mut self) -> Result<(), Fault> {
-        // Counted, not subtracted: a restore leaves numbers out.
+        // The events are counted, because a restore leaves numbers out.
         let appended = self.tail.kept.saturating_sub(self.before.kept);
         let surplus = self.tail.kept.saturating_sub(self.limits.events_kept).min(appended.saturating_mul(TRIM_RATIO));
         for _ in 0..surplus {
@@ -63,7 +65,7 @@ impl Batch<'_> {
 }
 
 impl Reader {
-    /// The number of the last event: everything this reader shows is true at that place of the feed.
+    /// The number of the last event. Everything that this reader shows is true at that place of the feed.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -71,7 +73,7 @@ impl Reader {
         Ok(EventSeq(meta::event_last(&self.table(META)?)?))
     }
 
-    /// The oldest event that is kept; none if there is none.
+    /// The oldest event that is kept. None if there are no events.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -87,7 +89,7 @@ impl Reader {
         let last = self.seq()?;
         let table = self.table(EVENT)?;
         let oldest = table.first().map_err(Fault::from)?.map_or(last.next(), |(oldest, _)| EventSeq(oldest.value()));
-        // A place that no event of this store has: trimmed, or of a time that a restore has lost.
+        // No event of this store has this number: it was trimmed, or it belongs to a time that a restore has lost.
         let known = seq.next() == oldest || table.get(seq.0).map_err(Fault::from)?.is_some();
         if !known {
             return Ok(EventsAfter::Trimmed { oldest, last });

@@ -21,8 +21,9 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    /// The settings say which hypervisor it is. Others would show an empty one, and what runs on it would count as gone: started a
-    /// second time, or its disks removed under it.
+    /// The driver, its settings and the transport tell which hypervisor the host is. If they change while VMs are there, the host
+    /// could show another, empty hypervisor. Then its VMs would count as gone, and they would be started a second time, or their
+    /// disks would be removed while they run.
     pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead<'_>) -> Refusal {
         let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
         let old = self.host(host.id)?;
@@ -43,7 +44,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Another host that is this hypervisor.
+    /// Finds another host that is this hypervisor.
     fn host_identified(&self, id: &HypervisorId, but: HostId) -> Result<Option<HostName>, ReadError> {
         for entry in ReadableTable::iter(&self.hot.host).map_err(Fault::from)? {
             let (key, kept) = entry.map_err(Fault::from)?;
@@ -68,7 +69,7 @@ impl Batch<'_> {
         }
     }
 
-    /// The first VM of which something is or may be on a host, and how that is.
+    /// The first VM of which something is or may be on a host, and the reason.
     fn first_vm_on(&self, id: HostId) -> Result<Option<(VmId, &'static str)>, ReadError> {
         let mut rows = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?;
         let Some((key, _)) = rows.next().transpose().map_err(Fault::from)? else { return Ok(None) };

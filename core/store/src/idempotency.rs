@@ -1,4 +1,4 @@
-//! Answers kept for repeats of the same request.
+//! Keeps answers, for repeats of the same request.
 
 use crate::batch::Batch;
 use crate::commit::{Committed, IdempotencyRow};
@@ -9,9 +9,9 @@ use crate::tables::IDEMPOTENCY;
 use ostler_model::{Millis, Timestamp};
 use redb::ReadableTable;
 
-/// How long an answer is kept: a client that has not come back after a day asks for something new.
+/// How long an answer is kept. If a client comes back after more than a day, its request is a new one.
 pub const IDEMPOTENCY_KEPT: Millis = Millis::secs(24 * 3600);
-/// Most old answers forgotten for each new one; above 1, so that forgetting keeps up.
+/// How many old answers are forgotten for each new one, at most. It is above 1, so that forgetting keeps up.
 const TRIM_MAX: usize = 4;
 
 fn over(row_at: Timestamp, now: Timestamp) -> bool {
@@ -19,7 +19,7 @@ fn over(row_at: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Batch<'_> {
-    /// What was answered to the same request before.
+    /// Finds the answer that was given to the same request before.
     pub(crate) fn idempotency_seen(&self, asked: &IdempotencyRow) -> Result<Option<Committed>, ReadError> {
         Ok(match self.idempotency_get(asked)? {
             None => None,
@@ -34,7 +34,7 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), &asked.key)).transpose()?)
     }
 
-    /// Keeps an answer, and forgets a few that are over.
+    /// Keeps an answer, and forgets a few answers that are too old.
     pub(crate) fn idempotency_put(&mut self, row: &IdempotencyRow, kept: &[u8]) -> Result<(), ReadError> {
         let (who, route, key) = (row.who.as_str(), row.route.as_str(), row.key.as_str());
         if let Some(old) = self.idempotency_get(row)? {
@@ -65,8 +65,8 @@ impl Batch<'_> {
 }
 
 impl Reader {
-    /// The answer kept for a key at the time `now`. A request that finds one here need not be decided at all; one that does not is
-    /// still checked again by its commit.
+    /// The answer that is kept for a key at the time `now`. If there is one, the request need not be decided at all. If there is
+    /// none, the commit of the request checks this again.
     ///
     /// # Errors
     /// When the store or the row cannot be read.

@@ -34,7 +34,8 @@ impl Batch<'_> {
         ahead.name(ResourceKind::Image, name, owner, image.id.0)
     }
 
-    /// Whether the file is an image of another format. All images of the datastore are looked at: images are added rarely.
+    /// Whether the file is already an image of another format. All images of the datastore are read, because images are rarely
+    /// added.
     fn file_refused(&mut self, image: &Image) -> Refusal {
         if self.image(image.id)?.is_some_and(|old| (&old.path, old.format) == (&image.path, image.format)) {
             return Ok(None);
@@ -56,7 +57,7 @@ impl Batch<'_> {
     pub(crate) fn image_remove_refused(&mut self, id: ImageId) -> Refusal {
         match self.image(id)? {
             None => return not_found(ResourceKind::Image, id),
-            // Whoever writes it says what becomes of it, and must find it then.
+            // The operation that writes the image sets its state at the end, and must find the image then.
             Some(image) if image.state == ImageState::Locked => {
                 return in_use(ResourceKind::Image, id, "the disk that is saved as it, it is locked");
             }

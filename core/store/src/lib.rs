@@ -1,16 +1,19 @@
-//! The store: everything that must survive, in one file, changed by one writer in transactions that hold or do not hold as a whole.
+//! The store: everything that must survive, in one file. One writer changes it, in transactions that hold as a whole or not at
+//! all.
 //!
-//! **Invariants.** This is the only crate that names the database. No driver is called and no clock is asked here. Indexes and books
-//! are derived from records in the transaction that changes them, never by the caller. A row is never seen before it is durable.
+//! **Invariants.** This is the only crate that names the database. No driver is called here, and no clock is asked, except by a
+//! restore. Indexes and books are derived from records in the transaction that changes the records, and never by the caller. A
+//! row is never seen before it is durable.
 //!
 //! # What must be durable, and why
 //!
-//! - *records, operations, outbox*: what was promised and what may be under way at a hypervisor; nothing else can tell after a crash.
-//! - *events, idempotency*: what others were or will be told; they must not hear of it twice differently, or never.
-//! - *hosts, datastores, images, tokens, drivers, rules*: what an operator said.
-//! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none is ever wrong for a moment.
+//! - *records, operations, outbox*: what Ostler has promised, and what may be under way at a hypervisor. After a crash nothing
+//!   else can tell.
+//! - *events, idempotency*: what others were told, or will be told. They must not be told two different things, or never be told.
+//! - *hosts, datastores, images, tokens, drivers, rules*: what an operator has set.
+//! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none of them is wrong at any moment.
 //!
-//! What is running where is not kept but observed; see `ostler-engine`.
+//! The store does not keep which VM runs where. This is observed; see `ostler-engine`.
 //!
 //! # The schema
 //!
@@ -66,12 +69,13 @@
 //!
 //! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all others are plain keys and numbers.
 //!
-//! # How a crash is survived
+//! # How the store survives a crash
 //!
-//! The database writes new pages beside the old ones and switches with one checksummed page; `sync` ends each commit. After a power
-//! cut at any disk operation the store is what it was after some commit, and no earlier one than the last that was answered:
-//! `tests/store_crash.rs` cuts at each. What a content-aware attacker who controls both the rows and the moment of a crash could do
-//! to a checksum is out of scope: commits are one-phase, because a second sync would halve the throughput.
+//! The database writes new pages beside the old ones, and then switches to them with one page that has a checksum. `sync` ends
+//! each commit. After a power cut at any disk operation, the store is as it was after some commit, and this is the last commit
+//! that was answered or a later one: `tests/store_crash.rs` cuts at each operation. Commits are one-phase, because a second sync
+//! would halve the throughput. So an attacker who controls both the content of rows and the moment of a crash could cheat the
+//! checksum. That is out of scope.
 
 mod backup;
 mod batch;
@@ -127,7 +131,7 @@ pub use summary::{OperationBrief, VmSummary};
 pub use vm::SAME_NAME_MAX;
 pub use writer::{BATCH_MAX, QUEUE_MAX};
 
-/// Re-exported for those who put a store on a backend of their own (crash tests, simulations).
+/// Re-exported for those who run a store on their own backend (crash tests, simulations).
 pub use redb::StorageBackend;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Summaries that were read before. Parsing is most of what a page of a list costs, and most VMs are as they were when it was last
-//! asked for.
+//! Keeps summaries that were parsed before. A page of a list costs mostly parsing, and most VMs have not changed since the page
+//! was last read.
 //!
-//! **Invariant:** a summary is handed out only for the very bytes it was parsed from. So nothing ever has to be taken out because it
-//! is old, and readers of any age may share it.
+//! **Invariant:** A summary is handed out only for exactly the bytes that it was parsed from. So no entry ever becomes wrong, and
+//! readers of any age may share them.
 
 use crate::error::RowError;
 use crate::row;
@@ -10,7 +10,7 @@ use crate::summary::VmSummary;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// Most summaries kept, at about 700 bytes each. When it is full it begins anew: that costs one round of parsing.
+/// How many summaries are kept, at most, at about 700 bytes each. If it is full, it is emptied: this costs one round of parsing.
 const LINES_MAX: usize = 16 * 1024;
 
 struct Line {
@@ -23,7 +23,7 @@ struct Line {
 pub(crate) struct Lines(RwLock<HashMap<u64, Line>>);
 
 impl Lines {
-    /// The summary that these bytes are.
+    /// The summary in these bytes.
     pub(crate) fn decode(&self, bytes: &[u8], id: u64) -> Result<VmSummary, RowError> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = known.get(&id).filter(|line| *line.bytes == *bytes) {

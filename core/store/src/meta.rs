@@ -1,4 +1,4 @@
-//! The `meta` table: what the store knows about itself.
+//! The `meta` table: data about the store itself.
 
 use crate::commit::{Commit, ResourceChange};
 use crate::error::{CommitError, Fault, ReadError, RowError};
@@ -10,7 +10,7 @@ use redb::{ReadableTable, Table};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Key of the schema's version, a decimal number: readable before anything else about the store is known.
+/// Key of the schema's version, a decimal number. It can be read before anything else about the store is known.
 pub(crate) const SCHEMA_KEY: &str = "schema";
 /// Key of the version of what is derived, a decimal number.
 pub(crate) const DERIVED_KEY: &str = "derived";
@@ -21,15 +21,15 @@ const MARKS_KEY: &str = "marks";
 /// Key of the number of the last event, a decimal number.
 const EVENT_KEY: &str = "event";
 
-/// Key of the mark that the store was restored.
+/// Key of the mark of a restore.
 const RESTORED_KEY: &str = "restored";
 
-/// The store came back with a backup, and not all of its VMs are reconciled yet.
+/// The mark of a restore: the store came back with a backup, and not all of its VMs are reconciled yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredStore {
     /// The time of the newest event of the backup.
     pub as_of: Timestamp,
-    /// The number of that event. What was told after it is lost.
+    /// The number of that event. Later events are lost.
     pub seq: EventSeq,
 }
 
@@ -37,7 +37,7 @@ impl Row for RestoredStore {
     const TABLE: &'static str = "meta";
 }
 
-/// Who the store is.
+/// The identity of the store.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) id: StoreId,
@@ -47,7 +47,7 @@ impl Row for Identity {
     const TABLE: &'static str = "meta";
 }
 
-/// The highest id of each kind that a row ever had. They only rise, so that an id is never used again, even after its row is gone.
+/// The highest id of each kind that a row ever had. These only rise, so an id is never used again, even after its row is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
     pub(crate) vm: u64,
@@ -62,13 +62,13 @@ impl Row for Marks {
 }
 
 impl Marks {
-    /// How many ids of a wide kind a restore leaves out: more than a store can give between a backup and its restore.
+    /// How many ids of a kind with 64 bits a restore leaves out. A store cannot use so many between a backup and its restore.
     const SKIPPED: u64 = 1_000_000_000;
-    /// The same for the narrow kinds, of which there are fewer and which people make by hand.
+    /// The same for the kinds with 32 bits. These have fewer ids, and people make them by hand.
     const SKIPPED_NARROW: u32 = 10_000_000;
 
-    /// Marks above all that a lost copy of the store can have used. One that would run over stays at the last number, and the next id
-    /// of that kind is refused.
+    /// Marks above all ids that a lost copy of the store can have used. A mark that would overflow stays at the last number, and
+    /// then the next id of that kind is refused.
     pub(crate) fn skipped(self) -> Self {
         Self {
             vm: self.vm.saturating_add(Self::SKIPPED),
@@ -79,10 +79,10 @@ impl Marks {
         }
     }
 
-    /// The marks a commit raises.
+    /// The marks of the ids in a commit.
     ///
     /// # Errors
-    /// The last number of a kind is never used: a counter that stands there has run out.
+    /// If it has the last number of a kind. This number is never used: a counter that has reached it has run out.
     pub(crate) fn of(commit: &Commit) -> Result<Self, CommitError> {
         let mut marks = Self::default();
         if let Some(change) = &commit.vm {
@@ -119,7 +119,7 @@ impl Marks {
     }
 }
 
-/// Where the next ids come from. An id that was handed out and never committed may be handed out again after a restart.
+/// The counters for new ids. An id that was handed out but never committed may be handed out again after a restart.
 #[derive(Debug)]
 pub(crate) struct Ids {
     pub(crate) vm: AtomicU64,
@@ -140,7 +140,7 @@ impl Ids {
         }
     }
 
-    /// Never hands out what a commit uses, whoever chose it.
+    /// Raises the counters, so that an id that a commit uses is never handed out, no matter who chose it.
     pub(crate) fn raise(&self, marks: Marks) {
         self.vm.fetch_max(marks.vm, Ordering::Relaxed);
         self.operation.fetch_max(marks.operation, Ordering::Relaxed);
@@ -149,19 +149,19 @@ impl Ids {
         self.image.fetch_max(marks.image.into(), Ordering::Relaxed);
     }
 
-    /// The next of a wide kind. Saturates at the number that [`Marks::of`] refuses.
+    /// The next id of a kind with 64 bits. It stays at the last number, which [`Marks::of`] refuses.
     pub(crate) fn wide(counter: &AtomicU64) -> u64 {
         let step = |last: u64| Some(last.saturating_add(1));
         counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// The next of a narrow kind. Saturates likewise.
+    /// The next id of a kind with 32 bits. It stays at the last number too.
     pub(crate) fn narrow(counter: &AtomicU64) -> u32 {
         u32::try_from(Self::wide(counter)).unwrap_or(u32::MAX)
     }
 }
 
-/// A decimal number, if it is there.
+/// The decimal number under a key, if there is one.
 pub(crate) fn number(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &'static str) -> Result<Option<u64>, ReadError> {
     let Some(kept) = table.get(key).map_err(Fault::from)? else { return Ok(None) };
     let parsed = std::str::from_utf8(kept.value()).ok().and_then(|text| text.parse().ok());
@@ -211,7 +211,7 @@ pub(crate) fn store_id_put(table: &mut Meta<'_>, id: StoreId) -> Result<(), Read
     Ok(())
 }
 
-/// The mark of a restore, while it stands.
+/// The mark of a restore, while it is there.
 pub(crate) fn restored(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<RestoredStore>, ReadError> {
     row_at(table, RESTORED_KEY)
 }

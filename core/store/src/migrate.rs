@@ -1,8 +1,10 @@
-//! The schema's version, and the way from older ones: a list in order, run at open, one transaction each, never during work.
+//! The version of the schema, and the migrations from older ones: a list in order. They run when the store is opened, in one
+//! transaction each, and never while it is in use.
 //!
-//! A change of what is *derived* (summary, index keys, when a VM is due) needs a new [`crate::derive::DERIVED`] and nothing else. A change of a *row* that an older one does not satisfy needs no migration but a new `Row::VERSION` with its `upgrade`. A change
-//! of *tables* (a new index, another key) needs an entry here, a new [`SCHEMA`], and a kept file of the schema before it in
-//! `tests/kept/` with a test that opens it.
+//! A change of what is *derived* (summary, index keys, when a VM is due) needs a new [`crate::derive::DERIVED`] and nothing else.
+//! A change of a *row* that older rows do not satisfy needs no migration, but a new `Row::VERSION` with its `upgrade`. A change
+//! of *tables* (a new index, another key) needs an entry here, a new [`SCHEMA`], and a file of the schema before it in
+//! `tests/kept/`, with a test that opens this file.
 
 use crate::batch::Tail;
 use crate::derive;
@@ -17,17 +19,17 @@ use uuid::Uuid;
 /// The schema that this version writes.
 pub const SCHEMA: u32 = 2;
 
-/// One step of the way from the first schema to [`SCHEMA`].
+/// One step on the way from the first schema to [`SCHEMA`].
 pub(crate) struct Migration {
-    /// The schema it leads to, from the one before.
+    /// The schema that it leads to, from the one before.
     pub(crate) to: u32,
-    /// What it does, for the log.
+    /// A description for the log.
     pub(crate) what: &'static str,
-    /// Does it. The number of the schema is written in the same transaction.
+    /// Makes the change. The number of the schema is written in the same transaction.
     pub(crate) run: fn(&WriteTransaction) -> Result<(), OpenError>,
 }
 
-/// Schema 1 is the first that was released.
+/// Schema 1 was the first one that was released.
 const MIGRATIONS: &[Migration] =
     &[Migration { to: 2, what: "sets of VMs to move to another host, and of VMs to forget", run: make_tables }];
 
@@ -40,7 +42,7 @@ impl From<ReadError> for OpenError {
     }
 }
 
-/// Makes what is missing, migrates what is old. Answers the store's id and where it stands.
+/// Makes the tables that are missing, migrates an old schema, and derives again if needed. Answers the store's id and its tail.
 pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Tail), OpenError> {
     bring_to(db, SCHEMA, MIGRATIONS)?;
     derive_anew(db)?;
@@ -59,7 +61,7 @@ pub(crate) fn at_open(db: &Database, id: Option<StoreId>) -> Result<(StoreId, Ta
     Ok((id, tail))
 }
 
-/// Derives everything again if the rules by which it is derived have changed since.
+/// Derives everything again if the rules for it have changed.
 fn derive_anew(db: &Database) -> Result<(), OpenError> {
     let kept = {
         let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
@@ -75,7 +77,7 @@ fn derive_anew(db: &Database) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Runs the migrations that are missing, each in a transaction of its own.
+/// Runs the missing migrations, each in its own transaction.
 fn bring_to(db: &Database, schema: u32, migrations: &[Migration]) -> Result<(), OpenError> {
     let mut found = match schema_of(db)? {
         Some(found) => found,
@@ -98,7 +100,7 @@ fn bring_to(db: &Database, schema: u32, migrations: &[Migration]) -> Result<(), 
     Ok(())
 }
 
-/// The schema found; none in a database that has no table at all.
+/// The schema of a database. None if it has no table at all.
 pub(crate) fn schema_of(db: &impl ReadableDatabase) -> Result<Option<u32>, OpenError> {
     let txn = db.begin_read().map_err(Fault::from)?;
     let table = match txn.open_table(META) {
@@ -118,7 +120,7 @@ fn not_a_store() -> OpenError {
     OpenError::NotAStore { why: "the file is a database of something else; give another path".to_owned() }
 }
 
-/// Makes the tables that are missing. Those of what is derived are filled next, because whoever adds one raises
+/// Makes the missing tables. Derived tables are filled after this, because a change that adds one also raises
 /// [`crate::derive::DERIVED`].
 fn make_tables(txn: &WriteTransaction) -> Result<(), OpenError> {
     Hot::open(txn)?;
@@ -151,7 +153,7 @@ mod tests {
         Builder::new().create_with_backend(InMemoryBackend::new()).expect("opens")
     }
 
-    /// A store as a schema 0 might have been: tokens in another table, without a hash index, and no table for anything else.
+    /// A store as schema 0 might have been: tokens in another table without an index of hashes, and no other table.
     fn of_schema_0() -> Database {
         let db = empty();
         let txn = db.begin_write().expect("begins");

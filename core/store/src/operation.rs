@@ -1,4 +1,4 @@
-//! Operations: one row each, and an index by VM that says which are over.
+//! Operations: one row per operation, and an index by VM that tells which ones have ended.
 
 use crate::batch::Batch;
 use crate::error::{Fault, ReadError};
@@ -8,12 +8,12 @@ use crate::row;
 use crate::tables::{OPERATION, OPERATION_BY_VM};
 use ostler_model::{OperationId, OperationRecord, VmId};
 
-/// Ended operations kept for each VM: a person who asks what happened looks at the last few; a VM that is cycled for years must
-/// not fill the disk.
+/// How many ended operations are kept for each VM. A person who asks what happened looks at the last few. A VM that is started
+/// and stopped for years must not fill the disk.
 pub const OPERATIONS_KEPT: usize = 32;
 
 impl Batch<'_> {
-    /// Adds or replaces an operation; deletes the VM's oldest ended ones beyond the bound.
+    /// Adds or replaces an operation. Deletes the VM's oldest ended operations, if there are more than the bound.
     pub(crate) fn operation_put(&mut self, operation: &PreparedOperation) -> Result<(), Fault> {
         let new = self.hot.operation.insert(operation.id, operation.row.as_slice())?.is_none();
         if new || operation.ended {
@@ -31,7 +31,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Takes away all operations of a VM.
+    /// Removes all operations of a VM.
     pub(crate) fn operation_forget(&mut self, vm: u64) -> Result<(), Fault> {
         for id in self.operation_ids(vm, |_| true)? {
             self.hot.operation.remove(id)?;

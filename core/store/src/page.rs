@@ -1,4 +1,4 @@
-//! Lists of VMs in pages, always from the narrowest index that the filter allows.
+//! Lists of VMs in pages. A list reads one index: by host if the filter names a host, else by state, else by owner.
 
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
@@ -10,21 +10,22 @@ use redb::ReadableTable;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Most VMs in one page.
+/// How many VMs one page has, at most.
 pub const VM_PAGE_MAX: usize = 1000;
-/// Most index rows looked at for one page. A filter that nearly nothing matches gives short pages with a `next`, not a long wait.
+/// How many index rows are read for one page, at most. If almost nothing matches the filter, pages are short and have a `next`,
+/// and the client does not wait long.
 const LOOKED_AT_MAX: usize = 10_000;
 
-/// Which VMs a list shows.
+/// Selects the VMs of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VmFilter {
-    /// Those in one of these states; in any if empty.
+    /// Only VMs in one of these states. If empty, VMs in any state.
     pub states: Vec<State>,
-    /// With no states given: also those that are done.
+    /// If no states are given: also VMs that are done.
     pub include_done: bool,
-    /// Those that have their place on this host; one that moves has it on the host it comes from until it is there.
+    /// Only VMs that have their placement on this host. A VM that migrates has its placement at the origin until it has arrived.
     pub host: Option<HostId>,
-    /// Those of this owner.
+    /// Only VMs of this owner.
     pub owner: Option<String>,
 }
 
@@ -40,15 +41,15 @@ impl VmFilter {
 pub struct Page<T> {
     /// In the order of their ids.
     pub items: Vec<T>,
-    /// Where the next page begins: hand it in as `after`. None at the end.
+    /// The last VM of this page, if there is a next page: pass it as `after`. None at the end.
     pub next: Option<VmId>,
-    /// The place of the feed at which the page is true.
+    /// The place in the feed at which the page is true.
     pub seq: EventSeq,
 }
 
 type Ids<'a> = Box<dyn Iterator<Item = Result<u64, redb::StorageError>> + 'a>;
 
-/// Streams of rising ids as one stream of rising ids.
+/// Merges streams of rising ids into one stream of rising ids.
 struct Merge<'a> {
     streams: Vec<Ids<'a>>,
     heads: BinaryHeap<Reverse<(u64, usize)>>,
@@ -98,8 +99,8 @@ impl Reader {
         rows.map(|row| Ok(VmId(row.map_err(Fault::from)?.0.value()))).collect()
     }
 
-    /// A page of VMs after `after`, at most `limit` and at most [`VM_PAGE_MAX`]. May be shorter than `limit` although there is
-    /// more: `next` tells.
+    /// A page of the VMs after `after`, with at most `limit` and at most [`VM_PAGE_MAX`] VMs. It may have fewer than `limit`
+    /// although there are more: then it has a `next`.
     ///
     /// # Errors
     /// When the store or a row cannot be read.
@@ -125,7 +126,8 @@ impl Reader {
         Ok(Page { items, next: None, seq })
     }
 
-    /// Ids of VMs in one state after `after`, lowest first, at most `limit` and at most [`VM_PAGE_MAX`]: the scheduler's queue.
+    /// Ids of VMs in one state after `after`, lowest first, at most `limit` and at most [`VM_PAGE_MAX`]. This is the scheduler's
+    /// queue.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -144,7 +146,7 @@ impl Reader {
         Ok(Box::new(rows.map(|row| row.map(|(key, _)| key.value().1))))
     }
 
-    /// Ids of VMs that may match, rising. The summary has the last word.
+    /// Ids of VMs that may match, rising. Whether a VM matches is decided by its summary.
     fn candidates(&self, filter: &VmFilter, after: Option<VmId>) -> Result<Ids<'static>, ReadError> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
         if let Some(host) = filter.host {
@@ -171,7 +173,7 @@ impl Reader {
         Ok(Box::new(rows.map(|row| row.map(|(key, _)| key.value()))))
     }
 
-    /// Every VM's summary, for the check of the books.
+    /// The summary of every VM, for `check`.
     pub(crate) fn summaries(&self) -> Result<Vec<VmSummary>, ReadError> {
         let table = self.table(VM_SUMMARY)?;
         let mut found = Vec::new();

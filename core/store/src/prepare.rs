@@ -1,4 +1,4 @@
-//! Turns a commit into rows, in the task of whoever commits: the one writer thread only places bytes.
+//! Turns a commit into rows in the caller's task, so that the one writer thread only places bytes.
 
 use crate::commit::{Commit, EventDraft, IdempotencyRow, ResourceChange};
 use crate::error::{CommitError, RowError};
@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
     pub(crate) idempotency: Option<(IdempotencyRow, Vec<u8>)>,
     pub(crate) resources: Vec<ResourceChange>,
     pub(crate) marks: Marks,
-    /// It is judged, and nothing is written.
+    /// Whether it is only judged, and nothing is written.
     pub(crate) rehearsal: bool,
 }
 
@@ -125,12 +125,12 @@ impl Prepared {
 }
 
 impl Prepared {
-    /// The VM that is forgotten with it.
+    /// The VM that this commit forgets.
     pub(crate) fn forgets(&self) -> Option<VmId> {
         self.resources.iter().find_map(|change| if let ResourceChange::VmForget(id) = change { Some(*id) } else { None })
     }
 
-    /// Rows it puts or takes away, indexes and books left out, and their bytes.
+    /// How many rows it puts or removes, without indexes and books, and how many bytes they have.
     pub(crate) fn size(&self) -> (u64, u64) {
         let kept = self.vm.iter().flat_map(|vm| [vm.row.len(), vm.summary_row.len()]);
         let kept = kept.chain(self.operations.iter().map(|operation| operation.row.len()));
@@ -156,7 +156,7 @@ impl PreparedOperation {
     }
 }
 
-/// Refuses what no decision can mean, before it can harm the books.
+/// Refuses a commit that no decision can mean, before it damages the books.
 fn sensible(commit: &Commit) -> Result<(), CommitError> {
     if let Some(change) = &commit.vm
         && change.expect.is_some_and(|expect| change.record.version <= expect)
@@ -177,12 +177,13 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
         use ResourceChange as C;
         matches!(change, C::HostRemove(_) | C::DatastoreRemove(_) | C::ImageRemove(_) | C::DriverRemove(_) | C::VmForget(_))
     };
-    // Nothing stands on a VM. One that comes to be may take the place of one that is done, in the UUID they share.
+    // Nothing depends on a VM. A new VM may take the place of a VM that is done and has the same UUID.
     let takes_over = |change: &ResourceChange| {
         let new = commit.vm.as_ref().is_some_and(|vm| vm.expect.is_none());
         new && matches!(change, ResourceChange::VmForget(id) if commit.vm.as_ref().is_some_and(|vm| vm.record.id != *id))
     };
-    // Each commit is judged before its first write: a removal must not be judged next to something that would stand on it.
+    // Each commit is judged before its first write. So a removal must not be in one commit with something that would depend on
+    // it.
     let beside = |change: &ResourceChange| commit.resources.len() > 1 || commit.vm.is_some() && !takes_over(change);
     if commit.resources.iter().any(|change| removes(change) && beside(change)) {
         return Err(malformed("a removal is committed together with other changes"));
@@ -194,7 +195,7 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
     Ok(())
 }
 
-/// What a change is about.
+/// The resource that a change is about.
 fn touches(change: &ResourceChange) -> String {
     match change {
         ResourceChange::HostPut(host) => format!("host {}", host.id),

@@ -1,11 +1,11 @@
-//! Reading: one consistent view of the store, as of one commit.
+//! Reads one consistent view of the store, as of one commit.
 
 use crate::error::Fault;
 use crate::lines::Lines;
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use std::sync::Arc;
 
-/// A consistent view. Later commits do not change it; holding one for long keeps old pages on the disk.
+/// A consistent view. Later commits do not change it. If it is held for long, old pages stay on the disk.
 pub struct Reader {
     pub(crate) txn: ReadTransaction,
     pub(crate) lines: Arc<Lines>,

@@ -1,4 +1,4 @@
-//! Changes of what is no VM: judged here as a whole, written by the module of each table.
+//! Changes of resources that are not VMs. They are judged here as a whole, and written by the module of each table.
 
 use crate::batch::Batch;
 use crate::commit::{ResourceChange, ResourceKind, ResourceRefused};
@@ -9,7 +9,7 @@ use ostler_model::{DatastoreId, ImageId, State, VmId};
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
-/// What the rest of the same commit will have made, for changes that build on it.
+/// The results of other changes in the same commit, for changes that build on them.
 #[derive(Default)]
 pub(crate) struct Ahead<'a> {
     names: BTreeSet<(&'static str, String)>,
@@ -18,23 +18,23 @@ pub(crate) struct Ahead<'a> {
     images_new: &'a [ImageId],
 }
 
-/// What judging a change gives.
+/// The result of judging a change: the reason if it is refused.
 pub(crate) type Refusal = Result<Option<ResourceRefused>, ReadError>;
 
-/// There is no such thing.
+/// There is no such resource.
 pub(crate) fn not_found(kind: ResourceKind, which: impl ToString) -> Refusal {
     Ok(Some(ResourceRefused::NotFound { kind, which: which.to_string() }))
 }
 
-/// Something stands on it.
+/// Something depends on the resource.
 pub(crate) fn in_use(kind: ResourceKind, which: impl ToString, by: impl Into<String>) -> Refusal {
     Ok(Some(ResourceRefused::InUse { kind, which: which.to_string(), by: by.into() }))
 }
 
 impl<'a> Ahead<'a> {
-    /// The VM's part: what it replaces, and what it makes.
+    /// The images that the VM's change frees, and the images that it uses.
     pub(crate) fn of_vm(old: Option<&'a VmSummary>, new: Option<&'a VmSummary>) -> Self {
-        // Without a VM in the commit nothing is replaced either.
+        // If the commit has no VM, no VM is replaced either.
         Self { images_old: old.map_or(&[], |vm| &vm.images), images_new: new.map_or(&[], |vm| &vm.images), ..Self::default() }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Ahead<'a> {
         self.datastores.contains(&id)
     }
 
-    /// How many disks will stand on an image, where `now` do.
+    /// How many disks will stand on an image after the commit. `now` is how many stand on it now.
     pub(crate) fn holds(&self, id: ImageId, now: u64) -> u64 {
         let count = |images: &[ImageId]| images.iter().filter(|image| **image == id).count() as u64;
         now.saturating_sub(count(self.images_old)).saturating_add(count(self.images_new))
@@ -59,7 +59,7 @@ impl<'a> Ahead<'a> {
 }
 
 impl Batch<'_> {
-    /// Whether one of the changes cannot be made. Writes nothing.
+    /// Checks whether one of the changes is refused. Writes nothing.
     pub(crate) fn resources_refused(&mut self, changes: &[ResourceChange], mut ahead: Ahead<'_>) -> Refusal {
         for change in changes {
             if let Some(refused) = self.resource_refused(change, &mut ahead)? {
@@ -119,7 +119,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Makes a change that was judged.
+    /// Makes a change that was judged as good.
     pub(crate) fn resource_apply(&mut self, change: &ResourceChange) -> Result<(), ReadError> {
         match change {
             ResourceChange::HostPut(host) => self.host_put(host),

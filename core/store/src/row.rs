@@ -1,7 +1,7 @@
-//! The envelope of every row: valid JSON that says its own version, `{"v":1,"row":{...}}`.
+//! The envelope of every row: valid JSON with the version of the row, `{"v":1,"row":{...}}`.
 //!
-//! The prefix is parsed by hand, so that a row of the newest version costs one pass of the JSON parser and no copy. An older row
-//! goes through a JSON tree and [`Row::upgrade`], one version at a time.
+//! The prefix is parsed by hand. So a row of the newest version needs only one pass of the JSON parser, and no copy. An older row
+//! is read as a JSON tree and goes through [`Row::upgrade`], one version at a time.
 
 use crate::error::RowError;
 use serde::Serialize;
@@ -12,20 +12,20 @@ use std::fmt::Display;
 const HEAD: &[u8] = b"{\"v\":";
 const MIDDLE: &[u8] = b",\"row\":";
 
-/// A type that is kept as a row.
+/// A type that is stored as a row.
 pub(crate) trait Row: Serialize + DeserializeOwned {
-    /// The table, for messages.
+    /// The name of the table, for messages.
     const TABLE: &'static str;
-    /// The version that is written.
+    /// The version in which rows are written.
     const VERSION: u32 = 1;
 
-    /// Makes a row of version `from` one of version `from + 1`.
+    /// Turns a row of version `from` into one of version `from + 1`.
     fn upgrade(_from: u32, row: Value) -> Value {
         row
     }
 }
 
-/// A row as it is kept.
+/// The bytes of a row in its envelope.
 pub(crate) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowError> {
     let mut bytes = Vec::with_capacity(512);
     bytes.extend_from_slice(HEAD);
@@ -36,7 +36,7 @@ pub(crate) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowError> {
     Ok(bytes)
 }
 
-/// A kept row. `key` is for messages only.
+/// Reads a row. `key` is for messages only.
 pub(crate) fn decode<R: Row>(bytes: &[u8], key: impl Display) -> Result<R, RowError> {
     let Some((version, content)) = open(bytes) else {
         return Err(RowError::NotARow { table: R::TABLE, key: key.to_string() });
@@ -57,7 +57,7 @@ pub(crate) fn decode<R: Row>(bytes: &[u8], key: impl Display) -> Result<R, RowEr
     parsed.map_err(|source| RowError::Content { table: R::TABLE, key: key.to_string(), source })
 }
 
-/// Version and content.
+/// The version and the content of a row.
 fn open(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let rest = bytes.strip_prefix(HEAD)?;
     let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -66,7 +66,7 @@ fn open(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((version, content))
 }
 
-/// Bytes inside a row: text where they are text (most answers are JSON), hexadecimal where not.
+/// Bytes inside a row. They are kept as text if they are UTF-8 (most answers are JSON), and as hexadecimal otherwise.
 pub(crate) mod bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::fmt::Write;

@@ -1,5 +1,6 @@
-//! A store for simulations: its disk is memory that forgets what was not synced when the power goes, and its writer is a future of the
-//! caller's instead of a thread, so that the order of everything follows from the caller's seed. Everything else is the store that ships.
+//! A store for simulations. Its disk is memory, which forgets everything that was not synced when the power goes. Its writer is a
+//! future that the caller runs, and not a thread, so that the order of everything follows from the caller's seed. Everything else
+//! is the same code as in the released store.
 
 use crate::error::{BackupError, Fault, OpenError};
 use crate::store::{Options, Store};
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 #[derive(Debug, Default)]
 struct Platter {
-    /// The bytes that survive a loss of power.
+    /// The bytes that survive a power cut.
     safe: Vec<u8>,
-    /// The bytes that are read: with the writes that were not synced.
+    /// The bytes that a read gives: with the changes that were not synced.
     now: Vec<u8>,
-    /// Changes that were not synced: where from and where to, in the order in which they came.
+    /// The changes that were not synced, in their order.
     dirty: Vec<Change>,
-    /// Operations until every further one fails.
+    /// How many more writes, changes of length and syncs succeed. After that, each of them fails. None: all succeed.
     operations_left: Option<u64>,
 }
 
@@ -52,13 +53,13 @@ impl SimulatedDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After so many more operations every one fails, as on a disk that is full or broken.
+    /// After this many more writes, changes of length and syncs, each of them fails, as on a disk that is full or broken.
     pub fn break_after(&self, operations: u64) {
         self.lock().operations_left = Some(operations);
     }
 
-    /// The power went: the disk as it is found afterwards. Of the changes that were not synced only those are on it of which `stays` says
-    /// so. Somebody who still writes to this one writes to nothing.
+    /// The disk as it is found after a power cut. Of the changes that were not synced, it has only those for which `stays`
+    /// answers true. A store that still writes to the old disk does not change this one.
     #[must_use]
     pub fn after_power_loss(&self, mut stays: impl FnMut() -> bool) -> Self {
         let platter = self.lock();
@@ -69,15 +70,15 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(Platter { now: safe.clone(), safe, ..Platter::default() })))
     }
 
-    /// Another disk with what is on this one now, and with nothing that is not synced.
+    /// A new disk with the current content of this one. All of it counts as synced.
     #[must_use]
     pub fn copy(&self) -> Self {
         let now = self.lock().now.clone();
         Self(Arc::new(Mutex::new(Platter { safe: now.clone(), now, ..Platter::default() })))
     }
 
-    /// Opens the store on this disk; makes it if the disk is empty. The second of the pair writes: the caller has to run it beside
-    /// everything else. Each batch takes as long as `takes` says.
+    /// Opens the store on this disk, and makes it if the disk is empty. The second part of the result is the writer: the caller
+    /// has to run it beside everything else. Each batch takes as long as `takes` says.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -90,7 +91,7 @@ impl SimulatedDisk {
         Ok((store, writer.run_as_future(takes)))
     }
 
-    /// The disk with this store on it as it is after a restore at `now`: see [`crate::restore`].
+    /// A copy of the disk, with the store on it as after a restore at `now`: see [`crate::restore`].
     ///
     /// # Errors
     /// When the store on it cannot be read.

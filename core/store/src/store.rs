@@ -1,4 +1,4 @@
-//! The handle that everybody holds.
+//! The handle of the store, which every user of it holds.
 
 use crate::batch::{Limits, Tail};
 use crate::commit::{Commit, Committed};
@@ -19,34 +19,34 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Memory the database may use for its pages; the whole daemon is to stay below 200 MiB with 10,000 VMs.
+/// How much memory the database may use for its pages. The whole daemon must stay below 200 MiB with 10,000 VMs.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// A deliberate fault, by which tests prove that they would notice a real one. Nothing but tests sets it.
+/// A deliberate fault. With it, tests prove that they would notice a real fault. Only tests set it.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sabotage {
     /// None.
     #[default]
     None,
-    /// A record is committed first, and what goes with it in a second transaction.
+    /// A record is committed first, and the rest of its commit in a second transaction.
     SplitCommit,
     /// Commits are answered before they are on the disk.
     NoSync,
-    /// Nobody looks whether a network address is another VM's.
+    /// Nobody checks whether a network address is another VM's.
     AnyAddress,
 }
 
-/// How a store is opened.
+/// The options for opening a store.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Memory for the database's pages.
+    /// How much memory the database may use for its pages.
     pub cache_bytes: usize,
-    /// Events kept at least; see [`EVENTS_KEPT`].
+    /// How many events are kept, at least. See [`EVENTS_KEPT`].
     pub events_kept: u64,
-    /// Ended operations kept for each VM; see [`OPERATIONS_KEPT`].
+    /// How many ended operations are kept for each VM. See [`OPERATIONS_KEPT`].
     pub operations_kept: usize,
-    /// The id of a store that is new; chosen at random if none. A simulation that must repeat gives one.
+    /// The id of a new store. If none, it is chosen at random. A simulation gives one, because it must be repeatable.
     pub store_id: Option<StoreId>,
     #[doc(hidden)]
     pub sabotage: Sabotage,
@@ -67,29 +67,30 @@ impl Default for Options {
 /// Whether the store takes commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It does.
+    /// It takes commits.
     Writable,
-    /// A commit failed; nothing is written until the daemon is started again.
+    /// A commit failed. Nothing is written until the daemon is started again.
     ReadOnly {
-        /// What failed.
+        /// The error of that commit.
         why: String,
     },
 }
 
-/// What was written since the store was opened. Many commits share a transaction and its sync: how many tells how well that works.
+/// Counts of what was written since the store was opened. Many commits share a transaction and its sync; the counts show how well
+/// that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
     /// Transactions of the database, each with one sync.
     pub transactions: u64,
     /// Commits that were applied.
     pub commits: u64,
-    /// Rows put or taken away by them, indexes and books left out.
+    /// Rows that these commits put or removed, without indexes and books.
     pub rows: u64,
     /// Bytes of those rows.
     pub bytes: u64,
 }
 
-/// What the handle and the writer share.
+/// The data that the handle and the writer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) feed: watch::Sender<EventSeq>,
@@ -98,7 +99,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Turns read-only. The first reason stays.
+    /// Makes the store read-only. The first reason stays.
     pub(crate) fn fail(&self, why: String) {
         let _ = self.read_only.set(why);
     }
@@ -114,23 +115,23 @@ struct Inner {
     db: Arc<Database>,
     shared: Arc<Shared>,
     lines: Arc<Lines>,
-    /// Taken at the end, so that the writer sees the queue closed.
+    /// Dropped at the end, so that the writer sees that the queue is closed.
     queue: Option<mpsc::Sender<Message>>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Drop for Inner {
-    /// Waits for the commits that are queued. After this the file is free.
+    /// Waits until the queued commits are written. After this the file is free.
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so in its last words.
+            // If the writer panicked, it has noted that already.
             let _ = writer.join();
         }
     }
 }
 
-/// The store. Cheap to clone; the last one that goes closes the file.
+/// The store. Cheap to clone. When the last clone is dropped, the file is closed.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -142,7 +143,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Keeps the writer from taking anything while it lives, so that tests make a batch of what they want.
+/// While it lives, the writer takes no commits. With it, tests decide which commits are in one batch.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct HoldGuard {
@@ -150,10 +151,10 @@ pub struct HoldGuard {
 }
 
 impl Store {
-    /// Opens the store in this file; makes it if there is none, readable for its owner only. Older schemas are migrated.
+    /// Opens the store in this file. If there is none, makes it, readable only for its owner. Migrates an older schema.
     ///
     /// # Errors
-    /// When it is in use, too new, not a store, or the disk fails.
+    /// If the store is in use, is too new, or is not a store, or if the disk fails.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         if !file::taken(path) {
             make(path, &options)?;
@@ -167,8 +168,8 @@ impl Store {
         Self::start(db, options)
     }
 
-    /// Opens a store that rests on something other than a file. One that was cut from power while it was made is not opened again; a
-    /// file ([`Store::open`]) gets its name only when it is whole.
+    /// Opens a store on another backend than a file. If the power was cut while such a store was made, it cannot be opened again.
+    /// A file ([`Store::open`]) does not have this problem, because it gets its name only when it is complete.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -177,7 +178,7 @@ impl Store {
         Self::start(opened.map_err(Fault::from)?, options)
     }
 
-    /// Opens a store whose writer the caller runs.
+    /// Opens a store whose writer is run by the caller.
     pub(crate) fn open_unwritten(backend: impl StorageBackend, options: Options) -> Result<(Self, Writer), OpenError> {
         let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend);
         let (inner, writer) = Self::prepare(opened.map_err(Fault::from)?, options)?;
@@ -214,13 +215,13 @@ impl Store {
         Ok((inner, writer))
     }
 
-    /// The store's id: made once, stamped into every domain.
+    /// The store's id. It is made once, and stamped into every domain.
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.inner.id
     }
 
-    /// An id for a new VM. Never one that a row ever had.
+    /// An id for a new VM. No row ever had this id.
     #[must_use]
     pub fn next_vm_id(&self) -> VmId {
         VmId(Ids::wide(&self.inner.ids.vm))
@@ -232,7 +233,7 @@ impl Store {
         OperationId(Ids::wide(&self.inner.ids.operation))
     }
 
-    /// An id for a new host. Never that of the front end.
+    /// An id for a new host. It is never the id of the front end.
     #[must_use]
     pub fn next_host_id(&self) -> HostId {
         HostId(Ids::narrow(&self.inner.ids.host))
@@ -250,12 +251,12 @@ impl Store {
         ImageId(Ids::narrow(&self.inner.ids.image))
     }
 
-    /// Commits, and returns when it is durable. Waits while the queue is full. A commit whose waiter goes away once it is queued
-    /// is carried out all the same.
+    /// Commits, and returns when the commit is durable. Waits while the queue is full. If the caller goes away after the commit
+    /// is queued, the commit is carried out all the same.
     ///
     /// # Errors
-    /// When the store is read-only or turns so, or the commit makes no sense. What the rows as they are do not allow is no error
-    /// but an answer: see [`Committed`].
+    /// If the store is read-only or becomes read-only, or the commit makes no sense. If the current rows do not allow the commit,
+    /// this is not an error but an answer: see [`Committed`].
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         if let Some(why) = self.inner.shared.why_read_only() {
             return Err(CommitError::ReadOnly { why });
@@ -265,8 +266,8 @@ impl Store {
         self.judged(prepared).await
     }
 
-    /// What would come of a commit now: [`Committed::Applied`] if it would hold. It is judged as a commit is, in its turn among the others,
-    /// and nothing is written. Its ids may be such that do not exist.
+    /// The result that a commit would have now: [`Committed::Applied`] if it would hold. It is judged like a commit, in its turn
+    /// among the others, and nothing is written. It may use ids that do not exist.
     ///
     /// # Errors
     /// As for [`Self::commit`].
@@ -311,19 +312,20 @@ impl Store {
         Ok(Reader { txn, lines: Arc::clone(&self.inner.lines) })
     }
 
-    /// The number of the last event, told after its commit is durable. Read events with [`Reader::events_after`].
+    /// The number of the last event. It is updated after the event's commit is durable. Read the events with
+    /// [`Reader::events_after`].
     #[must_use]
     pub fn feed(&self) -> watch::Receiver<EventSeq> {
         self.inner.shared.feed.subscribe()
     }
 
-    /// What was written since the store was opened.
+    /// Counts of what was written since the store was opened.
     #[must_use]
     pub fn written(&self) -> Written {
         *self.inner.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether commits are taken, and if not, why.
+    /// Whether the store takes commits, and if not, the reason.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.inner.shared.why_read_only() {
@@ -332,8 +334,8 @@ impl Store {
         }
     }
 
-    /// Proves that the books add up: every index, book, timer and outbox row against the records. Empty if all is well. Reads
-    /// everything; for tests, `ostler admin check` and after a restore.
+    /// Proves that the store is consistent: every index, book, timer and outbox row is compared with the records. Empty if there
+    /// are no findings. Reads everything. For tests, for `ostler admin check`, and after a restore.
     ///
     /// # Errors
     /// When the store or a row cannot be read.
@@ -342,7 +344,7 @@ impl Store {
     }
 }
 
-/// Makes an empty store under this name. Another process may be faster: then its store is as good.
+/// Makes an empty store with this name. If another process is faster, its store is as good.
 fn make(path: &Path, options: &Options) -> Result<(), OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
     let draft = Draft::new(path).map_err(file_error)?;

@@ -1,6 +1,7 @@
-//! The short form of a VM: what lists show, and everything that indexes and books are derived from.
+//! The short form of a VM: the data that lists show, and that indexes and books are derived from.
 //!
-//! A commit reads the summary instead of the record it replaces: one small row tells which index rows to take away.
+//! A commit reads the summary of the record that it replaces, not the record: from one small row it knows which index rows to
+//! remove.
 
 use crate::row::Row;
 use ostler_model::{
@@ -9,16 +10,16 @@ use ostler_model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A line of a list of VMs.
+/// One VM in a list of VMs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmSummary {
     /// Its id.
     pub id: VmId,
-    /// As hypervisors know it.
+    /// The UUID by which hypervisors know it.
     pub uuid: VmUuid,
     /// Its name.
     pub name: VmName,
-    /// Who it belongs to.
+    /// The owner.
     pub owner: String,
     /// When it was created.
     pub created: Timestamp,
@@ -26,11 +27,11 @@ pub struct VmSummary {
     pub version: Version,
     /// Its state.
     pub state: State,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: Timestamp,
-    /// Why.
+    /// The reason for this state.
     pub reason: Reason,
-    /// The host it has its place on.
+    /// The host of its placement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
     /// Virtual CPUs.
@@ -45,29 +46,29 @@ pub struct VmSummary {
     /// Whether an operation holds its slot or a driver call may still be under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub active: bool,
-    /// When a decision is due even if nothing happens.
+    /// When a decision is due even if nothing happens before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// What it holds of which host.
+    /// The capacity that it holds on the host of its placement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<(HostId, Capacity)>,
-    /// What it holds of the other host of a migration.
+    /// The capacity that it holds on the other host of a migration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_too: Option<(HostId, Capacity)>,
-    /// Hosts beside `host` where something of it is or may be, each once: that of a migration's other side, and those it left without
-    /// being seen gone.
+    /// All hosts except `host` where something of it is or may be, each once: the other host of a migration, and hosts that it
+    /// left without being seen gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_on: Vec<HostId>,
-    /// Whether it has memory files that nobody will use, and that are to be removed.
+    /// Whether it has unused memory files, which are to be removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused_memory: bool,
     /// Whether the scheduler is asked to move it to another host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resched: bool,
-    /// The images it holds, one entry a disk.
+    /// The images that it holds, one entry per disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageId>,
-    /// The addresses of its network cards that no other VM may have.
+    /// The addresses of its network cards. No other VM may have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<MacAddress>,
     /// Its system datastore, until it is done and nothing of it is left anywhere.
@@ -80,9 +81,9 @@ pub struct VmSummary {
 pub struct OperationBrief {
     /// Its id.
     pub id: OperationId,
-    /// What was asked.
+    /// The verb that was asked for.
     pub verb: Verb,
-    /// The step in hand.
+    /// The current step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepKind>,
 }
@@ -128,32 +129,32 @@ impl From<&VmRecord> for VmSummary {
 }
 
 impl VmSummary {
-    /// The name of its state as it stands in keys.
+    /// The name of its state, as used in keys.
     pub(crate) fn state_key(&self) -> &'static str {
         self.state.into()
     }
 
-    /// Whether plain lists show it.
+    /// Whether lists show it without `include_done`.
     pub(crate) fn live(&self) -> bool {
         self.state != State::Done
     }
 
-    /// Every host where something of it is or may be, each once.
+    /// All hosts where something of it is or may be, each once.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
         self.host.into_iter().chain(self.also_on.iter().copied())
     }
 
-    /// What it holds, by host.
+    /// The capacity that it holds, by host.
     pub(crate) fn holdings(&self) -> impl Iterator<Item = (HostId, Capacity)> {
         self.held.into_iter().chain(self.held_too)
     }
 
-    /// What it holds of one host.
+    /// The capacity that it holds on one host.
     pub(crate) fn held_on(&self, host: HostId) -> Option<Capacity> {
         self.holdings().find(|(at, _)| *at == host).map(|(_, capacity)| capacity)
     }
 
-    /// Whether nothing of it is anywhere, nothing is under way, and nothing ever will be.
+    /// Whether it is done, nothing of it is left on a host, it holds no image, and no driver call is under way.
     pub(crate) fn over(&self) -> bool {
         let stands = self.hosts().next().is_some() || self.holdings().next().is_some() || !self.images.is_empty();
         self.state == State::Done && !self.active && !stands

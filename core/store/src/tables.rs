@@ -1,7 +1,7 @@
-//! Every table of the store, by name and type; what each holds is told by the tree in the crate's documentation.
+//! All tables of the store, by name and type. The tree in the crate's documentation tells what each of them holds.
 //!
-//! Tables that most commits touch are *hot* and opened once a batch; the others are *cold* and opened only by a batch that
-//! changes a resource, because opening a table costs about as much as writing a row.
+//! *Hot* tables are those that most commits touch. They are opened once per batch. The others are *cold*. They are opened only by
+//! a batch that changes a resource, because to open a table costs about as much as to write a row.
 
 use crate::error::Fault;
 use redb::{Key, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
@@ -57,7 +57,7 @@ macro_rules! tables {
             Ok(rows)
         }
 
-        /// Shows every row of every table to `see`: table, key as text, value as kept.
+        /// Calls `see` for every row of every table: with the table's name, the key as text, and the value as it is stored.
         pub(crate) fn walk(from: &ReadTransaction, mut see: impl FnMut(&'static str, String, &[u8])) -> Result<(), Fault> {
             $(walk_one(from, $hot_def, stringify!($hot), &mut see)?;)*
             $(walk_one(from, $cold_def, stringify!($cold), &mut see)?;)*

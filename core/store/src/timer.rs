@@ -1,4 +1,4 @@
-//! Durable timers: when each VM is due, from its record. Written with the indexes of `vm`.
+//! Durable timers: when each VM is due, taken from its record. They are written with the indexes of `vm`.
 
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
@@ -6,7 +6,7 @@ use crate::tables::TIMER;
 use ostler_model::{Timestamp, VmId};
 
 impl Reader {
-    /// All timers, the earliest first. At most one a VM; read at start.
+    /// All timers, the earliest first. There is at most one per VM. They are read at the start.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -14,7 +14,7 @@ impl Reader {
         self.timers_until(Timestamp(u64::MAX))
     }
 
-    /// The timers that are due at that time, the earliest first.
+    /// The timers that are due at `until` or before, the earliest first.
     ///
     /// # Errors
     /// When the store cannot be read.

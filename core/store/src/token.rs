@@ -1,4 +1,4 @@
-//! Tokens: name, hash, scopes. The secret itself is kept nowhere.
+//! Tokens: name, hash and scopes. The secret itself is not stored.
 
 use crate::batch::Batch;
 use crate::commit::{ResourceKind, ResourceRefused, TokenRow};
@@ -19,7 +19,7 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), name)).transpose()?)
     }
 
-    /// A token is never replaced: somebody holds the secret of the one that is there.
+    /// A token is never replaced, because somebody has the secret of the existing one.
     pub(crate) fn token_put_refused(&mut self, token: &TokenRow) -> Refusal {
         if self.token(&token.name)?.is_some_and(|old| old != *token) {
             return Ok(Some(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: token.name.clone() }));
@@ -67,7 +67,7 @@ impl Reader {
         Ok(kept.map(|kept| row::decode(kept.value(), name)).transpose()?)
     }
 
-    /// A token by the hash of its secret. Whether it expired is for the caller to see, who knows the time.
+    /// A token by the hash of its secret. The caller, who knows the time, must check whether it has expired.
     ///
     /// # Errors
     /// When the store or the row cannot be read.

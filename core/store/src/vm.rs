@@ -1,4 +1,4 @@
-//! VMs: the record, its summary, and the indexes that follow both.
+//! VMs: the record, its summary, and the indexes that are derived from them.
 
 use crate::batch::Batch;
 use crate::commit::{ResourceKind, ResourceRefused};
@@ -12,9 +12,9 @@ use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, MacAddres
 use redb::{ReadableTable, TableDefinition};
 use std::collections::BTreeSet;
 
-/// Most VMs told for one name: enough to say that it is ambiguous and to list candidates.
+/// How many VMs are answered for one name, at most. This is enough to say that the name is ambiguous, and to list candidates.
 pub const SAME_NAME_MAX: usize = 100;
-/// Most rows of one name that are looked at, the newest first: a few milliseconds.
+/// How many rows of one name are read, at most, the newest first. This takes a few milliseconds.
 const SAME_NAME_SCANNED: usize = 10_000;
 
 impl Batch<'_> {
@@ -24,7 +24,7 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    /// Whether a claim does not hold, and why.
+    /// Checks a claim. Answers the reason if it does not hold.
     pub(crate) fn claim_refused(
         &mut self,
         claim: &Claim,
@@ -35,7 +35,7 @@ impl Batch<'_> {
         match claim {
             Claim::Capacity { host: id, enforce } => {
                 let Some(host) = self.host(*id)? else { return refused(format!("there is no host {id}")) };
-                // A draining host keeps what it has.
+                // A draining host keeps the VMs that it has.
                 let has = old.and_then(|old| old.held_on(*id));
                 if !(host.state == HostState::On || has.is_some() && host.state == HostState::Draining) {
                     return refused(format!("host {} is {} and takes no VMs", host.name, host.state));
@@ -44,7 +44,8 @@ impl Batch<'_> {
                 let has = has.unwrap_or_default();
                 let taken = self.usage(id.0)?.held.minus(has).unwrap_or_default();
                 let whole = taken.plus(vm.capacity);
-                // What it has already it need not find again: it may shrink, and stay as it is, on a host that is too full.
+                // The VM does not need free room for what it holds already. So on a host that is too full it may stay as it is,
+                // and may shrink.
                 let cpu = vm.capacity.cpu_milli <= has.cpu_milli || whole.cpu_milli <= host.total.cpu_milli;
                 let memory = vm.capacity.memory_mib <= has.memory_mib || whole.memory_mib <= host.total.memory_mib;
                 if cpu && memory {
@@ -69,8 +70,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether a record would stand on something that is not there, or have the UUID or a network card's address of another but the one
-    /// that goes with the same commit.
+    /// Refuses a record that names something that does not exist, or that has the UUID or the address of a network card of
+    /// another VM. The VM that the same commit forgets does not count.
     pub(crate) fn vm_refused(
         &self,
         new: &VmSummary,
@@ -115,7 +116,7 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    /// Writes a record with everything that follows from it.
+    /// Writes a record and everything that is derived from it.
     pub(crate) fn vm_put(&mut self, vm: &PreparedVm, old: Option<&VmSummary>) -> Result<(), Fault> {
         let id = vm.summary.id.0;
         self.hot.vm.insert(id, vm.row.as_slice())?;
@@ -124,7 +125,7 @@ impl Batch<'_> {
         self.books_enter(old, Some(&vm.summary))
     }
 
-    /// Takes a record away with everything that follows from it.
+    /// Removes a record and everything that is derived from it.
     pub(crate) fn vm_remove(&mut self, old: &VmSummary) -> Result<(), Fault> {
         let id = old.id.0;
         self.hot.vm.remove(id)?;
@@ -133,10 +134,10 @@ impl Batch<'_> {
         self.books_enter(Some(old), None)
     }
 
-    /// Moves the index rows of one VM from what it was to what it is. Rows that stay as they are are not touched.
+    /// Changes the index rows of one VM from its old summary to its new one. Rows that do not change are not touched.
     pub(crate) fn vm_index(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
         let hot = &mut self.hot;
-        /// Replaces `(key, VM)` where the key changed.
+        /// Replaces `(key, VM)` if the key has changed.
         macro_rules! moved {
             ($table:ident, $key:expr) => {
                 let (before, after) = (old.and_then($key), new.and_then($key));
@@ -150,7 +151,7 @@ impl Batch<'_> {
                 }
             };
         }
-        /// Keeps the VM in a set while the test holds.
+        /// Keeps the VM in a set as long as the test holds.
         macro_rules! member {
             ($table:ident, $test:expr) => {
                 match (old.is_some_and($test), new.is_some_and($test)) {
@@ -182,7 +183,7 @@ impl Batch<'_> {
         self.vm_index_hosts(id, old, new)
     }
 
-    /// A VM is found by the address of each of its network cards.
+    /// Updates the index by which a VM is found from the address of each of its network cards.
     fn vm_index_macs(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
         let macs = |vm: Option<&VmSummary>| vm.into_iter().flat_map(|vm| &vm.macs).map(MacAddress::bits).collect::<BTreeSet<_>>();
         if old.map(|vm| &vm.macs) == new.map(|vm| &vm.macs) {
@@ -198,7 +199,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A VM is found from every host where something of it is or may be.
+    /// Updates the index by which a VM is found from every host where something of it is or may be.
     fn vm_index_hosts(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
         let hosts = |vm: Option<&VmSummary>| vm.into_iter().flat_map(VmSummary::hosts).collect::<BTreeSet<_>>();
         let (before, after) = (hosts(old), hosts(new));
@@ -239,8 +240,8 @@ impl Reader {
         Ok(self.table(VM_BY_UUID)?.get(uuid.0.as_u128()).map_err(Fault::from)?.map(|id| VmId(id.value())))
     }
 
-    /// VMs of this name, lowest id first; at most [`SAME_NAME_MAX`]. Those that are not done come before all others, then the
-    /// newest: a name that was used again and again still finds the VM that has it now.
+    /// VMs with this name, lowest id first, at most [`SAME_NAME_MAX`]. If there are more, VMs that are not done are preferred,
+    /// and then the newest. So a name that was used again and again still finds the VM that has it now.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -262,7 +263,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// VMs with an operation in hand or a driver call that may be under way: what is looked at after a restart.
+    /// VMs with an operation in hand, or with a driver call that may be under way. They are looked at after a restart.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -287,8 +288,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// VMs that are done since before `before` and of which nothing is left, those that are longest first, at most `limit`: what
-    /// [`ResourceChange::VmForget`](crate::ResourceChange::VmForget) does not refuse.
+    /// VMs that have been done since before `before` and of which nothing is left, the longest ones first, at most `limit`.
+    /// [`ResourceChange::VmForget`](crate::ResourceChange::VmForget) does not refuse these VMs.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -301,8 +302,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// The VMs of which something is or may be on a host, lowest id first: those that have their place on it, those that migrate from
-    /// or to it, and those that left it without being seen gone.
+    /// The VMs of which something is or may be on a host, lowest id first: VMs that have their placement there, VMs that migrate
+    /// from or to it, and VMs that left it without being seen gone.
     ///
     /// # Errors
     /// When the store cannot be read.

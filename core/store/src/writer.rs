@@ -1,4 +1,4 @@
-//! The one writer: takes what has queued up, commits it in one transaction, then answers each.
+//! The one writer: takes the commits that have queued up, commits them in one transaction, and then answers each.
 //!
 //! ```text
 //!   commit() ──> bounded queue ──> writer thread: begin > judge, apply > judge, apply > ... > commit (one fsync)
@@ -6,8 +6,8 @@
 //!      └──────────────── answers, after the feed was advanced <─────────────────────────────────┘
 //! ```
 //!
-//! Throughput grows with load while latency stays about one fsync: what arrives during a commit is the next batch. In a crowd the next
-//! batch also waits a moment for company.
+//! Throughput grows with the load, while the latency stays at about one fsync: commits that arrive during a transaction are the
+//! next batch. If many write at once, the next batch also waits a moment for more commits.
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
 use crate::commit::{Committed, ResourceRefused};
@@ -20,27 +20,28 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Most commits in one transaction: beyond this, a longer batch no longer pays for its fsync but delays its first waiter.
+/// How many commits one transaction has, at most. A longer batch would save little of its fsync, and would delay its first
+/// waiter.
 pub const BATCH_MAX: usize = 512;
-/// Most commits that wait in the queue; two batches keep the writer busy, more would only hide that it is overloaded.
+/// How many commits wait in the queue, at most. Two batches keep the writer busy. More would only hide that it is overloaded.
 pub const QUEUE_MAX: usize = 1024;
 
-/// A batch at least this large means that many are writing at once; then the next one waits a little for more company.
+/// If a batch has at least this many commits, many callers write at once. Then the next batch waits a little for more commits.
 const CROWD: usize = 8;
-/// How long it waits. A sync and the pages it writes cost the same for few commits as for many, and whoever waits in a crowd waits for
-/// the CPU before all: fewer and larger transactions answer everybody sooner. One who writes alone never waits.
+/// How long it waits. A sync and the pages that it writes cost the same for few commits as for many. In a crowd, callers wait
+/// mostly for the CPU, so fewer and larger transactions answer all of them sooner. A caller that writes alone never waits.
 const GATHER: Duration = Duration::from_millis(1);
 
 type Answer = Result<Committed, CommitError>;
 
-/// Commits, and who waits for each.
+/// Commits, each with the channel for its answer.
 type Jobs = Vec<(Box<Prepared>, oneshot::Sender<Answer>)>;
 
-/// What the writer is told.
+/// A message to the writer.
 pub(crate) enum Message {
     /// Commit this.
     Commit(Box<Prepared>, oneshot::Sender<Answer>),
-    /// Take nothing until the sender's other half is dropped: tests make batches by it.
+    /// Take no message until the other half of this channel is dropped. Tests use this to make batches.
     Hold(std::sync::mpsc::Receiver<()>),
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Writer {
     pub(crate) sabotage: Sabotage,
 }
 
-/// Says why nothing is written any more, should the thread ever unwind.
+/// Notes why nothing is written any more, if the thread panics.
 struct LastWords(Arc<Shared>);
 
 impl Drop for LastWords {
@@ -81,14 +82,14 @@ impl Writer {
                 self.serve(std::mem::take(&mut jobs));
             }
             if let Some(hold) = hold {
-                // Ends when the other half is dropped; nothing is ever sent.
+                // This returns when the other half is dropped. Nothing is ever sent.
                 let _ = hold.recv();
             }
         }
     }
 
-    /// The same on no thread of its own: the batch is what has queued up while the one before it was written, which takes as long as
-    /// `takes` says. Holds are not kept.
+    /// The same without its own thread. A batch is what has queued up while the batch before was written, and each batch takes as
+    /// long as `takes` says. A `Hold` does not hold this writer.
     pub(crate) async fn run_as_future(mut self, mut takes: Box<dyn FnMut() -> Duration + Send>) {
         let mut jobs = Vec::new();
         while let Some(message) = self.queue.recv().await {
@@ -99,7 +100,7 @@ impl Writer {
         }
     }
 
-    /// Takes what has queued up, into one batch.
+    /// Takes the commits that have queued up into one batch.
     fn gather(&mut self, jobs: &mut Jobs, hold: &mut Option<std::sync::mpsc::Receiver<()>>) {
         while hold.is_none() && jobs.len() < BATCH_MAX {
             match self.queue.try_recv() {
@@ -119,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Commits a batch and answers. A waiter that is gone does not matter: its commit holds all the same.
+    /// Commits a batch and answers. If a waiter is gone, its commit holds all the same.
     fn serve(&mut self, jobs: Jobs) {
         let (commits, waiters): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         if let Some(why) = self.shared.why_read_only() {
@@ -150,7 +151,7 @@ impl Writer {
         }
     }
 
-    /// One transaction for all of them.
+    /// Writes all commits in one transaction.
     fn batch(&mut self, commits: &[Box<Prepared>]) -> Result<Vec<Answer>, ReadError> {
         let mut txn = self.db.begin_write().map_err(Fault::from)?;
         let durability = if self.sabotage == Sabotage::NoSync { Durability::None } else { Durability::Immediate };
@@ -201,7 +202,7 @@ impl Writer {
         }
     }
 
-    /// The fault that the crash test must find: a record and what goes with it in two transactions.
+    /// The fault that the crash test must find: a record and the rest of its commit are in two transactions.
     fn split(&mut self, commits: impl IntoIterator<Item = Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
         let mut answers = Vec::new();
         for mut commit in commits {
