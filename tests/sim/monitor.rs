@@ -5,8 +5,8 @@ use crate::mutation::{self, Mutation};
 use crate::queue::{Duty, Message, Purpose};
 use crate::run::Sim;
 use crate::world::STORE;
-use ostler_lifecycle::{Input, Look, UNREACHABLE_GRACE};
-use ostler_model::{HostId, Millis, Observation, Power, Reason, State, StepNo, Timestamp, VmId, VmRecord};
+use ostler_lifecycle::{Input, Look, UNREACHABLE_GRACE, is_suspect};
+use ostler_model::{HostId, Millis, Observation, State, StepNo, Timestamp, VmId};
 
 /// As `EngineConfig::poll_every`.
 const POLL_EVERY: Millis = Millis::secs(10);
@@ -62,7 +62,7 @@ impl Sim {
                 }
                 Observation::Present(_) | Observation::Absent => None,
             };
-            self.knows_newer(**vm) || is_odd(record, power)
+            is_suspect(record.state, record.reason, self.knows_newer(**vm), power)
         };
         expected.filter(odd).copied().collect()
     }
@@ -142,28 +142,5 @@ impl Sim {
             let wait = Millis(self.rng.within(1, 200));
             self.later(wait, Duty::Changed(vm, host));
         }
-    }
-}
-
-/// Mirrors the closure of that name in `ostler_engine::monitor::suspects`.
-fn is_odd(record: &VmRecord, power: Option<Power>) -> bool {
-    match record.state {
-        State::Running => power != Some(Power::Running),
-        State::Suspended if record.reason == Reason::External => true,
-        State::Poweroff | State::Suspended => !matches!(power, None | Some(Power::Off)),
-        State::Unknown | State::Shutdown => true,
-        State::Pending
-        | State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Stopped
-        | State::Undeployed
-        | State::Failed
-        | State::Done => false,
     }
 }
