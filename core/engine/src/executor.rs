@@ -249,7 +249,7 @@ async fn attempt(
     };
     let places = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => return (None, Err(DriverError::retry("stopping", "the daemon ends"))),
+        () = shared.stop.cancelled() => return (None, Err(stopping())),
         () = cancel.cancelled() => {
             return (None, Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
         }
@@ -266,6 +266,9 @@ async fn attempt(
         return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
+    if shared.stop.is_cancelled() {
+        return (None, Err(stopping()));
+    }
     let sent = Some(shared.now());
     let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
     drop(places);
@@ -273,9 +276,16 @@ async fn attempt(
     (sent, result)
 }
 
+/// The daemon ends before the call is sent. Nobody sees this answer: the record keeps the call open.
+fn stopping() -> DriverError {
+    DriverError::retry("stopping", "the daemon ends")
+}
+
 /// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody waits for any more, the next
 /// call is sent only when the driver answers a look. A driver does not answer a look while a dropped call is at work.
-/// A call of the transfer lane waits only for dropped transfers: no host is looked at for it.
+/// A call of the transfer lane waits only for dropped transfers. No host is looked at for it, because `lifecycle` asks for a
+/// transfer after a hypervisor call only when a look has shown what came of that call, or when a person has said that the host is
+/// lost. A look here would hold back the second case for ever.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
     if matches!(effect.call, Call::Destroy | Call::Observe) {
         return Ok(());

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! **Invariants:** No driver is called inside a transaction. No effect is sent, no answer is given and no event is seen before
-//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. No mutating call
-//! but destroy is sent beside another one that may still be at work at the host, even if a previous process sent that one. There
-//! is no second code path for recovery: a runner that loads a record with open calls that nobody works on gives itself the input
-//! `Restarted`.
+//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. No mutating
+//! hypervisor call but destroy is sent beside another one that may still be at work at the host, and no call is sent beside a
+//! transfer that may still be at work, even if a previous process sent the earlier call. There is no second code path for
+//! recovery: a runner that loads a record with open calls that nobody works on gives itself the input `Restarted`.
 
 mod clock;
 mod config;

@@ -21,7 +21,7 @@ pub struct KvmOptions {
 
 impl Default for KvmOptions {
     fn default() -> Self {
-        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond. 10 s are longer than the 6 s
+        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond. 10 s are longer than the 8 s
         // after which keepalive declares a daemon dead, so that the caller learns *that* and not just "timeout".
         let (open_timeout, open_give_up) = (Duration::from_secs(5), Duration::from_secs(15));
         Self { store: None, open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }

@@ -5,11 +5,12 @@
 //! not, may or may not have happened, but nothing in between.
 
 use crate::support::{ALPHA, World, ask, comes, config, spec, until};
+use futures::FutureExt as _;
 use ostler_driver::fake::Op;
-use ostler_engine::{CreateRequest, Engine, EngineConfig, Hooks, Sabotage};
+use ostler_engine::{CreateRequest, Engine, EngineConfig, Hooks, Point, Sabotage};
 use ostler_model::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Worlds at once: each mostly waits for its disk.
@@ -76,8 +77,7 @@ async fn settles(engine: &Engine, vm: VmId, state: State, operation: Option<Oper
 fn end_at(at: usize, sabotage: Sabotage) -> (Hooks, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
-    let crash: Arc<dyn Fn(ostler_engine::Point) -> bool + Send + Sync> =
-        Arc::new(move |_| counter.fetch_add(1, Ordering::SeqCst) == at);
+    let crash: Arc<dyn Fn(Point) -> bool + Send + Sync> = Arc::new(move |_| counter.fetch_add(1, Ordering::SeqCst) == at);
     (Hooks { sabotage, crash: Some(crash), ..Hooks::default() }, count)
 }
 
@@ -291,5 +291,32 @@ async fn a_shutdown_in_the_middle_is_gone_on_with() {
     for vm in vms {
         world.reaches(vm, State::Running).await;
     }
+    world.healthy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_not_sent_when_the_daemon_ends_is_sent_by_the_next_one_only() {
+    let held: Arc<Mutex<Option<Engine>>> = Arc::default();
+    let ends = Arc::clone(&held);
+    // The daemon is told to end in the moment before a call would be sent.
+    let crash: Arc<dyn Fn(Point) -> bool + Send + Sync> = Arc::new(move |point| {
+        if point == Point::Sending
+            && let Some(engine) = ends.lock().expect("nobody panics with it").take()
+        {
+            let _ = engine.shutdown().now_or_never();
+        }
+        false
+    });
+    let world = World::with(EngineConfig { hooks: Hooks { crash: Some(crash), ..Hooks::default() }, ..config() }).await;
+    let vm = world.held("web").await;
+    *held.lock().expect("nobody panics with it") = Some(world.engine.clone());
+    world.act(vm, Verb::Deploy).await.expect("accepted");
+    until("the call to be about to be sent", || held.lock().expect("nobody panics with it").is_none()).await;
+    world.engine.shutdown().await;
+    let mutating = |world: &World| world.fake.calls().into_iter().filter(|call| call.key.is_some()).collect::<Vec<_>>();
+    assert_eq!(mutating(&world), vec![], "the call is not begun by a daemon that ends");
+    assert_eq!(world.record(vm).open.len(), 1, "it stays open for the next start");
+    let world = world.restart(config()).await;
+    world.reaches(vm, State::Running).await;
     world.healthy();
 }
