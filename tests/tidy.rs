@@ -94,8 +94,6 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["domain", "journey", "machine"],
         "a domain holds its hardware and its journey, which both are written with it",
     ),
-    ("core/libvirt", &["devices", "layers", "xml"], "a domain's XML is written from devices, and devices are read from it"),
-    ("core/libvirt", &["host", "live"], "a live connection is opened with the host's settings, and the host is probed over it"),
     (
         "core/server",
         &["app", "convert", "drivers", "looks", "metrics", "problem"],

@@ -44,7 +44,7 @@ pub(crate) fn inspect(live: &Live, config: &HostConfig, vm: VmUuid) -> Result<Wi
     if is_persistent {
         wild.memory_mib = memory_mib(&next)?;
     }
-    let start = Start { kind: host::kind(live)?.choose(config)?.domain_type, cache: config.cache };
+    let start = Start { kind: host::capabilities(live)?.choose(config)?.domain_type, cache: config.cache };
     wild.changes = differs::differences(&next, start);
     Ok(wild)
 }

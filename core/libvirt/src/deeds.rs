@@ -124,7 +124,7 @@ pub(crate) fn changed_meanwhile(error: &Error) -> bool {
 
 /// Makes the domain defined, stamped and running.
 pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &DomainSpec) -> CallResult {
-    let host = host::kind(live)?.choose(config)?;
+    let host = host::capabilities(live)?.choose(config)?;
     let mut xml = xml::domain(spec, config, host.domain_type)?;
     let placing = |error: Error| live.error(&error, During::Placing);
     let mut goes_on = false;

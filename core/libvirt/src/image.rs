@@ -81,7 +81,7 @@ impl Image {
         let os = domain.child_or_new("os");
         for (name, file) in [("kernel", &spec.kernel), ("initrd", &spec.initrd)] {
             if let Some(file) = file {
-                crate::xml::check_text("path", &file.absolute)?;
+                crate::element::check_text("path", &file.absolute)?;
                 os.child_or_new(name).set_text(&file.absolute);
             }
         }
@@ -109,7 +109,7 @@ fn move_devices(devices: &mut Node, spec: &DomainSpec) -> Result<(), DriverError
             node.inside.push(crate::tree::Piece::Node(chain));
         }
     }
-    crate::xml::check_text("path", &spec.console_log.absolute)?;
+    crate::element::check_text("path", &spec.console_log.absolute)?;
     for node in devices.children_mut().filter(|node| matches!(node.name.as_str(), "serial" | "console")) {
         if node.child("log").is_some() {
             node.child_or_new("log").set_attr("file", &spec.console_log.absolute);

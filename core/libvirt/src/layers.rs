@@ -1,6 +1,6 @@
 //! The files of a disk, from the one that the guest writes down to the last below it, as XML.
 
-use crate::xml::{check_text, device};
+use crate::element::{check_text, device};
 use ostler_driver::{DomainDisk, FileRef, Layer};
 use ostler_model::{DiskFormat, DriverError};
 use serde::Serialize;

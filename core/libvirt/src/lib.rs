@@ -15,8 +15,8 @@
 //!            they would change
 //! look       what is there: state, reason and stamp of domains
 //! stamp      what we write into a domain's metadata
-//! xml        a domain as typed XML;  image: the XML inside a saved memory file, rewritten
-//! host       capacity, and whether guests run under KVM or are emulated
+//! xml        a domain as typed XML, of devices, layers (the files below a disk) and elements;  image: the XML inside a saved memory file, rewritten
+//! host       capacity, identity and version;  capabilities: whether guests run under KVM or are emulated
 //! folder     the folder that a file needs
 //! options    the settings of the driver and of a host;  uri: which libvirt URIs are taken
 //! failure    libvirt's errors as the engine's, one table
@@ -37,10 +37,12 @@
 mod adopt;
 mod bridge;
 mod calls;
+mod capabilities;
 mod copy;
 mod deeds;
 mod devices;
 mod differs;
+mod element;
 mod failure;
 mod feed;
 mod folder;

@@ -1,8 +1,8 @@
 //! An open connection. It has one owner, so that at most one call is in flight on it.
 
+use crate::capabilities::Capabilities;
 use crate::failure::{During, driver_error};
 use crate::feed::Feed;
-use crate::host::HostKind;
 use crate::pulse::Pulse;
 use crate::raw::{self, Callbacks};
 use ostler_model::{DriverError, ErrorKind};
@@ -19,7 +19,7 @@ pub(crate) struct Live {
     pulse: Arc<Pulse>,
     callbacks: Callbacks,
     /// How guests run there; set when somebody asks for the first time.
-    pub(crate) host: OnceLock<HostKind>,
+    pub(crate) capabilities: OnceLock<Capabilities>,
 }
 
 impl Live {
@@ -34,7 +34,7 @@ impl Live {
         raw::watch_connection(&connect, &pulse);
         let callbacks = feed.map(|feed| raw::watch_domains(&connect, feed)).unwrap_or_default();
         tracing::info!(uri, keepalive = kept.is_ok(), events = callbacks.len(), "connected to libvirt");
-        Ok(Self { connect: Some(connect), pulse, callbacks, host: OnceLock::new() })
+        Ok(Self { connect: Some(connect), pulse, callbacks, capabilities: OnceLock::new() })
     }
 
     /// The connection.

@@ -4,6 +4,7 @@
 //! at work. It looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
 
 use crate::deeds::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
+use crate::element;
 use crate::failure::During;
 use crate::image;
 use crate::live::Live;
@@ -11,7 +12,6 @@ use crate::look::{Sight, look};
 use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;
-use crate::xml;
 use ostler_driver::{DomainSpec, FileRef};
 use ostler_model::{CallResult, DriverError, ErrorKind, Observation, Power, PowerReason};
 use virt::domain::Domain;
@@ -35,7 +35,7 @@ pub(crate) const AT_WORK: &str = "save-at-work";
 ///
 /// So while the domain is off, no answer of libvirt's is taken as the result of a save before the file was read.
 pub(crate) fn save(live: &Live, order: &Order, file: &FileRef) -> CallResult {
-    xml::check_text("path", &file.absolute)?;
+    element::check_text("path", &file.absolute)?;
     let path = raw::c_string(&file.absolute).ok_or_else(|| DriverError::refused("bad-text", "the path has a NUL"))?;
     let sight = match look(live, order.vm())? {
         Some(sight) if sight.is_active() => sight,
@@ -153,7 +153,7 @@ fn drop_kept(live: &Live, sight: &Sight) -> Result<(), DriverError> {
 
 /// Makes the domain be there as it was saved, with the new stamp, and paused.
 pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &FileRef) -> CallResult {
-    xml::check_text("path", &file.absolute)?;
+    element::check_text("path", &file.absolute)?;
     let mut off = None;
     if let Some(sight) = look(live, order.vm())? {
         let stamp = order.may_touch(&sight)?;

@@ -197,7 +197,7 @@ pub(crate) fn abort_job(domain: &Domain) -> Result<(), Error> {
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// A text as a C string; none if it has a NUL. Texts that `xml::check_text` accepted have none.
+/// A text as a C string; none if it has a NUL. Texts that `element::check_text` accepted have none.
 pub(crate) fn c_string(text: &str) -> Option<CString> {
     CString::new(text).ok()
 }

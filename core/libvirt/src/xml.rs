@@ -1,6 +1,7 @@
 //! A domain as typed XML. It is serialised, never put together from strings.
 
 use crate::devices::{Balloon, Controller, Disk, Empty, Listen, Log, Model, Nic, Port, Serial, Stats, Video, VideoModel, Vnc};
+use crate::element::{check_text, device, is_told};
 use crate::layers::{Format, Source, files_of, format_word};
 use crate::options::{Cache, HostConfig};
 use crate::stamp::{Stamp, StampXml};
@@ -121,10 +122,6 @@ pub(crate) fn copy_of_disk(path: &str, format: DiskFormat) -> Result<String, Dri
     device(&Copy { kind: "file", source: Source { file: path }, driver: Format { kind: format_word(format) } })
 }
 
-pub(crate) fn device(device: &impl Serialize) -> Result<String, DriverError> {
-    quick_xml::se::to_string(device).map_err(|error| DriverError::refused("bad-spec", format!("the device as XML: {error}")))
-}
-
 /// The file for the firmware's variables: in the VM's folder, beside the console's log. libvirt creates the file at the
 /// first start. It is not copied with the disks to a host that sees other files.
 fn variables(console_log: &str) -> String {
@@ -147,8 +144,7 @@ fn controllers(spec: &DomainSpec) -> Vec<Controller> {
     all
 }
 
-/// Refuses texts that libvirt cannot take: XML 1.0 has no way to write most control characters, and libvirt's C strings end
-/// at a NUL.
+/// Refuses texts that libvirt cannot take.
 fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
     let files = [&spec.kernel, &spec.initrd].into_iter().flatten().chain([&spec.console_log]);
     let of_disks = spec.disks.iter().flat_map(files_of);
@@ -163,17 +159,9 @@ fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// See [`check_texts`].
-pub(crate) fn check_text(what: &str, text: &str) -> Result<(), DriverError> {
-    if text.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
-        return Err(DriverError::refused("bad-text", format!("the {what} {text:?} has characters that libvirt cannot be told")));
-    }
-    Ok(())
-}
-
 /// The title without the characters that cannot be written in XML: it is only for people.
 fn clean(title: &str) -> Option<String> {
-    let kept: String = title.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect();
+    let kept: String = title.chars().filter(|c| is_told(*c)).collect();
     (!kept.trim().is_empty()).then_some(kept)
 }
 
