@@ -1,4 +1,4 @@
-//! Actions: what can be asked of a VM, and what is answered.
+//! Actions: the verbs that can be asked of a VM, and their answers.
 
 use crate::Operation;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 /// A verb of `POST /v1/vms/{vm}/actions/{verb}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerbInfo {
-    /// The word in the path.
+    /// The verb as it stands in the path.
     pub verb: &'static str,
-    /// What it does, in a line.
+    /// The effect of the verb, in one line.
     pub about: &'static str,
 }
 
@@ -17,7 +17,8 @@ const fn verb(verb: &'static str, about: &'static str) -> VerbInfo {
     VerbInfo { verb, about }
 }
 
-/// All verbs. A test of the server compares them with the lifecycle's. `adopt` is none of a VM: see `POST /v1/hosts/{host}/adopt`.
+/// All verbs. A test of the server compares this list with the verbs of the lifecycle. `adopt` is missing, because it is asked of a
+/// host: see `POST /v1/hosts/{host}/adopt`.
 pub const VERBS: &[VerbInfo] = &[
     verb("hold", "keep the scheduler away from a pending VM"),
     verb("release", "let the scheduler have a VM on hold"),
@@ -66,13 +67,13 @@ pub const VERBS: &[VerbInfo] = &[
     verb("recover-undo", "undo what the operation did so far"),
 ];
 
-/// What is known of a verb.
+/// The entry of [`VERBS`] for a verb. None if the verb is not known.
 #[must_use]
 pub fn verb_info(name: &str) -> Option<&'static VerbInfo> {
     VERBS.iter().find(|info| info.verb == name)
 }
 
-/// The body of an action that has none of its own; may be left out.
+/// The body of an action that has no body type of its own. The body may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionBody {
@@ -82,7 +83,7 @@ pub struct ActionBody {
     /// For deploy: refuse if the host's capacity is exceeded.
     #[serde(default)]
     pub enforce: bool,
-    /// For recover: override the check that what is stated is what is seen.
+    /// For recover: skip the check that the statement agrees with the state that the host shows.
     #[serde(default)]
     pub force: bool,
 }
@@ -90,74 +91,74 @@ pub struct ActionBody {
 /// Something that an operation removes for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Destroyed {
-    /// `disk`: it and what was written to it. `memory`: the saved memory. `snapshot`: nobody can go back to it any more. `changes`: all
-    /// that the guest did since the snapshot `name`. There may be more kinds one day.
+    /// The kind. `disk`: the disk with all data written to it. `memory`: the saved memory. `snapshot`: nobody can go back to it any
+    /// more. `changes`: all that the guest did since the snapshot `name`. Later versions may add kinds.
     pub kind: String,
-    /// The disk's name, or the snapshot's.
+    /// The name of the disk or of the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What the snapshot's maker calls it.
+    /// The label that the snapshot's maker gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Of a snapshot: it stays at the hypervisor and is only no longer offered.
+    /// For a snapshot: it stays at the hypervisor and is only no longer offered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
 }
 
-/// What became of a request. It was committed before it was answered.
+/// The answer to a request. The request was committed before it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActionReply {
     /// The VM.
     pub vm: u64,
-    /// The state it is in now.
+    /// The state of the VM now.
     pub state: String,
     /// The record's version now.
     pub version: u64,
-    /// The operation that does it; none where nothing is left to do.
+    /// The operation that does the work. None if there is no work left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
-    /// Whether it was so already: nothing was changed.
+    /// Whether the VM was already as asked. Then nothing was changed.
     #[serde(default)]
     pub already: bool,
     /// The operation that was overtaken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overtook: Option<u64>,
-    /// What the operation removes for good, if it goes through. Nothing, if that is missing.
+    /// The things that the operation removes for good if it succeeds. Missing if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destroys: Vec<Destroyed>,
     /// Whether this is the answer that was given to the same request before (same `Idempotency-Key`).
     #[serde(default)]
     pub replayed: bool,
-    /// Whether `wait` was over before the operation was.
+    /// Whether the time given in `wait` ended before the operation did.
     #[serde(default)]
     pub timed_out: bool,
 }
 
-/// What an action or a creation would do (`?dry_run=true`). Nothing was changed.
+/// The plan of an action or of a creation (`?dry_run=true`). Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanPreview {
-    /// Whether it would be accepted.
+    /// Whether the request would be accepted.
     pub allowed: bool,
     /// The code of the refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Why it would be refused.
+    /// The reason why it would be refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What to do instead.
+    /// Advice on how to go on instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// For an adoption: in what the domain would be another machine from its next start on.
+    /// For an adoption: how the virtual machine would differ from today's domain from its next start on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
-    /// The states it would pass through, ending with the one it would rest in.
+    /// The states that the VM would pass through. The last one is the state in which it would rest.
     pub states: Vec<String>,
-    /// The steps it would take.
+    /// The steps of the operation.
     pub steps: Vec<String>,
     /// The same steps in words, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_words: Vec<String>,
-    /// The operation it would overtake.
+    /// The operation that the request would overtake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overtakes: Option<u64>,
     /// Snapshots that would be removed, by name.
@@ -166,10 +167,10 @@ pub struct PlanPreview {
     /// Snapshots that would no longer be offered, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hides: Vec<String>,
-    /// All that would be removed for good: the same list that the answer to the action itself tells.
+    /// All things that would be removed for good. The answer to the action itself has the same list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destroys: Vec<Destroyed>,
-    /// For a VM that would be created: what the scheduler would do with it now, a line a host.
+    /// For a VM that would be created: how the scheduler would judge each host now, one line per host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scheduler: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Looking after the daemon itself.
+//! Types for the care of the daemon itself: backup, check, health, version, restore.
 
 use crate::Time;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupBody {
-    /// Absolute path on the daemon's machine; must not exist yet.
+    /// Absolute path on the daemon's machine. The file must not exist yet.
     pub path: String,
 }
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackupReply {
-    /// Where it is.
+    /// The path of the file.
     pub path: String,
     /// How many rows it holds.
     pub rows: u64,
@@ -23,12 +23,12 @@ pub struct BackupReply {
     pub bytes: u64,
 }
 
-/// Whether the books add up.
+/// The result of checking the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckReply {
-    /// Whether nothing was found.
+    /// Whether the check has found nothing.
     pub ok: bool,
-    /// What does not add up, a line each.
+    /// The findings, one per line.
     pub findings: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct CheckReply {
 pub struct Health {
     /// Whether requests can be served.
     pub ok: bool,
-    /// Why not, or `ready`.
+    /// The reason if requests cannot be served, else `ready`.
     pub detail: String,
 }
 
@@ -46,40 +46,40 @@ pub struct Health {
 pub struct Version {
     /// The daemon's version.
     pub version: String,
-    /// The store's id: domains stamped with it are this daemon's.
+    /// The id of the store. Domains that carry this id belong to this daemon.
     pub store: String,
-    /// The newest event.
+    /// The sequence number of the newest event.
     pub seq: u64,
 }
 
 /// The answer of `GET /v1/admin/restored`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RestoredReply {
-    /// Whether the store came back with a backup and some VMs are not reconciled yet. Nothing is done for those.
+    /// Whether the store was restored from a backup and some VMs are not reconciled yet. Nothing is done for these VMs.
     pub waits: bool,
     /// The time of the newest event of the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Time>,
-    /// Hosts that are on and have not been listed since the daemon was started; nothing is reconciled before that. A host that is lost is
-    /// not waited for once it is set to off.
+    /// Hosts that are on and have not been listed since the daemon was started. Nothing is reconciled before all of them are
+    /// listed. A lost host is no longer waited for once it is set to off.
     pub hosts: Vec<String>,
     /// How many VMs are not reconciled.
     pub total: u64,
-    /// They, or the first thousand of them.
+    /// The VMs that are not reconciled, at most the first thousand.
     pub vms: Vec<UnreconciledVm>,
 }
 
 /// A VM that is not reconciled since the store was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnreconciledVm {
-    /// Its id.
+    /// The VM's id.
     pub id: u64,
-    /// Its name.
+    /// The VM's name.
     pub name: String,
-    /// Why, and what a person can do.
+    /// The reason why it is not reconciled, and what an operator can do.
     pub why: String,
-    /// Its domains that hosts have listed.
+    /// The domains of this VM that hosts have listed.
     pub domains: Vec<String>,
-    /// Whether only a person can tell which of them is the VM.
+    /// Whether only an operator can tell which of the domains is the VM.
     pub in_doubt: bool,
 }

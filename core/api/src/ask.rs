@@ -1,4 +1,4 @@
-//! What verbs are asked with: a body for each. Those that are not here take [`crate::ActionBody`].
+//! The bodies of verbs, one type per body. Verbs that are not here take [`crate::ActionBody`].
 
 use crate::{CpuMilli, Size};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,15 +14,15 @@ pub struct NothingBody {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MigrateBody {
-    /// Where to, by name or id.
+    /// The host to move to, by name or id.
     pub host: String,
     /// Refuse if the host's capacity is exceeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enforce: bool,
-    /// `migrate` of a VM whose host is not seen: you state that nothing of that host runs any more.
+    /// For `migrate` of a VM whose host does not answer: you state that nothing of that host runs any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fenced: bool,
-    /// The same: you state that the VM's files are where the new host sees them, though the storage is not shared.
+    /// Also for such a VM: you state that its files are where the new host sees them, though the storage is not shared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub storage_moved: bool,
 }
@@ -31,22 +31,22 @@ pub struct MigrateBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskAttachBody {
-    /// Its name and target device; the first free one of `vda`, `vdb`, ... if not given.
+    /// The disk's name and target device. If not given: the first free one of `vda`, `vdb`, ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A copy on write of this image, by name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Empty, of this size.
+    /// An empty disk of this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Formatted as swap space, of this size.
+    /// A disk of this size, formatted as swap space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Size>,
     /// `qcow2` or `raw`; `qcow2` if not given (`raw` for swap).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// Whether the guest may only read.
+    /// Whether the guest may only read from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
 }
@@ -63,9 +63,9 @@ pub struct DiskDetachBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NicAttachBody {
-    /// The host's bridge it is plugged into.
+    /// The host's bridge that the card is plugged into.
     pub bridge: String,
-    /// Its address; chosen, and stable then, if not given.
+    /// The card's MAC address. If not given, one is chosen, and it stays the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
 }
@@ -74,7 +74,7 @@ pub struct NicAttachBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NicDetachBody {
-    /// Its address.
+    /// The card's MAC address.
     pub mac: String,
 }
 
@@ -82,7 +82,7 @@ pub struct NicDetachBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotCreateBody {
-    /// What you call it: it can be asked for by that, too.
+    /// Your label for the snapshot. Later requests may name the snapshot by it, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -91,7 +91,7 @@ pub struct SnapshotCreateBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotBody {
-    /// Its name, or what its maker calls it if only one is called so.
+    /// The snapshot's name. Its label does as well, if no other snapshot has the same label.
     pub name: String,
 }
 
@@ -101,9 +101,9 @@ pub struct SnapshotBody {
 pub struct DiskSnapshotBody {
     /// The disk: `vda`.
     pub disk: String,
-    /// The name of the image it becomes.
+    /// The name of the new image.
     pub image: String,
-    /// The image datastore, by name or id; the one the disk's image is in, or the only one there is, if not given.
+    /// The image datastore, by name or id. If not given: the datastore of the disk's image, or the only image datastore there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<String>,
 }
@@ -116,23 +116,23 @@ pub struct DiskSnapshotCancelBody {
     pub disk: String,
 }
 
-/// The body of `resize`. What is not given stays; something must be given.
+/// The body of `resize`. Fields that are not given stay as they are. At least one field must be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResizeBody {
-    /// CPUs that placement reserves.
+    /// CPUs that are reserved on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuMilli>,
-    /// Virtual CPUs the guest sees.
+    /// Virtual CPUs that the guest sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
-    /// Memory.
+    /// Memory of the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
     /// Refuse if the host's capacity is exceeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enforce: bool,
-    /// Take more than half of its memory from a running guest.
+    /// Allow that more than half of its memory is taken from a running guest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
@@ -141,7 +141,7 @@ pub struct ResizeBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateBody {
-    /// The new user data, in full. It is kept and shown; no guest is handed it yet.
+    /// The new user data, in full. It is kept and shown, but no guest receives it yet.
     pub user_data: String,
 }
 
@@ -157,28 +157,28 @@ pub struct RenameBody {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody {
-    /// What is asked of the VM then.
+    /// The verb to ask of the VM when the time has come.
     pub verb: String,
-    /// With what: that verb's own body. Where a host is named, its capacity is never exceeded.
+    /// The body of that verb. If the body names a host, the host's capacity is never exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub args: Option<Value>,
-    /// When: `2026-12-01T02:00`, `every 6h`, `daily 02:00`, `weekly mon,thu 02:00`, `monthly 1,15,last 02:00`, `yearly 12-24 02:00` or
-    /// `cron 0 2 * * 1-5`.
+    /// The time: `2026-12-01T02:00`, `every 6h`, `daily 02:00`, `weekly mon,thu 02:00`, `monthly 1,15,last 02:00`, `yearly 12-24
+    /// 02:00` or `cron 0 2 * * 1-5`.
     pub when: String,
-    /// The time zone whose clocks that goes by, as IANA lists it; `UTC` if not given.
+    /// The time zone of `when`, by its IANA name. If not given: `UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// What becomes of it if it is late: `skip 1h` (if not given) or `run-once`.
+    /// How to treat a run that is late: `skip 1h` (if not given) or `run-once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfire: Option<String>,
-    /// Not before this moment, with an offset or by the clocks of the zone; `every` counts from it.
+    /// The earliest moment, with an offset or by the clocks of the zone. `every` counts from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Not after this moment.
+    /// The latest moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// How often at most.
+    /// The largest number of runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
 }
@@ -187,40 +187,41 @@ pub struct ScheduleBody {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnscheduleBody {
-    /// Which of the VM's scheduled actions.
+    /// The id of the VM's scheduled action.
     pub id: u32,
 }
 
-/// The body of `reschedule`. What is not given stays; `null` takes `from`, `until` or `times` away. It counts from nought again.
+/// The body of `reschedule`. Fields that are not given stay as they are. `null` removes `from`, `until` or `times`. The runs are
+/// counted from zero again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RescheduleBody {
-    /// Which of the VM's scheduled actions.
+    /// The id of the VM's scheduled action.
     pub id: u32,
-    /// When; as in `schedule`.
+    /// The time, written as in `schedule`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     /// The time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// What becomes of it if it is late.
+    /// How to treat a run that is late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfire: Option<String>,
-    /// Not before this moment.
+    /// The earliest moment.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub from: Option<Option<String>>,
-    /// Not after this moment.
+    /// The latest moment.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub until: Option<Option<String>>,
-    /// How often at most.
+    /// The largest number of runs.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub times: Option<Option<u32>>,
 }
 
-/// A field that is there, if only as `null`.
+/// Reads a field that is present, even if its value is `null`.
 #[allow(clippy::option_option)] // not given, given as null, given: three things
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -230,7 +231,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetBody {
-    /// Even though its host answers.
+    /// Whether to forget the VM even though its host answers.
     #[serde(default)]
     pub force: bool,
 }
@@ -241,10 +242,11 @@ pub struct ForgetBody {
 pub struct AdoptBody {
     /// The domain: its name or UUID at the hypervisor.
     pub domain: String,
-    /// What the VM is to be called; as the domain if not given.
+    /// The name of the VM. If not given: the name of the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// That it may be another machine from its next start on, where a specification cannot say what it is now.
+    /// Allow that the virtual machine differs from today's domain from its next start on. This happens where a specification cannot
+    /// describe the domain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_changes: bool,
 }

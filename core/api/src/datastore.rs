@@ -1,4 +1,4 @@
-//! Datastores: where images and the disks of VMs live.
+//! Datastores: folders for images and for the disks of VMs.
 
 use crate::Time;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDatastore {
-    /// Its name; unique.
+    /// The datastore's name. It must be unique.
     pub name: String,
     /// `image` or `system`.
     pub kind: String,
-    /// The transfer driver in charge.
+    /// The transfer driver that moves the datastore's files.
     pub driver: String,
     /// Absolute directory of the datastore on every host that sees it.
     pub root: String,
@@ -24,22 +24,22 @@ pub struct NewDatastore {
 /// A datastore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Datastore {
-    /// Its id.
+    /// The datastore's id.
     pub id: u32,
-    /// Its name.
+    /// The datastore's name.
     pub name: String,
     /// `image` or `system`.
     pub kind: String,
-    /// The transfer driver in charge.
+    /// The transfer driver that moves the datastore's files.
     pub driver: String,
-    /// Its directory.
+    /// The datastore's directory.
     pub root: String,
-    /// Whether all hosts see the same files.
+    /// Whether all hosts see the same files below `root`.
     pub shared: bool,
     /// When it was added.
     pub added: Time,
-    /// Which machines do not see it, and which could not be asked. In the answer to an addition, and of one datastore; a list leaves it out,
-    /// because every machine is asked.
+    /// The machines that do not see the datastore, and those that could not be asked. Given in the answer to an addition, and for
+    /// one datastore. A list leaves it out, because every machine has to be asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

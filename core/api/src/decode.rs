@@ -1,25 +1,25 @@
-//! Reading inputs, and telling people what is wrong with them: where, what, and the nearest name that would be right.
+//! Reads inputs. An error names the place, the mistake, and the nearest name that would be right.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Names further away than this share too little to be worth suggesting (Jaro-Winkler, 1 is equal).
+/// The smallest likeness of a name that is suggested (Jaro-Winkler; 1 means equal). Names below it share too little.
 const NEAR: f64 = 0.75;
 
-/// What is wrong with an input.
+/// An error in an input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{detail}", at(path))]
 pub struct Misfit {
-    /// Where: `disks[0].size`; empty for the whole.
+    /// The place: `disks[0].size`. Empty for the whole input.
     pub path: String,
-    /// What.
+    /// The mistake.
     pub detail: String,
-    /// The nearest name that is known, if a name was unknown and one is near.
+    /// The nearest known name, if the input has an unknown name and a known one is near.
     pub nearest: Option<String>,
 }
 
 impl Misfit {
-    /// What to do about it.
+    /// A hint that suggests the nearest name.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         self.nearest.as_ref().map(|name| format!("did you mean {name}?"))
@@ -44,7 +44,7 @@ pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Misfit> {
     })
 }
 
-/// Those of `known` nearest to `given`, if any is near.
+/// The name in `known` that is nearest to `given`, if one is near.
 #[must_use]
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
@@ -52,7 +52,8 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     scored.filter(|(score, _)| *score >= NEAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
-/// serde says "unknown field `a`, expected one of `b`, `c`": the names are between back quotes, the unknown one first.
+/// Takes a message of serde apart. serde says "unknown field `a`, expected one of `b`, `c`": the names are between back quotes, the
+/// unknown one first.
 fn misfit(path: String, message: &str) -> Misfit {
     let detail = message.split(" at line ").next().unwrap_or(message).to_owned();
     let mut quoted = message.split('`').skip(1).step_by(2);

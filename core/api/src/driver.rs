@@ -1,4 +1,4 @@
-//! Drivers: what is loaded, what it may do, and how it fares.
+//! Drivers: their kinds, what they may do, and statistics of their calls.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 pub struct NewDriver {
     /// Absolute path of the component on the daemon's machine.
     pub path: String,
-    /// Capabilities granted, of those its manifest asks for.
+    /// The capabilities to grant, out of those that the manifest asks for.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// Its settings, for all hosts; those of a host whose hypervisor driver it is come before these.
+    /// The driver's settings for all hosts. If it is a hypervisor driver, the settings of a host override these.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// Whether it may take the place of another file, or other grants and settings, of the same name.
+    /// Whether it may replace a driver of the same name that has another file, other grants or other settings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
 }
@@ -24,19 +24,19 @@ pub struct NewDriver {
 /// A loaded driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Driver {
-    /// Its name.
+    /// The driver's name.
     pub name: String,
-    /// What it is: `hypervisor`, `transfer`, `snapshot-rules`.
+    /// Its kinds: `hypervisor`, `transfer`, `snapshot-rules`.
     pub kinds: Vec<String>,
-    /// Its own version.
+    /// The driver's own version.
     pub version: String,
-    /// In a sentence.
+    /// A description in one sentence.
     pub description: String,
-    /// Where it comes from.
+    /// The origin of the driver.
     pub origin: DriverOrigin,
-    /// What it can do on some host; hypervisors only.
+    /// Abilities that it has on at least one host. Only hypervisor drivers have any.
     pub abilities: Vec<String>,
-    /// Whose snapshot rules count for it; hypervisors only. None: no snapshots.
+    /// The snapshot rules that apply to it. Only hypervisor drivers have any. None: no snapshots are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesOf>,
     /// Calls sent since the daemon started.
@@ -45,19 +45,19 @@ pub struct Driver {
     pub errors: u64,
     /// Mean time of a call, in microseconds.
     pub mean_us: u64,
-    /// The last error.
+    /// The error that a call ended with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
-/// Whose snapshot rules count for a hypervisor driver.
+/// The snapshot rules that apply to a hypervisor driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RulesOf {
     /// The driver that holds the rules.
     pub driver: String,
-    /// Whether that was bound with `PUT /v1/drivers/{driver}/rules`; else it stands in the daemon's settings.
+    /// Whether they were bound with `PUT /v1/drivers/{driver}/rules`. Otherwise they come from the daemon's settings.
     pub bound: bool,
-    /// Why they cannot be asked: then no snapshot is made. None if they can.
+    /// The reason why the rules cannot be asked. Then no snapshot is made. None if they can be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
@@ -70,17 +70,17 @@ pub struct BindRules {
     pub rules: String,
 }
 
-/// Where a driver comes from.
+/// The origin of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DriverOrigin {
     /// Compiled into the daemon.
     BuiltIn,
-    /// A component.
+    /// Loaded from a component file.
     Component {
         /// SHA-256 of the file.
         digest: String,
-        /// The contract version it was built for.
+        /// The contract version that it was built for.
         contract: String,
         /// Capabilities asked for and granted.
         granted: Vec<String>,

@@ -8,32 +8,32 @@ use utoipa::ToSchema;
 /// A committed change. In the stream, `id:` is its sequence number and `event:` its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// Its place in the feed.
+    /// The event's number in the feed.
     pub seq: u64,
     /// When it was decided.
     pub at: Time,
     /// The VM it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<u64>,
-    /// The VM's version that it came with.
+    /// The version of the VM's record that this change made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// What happened, in a word: `created`, `state`, `operation-began`, `step-began`, `step-trouble`, `operation-ended`,
-    /// `snapshots`, `scheduled`, `resource`, `stray`, `denied`.
+    /// The kind of change: `created`, `state`, `operation-began`, `step-began`, `step-trouble`, `operation-ended`, `snapshots`,
+    /// `scheduled`, `resource`, `stray`, `denied`.
     pub kind: String,
-    /// In a sentence.
+    /// The change in one sentence.
     pub summary: String,
-    /// The particulars; their shape depends on the kind.
+    /// The details. Their shape depends on the kind.
     pub data: Value,
 }
 
-/// The last message of a stream that the daemon ends (`event: end`), with a reason.
+/// The last message of a stream that the daemon ends (`event: end`). It gives the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StreamEnd {
-    /// `events-trimmed`: the events asked for are not kept any more, list again and watch from there. `shutting-down`: connect
-    /// again with the last sequence number. `store-failed`: see `/readyz`.
+    /// The code. `events-trimmed`: the requested events are no longer kept; list again and watch from there. `shutting-down`:
+    /// connect again with the last sequence number. `store-failed`: see `/readyz`.
     pub code: String,
-    /// In words.
+    /// The reason in words.
     pub detail: String,
     /// The oldest event that is still kept, if some were trimmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

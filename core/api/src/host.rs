@@ -9,23 +9,23 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewHost {
-    /// Its name; unique.
+    /// The host's name. It must be unique.
     pub name: String,
-    /// Its hypervisor driver: `kvm`, `sim`, ...
+    /// The hypervisor driver: `kvm`, `sim`, ...
     pub driver: String,
     /// The driver's settings for this host (for `kvm`: `uri`).
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// How commands and files are reached; this machine if not given.
+    /// How commands run and files are reached there. If not given, the host is the daemon's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshAddress>,
-    /// Labels, for people and programs: placement does not look at them.
+    /// Labels, for people and programs. Placement does not look at them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// CPUs offered; as probed if not given. Needs `memory` too.
+    /// CPUs that the host offers. If not given, as many as the driver finds. Needs `memory` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuMilli>,
-    /// Memory offered; as probed if not given. Needs `cpu` too.
+    /// Memory that the host offers. If not given, as much as the driver finds. Needs `cpu` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
     /// `on`, `draining` or `off`; `on` if not given.
@@ -33,7 +33,7 @@ pub struct NewHost {
     pub state: Option<String>,
 }
 
-/// How a host is reached over ssh.
+/// The address of a host over ssh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshAddress {
@@ -50,17 +50,17 @@ pub struct SshAddress {
     pub known_hosts: Option<String>,
 }
 
-/// The body of `PATCH /v1/hosts/{host}`: what is not given stays.
+/// The body of `PATCH /v1/hosts/{host}`. Fields that are not given stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeHost {
     /// `on`, `draining` or `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Free words for placement; replaces all.
+    /// Labels, for people and programs. They replace all labels of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// The driver's settings; replaces all.
+    /// The driver's settings for this host. They replace all settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<BTreeMap<String, String>>,
 }
@@ -68,27 +68,27 @@ pub struct ChangeHost {
 /// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
-    /// Its id; 0 is the machine `ostlerd` runs on.
+    /// The host's id. 0 is the machine that `ostlerd` runs on.
     pub id: u32,
-    /// Its name.
+    /// The host's name.
     pub name: String,
-    /// Its hypervisor driver; the front end may have none.
+    /// The host's hypervisor driver. The front end may have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<HostDriver>,
     /// `local` or the ssh destination.
     pub transport: String,
-    /// Free words for placement.
+    /// Labels, for people and programs. Placement does not look at them.
     pub labels: BTreeMap<String, String>,
-    /// The driver whose snapshot rules count here, before those bound to its hypervisor driver.
+    /// The driver whose snapshot rules are bound to this host. They come before those bound to its hypervisor driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
     /// `on`, `draining` or `off`.
     pub state: String,
-    /// CPUs it offers.
+    /// CPUs that the host offers.
     pub cpu: CpuMilli,
     /// CPUs that VMs hold there.
     pub cpu_held: CpuMilli,
-    /// Memory it offers.
+    /// Memory that the host offers.
     pub memory: Size,
     /// The same in bytes.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub struct Host {
     pub vms: u64,
     /// When it was added.
     pub added: Time,
-    /// What the monitor saw; none until it was asked once.
+    /// The result of monitoring. None until the host was asked once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HostHealth>,
 }
@@ -110,30 +110,30 @@ pub struct Host {
 /// A host's hypervisor driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostDriver {
-    /// Which.
+    /// The driver's name.
     pub name: String,
-    /// Its settings for this host.
+    /// The driver's settings for this host.
     pub config: BTreeMap<String, String>,
 }
 
-/// A host as the monitor sees it.
+/// The health of a host, as the monitor sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostHealth {
     /// Whether it answered when it was asked last.
     pub reachable: bool,
-    /// Since when that is so.
+    /// Since when the host has answered, or has not answered.
     pub since: Time,
-    /// What it said last, if it was an error.
+    /// The last answer, if it was an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The hypervisor and its version.
+    /// The hypervisor's name and version.
     pub hypervisor: String,
-    /// Things to know.
+    /// Remarks that an operator should read.
     pub notes: Vec<String>,
-    /// What its driver can do there.
+    /// The abilities that its driver has there.
     pub abilities: Vec<String>,
-    /// Domains that are not ours.
+    /// Domains that Ostler did not make.
     pub wild: Vec<String>,
-    /// Domains that should not be there.
+    /// Domains of Ostler's that should not be there.
     pub zombies: Vec<String>,
 }

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewImage {
-    /// Its name; unique.
+    /// The image's name. It must be unique.
     pub name: String,
-    /// Its file: `DATASTORE:RELATIVE/PATH`.
+    /// The image's file: `DATASTORE:RELATIVE/PATH`.
     pub path: String,
-    /// `qcow2` or `raw`; by the file's extension if not given.
+    /// `qcow2` or `raw`. If not given, the file's extension decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
@@ -20,24 +20,24 @@ pub struct NewImage {
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Image {
-    /// Its id.
+    /// The image's id.
     pub id: u32,
-    /// Its name.
+    /// The image's name.
     pub name: String,
-    /// Its file: `DATASTORE:RELATIVE/PATH`.
+    /// The image's file: `DATASTORE:RELATIVE/PATH`.
     pub path: String,
-    /// Its format.
+    /// `qcow2` or `raw`.
     pub format: String,
     /// `ready`, `locked` or `error`.
     pub state: String,
-    /// What a guest sees of it, rounded up; missing if nobody could look.
+    /// The size of the disk that a guest sees, rounded up. Missing if the file could not be looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// How many disks of VMs stand on it.
     pub used_by: u64,
     /// When it was registered.
     pub added: Time,
-    /// In the answer to an addition: what was not looked at, and where the file is not.
+    /// In the answer to an addition: the checks that were not made, and the machines that do not have the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

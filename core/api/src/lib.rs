@@ -1,10 +1,11 @@
-//! What travels between `ostlerd` and those who use it: the words of the HTTP API, its problems, and a client.
+//! The types of the HTTP API between `ostlerd` and its clients, its problems, and a client.
 //!
-//! **Invariant:** no core crate is known here, and no core crate but `server` and `cli` knows this one. What is stored and what is
-//! sent are different types; `ostler-server` converts, field by field, so that neither can change by accident.
+//! **Invariant:** this crate uses no core crate, and of the core crates only `server` and `cli` use this one. Stored types and sent
+//! types are different. `ostler-server` converts them field by field, so that neither can change by accident.
 //!
-//! Inputs refuse unknown fields and name the nearest known one ([`decode()`]); outputs may grow, so clients ignore what they
-//! do not know. States, verbs and codes travel as words: a client must live with words it has not met.
+//! Inputs with unknown fields are refused, and the error names the nearest known field ([`decode()`]). Outputs may grow, so clients
+//! must ignore fields that they do not know. States, verbs and codes are sent as words, and clients must accept words that they do
+//! not know.
 
 mod quantity;
 mod time;
@@ -54,9 +55,9 @@ pub use vm::{
     ScheduleEntry, SnapshotAdvice, SnapshotEntry, Vm, VmPage, VmSummary, Why,
 };
 
-/// The most rows of one page: 1,000 summaries are about 300 KiB, which a client parses in a few milliseconds.
+/// The most rows of one page. 1,000 summaries are about 300 KiB; a client parses them in a few milliseconds.
 pub const PAGE_MAX: u32 = 1000;
-/// How many rows a page has when nothing else is asked for.
+/// How many rows a page has if the request does not say.
 pub const PAGE_DEFAULT: u32 = 100;
-/// The largest body of a request: a specification with the most user data (64 KiB) fits many times.
+/// The largest body of a request. It has room for many specifications with the most user data (64 KiB).
 pub const BODY_MAX: usize = 1024 * 1024;

@@ -1,78 +1,78 @@
-//! Operations: things asked for, and how far they are.
+//! Operations: accepted verbs, and how far each of them is.
 
 use crate::Time;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a driver or hypervisor said when something went wrong.
+/// An error that a driver or hypervisor reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DriverComplaint {
-    /// What is done next: `retry`, `refused`, `not-here`, `gone`, `stale`, `cancelled` or `unknown`.
+    /// How Ostler goes on: `retry`, `refused`, `not-here`, `gone`, `stale`, `cancelled` or `unknown`.
     pub kind: String,
     /// A stable code.
     pub code: String,
-    /// In words.
+    /// The error in words.
     pub detail: String,
 }
 
-/// One thing asked for.
+/// A verb that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
-    /// Its id.
+    /// The operation's id.
     pub id: u64,
-    /// Whose.
+    /// The id of its VM.
     pub vm: u64,
-    /// What was asked; `create` for the creation itself.
+    /// The verb. `create` for the creation itself.
     pub verb: String,
-    /// Who asked.
+    /// The name of the token or user that asked.
     pub by: String,
-    /// When.
+    /// When it began.
     pub began: Time,
-    /// When it ended; none while it runs.
+    /// When it ended. None while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Time>,
-    /// How: `succeeded`, `failed` or `superseded`; none while it runs.
+    /// How it ended: `succeeded`, `failed` or `superseded`. None while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// What went wrong, if it failed.
+    /// The error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DriverComplaint>,
     /// The operation that overtook it, if it was superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,
-    /// The step that it failed at. Steps that came after it rolled it back.
+    /// The step at which it failed. Later steps rolled it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<String>,
-    /// The steps so far; the last is the one in hand.
+    /// The steps so far. The last one is the current one while the operation runs.
     pub steps: Vec<Step>,
 }
 
 /// One step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
-    /// Its number within the VM.
+    /// The step's number within the VM.
     pub number: u64,
-    /// What it is.
+    /// The kind of step.
     pub kind: String,
     /// When it was decided.
     pub began: Time,
-    /// When it ended; none while it runs.
+    /// When it ended. None while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Time>,
-    /// How often its calls were sent.
+    /// How often the calls of this step were sent.
     pub attempts: u32,
-    /// What went wrong last. A step that went well in the end may have been sent more than once for that.
+    /// The last error. A step that succeeded in the end has one if it was sent again after an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DriverComplaint>,
-    /// Whether it came to nothing: the operation failed, rolled back, or went on without it.
+    /// Whether the step did not succeed: the operation then failed, rolled back, or went on without it.
     #[serde(default)]
     pub failed: bool,
-    /// Whether it took back what went before.
+    /// Whether the step rolled back earlier steps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undoing: bool,
 }
 
-/// A VM's operations, the newest first.
+/// A VM's operations, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperationPage {
     /// The operations.

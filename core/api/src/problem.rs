@@ -1,63 +1,63 @@
-//! Problems: every answer that is not what was asked for (RFC 9457), with a stable code and what to do about it.
+//! Problems: the answers that say why a request was not served (RFC 9457). Each has a stable code and says what to do.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// The stable codes. A code is never renamed or given another meaning; refusals of the lifecycle add theirs
-/// (`wrong-state`, `busy`, `no-capacity`, ...; `docs/api.md` lists all).
+/// The stable codes. A code is never renamed and never gets another meaning. Refusals of the lifecycle have further codes
+/// (`wrong-state`, `busy`, `no-capacity`, ...). `docs/api.md` lists all.
 pub mod code {
-    /// The body is no JSON, or not of the right shape.
+    /// The body is not JSON, or does not have the right shape.
     pub const MALFORMED: &str = "malformed";
-    /// A field, parameter or value is not known or not allowed.
+    /// A field, parameter or value is unknown or not allowed.
     pub const INVALID: &str = "invalid";
     /// The body is too large.
     pub const TOO_LARGE: &str = "too-large";
-    /// No token, or none that is good.
+    /// There is no token, or the token is not valid.
     pub const UNAUTHENTICATED: &str = "unauthenticated";
-    /// The token may not do that.
+    /// The scope of the token does not allow the request.
     pub const FORBIDDEN: &str = "forbidden";
-    /// No such thing.
+    /// There is no such thing.
     pub const NOT_FOUND: &str = "not-found";
-    /// The path is there, the method is not.
+    /// The path exists, but not with this method.
     pub const METHOD_NOT_ALLOWED: &str = "method-not-allowed";
     /// The name means several things; `candidates` lists them.
     pub const AMBIGUOUS: &str = "ambiguous-name";
-    /// The name is taken.
+    /// The name is already used.
     pub const EXISTS: &str = "exists";
-    /// It is held by something else.
+    /// Something else still uses it.
     pub const IN_USE: &str = "in-use";
     /// The record has another version than `If-Match` asked for.
     pub const VERSION_MISMATCH: &str = "version-mismatch";
     /// The idempotency key was used before with another body.
     pub const IDEMPOTENCY_CONFLICT: &str = "idempotency-conflict";
-    /// Something named is not there or cannot serve.
+    /// Something that the request names does not exist or cannot be used.
     pub const UNUSABLE: &str = "unusable";
-    /// A file that is named is not there.
+    /// A file that the request names does not exist.
     pub const NO_SUCH_FILE: &str = "no-such-file";
-    /// A directory that is named is not there, on any machine that could be asked.
+    /// A directory that the request names does not exist on any machine that could be asked.
     pub const NO_SUCH_DIRECTORY: &str = "no-such-directory";
-    /// What is named as a file is a folder, a pipe, a socket or a device.
+    /// The path that the request names is a folder, a pipe, a socket or a device, and not a file.
     pub const NOT_A_FILE: &str = "not-a-file";
-    /// A file that is named is empty.
+    /// A file that the request names is empty.
     pub const EMPTY_FILE: &str = "empty-file";
-    /// A file has another format than was told, or than its name says.
+    /// A file has another format than the request or its name says.
     pub const FORMAT_MISMATCH: &str = "format-mismatch";
-    /// A disk names another file, which would be opened with the rights of the host.
+    /// A disk refers to another file, which would be opened with the rights of the host.
     pub const NAMES_OTHER_FILE: &str = "names-other-file";
     /// A disk cannot be read without a key.
     pub const ENCRYPTED: &str = "encrypted";
     /// A disk is cut off or corrupt.
     pub const DAMAGED: &str = "damaged";
-    /// The file is an image already, and of another format.
+    /// The file is already an image, with another format.
     pub const FILE_TAKEN: &str = "file-taken";
-    /// Too much is waiting already.
+    /// Too many requests are already waiting.
     pub const OVERLOADED: &str = "overloaded";
-    /// The events asked for are not kept any more.
+    /// The requested events are no longer kept.
     pub const TRIMMED: &str = "events-trimmed";
     /// The request took too long.
     pub const TIMEOUT: &str = "timeout";
-    /// The daemon ends.
+    /// The daemon is shutting down.
     pub const SHUTTING_DOWN: &str = "shutting-down";
     /// The store cannot be written or read; the daemon is read-only or gone.
     pub const STORE: &str = "store-failed";
@@ -68,16 +68,16 @@ pub mod code {
 /// One of the things an ambiguous name could mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Candidate {
-    /// Its id.
+    /// The id of the thing.
     pub id: u64,
-    /// Its name.
+    /// The name of the thing.
     pub name: String,
-    /// Its state, or what else tells it from the others.
+    /// Its state, or something else that tells it from the others.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
 }
 
-/// Why a request was not served. `application/problem+json`.
+/// The reason why a request was not served. Sent as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `urn:ostler:problem:` and the code.
@@ -89,21 +89,21 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// What was wrong, in words.
+    /// The mistake, in words.
     pub detail: String,
-    /// What to do about it.
+    /// How to solve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Where in the input: `spec.disks[0].size`.
+    /// The place in the input: `spec.disks[0].size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// What an ambiguous name could mean.
+    /// The things that an ambiguous name could mean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
 }
 
 impl Problem {
-    /// A problem of this status and code.
+    /// A problem with this status and code.
     #[must_use]
     pub fn new(status: u16, title: &str, code: &str, detail: impl Into<String>) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl Problem {
         }
     }
 
-    /// The same with what to do about it.
+    /// The same problem with a hint on how to solve it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -5,19 +5,19 @@ use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
-/// Why a text is no quantity.
+/// The error for a text that is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
-    /// No size.
+    /// The text is not a size.
     #[error("{0:?} is not a size: write a whole number of MiB, or a number with MiB, GiB or TiB, for example 512MiB or 1.5GiB")]
     Size(String),
-    /// A decimal unit.
+    /// The size has a decimal unit.
     #[error("{0:?} uses a decimal unit: sizes here are powers of 1024, write MiB, GiB or TiB")]
     DecimalUnit(String),
-    /// No time.
+    /// The text is not a length of time.
     #[error("{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for example 90s")]
     Span(String),
-    /// No number of CPUs.
+    /// The value is not a number of CPUs.
     #[error("{0} is not a number of CPUs: write a number from 0 to 1000000, for example 0.5")]
     Cpu(String),
 }
@@ -28,7 +28,7 @@ pub enum InvalidQuantity {
 pub struct Size(pub u64);
 
 impl Size {
-    /// As a number of bytes, for arithmetic.
+    /// The size in bytes, for arithmetic.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0.saturating_mul(1024 * 1024)
@@ -70,7 +70,7 @@ impl fmt::Display for Size {
 pub struct Span(pub u64);
 
 impl Span {
-    /// As the standard library's.
+    /// The span as a `Duration` of the standard library.
     #[must_use]
     pub const fn duration(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)
@@ -113,23 +113,24 @@ impl fmt::Display for Span {
 pub struct CpuMilli(pub u64);
 
 impl CpuMilli {
-    /// The most CPUs that can be written.
+    /// The largest number of CPUs that can be written.
     const MOST: f64 = 1_000_000.0;
 
-    /// From a decimal number of CPUs.
+    /// Converts a decimal number of CPUs.
     ///
     /// # Errors
-    /// Not a number, negative, or beyond reason. Zero is what an empty host holds; a VM of zero CPUs is refused with its spec.
+    /// When the number is not finite, negative, or above a million. Zero is allowed, because an empty host holds zero CPUs. A VM
+    /// with zero CPUs is refused with its specification.
     pub fn from_cpus(cpus: f64) -> Result<Self, InvalidQuantity> {
         if !(cpus.is_finite() && (0.0..=Self::MOST).contains(&cpus)) {
             return Err(InvalidQuantity::Cpu(cpus.to_string()));
         }
-        // In range and positive, as just checked: the cast cannot lose more than the fraction that rounding drops.
+        // The number is in range and not negative, as just checked. So the cast loses only the fraction that rounding has removed.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(Self((cpus * 1000.0).round() as u64))
     }
 
-    /// As a decimal number of CPUs.
+    /// The decimal number of CPUs.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // at most a few million thousandths: exact in a double
     pub fn cpus(self) -> f64 {
@@ -150,12 +151,12 @@ fn split_unit(text: &str) -> (&str, &str) {
     (&text[..at], text[at..].trim_start())
 }
 
-/// `number * scale`, if that is a whole number small enough to be exact in a double.
+/// `number * scale`, if the result is a whole number that a double can hold exactly.
 fn whole(number: &str, scale: f64) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
     let value = number.parse::<f64>().ok()? * scale;
     let fits = value.is_finite() && (0.0..EXACT).contains(&value) && value.fract() == 0.0;
-    // Whole, not negative and below 2^53, as just checked.
+    // The value is whole, not negative and below 2^53, as just checked.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fits.then_some(value as u64)
 }
@@ -260,7 +261,7 @@ mod tests {
         assert!(from("1.5").is_err());
         assert_eq!(serde_json::to_string(&Size(2048)).expect("json"), "\"2GiB\"");
         assert_eq!(serde_json::from_str::<CpuMilli>("0.5").expect("half"), CpuMilli(500));
-        // What an empty host holds; a VM of zero CPUs is refused with its specification.
+        // An empty host holds zero CPUs. A VM with zero CPUs is refused with its specification.
         assert_eq!(serde_json::from_str::<CpuMilli>("0").expect("none"), CpuMilli(0));
         for bad in ["-1", "1e9", "\"x\""] {
             assert!(serde_json::from_str::<CpuMilli>(bad).is_err(), "{bad}");

@@ -1,28 +1,28 @@
-//! A VM's specification, as it stands in files and requests.
+//! A VM's specification, as it is written in files and requests.
 
 use crate::{CpuMilli, Size, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// What a VM is to be.
+/// The specification of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
-    /// Its name; need not be unique.
+    /// The VM's name. It need not be unique.
     pub name: String,
-    /// CPUs that placement reserves, in decimals; as many as `vcpus` if not given.
+    /// CPUs that are reserved on the host, as a decimal number. If not given: as many as `vcpus`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuMilli>,
-    /// Virtual CPUs the guest sees; `cpu` rounded up if not given.
+    /// Virtual CPUs that the guest sees. If not given: `cpu` rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
-    /// Memory.
+    /// Memory of the guest.
     pub memory: Size,
-    /// How far it may grow while it runs.
+    /// How far the VM may grow while it runs.
     #[serde(default, skip_serializing_if = "Headroom::is_default")]
     pub headroom: Headroom,
-    /// What starts first; the first disk if nothing is given.
+    /// What the guest boots from. If not given: the first disk.
     #[serde(default, skip_serializing_if = "Boot::is_default")]
     pub boot: Boot,
     /// Disks, in boot order.
@@ -34,13 +34,13 @@ pub struct VmSpec {
     /// The screen: `none` or `vnc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphics: Option<String>,
-    /// The one host it may be placed on, by name; any if not given.
+    /// The one host that it may be placed on, by name. If not given: any host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Free words.
+    /// Labels, for people and programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Kept and shown as given. No guest is handed it yet.
+    /// User data. It is kept and shown as given, but no guest receives it yet.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_data: String,
     /// How long steps may take.
@@ -48,14 +48,15 @@ pub struct VmSpec {
     pub patience: Patience,
 }
 
-/// How far a VM may grow while it runs. Hypervisors make room for it when they start the guest; it is not reserved.
+/// How far a VM may grow while it runs. The hypervisor prepares for it when it starts the guest. Nothing is reserved for it on the
+/// host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Headroom {
-    /// Most virtual CPUs; as many as it has if not given.
+    /// The most virtual CPUs. If not given: as many as the VM has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
-    /// Most memory; as much as it has if not given.
+    /// The most memory. If not given: as much as the VM has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
 }
@@ -66,7 +67,7 @@ impl Headroom {
     }
 }
 
-/// What starts first.
+/// What the guest boots from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Boot {
@@ -76,10 +77,10 @@ pub struct Boot {
     /// A kernel to boot directly: `DATASTORE:PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// Its initial RAM disk: `DATASTORE:PATH`.
+    /// The initial RAM disk of that kernel: `DATASTORE:PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<String>,
-    /// Its command line.
+    /// The command line of that kernel.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cmdline: String,
 }
@@ -94,24 +95,24 @@ impl Boot {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// Its name and target device: `vda`.
+    /// The disk's name and target device: `vda`.
     pub name: String,
-    /// A copy on write of this image.
+    /// A copy on write of this image, by name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Empty, of this size.
+    /// An empty disk of this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Formatted as swap space, of this size.
+    /// A disk of this size, formatted as swap space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Size>,
-    /// A file that was there before the VM was, below the datastore's root. Only VMs that were adopted have such disks.
+    /// A file below the datastore's root that is older than the VM. Only VMs that were adopted have such disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// `qcow2` or `raw`; `qcow2` if not given (`raw` for swap).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// Whether the guest may only read.
+    /// Whether the guest may only read from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
 }
@@ -120,24 +121,24 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nic {
-    /// The host's bridge it is plugged into.
+    /// The host's bridge that the card is plugged into.
     pub bridge: String,
-    /// Its address; chosen, and stable then, if not given.
+    /// The card's MAC address. If not given, one is chosen, and it stays the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
 }
 
-/// How long steps may take before they count as failed. What is not given is the daemon's default.
+/// How long steps may take before they count as failed. Times that are not given are the daemon's defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Patience {
-    /// For the guest to obey the power button.
+    /// For the guest to power off after its power button was pressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Span>,
     /// For the hypervisor to answer any other call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<Span>,
-    /// For one disk to be brought or taken away.
+    /// For one disk to be copied to the host or away from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Span>,
     /// How long the guest must have been running before its power button is pressed.

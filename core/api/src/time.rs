@@ -13,20 +13,21 @@ const DAY_MS: u64 = 86_400_000;
 pub struct Time(pub u64);
 
 impl Time {
-    /// Milliseconds from `earlier` to this; zero if it is later.
+    /// The milliseconds from `earlier` to this moment. Zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The shape of the text; the digits are put in.
+/// The shape of the text. The digits are written into it.
 const SHAPE: [u8; 24] = *b"0000-00-00T00:00:00.000Z";
-/// The last moment that the shape has place for: the end of the year 9999.
+/// The last moment that fits into the shape: the end of the year 9999.
 const LAST: u64 = 253_402_300_799_999;
 
 impl Time {
-    /// The text's bytes, all ASCII. By hand, because a page of 1,000 VMs has 2,000 moments and `write!` is most of its cost.
+    /// The bytes of the text, all ASCII. Written by hand, because a page of 1,000 VMs has 2,000 moments, and `write!` would be most
+    /// of its cost.
     fn text(self) -> [u8; 24] {
         let at = self.0.min(LAST);
         let (year, month, day) = civil(at / DAY_MS);
@@ -43,7 +44,7 @@ impl Time {
         ];
         for (place, mut number) in parts {
             for digit in text[place].iter_mut().rev() {
-                // Below 10: always fits.
+                // The remainder is below 10, so it always fits.
                 *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
                 number /= 10;
             }
@@ -58,7 +59,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// A text that is no moment.
+/// The error for a text that is not a moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time: write it like 2026-12-01T03:00:00.000Z")]
 pub struct InvalidTime(String);
@@ -103,7 +104,7 @@ fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(three)
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar. The year begins in March, so that the leap day comes last.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is its last day.
 const fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year / 400, year % 400);
@@ -111,7 +112,7 @@ const fn days_of(year: u64, month: u64, day: u64) -> u64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// The date of a number of days since 1970-01-01: the inverse of [`days_of`].
+/// The date that is so many days after 1970-01-01. This is the inverse of [`days_of`].
 const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! Tokens: who may use the API over TCP.
+//! Tokens: they allow clients to use the API over TCP.
 
 use crate::{Span, Time};
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// Its name; unique. Whoever uses it is known by this name.
+    /// The token's name. It must be unique. Requests with this token are recorded under this name.
     pub name: String,
-    /// `admin` (everything) or `read` (every GET but tokens and `/v1/admin/check`).
+    /// `admin` (everything) or `read` (every GET except tokens and `/v1/admin/check`).
     pub scope: String,
-    /// How long it is good; for ever if not given.
+    /// How long the token is valid. If not given: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Span>,
 }
@@ -20,25 +20,25 @@ pub struct NewToken {
 /// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
-    /// Its name.
+    /// The token's name.
     pub name: String,
     /// `admin` or `read`.
     pub scope: String,
     /// When it was made.
     pub created: Time,
-    /// When it ends to be good.
+    /// When the token stops being valid. None: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
-    /// Whether it is over already.
+    /// Whether the token is no longer valid.
     #[serde(default)]
     pub expired: bool,
 }
 
-/// A token that was just made.
+/// A token that was just made, with its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenMade {
     /// The token.
     pub token: Token,
-    /// What goes behind `Authorization: Bearer`. Told once; only its hash is kept.
+    /// The secret, which stands after `Authorization: Bearer`. It is told only once; the daemon keeps only a hash of it.
     pub secret: String,
 }

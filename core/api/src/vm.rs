@@ -1,4 +1,4 @@
-//! VMs: what is asked for, what is there, and why.
+//! VMs: the request that creates one, the record as clients see it, and what it waits for.
 
 use crate::{CpuMilli, DriverComplaint, Size, Time, VmSpec};
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateVm {
-    /// What it is to be.
+    /// The specification of the VM.
     pub spec: VmSpec,
-    /// Whether the scheduler leaves it alone at first.
+    /// Whether the VM begins on hold, so that the scheduler does not place it.
     #[serde(default)]
     pub hold: bool,
 }
@@ -20,389 +20,389 @@ pub struct CreateVm {
 /// A VM in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmSummary {
-    /// Its id.
+    /// The VM's id.
     pub id: u64,
-    /// Its name.
+    /// The VM's name.
     pub name: String,
-    /// Its state.
+    /// The VM's state.
     #[schema(value_type = String)]
     pub state: Cow<'static, str>,
-    /// Who it belongs to.
+    /// The name of its owner.
     pub owner: String,
-    /// The host it is on.
+    /// The host that it is placed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// CPUs reserved.
+    /// CPUs that are reserved for it.
     pub cpu: CpuMilli,
-    /// Memory.
+    /// Memory of the guest.
     pub memory: Size,
     /// The same in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
     /// When it was created.
     pub created: Time,
-    /// Since when it is in its state.
+    /// Since when it is in this state.
     pub since: Time,
     /// The record's version.
     pub version: u64,
 }
 
-/// A page of VMs, by rising id.
+/// A page of VMs, ordered by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmPage {
     /// The VMs.
     pub vms: Vec<VmSummary>,
-    /// Where the next page begins: hand it in as `after`. None: this was the last.
+    /// The start of the next page: send it as `after`. None: this is the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
-    /// The event sequence at which this page is true: watch from here and nothing is missed.
+    /// The number of the newest event that this page includes. A client that watches events from here misses nothing.
     pub seq: u64,
 }
 
 /// A VM in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Vm {
-    /// Its id.
+    /// The VM's id.
     pub id: u64,
-    /// As hypervisors know it.
+    /// The VM's UUID, by which hypervisors know it.
     pub uuid: String,
-    /// Its name.
+    /// The VM's name.
     pub name: String,
-    /// Who it belongs to.
+    /// The name of its owner.
     pub owner: String,
-    /// Its state.
+    /// The VM's state.
     #[schema(value_type = String)]
     pub state: Cow<'static, str>,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: Time,
-    /// Why.
+    /// The reason of the state.
     #[schema(value_type = String)]
     pub reason: Cow<'static, str>,
     /// When it was created.
     pub created: Time,
-    /// The record's version; also the ETag.
+    /// The record's version. It is the ETag, too.
     pub version: u64,
-    /// What it is to be.
+    /// The specification of the VM.
     pub spec: VmSpec,
-    /// Its place, while it has one.
+    /// The host that it is placed on. None while it has no place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placed>,
-    /// The other host of a migration, while it moves.
+    /// The other host of a migration. None while it does not move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Moving>,
     /// Whether the scheduler is asked to move it to another host.
     #[serde(default)]
     pub resched: bool,
-    /// Hosts that it has left without their being seen empty; they are swept when they are seen.
+    /// Hosts that the VM has left and that were not seen empty since. They are swept when they answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<Leftover>,
-    /// The system datastore its files are in.
+    /// The system datastore that holds its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<String>,
-    /// Its disks as they are; empty before the first placement.
+    /// Its disks as they are now. Empty before the first placement.
     #[serde(default)]
     pub disks: Vec<DiskNow>,
-    /// Its network cards, with the addresses they have.
+    /// Its network cards with their addresses.
     #[serde(default)]
     pub nics: Vec<NicNow>,
-    /// What is being done to it.
+    /// The operation in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<ActiveOperation>,
-    /// What failed last, while its state is `failed`.
+    /// The last failure, while the state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// When the guest was last seen to have started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<Time>,
-    /// The last fact seen at the hypervisor, in a word or two.
+    /// The state of the domain as the hypervisor showed it last, in a word or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
     /// Its system snapshots.
     #[serde(default)]
     pub snapshots: Vec<SnapshotEntry>,
-    /// What is to be done later, and how it went.
+    /// Its scheduled actions, and how they went.
     #[serde(default)]
     pub schedules: Vec<ScheduleEntry>,
-    /// Where it has been.
+    /// The hosts that it has been on.
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
 }
 
-/// Where a VM has its place.
+/// The place of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Placed {
     /// The host's id.
     pub host_id: u32,
     /// The host's name.
     pub host: String,
-    /// The hypervisor driver.
+    /// The name of the hypervisor driver.
     pub driver: String,
     /// The name of its domain at the hypervisor.
     pub domain: String,
     /// The placement's generation.
     pub generation: u64,
-    /// Since when.
+    /// Since when the VM has this place.
     pub since: Time,
 }
 
 /// The other host of a VM that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Moving {
-    /// `to` that host, or `from` it once it has arrived.
+    /// `to`: the VM moves to that host. `from`: it has arrived, and that host is the one it came from.
     pub direction: String,
     /// The host's id.
     pub host_id: u32,
     /// The host's name.
     pub host: String,
-    /// The generation it has there.
+    /// The generation of the VM's placement there.
     pub generation: u64,
-    /// Since when.
+    /// Since when the VM has its placement there.
     pub since: Time,
 }
 
-/// A host that a VM has left without its being seen empty.
+/// A host that a VM has left and that was not seen empty since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Leftover {
     /// The host's id.
     pub host_id: u32,
-    /// The host's name, or its id if it is gone.
+    /// The host's name. If the host is gone: its id.
     pub host: String,
-    /// The hypervisor driver.
+    /// The name of the hypervisor driver.
     pub driver: String,
-    /// The generation it was there under.
+    /// The generation of the VM's placement there.
     pub generation: u64,
-    /// Whether files may be there, too.
+    /// Whether files may be left there, too.
     pub files: bool,
 }
 
-/// A network card as it is.
+/// A network card as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NicNow {
-    /// The host's bridge it is plugged into.
+    /// The host's bridge that the card is plugged into.
     pub bridge: String,
-    /// Its address.
+    /// The card's MAC address.
     pub mac: String,
 }
 
-/// A disk as it is.
+/// A disk as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiskNow {
-    /// Its name.
+    /// The disk's name.
     pub name: String,
     /// Its file, below the datastore's root.
     pub file: String,
-    /// Its format.
+    /// The file's format.
     #[schema(value_type = String)]
     pub format: Cow<'static, str>,
-    /// The image below it.
+    /// The id of the image that the disk is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<u32>,
-    /// The image it becomes when the VM is shut down, by name.
+    /// The name of the image that the disk is saved as when the VM is shut down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub becomes: Option<String>,
-    /// Whether the file was there before the VM was: it is never removed.
+    /// Whether the file is older than the VM. Such a file is never removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
 }
 
-/// The operation that holds a VM's one slot.
+/// The operation in progress. A VM has at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActiveOperation {
-    /// Its id.
+    /// The operation's id.
     pub id: u64,
-    /// What was asked.
+    /// The verb.
     #[schema(value_type = String)]
     pub verb: Cow<'static, str>,
-    /// The step in hand.
+    /// The current step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub step: Option<Cow<'static, str>>,
-    /// How far: steps done, and steps in all.
+    /// How many steps are done.
     pub done: u32,
-    /// Steps in all.
+    /// How many steps there are in all.
     pub of: u32,
-    /// Where the step stands, in a word.
+    /// The phase of the current step, in a word.
     #[schema(value_type = String)]
     pub phase: Cow<'static, str>,
-    /// How often the item in hand was sent.
+    /// How often the current call was sent.
     pub attempt: u32,
-    /// When the step counts as failed.
+    /// When the current step counts as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
-    /// Whether it rolls back what went before.
+    /// Whether the operation is rolling back.
     #[serde(default)]
     pub undoing: bool,
-    /// What the step last ended with.
+    /// The last error of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DriverComplaint>,
 }
 
-/// What failed.
+/// A failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
-    /// The operation.
+    /// The id of the operation that failed.
     pub operation: u64,
-    /// What was asked.
+    /// The verb.
     #[schema(value_type = String)]
     pub verb: Cow<'static, str>,
     /// The step that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub step: Option<Cow<'static, str>>,
-    /// What the driver said.
+    /// The driver's error.
     pub error: DriverComplaint,
-    /// When.
+    /// When it failed.
     pub when: Time,
 }
 
 /// A system snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotEntry {
-    /// Its name.
+    /// The snapshot's name.
     pub name: String,
-    /// What its maker calls it.
+    /// The label that its maker gave it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// When it was made.
+    /// When the snapshot was made.
     pub made: Time,
-    /// Whether it is no longer offered.
+    /// Whether the snapshot is no longer offered.
     pub hidden: bool,
-    /// Whether the operation in hand removes it.
+    /// Whether the operation in progress removes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub losing: bool,
 }
 
-/// Something that is to be done later, once or again and again.
+/// A scheduled action, which is due once or again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleEntry {
-    /// Its id within the VM; never used again.
+    /// The action's id within the VM. An id is never used again.
     pub id: u32,
-    /// What is asked of the VM.
+    /// The verb.
     #[schema(value_type = String)]
     pub verb: Cow<'static, str>,
-    /// With what: that verb's body.
+    /// The body of that verb.
     #[schema(value_type = Object)]
     pub args: Value,
-    /// When, as it was written.
+    /// The time, as it was written.
     pub when: String,
-    /// The time zone whose clocks that goes by.
+    /// The time zone of `when`.
     pub zone: String,
-    /// What becomes of it if it is late.
+    /// How to treat a run that is late.
     pub misfire: String,
-    /// Not before this moment.
+    /// The earliest moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Time>,
-    /// Not after this moment.
+    /// The latest moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// How often at most.
+    /// The largest number of runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// Who made it.
+    /// The name of the token or user that made it.
     pub by: String,
-    /// When it is due next; none if it is over.
+    /// When it is due next. None if it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Time>,
-    /// The same, as clocks of the zone show it.
+    /// The moment of `next`, as clocks of the zone show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_local: Option<String>,
-    /// The VM was busy when it was due: it is asked again then.
+    /// When it is asked again, because the VM was busy when it was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
-    /// How often it was due and begun, or refused.
+    /// How often it was due and was begun or refused.
     pub fired: u32,
-    /// How it went last: `waiting` (for the first time), `running`, `done` or `failed` (or missed).
+    /// How it went last: `waiting` (not due yet), `running`, `done` or `failed` (or missed).
     pub last: String,
-    /// When that was.
+    /// The moment of `last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_at: Option<Time>,
-    /// The operation that was, or is.
+    /// The operation that it began last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<u64>,
-    /// Why it failed.
+    /// The reason of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// One stay on one host.
+/// A stay of a VM on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
-    /// The host: its name, or its id if it is gone.
+    /// The host's name. If the host is gone: its id.
     pub host: String,
-    /// From when.
+    /// When the stay began.
     pub from: Time,
-    /// The verb that brought it there.
+    /// The verb that brought the VM there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub begun_by: Option<Cow<'static, str>>,
-    /// The generation it was there under.
+    /// The generation of the VM's placement there.
     #[serde(default)]
     pub generation: u64,
-    /// Until when; none while it is there.
+    /// When the stay ended. None while the VM is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Time>,
-    /// The verb that ended it.
+    /// The verb that ended the stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub ended_by: Option<Cow<'static, str>>,
-    /// CPUs it held.
+    /// CPUs that the VM held there.
     pub cpu: CpuMilli,
-    /// Memory it held.
+    /// Memory that the VM held there.
     pub memory: Size,
     /// The same in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
 }
 
-/// What a VM waits for.
+/// What a VM waits for, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
-    /// Whose.
+    /// The VM's id.
     pub vm: u64,
-    /// Its name.
+    /// The VM's name.
     #[serde(default)]
     pub name: String,
     /// The state and its reason, in a sentence.
     pub summary: String,
-    /// What is waited for; none in a state of rest.
+    /// What the VM waits for. None if its state is a state of rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
     /// Since when.
     pub since: Time,
-    /// Until when at the latest.
+    /// The latest moment until which it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// What went wrong last.
+    /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// That its host does not answer: the state is the one that was seen last.
+    /// A note that the VM's host does not answer. Then the state is the one that was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
-    /// What can be done, in the words of the command line.
+    /// Commands that an operator can use now, as they are typed.
     pub can: Vec<String>,
-    /// For pending VMs: what the scheduler said last, a line a host.
+    /// For a pending VM: the last answer of the scheduler, one line per host.
     #[serde(default)]
     pub scheduler: Vec<String>,
 }
 
-/// What the snapshot rules bound to a VM say now.
+/// The answer of the snapshot rules that apply to a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotAdvice {
-    /// Its snapshots.
+    /// The VM's snapshots.
     pub snapshots: Vec<SnapshotEntry>,
-    /// The rules that were asked.
+    /// The name of the driver whose rules were asked.
     pub rules: String,
     /// Whether a snapshot may be made now.
     pub allowed: bool,
-    /// Why not.
+    /// The reason if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
-/// What a running VM uses, counted by its hypervisor since it started.
+/// The resources that a running VM uses. Its hypervisor counts since the VM started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counters {
-    /// Whether there are any: the VM runs, and its driver can count.
+    /// Whether there are numbers. There are if the VM runs and its driver can count.
     pub counted: bool,
     /// CPU time used, in nanoseconds.
     pub cpu_ns: u64,
@@ -421,12 +421,12 @@ pub struct Counters {
 /// A part of a VM's serial console log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsoleChunk {
-    /// Where the text begins, in bytes from the start of the log.
+    /// The offset of the text, in bytes from the start of the log.
     pub from: u64,
-    /// Where the next part begins: hand it in as `from`.
+    /// The offset of the next part: send it as `from`.
     pub next: u64,
-    /// How long the log is now.
+    /// The length of the log now, in bytes.
     pub size: u64,
-    /// The text; what is not UTF-8 is replaced.
+    /// The text. Bytes that are not UTF-8 are replaced.
     pub text: String,
 }

@@ -1,11 +1,11 @@
-//! Where a daemon listens.
+//! The address at which a daemon listens.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where a daemon listens.
+/// The address at which a daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A unix socket: `unix:/path`.
@@ -14,7 +14,7 @@ pub enum Endpoint {
     Http(String),
 }
 
-/// A text that names no endpoint.
+/// The error for a text that is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no endpoint: write unix:/path/of/the/socket or http://address:port")]
 pub struct InvalidEndpoint(String);
@@ -22,14 +22,14 @@ pub struct InvalidEndpoint(String);
 /// The name of the unix socket in the data directory.
 pub const SOCKET_NAME: &str = "ostler.sock";
 
-/// Where a daemon keeps everything if nothing else is said: `OSTLER_DATA_DIR`; for root `/var/lib/ostler`; for others
-/// `~/.local/state/ostler`.
+/// The data directory of a daemon that was given none. It is the variable `OSTLER_DATA_DIR` if set, else `/var/lib/ostler` for root
+/// and `~/.local/state/ostler` for other users.
 #[must_use]
 pub fn default_data_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("OSTLER_DATA_DIR").filter(|dir| !dir.is_empty()) {
         return dir.into();
     }
-    // The owner of our own entry in /proc is who we are; where there is no /proc, root's place is the safe guess.
+    // The owner of this process's entry in /proc is its user. Without /proc we assume root.
     let root = std::fs::metadata("/proc/self").map_or(true, |me| me.uid() == 0);
     match std::env::var_os("HOME").filter(|_| !root) {
         Some(home) => Path::new(&home).join(".local/state/ostler"),
@@ -44,7 +44,7 @@ impl Endpoint {
         Self::Unix(default_data_dir().join(SOCKET_NAME))
     }
 
-    /// What comes before the path of each request.
+    /// The part of each URL in front of the path.
     pub(crate) fn base(&self) -> String {
         match self {
             Self::Unix(_) => "http://ostlerd".to_owned(),

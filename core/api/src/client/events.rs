@@ -7,21 +7,21 @@ use std::time::Duration;
 
 /// The longest line of the stream: an event is well below 64 KiB.
 const LINE_MAX: usize = 1024 * 1024;
-/// A stream on which nothing came for so long is dead: the daemon sends a sign of life every 15 s.
+/// How long a stream may be silent before it counts as dead. The daemon sends a sign of life every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Which events to watch.
+/// Selects which events to watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Those after this; those from now on if none.
+    /// Only events after this sequence number. None: events from now on.
     pub after: Option<u64>,
-    /// Only of this VM, by id or name.
+    /// Only events of this VM, by id or name.
     pub vm: Option<String>,
-    /// Only of this kind.
+    /// Only events of this kind.
     pub kind: Option<String>,
 }
 
-/// Events as they are committed.
+/// The stream of events, each sent when it is committed.
 pub struct EventStream {
     client: Client,
     response: Response,
@@ -47,10 +47,10 @@ impl Client {
 }
 
 impl EventStream {
-    /// The next event; none when the stream is over, [`EventStream::end`] then says why.
+    /// The next event. None when the stream has ended; then [`EventStream::end`] gives the daemon's reason, if it sent one.
     ///
     /// # Errors
-    /// The connection broke or fell silent, or what came makes no sense.
+    /// The connection broke, nothing came for a minute, or a message cannot be read.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             while let Some(message) = self.take_message() {
@@ -76,13 +76,13 @@ impl EventStream {
         }
     }
 
-    /// Why the daemon ended the stream, if it said so.
+    /// The reason why the daemon ended the stream, if it sent one.
     #[must_use]
     pub const fn end(&self) -> Option<&StreamEnd> {
         self.end.as_ref()
     }
 
-    /// Everything up to the next empty line.
+    /// Takes everything up to the next empty line from the buffer.
     fn take_message(&mut self) -> Option<String> {
         let at = self.buffer.windows(2).position(|two| two == b"\n\n")?;
         let rest = self.buffer.split_off(at + 2);
@@ -94,7 +94,7 @@ impl EventStream {
 enum Message {
     Event(Box<Event>),
     End(StreamEnd),
-    /// A sign of life.
+    /// A message without data, for example a sign of life.
     Nothing,
     Odd(String),
 }
@@ -106,7 +106,7 @@ fn read_message(message: &str) -> Message {
         match line.split_once(':') {
             Some(("data", text)) => data.push_str(text.strip_prefix(' ').unwrap_or(text)),
             Some(("event", text)) => kind = text.trim(),
-            // `id`, `retry`, comments, and what may be added.
+            // Ignored: `id`, `retry`, comments, and fields that later versions may add.
             Some(_) | None => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A typed client: one method a route, over TCP or a unix socket.
+//! A typed client with one method per route, over TCP or a unix socket.
 
 mod endpoint;
 mod events;
@@ -15,40 +15,40 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// The longest answer read: a page of 1,000 VMs is a third of a MiB; more than this is no answer of ours.
+/// The longest answer that is read. A page of 1,000 VMs has a third of a MiB, so no real answer is longer.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
-/// How long a connection may take to come about. The daemon is on this machine or near.
+/// How long it may take to connect. The daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take beyond what the request itself waits for.
+/// How long an answer may take, beyond the time that the request itself asks to wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The daemon said no, and why.
+    /// The daemon refused the request. The problem says why.
     #[error(transparent)]
     Problem(Box<Problem>),
     /// The daemon could not be reached.
     #[error("cannot reach ostlerd at {endpoint}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The endpoint that was tried.
         endpoint: String,
-        /// What went wrong.
+        /// The error of the HTTP library.
         #[source]
         source: reqwest::Error,
     },
     /// No answer came in time.
     #[error("ostlerd at {endpoint} did not answer in time; what was asked may or may not have been done")]
     TimedOut {
-        /// Where it is.
+        /// The endpoint of the daemon.
         endpoint: String,
     },
-    /// The answer makes no sense.
+    /// The answer cannot be understood.
     #[error("the answer of {endpoint} is not what an ostlerd says: {detail}")]
     Garbled {
-        /// Where it is.
+        /// The endpoint of the daemon.
         endpoint: String,
-        /// What is odd.
+        /// The reason why it cannot be understood.
         detail: String,
     },
     /// The client could not be made.
@@ -56,7 +56,7 @@ pub enum ClientError {
     Setup(#[source] reqwest::Error),
 }
 
-/// A client of one daemon. Cheap to clone; connections are kept and shared.
+/// A client of one daemon. A clone is cheap and shares the open connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -66,7 +66,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that connects when it is first used.
+    /// Makes a client. It connects with its first request.
     ///
     /// # Errors
     /// The HTTP library cannot be set up.
@@ -122,7 +122,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(|err| self.garbled(err.to_string()))
     }
 
-    /// `GET`, read as JSON.
+    /// Sends a `GET` and reads the answer as JSON.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -130,7 +130,7 @@ impl Client {
         self.answer(self.request(Method::GET, path)).await
     }
 
-    /// `GET`, as text.
+    /// Sends a `GET` and reads the answer as text.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -163,7 +163,7 @@ impl Client {
     }
 }
 
-/// One part of a path, with everything but letters, digits and `.-_` escaped.
+/// Escapes a text as one part of a path: everything except letters, digits and `.-_`.
 pub(crate) fn segment(text: &str) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::with_capacity(text.len());
@@ -175,7 +175,7 @@ pub(crate) fn segment(text: &str) -> String {
             let _ = write!(escaped, "%{byte:02X}");
         }
     }
-    // "." and ".." would be eaten as steps of the path.
+    // "." and ".." would be read as steps between directories.
     if escaped.chars().all(|c| c == '.') { escaped.replace('.', "%2E") } else { escaped }
 }
 

@@ -1,4 +1,4 @@
-//! Everything that is no VM.
+//! Client methods for everything except VMs: hosts, datastores, images, drivers, tokens, the daemon.
 
 use super::{Client, ClientError, segment};
 use crate::{
@@ -39,7 +39,7 @@ resource!("images", images, image, remove_image, add_image, NewImage => Image);
 resource!("drivers", drivers, driver, remove_driver, add_driver, NewDriver => Driver);
 
 impl Client {
-    /// Removes a host that is stated to be fenced and not to come back, and what VMs left there with it.
+    /// Removes a host that is fenced and will not come back, as the caller states. The leftovers of VMs on it are forgotten, too.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -55,7 +55,7 @@ impl Client {
         self.patch(&format!("/v1/hosts/{}", segment(host)), change).await
     }
 
-    /// Has the snapshot rules of `rules` count for the hypervisor driver `driver`.
+    /// Binds the snapshot rules of the driver `rules` to the hypervisor driver `driver`.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -64,7 +64,7 @@ impl Client {
         self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
     }
 
-    /// Takes that back: what the daemon's settings say counts again.
+    /// Removes that binding. Then the rules from the daemon's settings apply again.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -72,7 +72,7 @@ impl Client {
         self.delete(&format!("/v1/drivers/{}/rules", segment(driver))).await
     }
 
-    /// Has the snapshot rules of `rules` count on the host `host`.
+    /// Binds the snapshot rules of the driver `rules` to the host `host`.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -81,7 +81,7 @@ impl Client {
         self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
     }
 
-    /// Takes that back: the rules of its hypervisor driver count again.
+    /// Removes that binding. Then the rules of the host's hypervisor driver apply again.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -113,7 +113,7 @@ impl Client {
         self.delete(&format!("/v1/tokens/{}", segment(name))).await
     }
 
-    /// Writes a consistent copy of the store while everything goes on.
+    /// Writes a consistent copy of the store. The daemon keeps working meanwhile.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -121,7 +121,7 @@ impl Client {
         self.post("/v1/admin/backup", &BackupBody { path: path.to_owned() }).await
     }
 
-    /// Checks that the books add up.
+    /// Checks that the store is consistent.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -129,7 +129,7 @@ impl Client {
         self.get("/v1/admin/check").await
     }
 
-    /// Tells what is not reconciled since the store was restored from a backup.
+    /// Lists the VMs that are not reconciled since the store was restored from a backup.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -137,7 +137,7 @@ impl Client {
         self.get("/v1/admin/restored").await
     }
 
-    /// Says that the record of a VM is right.
+    /// States that the record of a VM is right.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -146,7 +146,7 @@ impl Client {
         self.send(self.request(Method::POST, &path).json(&NothingBody::default())).await.map(|_| ())
     }
 
-    /// Who is at the other end.
+    /// The versions of the daemon and its store.
     ///
     /// # Errors
     /// As [`ClientError`] says.

@@ -1,4 +1,4 @@
-//! VMs and operations.
+//! Client methods for VMs and operations.
 
 use super::{Client, ClientError, segment};
 use crate::{
@@ -9,33 +9,33 @@ use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Which VMs to list.
+/// Selects which VMs to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListFilter {
-    /// Only in this state.
+    /// Only VMs in this state.
     pub state: Option<String>,
-    /// Only of this name.
+    /// Only VMs with this name.
     pub name: Option<String>,
-    /// Only on this host.
+    /// Only VMs on this host.
     pub host: Option<String>,
-    /// Only of this owner.
+    /// Only VMs of this owner.
     pub owner: Option<String>,
-    /// Also those that are done.
+    /// Include VMs that are done.
     pub all: bool,
-    /// Only with a higher id.
+    /// Only VMs with a higher id.
     pub after: Option<u64>,
-    /// At most so many.
+    /// The largest number of VMs in the page.
     pub limit: Option<u32>,
 }
 
-/// What goes beside the body of an action.
+/// The parameters of an action beside its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Wait so long for the operation to end.
+    /// How long to wait for the operation to end.
     pub wait: Option<Duration>,
-    /// Only if the record still has this version.
+    /// Act only if the record still has this version.
     pub if_version: Option<u64>,
-    /// What makes a repeat the same request.
+    /// The idempotency key. A second request with the same key is answered as the first one and does nothing more.
     pub idempotency_key: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Client {
         self.answer(request).await
     }
 
-    /// What a creation would make.
+    /// The plan of a creation. Nothing is created.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -100,7 +100,7 @@ impl Client {
         self.get(&format!("/v1/vms/{}", segment(vm))).await
     }
 
-    /// What a VM waits for.
+    /// What a VM waits for, and why.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -108,7 +108,7 @@ impl Client {
         self.get(&format!("/v1/vms/{}/why", segment(vm))).await
     }
 
-    /// What the snapshot rules say.
+    /// The snapshots of a VM, and the answer of its snapshot rules.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -116,7 +116,7 @@ impl Client {
         self.get(&format!("/v1/vms/{}/snapshots", segment(vm))).await
     }
 
-    /// What a VM uses.
+    /// The resources that a VM uses.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -142,7 +142,7 @@ impl Client {
         self.answer(request.query(&query)).await
     }
 
-    /// Asks something of a VM, with that verb's body.
+    /// Asks a verb of a VM. `body` must be the body of that verb.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -156,7 +156,7 @@ impl Client {
         self.answer(sent.on(self.request(Method::POST, &action_path(vm, verb)).json(body))).await
     }
 
-    /// Makes a domain of a host a VM.
+    /// Makes a domain of a host a VM of Ostler's.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -164,7 +164,7 @@ impl Client {
         self.answer(sent.on(self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host))).json(body))).await
     }
 
-    /// What an adoption would do.
+    /// The plan of an adoption. Nothing is changed.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -173,7 +173,7 @@ impl Client {
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
     }
 
-    /// What an action would do.
+    /// The plan of an action. Nothing is changed.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -182,7 +182,7 @@ impl Client {
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
     }
 
-    /// One operation; waits for its end if asked to.
+    /// One operation. Waits up to `wait` for its end.
     ///
     /// # Errors
     /// As [`ClientError`] says.
