@@ -378,7 +378,7 @@ pub struct Why {
     /// A note that the VM's host does not answer. Then the state is the one that was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
-    /// Commands that an operator can use now, as they are typed.
+    /// What an operator can do now: verbs with their arguments, in the words of the command line.
     pub can: Vec<String>,
     /// For a pending VM: the last answer of the scheduler, one line per host.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! `ostler admin`: looking after the daemon.
+//! `ostler admin`: backup and check of the daemon's store, and its state after a restore.
 
 use crate::context::Context;
 use crate::table::Tone;
@@ -27,7 +27,8 @@ pub enum AdminCommand {
     },
 }
 
-/// A path as the daemon must be told it. Relative ones are meant from here, which only makes sense on the same machine.
+/// A path as it is sent to the daemon. A relative path counts from the current directory. This makes sense only if the daemon is on
+/// the same machine; otherwise it is refused.
 pub(crate) fn path_on_daemon(cx: &Context, path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     if !path.is_absolute() && !cx.is_local() {
@@ -39,7 +40,7 @@ pub(crate) fn path_on_daemon(cx: &Context, path: &Path) -> Result<String, Failur
     text.map_err(|_| Failure::usage("the path is no UTF-8 text"))
 }
 
-/// What waits after a restore, for people.
+/// The table of VMs that are not reconciled after a restore.
 fn waiting(restored: &RestoredReply, colour: bool) -> String {
     if !restored.waits {
         return "nothing waits: the store was not restored, or all its VMs are reconciled\n".to_owned();
@@ -55,7 +56,7 @@ fn waiting(restored: &RestoredReply, colour: bool) -> String {
     text + &crate::table::render(&["ID", "NAME", "WHY", "DOMAINS"], restored.vms.iter().map(cells).collect(), colour)
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {

@@ -14,15 +14,15 @@ Exit codes: 0 done, 1 refused or failed, 2 usage or input, 3 not found, 4 confli
 #[derive(Debug, Parser)]
 #[command(name = "ostler", version, about, after_help = AFTER, disable_help_subcommand = true, infer_subcommands = false)]
 pub struct Cli {
-    /// What holds for all commands.
+    /// Options of all commands.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What holds for all commands.
+/// Options of all commands.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
@@ -32,7 +32,7 @@ pub struct Global {
     /// The file that holds the token, or OSTLER_TOKEN_FILE, or OSTLER_TOKEN. A unix socket needs none
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    // Not each with its own words: that would make every page of help twice as long.
+    // The values are not listed one by one, because that would make every page of help twice as long.
     /// How to print: table, wide, json, yaml or name (`ostler help output`)
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Format,
@@ -41,7 +41,7 @@ pub struct Global {
     pub no_header: bool,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// VMs: create, look at, drive
@@ -117,7 +117,7 @@ mod tests {
             };
             ["ostler", "vm"].into_iter().chain(words).chain(["7"]).map(str::to_owned).collect()
         };
-        // What a verb cannot be typed without.
+        // The arguments of verbs that cannot be typed with the VM alone.
         let more = |verb: &str| -> &str {
             match verb {
                 "resume-cold" => "resume --cold 7",

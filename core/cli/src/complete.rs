@@ -5,7 +5,7 @@ use crate::{Cli, Failure};
 use clap::{Arg, Args, Command, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-/// For which shell.
+/// The shell to print completions for.
 #[derive(Debug, Args)]
 pub struct CompletionArgs {
     /// The shell: `source <(ostler completion bash)`
@@ -19,7 +19,7 @@ enum For {
     Fish,
 }
 
-/// Prints it.
+/// Prints the completions.
 pub(crate) fn run(cx: &Context, args: &CompletionArgs) -> Result<(), Failure> {
     let shell = match args.shell {
         For::Bash => Shell::Bash,
@@ -31,7 +31,8 @@ pub(crate) fn run(cx: &Context, args: &CompletionArgs) -> Result<(), Failure> {
     cx.out.write(&String::from_utf8_lossy(&text))
 }
 
-/// Shells offer local files for every value they know nothing of. Only paths are files: names of VMs and hosts are not.
+/// Marks arguments that are not paths as "no file". Otherwise shells offer local files for every value, names of VMs and hosts
+/// included.
 fn without_files(command: Command) -> Command {
     command.mut_args(hinted).mut_subcommands(without_files)
 }

@@ -1,24 +1,24 @@
-//! What every command needs: the daemon's client, and where results go.
+//! The context of a command: the daemon's address and token, and standard output.
 
 use crate::out::Out;
 use crate::{Failure, Global};
 use ostler_api::{Client, ClientError, Endpoint};
 use std::path::{Path, PathBuf};
 
-/// The longest token file read: a token has below 100 characters, and a wrong path should not be read to its end.
+/// The longest token, in bytes. A token has fewer than 100 characters, so a longer text is from a wrong path.
 const TOKEN_FILE_MAX: usize = 4096;
 
-/// What every command needs.
+/// The context of a command.
 pub(crate) struct Context {
-    /// Where results go.
+    /// The output for results.
     pub(crate) out: Out,
-    /// Where the daemon is.
+    /// The address of the daemon.
     pub(crate) endpoint: Endpoint,
     token_file: Option<PathBuf>,
 }
 
 impl Context {
-    /// From what was typed; nothing is connected or read yet.
+    /// Takes the options and the environment. Connects to nothing and reads no file.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
         let endpoint = match (&global.server, set("OSTLER_SERVER")) {
             (Some(endpoint), _) => endpoint.clone(),
@@ -44,7 +44,7 @@ impl Context {
     }
 }
 
-/// A variable of the environment that says something.
+/// A variable of the environment, if it is set and not blank.
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
@@ -60,7 +60,8 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-/// Removes several things, says what was removed, and goes on where one cannot be.
+/// Removes several things and prints what was removed. After an error it goes on with the next one, unless the daemon cannot be
+/// reached.
 pub(crate) async fn remove_each<F>(
     cx: &Context,
     what: &str,

@@ -78,7 +78,7 @@ const fn shared(datastore: &Datastore) -> &'static str {
     if datastore.shared { "shared" } else { "per host" }
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: DatastoreCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {

@@ -34,7 +34,7 @@ pub enum DriverCommand {
         /// The driver that holds the rules: snapshots-kvm
         rules: String,
     },
-    /// Takes that back: what the daemon's settings say counts again
+    /// Removes that binding; then the rules from the daemon's settings apply again
     UnbindRules {
         /// The hypervisor driver
         driver: String,
@@ -100,7 +100,7 @@ impl Row for Driver {
     }
 }
 
-/// The mean time of a call; none before the first.
+/// The mean time of a call. `-` before the first call.
 fn mean(driver: &Driver) -> String {
     let us = driver.mean_us;
     if driver.calls == 0 {
@@ -139,7 +139,7 @@ fn page(cx: &Context, driver: &Driver) -> String {
     page.done()
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {

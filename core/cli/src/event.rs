@@ -1,4 +1,4 @@
-//! `ostler event watch`: the feed, without gaps over lost connections.
+//! `ostler event watch`: prints the feed. It connects again after a lost connection and leaves out no event.
 
 use crate::context::Context;
 use crate::out::{Format, json_line, yaml};
@@ -8,7 +8,7 @@ use crate::{Exit, Failure, range};
 use clap::{Args, Subcommand};
 use ostler_api::{Client, ClientError, Event, EventFilter, EventStream, StreamEnd, code};
 
-/// How often in a row a connection may fail before we give up; with the pauses between that is about half a minute.
+/// How many connections may fail in a row before the command gives up. With the pauses this takes about half a minute.
 const TRIES: u32 = 20;
 
 /// Events.
@@ -21,7 +21,7 @@ pub struct EventArgs {
     watch: WatchArgs,
 }
 
-/// What is done with events.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 enum EventCommand {
     /// Prints events as they are committed, until interrupted; `--after 0`: also those before
@@ -29,7 +29,7 @@ enum EventCommand {
     Watch(WatchArgs),
 }
 
-/// Which events.
+/// Selects the events.
 #[derive(Debug, Args)]
 struct WatchArgs {
     /// Those after this sequence number; those from now on if not given
@@ -46,7 +46,7 @@ struct WatchArgs {
     count: Option<u64>,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: EventArgs) -> Result<(), Failure> {
     let args = match args.command {
         Some(EventCommand::Watch(args)) => args,
@@ -54,7 +54,7 @@ pub(crate) async fn run(cx: &Context, args: EventArgs) -> Result<(), Failure> {
     };
     args.vm.as_deref().map(range::one).transpose()?;
     let client = cx.client()?;
-    // Said in numbers from the start, so that a connection that is lost before the first event loses nothing.
+    // The number of the last event is asked at the start. So a connection that is lost before the first event loses nothing.
     let after = match args.after {
         Some(after) => after,
         None => client.version().await?.seq,
@@ -84,7 +84,7 @@ fn print(cx: &Context, event: &Event) -> Result<(), Failure> {
     }
 }
 
-/// The feed over as many connections as it takes.
+/// The feed, over as many connections as are needed.
 struct Feed {
     client: Client,
     filter: EventFilter,
@@ -116,7 +116,7 @@ impl Feed {
         }
     }
 
-    /// The first connection must come about at once; later ones may take a while, for the daemon may be starting again.
+    /// Connects. The first connection must succeed at once. Later ones may take a while, because the daemon may be starting again.
     async fn connect(&mut self) -> Result<EventStream, Failure> {
         loop {
             match patiently(|| self.client.events(&self.filter)).await {

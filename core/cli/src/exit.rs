@@ -1,31 +1,31 @@
-//! Exit codes: what a script needs to know, in a number.
+//! Exit codes of the command. Scripts rely on them.
 
 use ostler_api::{ClientError, Problem, code};
 use std::process::ExitCode;
 
-/// How a command ended. The numbers are promised.
+/// How a command ended. The numbers never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// It was done.
+    /// The request was done.
     Ok = 0,
-    /// It was refused as things are, or the operation failed.
+    /// The request was refused in the present state, or the operation failed.
     Refused = 1,
-    /// The command line or an input makes no sense.
+    /// The command line or an input is wrong.
     Usage = 2,
-    /// No such thing.
+    /// There is no such thing.
     NotFound = 3,
-    /// Something else holds it, or it changed meanwhile: try again.
+    /// Something else uses it, or it changed meanwhile. Trying again may help.
     Conflict = 4,
-    /// No good token, or one that may not do that.
+    /// There is no valid token, or the token does not allow this.
     Unauthorised = 5,
     /// The daemon cannot be reached.
     Unreachable = 6,
-    /// It was waited for long enough; it goes on.
+    /// The operation did not end within the timeout. It goes on.
     TimedOut = 7,
-    /// A fault of the daemon, or an answer that makes no sense.
+    /// The daemon has a fault, or its answer cannot be understood.
     Server = 8,
-    /// Somebody interrupted a wait (Ctrl-C); what was asked goes on. As shells number it: 128 and the signal.
+    /// Somebody interrupted a wait (Ctrl-C). The operation goes on. The number is 128 plus the signal, as shells do it.
     Interrupted = 130,
 }
 
@@ -36,7 +36,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// All, with what they mean.
+    /// All exit codes with their meaning, except [`Self::Interrupted`].
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Ok, "It was done, or it was so already."),
         (Self::Refused, "Refused as things are (wrong state, no capacity, a rule), or the operation failed."),
@@ -49,7 +49,7 @@ impl Exit {
         (Self::Server, "A fault of the daemon, or an answer that makes no sense."),
     ];
 
-    /// That of a problem.
+    /// The exit code for a problem.
     #[must_use]
     pub fn of_problem(problem: &Problem) -> Self {
         match problem.code.as_str() {
@@ -62,7 +62,7 @@ impl Exit {
             code::SHUTTING_DOWN => Self::Unreachable,
             code::TIMEOUT => Self::TimedOut,
             code::STORE | code::INTERNAL | code::METHOD_NOT_ALLOWED => Self::Server,
-            // A code from a later daemon: its status says the most of it.
+            // The code is from a later daemon. Its status decides.
             _ => match problem.status {
                 401 | 403 => Self::Unauthorised,
                 404 => Self::NotFound,
@@ -73,7 +73,7 @@ impl Exit {
         }
     }
 
-    /// That of a missing answer.
+    /// The exit code for a missing answer.
     #[must_use]
     pub fn of(error: &ClientError) -> Self {
         match error {

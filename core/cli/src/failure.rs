@@ -1,4 +1,4 @@
-//! What went wrong: said on standard error, with what to do about it.
+//! Failures of a command. They are printed to standard error, with a hint on what to do.
 
 use crate::Exit;
 use crate::text::clean;
@@ -6,53 +6,53 @@ use ostler_api::{ClientError, Problem, code};
 use std::error::Error;
 use std::io;
 
-/// Why a command did not do what was asked.
+/// The reason why a command did not do as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// What is wrong; none if it was said already.
+    /// The failure in words. None if it was printed already.
     pub what: Option<String>,
-    /// More lines about it.
+    /// More lines about the failure.
     pub more: Vec<String>,
-    /// What to do about it.
+    /// The hint on what to do.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure of this exit code.
+    /// A failure with this exit code.
     #[must_use]
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self { exit, what: Some(what.into()), more: Vec::new(), hint: None }
     }
 
-    /// Wrong usage or input.
+    /// A failure for wrong usage or a wrong input.
     #[must_use]
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(Exit::Usage, what)
     }
 
-    /// All was said already; only the exit code is left.
+    /// A failure of which everything was printed already. Only the exit code is left.
     #[must_use]
     pub const fn silent(exit: Exit) -> Self {
         Self { exit, what: None, more: Vec::new(), hint: None }
     }
 
-    /// The same with what to do about it.
+    /// The same failure with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same, told of something.
+    /// The same failure with its subject in front, unless its text names the subject already.
     #[must_use]
     pub fn about(mut self, subject: &str) -> Self {
         self.what = self.what.map(|what| if speaks_of(&what, subject) { what } else { format!("{subject}: {what}") });
         self
     }
 
-    /// The lines that are said; none if all was said already.
+    /// The lines to print. Empty if everything was printed already.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let Some(what) = &self.what else { return Vec::new() };
@@ -62,7 +62,7 @@ impl Failure {
         lines
     }
 
-    /// Says it on standard error.
+    /// Prints the lines to standard error.
     pub fn tell(&self) {
         for line in self.lines() {
             crate::out::aside(&line);
@@ -70,18 +70,18 @@ impl Failure {
     }
 }
 
-/// Whether the text names the subject already, in words of its own: "there is no host h9".
+/// Whether the text names the subject already: "there is no host h9".
 fn speaks_of(text: &str, subject: &str) -> bool {
     let (text, subject) = (text.to_ascii_lowercase(), subject.to_ascii_lowercase());
     let edge = |c: Option<char>| c.is_none_or(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
     text.match_indices(&subject).any(|(at, found)| {
         let behind = &text[at + found.len()..];
-        // A full stop ends a sentence, within a name it does not.
+        // A full stop at the end of the text ends the name. Inside of a text it may belong to a longer name.
         edge(text[..at].chars().next_back()) && (edge(behind.chars().next()) || behind == ".")
     })
 }
 
-/// An error with all its causes, each said once.
+/// An error with all its causes. A cause that the text contains already is left out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -140,7 +140,7 @@ fn of_problem(problem: &Problem) -> Failure {
     failure
 }
 
-/// Failures of standard output. Whoever reads us may leave when it has seen enough: that is no error.
+/// Failures of standard output. A reader such as `head` may close the pipe when it has read enough. This is no error.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -1,11 +1,11 @@
-//! `ostler help`: commands, and topics that belong to no command.
+//! `ostler help`: help on commands, and on topics that belong to no command.
 
 use crate::context::Context;
 use crate::{Cli, Exit, Failure};
 use clap::{Args, CommandFactory};
 use std::fmt::Write as _;
 
-/// About what.
+/// Selects the topic.
 #[derive(Debug, Args)]
 pub struct HelpArgs {
     /// A command (`vm create`), or spec, words, exit-codes, environment, output
@@ -21,7 +21,7 @@ OSTLER_DATA_DIR    the daemon's data directory, where its socket is looked for
 NO_COLOR           no colours; there are none anyway where no person looks
 ";
 
-/// A specification with every field there is; a test reads it.
+/// A specification with every field. A test reads it.
 const SPEC: &str = "\
 # Everything a VM can be. Only `name` and `memory` are needed; what is left out has the meaning that is told.
 # The same as YAML or JSON does as well: ostler vm create -f FILE
@@ -81,7 +81,7 @@ Results go to standard output; what goes wrong, hints and progress go to standar
 Verbs answer one entry for each VM: {\"vm\": as typed, \"exit\": its code, \"reply\" or \"plan\" or \"error\"}.
 ";
 
-/// Words of tables and messages that are not plain by themselves.
+/// Explains words of tables and messages.
 const WORDS: &str = "\
 Ids            each VM, host, datastore and image has one. Hosts, datastores and images have numbers of their own kind, which may skip:
                a first host need not be 1. Names do as well everywhere
@@ -114,7 +114,7 @@ fn exit_codes() -> String {
     text + "130  A wait was interrupted (Ctrl-C): what was asked goes on.\n\nWith several VMs it is the highest of all.\n"
 }
 
-/// Prints it.
+/// Prints the help.
 pub(crate) fn run(cx: &Context, args: &HelpArgs) -> Result<(), Failure> {
     let topic: Vec<&str> = args.topic.iter().map(String::as_str).collect();
     match topic.as_slice() {
@@ -148,7 +148,7 @@ mod tests {
     fn the_specification_shown_is_one_and_has_everything() {
         let value: serde_json::Value = toml::from_str(SPEC).expect("TOML");
         ostler_api::decode::<ostler_api::VmSpec>(value.clone()).expect("a specification");
-        // serde names all fields there are to whoever gives another.
+        // The error of serde for an unknown field names all known fields.
         let all =
             serde_json::from_value::<ostler_api::VmSpec>(serde_json::json!({ "nothing": 1 })).expect_err("unknown").to_string();
         for field in all.split('`').skip(3).step_by(2) {

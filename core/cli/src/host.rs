@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use ostler_api::{AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, PlanPreview, Sent, Size, Span, SshAddress};
 use std::time::Duration;
 
-/// How long a new host is waited for to be looked at, and how often that is asked.
+/// How long to wait until a new host was looked at, and the pause between two questions.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -76,7 +76,7 @@ pub enum HostCommand {
         /// The driver that holds the rules: snapshots-kvm
         rules: String,
     },
-    /// Takes that back: the rules of its hypervisor driver count again
+    /// Removes that binding; then the rules of its hypervisor driver apply again
     UnbindRules {
         /// The host: name or id
         host: String,
@@ -154,7 +154,7 @@ pub struct AddHost {
     ssh_known_hosts: Option<String>,
 }
 
-/// A number of CPUs.
+/// Reads a number of CPUs.
 pub(crate) fn cpus(text: &str) -> Result<CpuMilli, String> {
     let number: f64 = text.parse().map_err(|_| "write a number such as 4 or 0.5".to_owned())?;
     CpuMilli::from_cpus(number).map_err(|err| err.to_string())
@@ -189,7 +189,7 @@ impl Row for Host {
     const WIDER: &'static [&'static str] = &["TRANSPORT", "LABELS", "HYPERVISOR", "ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
-        // Before the first look nobody knows what it has.
+        // Before the first look the host's capacity is not known.
         let known = self.memory.0 > 0;
         vec![
             self.id.into(),
@@ -247,7 +247,7 @@ fn page(cx: &Context, host: &Host) -> String {
     page.done()
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {
@@ -292,7 +292,7 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
     }
 }
 
-/// Adds it, and tells people whether it answers: wrong settings show at the first look.
+/// Adds a host. For people it waits for the first look and prints whether the host answers, because wrong settings show there.
 async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Failure> {
     let mut host = client.add_host(new).await?;
     let began = std::time::Instant::now();
@@ -356,7 +356,7 @@ async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
     }
 }
 
-/// What an adoption would change, for people.
+/// The changes that an adoption would bring, for people.
 fn changes_of(domain: &str, plan: &PlanPreview) -> String {
     if plan.changes.is_empty() {
         return format!("domain {domain}: would be adopted, and stays the machine that it is\n");

@@ -69,7 +69,7 @@ impl Row for Image {
     }
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: ImageCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {

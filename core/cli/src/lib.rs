@@ -1,7 +1,7 @@
-//! The `ostler` command: what operators type, and what they are told.
+//! The `ostler` command: the command line, and what it prints.
 //!
-//! **Invariant:** everything that is done to VMs goes through `ostler-api`; nothing of the daemon is known here but its words.
-//! `ostler plugin` works on files alone, through `ostler-testkit`.
+//! **Invariant:** everything that is done to VMs goes through `ostler-api`. This crate knows only the words of the daemon. `ostler
+//! plugin` works on files only, through `ostler-testkit`.
 //!
 //! ```text
 //!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice
@@ -45,10 +45,10 @@ pub use tips::no_such_command;
 
 use context::Context;
 
-/// Does what was typed, and tells how it went.
+/// Runs the command that was typed, and prints its result.
 ///
 /// # Errors
-/// What went wrong, with the exit code that belongs to it.
+/// The failure, with the exit code that belongs to it.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let cx = Context::new(&cli.global)?;
     match cli.command {

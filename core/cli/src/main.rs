@@ -1,4 +1,4 @@
-//! `ostler`: reads the command line, does it, says what went wrong, and ends with the exit code that says it in a number.
+//! `ostler`: reads the command line, runs the command, prints a failure, and ends with its exit code.
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -15,14 +15,14 @@ fn main() -> ExitCode {
                 failure.tell();
                 return failure.exit.into();
             }
-            // Help and the version are asked for by such an error, too.
+            // `--help` and `--version` come as such an error, too.
             None => err.exit(),
         },
     };
     match ended(cli) {
         Ok(exit) => exit.into(),
         Err(err) => {
-            // Nobody may read it; the exit code tells, too.
+            // Writing to standard error may fail. The exit code still tells that the command failed.
             let _ = writeln!(std::io::stderr(), "error: {err:#}");
             Exit::Server.into()
         }
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 
 fn ended(cli: Cli) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // Requests wait, they do not compute; only `plugin test` computes, and brings threads of its own.
+        // Requests only wait. `plugin test` does compute, but it starts threads of its own.
         .worker_threads(2)
         .enable_all()
         .build()

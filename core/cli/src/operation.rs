@@ -76,11 +76,11 @@ impl Row for Operation {
     }
 }
 
-/// What a driver said, on a line.
+/// The error of a driver on one line.
 pub(crate) fn complaint(error: &DriverComplaint) -> String {
     match (error.detail.as_str(), error.code.as_str()) {
         ("", code) => format!("[{code}]"),
-        // It says no more than the detail does.
+        // The code `failed` says no more than the detail.
         (detail, "failed") => detail.to_owned(),
         (detail, code) => format!("{detail} [{code}]"),
     }
@@ -119,7 +119,7 @@ fn page(cx: &Context, operation: &Operation) -> String {
     page.done()
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {

@@ -1,4 +1,4 @@
-//! Standard output: in which form, with which colours.
+//! Standard output: its format, and whether it has colours.
 
 use crate::Failure;
 use crate::table::{self, Cell};
@@ -6,13 +6,13 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
-/// Says something beside the result, on standard error. It may be full or closed, and what was done is done: the result must not be
-/// lost for that.
+/// Prints a line beside the result, to standard error. An error in writing is ignored: the command was already done, so its result
+/// must still be printed.
 pub(crate) fn aside(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// How to print.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -23,11 +23,11 @@ pub enum Format {
     Json,
     /// The same as YAML
     Yaml,
-    /// What other commands take, one a line: ids of VMs, names of the rest
+    /// The name or id that other commands take, one per line: ids of VMs, names of the rest
     Name,
 }
 
-/// What can stand in a table.
+/// Something that can be a row of a table.
 pub(crate) trait Row: Serialize {
     /// The headings.
     const HEADINGS: &'static [&'static str];
@@ -35,11 +35,11 @@ pub(crate) trait Row: Serialize {
     const WIDER: &'static [&'static str];
     /// One cell for each heading.
     fn cells(&self) -> Vec<Cell>;
-    /// What other commands take.
+    /// The name or id that other commands take.
     fn handle(&self) -> String;
 }
 
-/// Something that a VM has, with the VM it belongs to.
+/// Something that a VM has, with the id of that VM.
 #[derive(Debug, Serialize)]
 struct Of<'a, T> {
     vm: u64,
@@ -47,21 +47,21 @@ struct Of<'a, T> {
     one: &'a T,
 }
 
-/// Where results go.
+/// Standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
-    /// In which form.
+    /// The format.
     pub(crate) format: Format,
-    /// Whether to colour.
+    /// Whether to print colours.
     pub(crate) colour: bool,
-    /// Whether a person looks at it.
+    /// Whether standard output is a terminal.
     pub(crate) terminal: bool,
-    /// Whether tables have a line of headings.
+    /// Whether tables begin with a line of headings.
     pub(crate) headings: bool,
 }
 
 impl Out {
-    /// Standard output as it is.
+    /// Standard output as the environment has it.
     pub(crate) fn new(format: Format, headings: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -69,12 +69,12 @@ impl Out {
         Self { format, colour: terminal && !no_colour && !dumb, terminal, headings }
     }
 
-    /// Whether people read it.
+    /// Whether the format is one for people.
     pub(crate) const fn for_people(self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
-    /// Writes and flushes.
+    /// Writes a text and flushes.
     pub(crate) fn write(self, text: &str) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;
@@ -86,7 +86,7 @@ impl Out {
         self.write(&format!("{text}\n"))
     }
 
-    /// Several things, in the form asked for.
+    /// Several things in the chosen format.
     pub(crate) fn rows<T: Row>(self, items: &[T]) -> Result<String, Failure> {
         match self.format {
             Format::Json => json(&items),
@@ -96,14 +96,14 @@ impl Out {
         }
     }
 
-    /// A table; `wider` are the headings of the last cells, which only `-o wide` shows.
+    /// A table. `wider` are the headings of the last cells. Only `-o wide` shows these.
     fn table(self, headings: &[&str], wider: &[&str], mut rows: Vec<Vec<Cell>>) -> String {
         let headings = if self.format == Format::Wide { [headings, wider].concat() } else { headings.to_vec() };
         rows.iter_mut().for_each(|cells| cells.truncate(headings.len()));
         if self.headings { table::render(&headings, rows, self.colour) } else { table::bare(headings.len(), rows, self.colour) }
     }
 
-    /// Several things of several VMs, in the form asked for: the first column says whose each is.
+    /// Several things of several VMs in the chosen format. The first column is the VM's id.
     pub(crate) fn rows_of<T: Row>(self, items: &[(u64, Vec<T>)]) -> Result<String, Failure> {
         let all = || items.iter().flat_map(|(vm, list)| list.iter().map(|one| Of { vm: *vm, one }));
         match self.format {
@@ -117,7 +117,7 @@ impl Out {
         }
     }
 
-    /// One thing, in the form asked for; `page` is how people read it.
+    /// One thing in the chosen format. `page` makes the text for people.
     pub(crate) fn one<T: Serialize>(self, item: &T, handle: &str, page: impl FnOnce() -> String) -> Result<String, Failure> {
         match self.format {
             Format::Json => json(item),

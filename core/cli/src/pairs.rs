@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Reads one.
+/// Reads one pair.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -10,12 +10,12 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// All of them; of a key given twice the last counts.
+/// All pairs as a map. If a key is given twice, the last one counts.
 pub(crate) fn map(pairs: &[(String, String)]) -> BTreeMap<String, String> {
     pairs.iter().cloned().collect()
 }
 
-/// All of them on a line.
+/// All pairs on one line.
 pub(crate) fn line(map: &BTreeMap<String, String>) -> String {
     map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! `ostler plugin`: for those who write drivers. Works on files; no daemon is needed.
+//! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
 use crate::context::Context;
 use crate::pairs::{map, pair};
@@ -26,10 +26,10 @@ pub enum PluginCommand {
     New {
         /// Its name, and that of its folder
         name: String,
-        /// What it is to be
+        /// The kind of driver
         #[arg(long, value_parser = ["hypervisor", "transfer", "rules"])]
         kind: String,
-        /// Where its folder goes
+        /// The directory that its folder is made in
         #[arg(long, default_value = ".", value_name = "DIRECTORY")]
         dir: PathBuf,
         /// Take the SDK from this folder instead of the package registry
@@ -46,7 +46,7 @@ pub struct TestArgs {
     /// Grant only these of the capabilities it asks for; all if not given
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     grant: Option<Vec<String>>,
-    /// A setting of the driver: where the hypervisor is that it shall be tried on
+    /// A setting of the driver, for example which hypervisor the suite runs against
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
     /// A setting that differs on a host that cannot be asked
@@ -63,7 +63,7 @@ pub struct TestArgs {
     patience: Span,
 }
 
-/// Most broken rules that are named again behind the report.
+/// The most broken rules that are named again after the report.
 const NAMED: usize = 6;
 
 #[derive(Serialize)]
@@ -75,7 +75,7 @@ struct Asked<'a> {
 #[derive(Serialize)]
 struct Command<'a> {
     name: &'a str,
-    /// As audit and dry-run print it, with its typed holes.
+    /// The program and its arguments, with their typed placeholders, as audit and dry run print them.
     argv: String,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What the suite found, as it is printed.
+/// The result of the suite, as it is printed.
 #[derive(Serialize)]
 struct Tested<'a> {
     driver: Shown<'a>,
@@ -174,7 +174,7 @@ fn bad_file(err: &dyn std::error::Error) -> Failure {
     Failure::usage(crate::failure::chain(err)).hint("`ostler plugin new` lays down a driver that builds")
 }
 
-/// What the manifest does not know would be passed over in silence: a misspelt setting, a capability that is not asked for.
+/// Refuses settings and capabilities that the manifest does not have. Otherwise a misspelt one would be ignored in silence.
 fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
     let manifest = &inspection.manifest;
     let settings: Vec<&str> = manifest.config.keys().map(String::as_str).collect();
@@ -201,7 +201,7 @@ fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The names, or how many they are.
+/// The names of the broken rules, or their number if there are many.
 fn broken(names: &[&str]) -> String {
     match names {
         [one] => format!("a rule: {one}"),
@@ -237,7 +237,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     Err(Failure::new(Exit::Refused, format!("{name} breaks {}", broken(&tested.broken))))
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Failure> {
     match command {
         PluginCommand::Inspect { file } => {

@@ -1,11 +1,11 @@
-//! Which VMs: ids, names, and ranges of ids.
+//! Reads which VMs are meant: ids, names, and ranges of ids.
 
 use crate::Failure;
 
-/// Most VMs of one command. A typing error such as `1..1000000` must not become a million requests.
+/// The most VMs of one command. It keeps a typing error such as `1..1000000` from becoming a million requests.
 pub(crate) const VMS_MAX: usize = 10_000;
 
-/// Each VM that was named, once, in the order given. Ranges such as `1..5` or `1-5` include both ends.
+/// Each VM that was named, once, in the given order. Ranges such as `1..5` or `1-5` include both ends.
 pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
     let mut seen = std::collections::HashSet::new();
     let mut vms = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
         if from > to {
             return Err(Failure::usage(format!("the range {part} runs backwards")).hint(format!("write {to}..{from}")));
         }
-        // Compared as a distance: `to - from + 1` could overflow.
+        // The distance is compared, because `to - from + 1` could overflow.
         if to - from >= VMS_MAX as u64 {
             return Err(too_many());
         }
@@ -39,7 +39,7 @@ pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
     if vms.len() > VMS_MAX { Err(too_many()) } else { Ok(vms) }
 }
 
-/// The one VM of a command that is about one.
+/// The VM of a command that takes only one.
 pub(crate) fn one(given: &str) -> Result<&str, Failure> {
     match expand(&[given.to_owned()])?.len() {
         0 | 1 => Ok(given),
@@ -54,7 +54,7 @@ enum Ends {
     Bad,
 }
 
-/// The ends, if both are made of digits. Anything else is a name: names may hold dots and dashes too.
+/// The ends of a range, if both consist of digits. Any other text is a name, because names may have dots and dashes, too.
 fn ends(text: &str) -> Option<Ends> {
     let (from, to) = text.split_once("..").or_else(|| text.split_once('-'))?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

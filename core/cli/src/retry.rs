@@ -1,29 +1,30 @@
-//! Sending again what may safely be sent again.
+//! Sends requests again where this is safe.
 //!
-//! A connection that breaks leaves open whether the request was served. Requests that change something carry an
-//! `Idempotency-Key`, so sending the same again gives the same answer; requests that only read can always be repeated.
+//! After a broken connection nobody knows whether the request was served. Requests that change something carry an
+//! `Idempotency-Key`, so the same request gets the same answer again. Requests that only read can always be repeated.
 
 use ostler_api::{ClientError, code};
 use std::time::Duration;
 
-/// How often one request is sent at most. With the pauses below that is about 12 s: a daemon is restarted in less.
+/// How often one request is sent at most. With the pauses below this takes about 11 s. A daemon restarts in less.
 const TRIES: u32 = 10;
-/// The first pause; doubled each time.
+/// The first pause. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A fresh key for one request.
+/// A new key for one request.
 pub(crate) fn key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// How long to pause before try `number` (from 1).
+/// How long to pause after try `number`, counted from 1.
 pub(crate) fn pause(number: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << number.saturating_sub(1).min(16)).min(LAST_PAUSE)
 }
 
-/// Sends until there is an answer. Where nobody listened from the start, that is the answer: nothing was sent, nothing is in doubt.
+/// Sends until there is an answer. If nobody listens at the first try, it gives up at once: nothing was sent, so nothing is in
+/// doubt.
 pub(crate) async fn patiently<T, F>(send: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
@@ -53,7 +54,7 @@ fn worth(error: &ClientError, tries: u32) -> bool {
     match error {
         ClientError::Unreachable { source, .. } => tries > 1 || !source.is_connect(),
         ClientError::Problem(problem) => matches!(problem.code.as_str(), code::SHUTTING_DOWN | code::OVERLOADED),
-        // A minute has passed already.
+        // For `TimedOut` the request has waited for at least a minute already.
         ClientError::TimedOut { .. } | ClientError::Garbled { .. } | ClientError::Setup(_) => false,
     }
 }

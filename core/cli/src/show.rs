@@ -1,4 +1,4 @@
-//! Pages with sections, for those who want to know all about one thing.
+//! Pages with sections, which show everything about one thing.
 
 use crate::table::{self, Cell, Tone};
 use crate::text::clean;
@@ -17,12 +17,12 @@ impl Page {
         Self { text: String::new(), pairs: Vec::new(), colour }
     }
 
-    /// Begins a section.
+    /// Begins a section. The title is printed in capitals.
     pub(crate) fn section(&mut self, title: &str) -> &mut Self {
         self.headed(title, "")
     }
 
-    /// The same of something whose name is to stay as it is written.
+    /// Begins a section with a name after the title. The name is printed as it is written.
     pub(crate) fn headed(&mut self, title: &str, name: &str) -> &mut Self {
         self.flush();
         let name = if name.is_empty() { String::new() } else { format!(" {}", clean(name)) };
@@ -39,7 +39,7 @@ impl Page {
         self
     }
 
-    /// The same, if there is a value.
+    /// The same line, if there is a value.
     pub(crate) fn pair_if(&mut self, what: &str, value: Option<impl ToString>) -> &mut Self {
         if let Some(value) = value {
             self.pair(what, Cell::toned(value, Tone::Plain));
@@ -52,7 +52,7 @@ impl Page {
         self.pair(what, Cell::state(word))
     }
 
-    /// A table; `none` if it has no rows.
+    /// A table. `none` is printed instead if there are no rows.
     pub(crate) fn table(&mut self, headings: &[&str], rows: Vec<Vec<Cell>>, none: &str) -> &mut Self {
         self.flush();
         if rows.is_empty() {
@@ -69,7 +69,7 @@ impl Page {
         self.indented(&text)
     }
 
-    /// Text of several lines.
+    /// A text of several lines.
     pub(crate) fn block(&mut self, text: &str) -> &mut Self {
         self.flush();
         let lines: Vec<String> = text.lines().map(clean).collect();

@@ -1,4 +1,4 @@
-//! Specification files: TOML, YAML or JSON, by the file's extension or by what it looks like.
+//! Reads specification files in TOML, YAML or JSON. The file's extension decides the language, or else the first line does.
 
 use crate::Failure;
 use ostler_api::{BODY_MAX, VmSpec, decode};
@@ -23,13 +23,13 @@ impl Language {
     }
 }
 
-/// Reads a VM's specification from a file, or from standard input if it is `-`. `name` comes before the one in the file.
+/// Reads a VM's specification from a file, or from standard input if the file is `-`. `name` replaces the name in the file.
 pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<VmSpec, Failure> {
     let text = text(file)?;
     parse(&shown(file), language_of(file, &text), &text, name)
 }
 
-/// The text of a file, or of standard input if it is `-`.
+/// The text of a file, or of standard input if the file is `-`.
 pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     text_of(file).map_err(|why| Failure::usage(format!("cannot read {}: {why}", shown(file))))
 }
@@ -44,7 +44,7 @@ fn is_stdin(file: &Path) -> bool {
 
 fn text_of(file: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is too much.
+    // One byte more than allowed is read. If it is there, the file is too large.
     let most = BODY_MAX as u64 + 1;
     let read = if is_stdin(file) {
         std::io::stdin().lock().take(most).read_to_end(&mut bytes)
@@ -68,7 +68,7 @@ fn language_of(file: &Path, text: &str) -> Language {
     }
 }
 
-/// The first line that says something decides: `{` is JSON, `[table]` and `key = value` are TOML, the rest is YAML.
+/// The first line that is not empty and no comment decides: `{` is JSON, `[table]` and `key = value` are TOML, the rest is YAML.
 fn looks_like(text: &str) -> Language {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     match lines.next() {

@@ -1,27 +1,27 @@
-//! Tables: plain columns without lines, easy on the eye and on `awk`.
+//! Tables with plain columns and no lines, which people and `awk` can read.
 
 use crate::text::clean;
 use comfy_table::{Attribute, Color, ContentArrangement, Table, presets};
 
-/// Blanks between columns.
+/// The number of blanks between two columns.
 const GAP: u16 = 2;
 
-/// How a cell is meant.
+/// The meaning of a cell. It chooses the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// As it is.
+    /// No special meaning.
     Plain,
-    /// As it should be.
+    /// In order.
     Good,
-    /// Under way.
+    /// In progress.
     Busy,
-    /// Not as it should be.
+    /// Not in order.
     Bad,
     /// At rest.
     Quiet,
 }
 
-/// What stands in a row and column.
+/// A cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
     text: String,
@@ -29,17 +29,17 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// A cell of that tone.
+    /// A cell with this tone.
     pub(crate) fn toned(text: impl ToString, tone: Tone) -> Self {
         Self { text: clean(&text.to_string()), tone }
     }
 
-    /// A state, in its colour. Words of later daemons stay plain.
+    /// A state in its colour. Words from later daemons stay plain.
     pub(crate) fn state(word: &str) -> Self {
         Self::toned(word, tone_of(word))
     }
 
-    /// Something that may not be there.
+    /// A value that may be missing. Then the cell is `-`.
     pub(crate) fn maybe(text: Option<impl ToString>) -> Self {
         text.map_or_else(|| Self::from("-"), |text| Self::toned(text, Tone::Plain))
     }
@@ -73,14 +73,14 @@ const fn colour_of(tone: Tone) -> Option<Color> {
     }
 }
 
-/// The same without headings: columns are only as wide as what stands in them.
+/// A table without headings. Columns are only as wide as their content.
 pub(crate) fn bare(columns: usize, rows: Vec<Vec<Cell>>, colour: bool) -> String {
     let text = render(&vec![""; columns], rows, colour);
-    // Headings that say nothing are an empty first line.
+    // `render` prints empty headings as an empty first line, which is removed here.
     text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned())
 }
 
-/// The table as text, with a line feed at its end.
+/// The table as text. It ends with a line feed.
 pub(crate) fn render(headings: &[&str], rows: Vec<Vec<Cell>>, colour: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

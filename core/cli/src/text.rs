@@ -1,15 +1,15 @@
-//! Words for people: ages, moments, and text of others made harmless.
+//! Texts for people: ages, moments, and texts of others without control characters.
 
 use ostler_api::Time;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Now, as far as this machine knows.
+/// The time of this machine's clock.
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What others wrote, on one line and without anything that drives a terminal.
+/// A text of others on one line, without characters that control a terminal.
 pub(crate) fn clean(text: &str) -> String {
     text.trim_end().chars().map(harmless).collect()
 }
@@ -17,7 +17,7 @@ pub(crate) fn clean(text: &str) -> String {
 const fn harmless(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' => ' ',
-        // Control characters, and those that change the direction of writing.
+        // Control characters, and characters that change the direction of writing.
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     }
@@ -34,7 +34,7 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
-/// A length of time that was measured: `12 ms`, `1.4 s`, `3m12s`.
+/// A measured length of time: `12 ms`, `1.4 s`, `3m12s`.
 pub(crate) fn took(ms: u64) -> String {
     match ms {
         ms if ms < 1000 => format!("{ms} ms"),
@@ -43,22 +43,22 @@ pub(crate) fn took(ms: u64) -> String {
     }
 }
 
-/// How long ago.
+/// How long ago a moment is.
 pub(crate) fn age(now: Time, then: Time) -> String {
     span(now.since(then))
 }
 
-/// A moment with how long ago that is.
+/// A moment, with how far it is from now.
 pub(crate) fn moment(now: Time, then: Time) -> String {
     if then > now { format!("{then} (in {})", span(then.since(now))) } else { format!("{then} ({} ago)", age(now, then)) }
 }
 
-/// A line for each note.
+/// One line for each note.
 pub(crate) fn notes(notes: &[String]) -> String {
     notes.iter().map(|note| format!("  note: {}\n", clean(note))).collect()
 }
 
-/// `one thing`, `2 things`.
+/// A number with its noun: `1 thing`, `2 things`.
 pub(crate) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }

@@ -1,17 +1,17 @@
-//! Words of other tools: what people type who know virsh, qm, onevm, kubectl or a cloud.
+//! Words of other tools, which people type who know virsh, qm, onevm, kubectl or a cloud.
 //!
-//! A word that means the same here is an alias, written at its command. A word that means something else, or nothing, is answered
-//! from the table below by its meaning. Only words that are not in it are answered by spelling: by spelling `destroy`, which
-//! elsewhere pulls the plug, is nearest to `deploy`.
+//! A word that means the same here is an alias of the command. A word that has another meaning here, or none, is answered from the
+//! table below. Only words that are not in the table are answered by their spelling. By spelling alone, `destroy`, which powers a
+//! VM off in virsh, would be answered with `deploy`.
 
 use crate::{Cli, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 use std::ffi::OsString;
 
-/// Words after one command, and what is said to whoever types one of them.
+/// Words after one command, and the answer to them.
 struct Tip {
-    /// Behind which command they were typed; empty: behind `ostler` itself.
+    /// The command that the words were typed after. Empty: `ostler` itself.
     behind: &'static str,
     words: &'static [&'static str],
     tip: &'static str,
@@ -21,7 +21,7 @@ const fn tip(behind: &'static str, words: &'static [&'static str], tip: &'static
     Tip { behind, words, tip }
 }
 
-/// By meaning. A command that destroys is only told with what it destroys.
+/// The table. A command that destroys something is only named together with what it destroys.
 const TIPS: &[Tip] = &[
     tip(
         "vm",
@@ -242,7 +242,7 @@ const TIPS: &[Tip] = &[
     tip("", &["instance", "instances", "guest", "guests", "domain", "domains", "machine", "machines"], "`ostler vm`"),
 ];
 
-/// What to say of a word that is no command; none if the command line is wrong in another way.
+/// The failure for a word that is no command. None if the command line is wrong in another way.
 #[must_use]
 pub fn no_such_command(error: &clap::Error, typed: &[OsString]) -> Option<Failure> {
     let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
@@ -255,14 +255,14 @@ pub fn no_such_command(error: &clap::Error, typed: &[OsString]) -> Option<Failur
     Some(unknown(&root, at, word))
 }
 
-/// All commands, as they are typed.
+/// All commands, with their aliases.
 fn built() -> Command {
     let mut root = Cli::command();
     root.build();
     root
 }
 
-/// The command behind which `word` was typed.
+/// The command that `word` was typed after.
 fn reached<'a>(root: &'a Command, typed: &[OsString], word: &str) -> &'a Command {
     let mut at = root;
     for part in typed.iter().skip(1).filter_map(|part| part.to_str()).take_while(|part| *part != word) {
@@ -271,7 +271,7 @@ fn reached<'a>(root: &'a Command, typed: &[OsString], word: &str) -> &'a Command
     at
 }
 
-/// There is no command of that name behind `at`: what may be meant, by meaning first.
+/// The failure for a word that is no command after `at`. It suggests a command by meaning first, then by spelling.
 pub(crate) fn unknown(root: &Command, at: &Command, word: &str) -> Failure {
     let name = if at.get_name() == root.get_name() { "" } else { at.get_name() };
     let failure = Failure::usage(format!("unrecognized subcommand '{word}'"));
@@ -296,7 +296,7 @@ fn meant(behind: &str, word: &str) -> Option<&'static str> {
     TIPS.iter().find(|tip| tip.behind == behind && tip.words.contains(&word.as_str())).map(|tip| tip.tip)
 }
 
-/// Whether a word is likely the other one misspelt: about as long, and with the same letters but for two.
+/// Whether one word is probably the other one misspelt: at most two letters of each are not in the other.
 fn alike(known: &str, word: &str) -> bool {
     let missing = |a: &str, b: &str| {
         let mut left: Vec<char> = b.chars().collect();
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    /// What is said to somebody who types this.
+    /// The hint that the command prints for this line.
     fn told(line: &str) -> String {
         let typed: Vec<OsString> = ["ostler"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
         let error = Cli::try_parse_from(&typed).expect_err(line);
@@ -336,11 +336,11 @@ mod tests {
             ("host evacuate h1", "`ostler host draining HOST`"),
             ("hosts maintenance h1", "`ostler host draining HOST`"),
             ("networks", "bridge"),
-            // A verb of VMs without `vm`.
+            // A verb of VMs that was typed without `vm`.
             ("migrate web h2", "`ostler vm migrate`"),
             ("start web", "`ostler vm start`"),
             ("ls", "`ostler vm list`"),
-            // What is only misspelt.
+            // Words that are only misspelt.
             ("vm suspned web", "did you mean suspend?"),
             ("vm lsit", "did you mean list?"),
             ("hsot list", "did you mean host?"),

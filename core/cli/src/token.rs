@@ -13,7 +13,7 @@ pub enum TokenCommand {
     /// Makes a token and prints its secret, which is told only once
     #[command(alias = "create")]
     Add {
-        /// Its name; whoever uses it is known by this name
+        /// Its name, which must be unique; requests with this token are recorded under it
         name: String,
         /// What it may do: admin is everything, read is every GET but tokens and `admin check`
         #[arg(long, value_parser = ["admin", "read"])]
@@ -48,14 +48,14 @@ impl Row for Token {
     }
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: TokenCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {
         TokenCommand::Add { name, scope, lifetime } => {
             let made = client.add_token(&NewToken { name, scope, lifetime }).await?;
             if cx.out.for_people() {
-                // The secret alone goes to standard output, so that it can be sent into a file.
+                // Only the secret goes to standard output, so that it can be redirected into a file.
                 let (name, scope) = (&made.token.name, &made.token.scope);
                 crate::out::aside(&format!("token {name} ({scope}): keep this secret, it is not told again"));
             }

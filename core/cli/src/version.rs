@@ -12,7 +12,7 @@ struct Versions {
     server: Option<Version>,
 }
 
-/// Prints both versions. The daemon's is left out, aloud, if it cannot be asked.
+/// Prints both versions. If the daemon cannot be asked, its version is left out and the failure is printed.
 pub(crate) async fn run(cx: &Context) -> Result<(), Failure> {
     let client = env!("CARGO_PKG_VERSION");
     let asked = match cx.client() {

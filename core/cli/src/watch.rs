@@ -1,4 +1,4 @@
-//! `--watch`: the same again and again.
+//! `--watch`: prints the same again and again.
 
 use crate::context::Context;
 use crate::{Exit, Failure};
@@ -6,9 +6,9 @@ use clap::Args;
 use ostler_api::Span;
 use std::time::Duration;
 
-/// The shortest pause: a page of 100,000 VMs takes the daemon some tens of milliseconds.
+/// The shortest pause. A list of 100,000 VMs takes the daemon some tens of milliseconds.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// How often in a row the daemon may be away before we give up; with the usual pause that is a minute.
+/// How often in a row the daemon may be unreachable before the command gives up. With the default pause this is a minute.
 const AWAY_MAX: u32 = 30;
 
 /// Whether to look again and again.
@@ -22,7 +22,7 @@ pub struct Watch {
     pub interval: Span,
 }
 
-/// Prints once, or again and again: on a terminal over itself, otherwise whenever it changed.
+/// Prints once, or again whenever the text has changed. On a terminal the new text replaces the old one.
 pub(crate) async fn run(
     cx: &Context,
     watch: &Watch,
@@ -55,6 +55,6 @@ pub(crate) async fn run(
 }
 
 fn paint(cx: &Context, text: &str) -> Result<(), Failure> {
-    // Home, and clear from there: less flicker than clearing first.
+    // Goes to the top left and clears from there. This flickers less than clearing first.
     if cx.out.terminal { cx.out.write(&format!("\u{1b}[H\u{1b}[J{text}")) } else { cx.out.write(text) }
 }

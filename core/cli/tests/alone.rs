@@ -1,4 +1,4 @@
-//! What the command does and says where there is no daemon.
+//! What the command does and prints when there is no daemon.
 
 #[allow(dead_code)]
 mod support;
@@ -83,7 +83,7 @@ fn a_bad_file_is_2_and_nothing_is_sent() {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let path = path.display().to_string();
-        // Nobody listens: if anything were sent, this would be 6.
+        // Nobody listens there. If anything were sent, the exit code would be 6.
         run(&[NOWHERE, "vm", "create", "-f", &path]).expect(2).says(words);
     }
     run(&[NOWHERE, "vm", "create", "-f", "/nonexistent.toml"]).expect(2).says("No such file");
@@ -131,7 +131,7 @@ fn drivers_are_laid_down_and_looked_at() {
     let inspected = run(&["plugin", "inspect", &sim, "-o", "json"]).expect(0).json();
     assert_eq!((&inspected["name"], &inspected["kinds"][0]), (&"sim".into(), &"hypervisor".into()));
     assert!(run(&["plugin", "inspect", &sim]).expect(0).out.contains("ASKS FOR"));
-    // What the manifest does not know is told, not passed over.
+    // Settings and capabilities that the manifest does not have are reported, not ignored.
     run(&["plugin", "test", &sim, "--set", "datastor=system"]).expect(2).says("did you mean datastore?");
     run(&["plugin", "test", &sim, "--second", "foldr=b"]).expect(2).says("did you mean folder?");
     run(&["plugin", "test", &sim, "--grant", "file"]).expect(2).says("did you mean files?");

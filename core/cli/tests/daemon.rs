@@ -1,4 +1,4 @@
-//! The command against a real daemon: every way to fail has its exit code, and what is typed happens.
+//! Runs the command against a real daemon: each failure has its exit code, and each command does what it says.
 
 #[allow(dead_code)]
 mod support;
@@ -7,7 +7,7 @@ use support::Daemon;
 
 const SPEC: &str = "name = \"web\"\nmemory = \"96MiB\"\n";
 
-/// A VM on hold; answers its id.
+/// Makes a VM on hold. Answers its id.
 #[track_caller]
 fn held(daemon: &Daemon, name: &str) -> String {
     let file = daemon.file("vm.toml", SPEC);
@@ -104,7 +104,7 @@ fn several_vms_end_with_the_worst_code() {
         .iter()
         .map(|one| (one["vm"].as_str().expect("text"), one["exit"].as_u64().expect("a number")))
         .collect();
-    // In the order given, whichever came first.
+    // The entries come in the given order, not in the order of the answers.
     assert_eq!(codes.iter().map(|(vm, _)| *vm).collect::<Vec<_>>(), ["1", "2", "3", "c", "9"]);
     assert_eq!(codes[4].1, 3);
     daemon.run(&["vm", "delete", "1..3"]).expect(0);
@@ -173,7 +173,7 @@ fn ranges_are_taken_wherever_vms_are_named() {
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(daemon.run(&["vm", "show", "b", "-o", "json"]).expect(0).json()["id"], 2, "one alone is no list");
     assert_eq!(daemon.run(&["vm", "show", "1..3"]).expect(0).out.matches("INFORMATION").count(), 3);
-    // One that is not there is told, and the others are shown.
+    // A VM that does not exist is reported, and the others are shown.
     let ran = daemon.run(&["vm", "show", "1..2", "9", "-o", "name"]).expect(3).says("there is no vm 9");
     assert_eq!(ran.out, "1\n2\n");
     let table = daemon.run(&["vm", "schedules", "1..3"]).expect(0).out;
@@ -200,7 +200,7 @@ fn words_of_other_tools_do_what_they_mean() {
     assert_eq!(daemon.run(&["vm", "ls", "nobody", "-o", "name"]).expect(0).out, "");
     let bare = daemon.run(&["vm", "list", "--no-header", "--sort", "since"]).expect(0).out;
     assert!(bare.starts_with("1  web") && bare.lines().count() == 2, "{bare}");
-    // On hold it is released; then it is pending, and that is all that can be done.
+    // A VM on hold is released. Then it is pending, and `start` changes nothing more.
     assert!(daemon.run(&["vm", "start", "1"]).expect(0).out.starts_with("vm 1: pending"));
     assert_eq!(daemon.run(&["vm", "start", "1", "--no-wait"]).expect(0).out, "vm 1: pending already\n");
     assert!(daemon.run(&["vm", "start", "2", "--dry-run"]).expect(0).out.contains("release would be accepted"));
@@ -210,7 +210,7 @@ fn words_of_other_tools_do_what_they_mean() {
     assert_eq!(events.lines().count(), 2);
 }
 
-/// Types `answer` to a command on a terminal; what it printed, and how it ended.
+/// Types `answer` to a command on a terminal. Answers the command's output and exit code. None if `script` is missing.
 #[track_caller]
 fn on_a_terminal(daemon: &Daemon, command: &str, answer: &str) -> Option<support::Ran> {
     let line = format!("{} {command}", env!("CARGO_BIN_EXE_ostler"));
@@ -246,7 +246,7 @@ fn on_a_terminal_it_is_asked_once_before_something_is_destroyed() {
     assert_eq!((no.code, vms().as_str()), (1, "1 2 3 4 "));
     assert_eq!(on_a_terminal(&daemon, "vm delete a", "y\n").map(|ran| ran.code), Some(0));
     assert_eq!(vms(), "2 3 4 ");
-    // Who said --yes is not asked, nor is who only wants to know, nor is a script.
+    // Nobody is asked with `--yes`, in a dry run, or in a script.
     let told = on_a_terminal(&daemon, "vm delete b --yes", "").expect("script is there");
     assert!(told.code == 0 && !told.out.contains("Go on?"), "{told:#?}");
     let told = on_a_terminal(&daemon, "vm delete c --dry-run", "").expect("script is there");

@@ -1,4 +1,4 @@
-//! The whole life of a VM as it is typed, on two hosts of `sim`: what is asked happens, what makes no sense changes nothing.
+//! The life of a VM as it is typed, on two hosts of `sim`. Each request is carried out, and each wrong one changes nothing.
 
 #[allow(dead_code)]
 mod support;
@@ -49,7 +49,7 @@ impl World {
         self.vm(&["show", &self.vm, "-o", "json"]).expect(0).json()
     }
 
-    /// Must end with this code, say these words, and leave the VM as it was.
+    /// The command must end with this code, print these words, and leave the VM as it was.
     #[track_caller]
     fn refused(&self, args: &[&str], code: i32, words: &str) {
         let before = self.shown();
@@ -161,7 +161,7 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     world.vm(&["poweroff", "web", "--hard"]).expect(0);
     assert_eq!(world.shown()["snapshots"], serde_json::json!([]));
 
-    // Other rules, at once.
+    // Other rules apply at once.
     world.vm(&["resume", "web"]).expect(0);
     world.daemon.run(&["driver", "bind-rules", "sim", "snapshots-xen"]).expect(0);
     world.refused(&["snapshot-create", "web"], 1, "snapshots-xen");
@@ -170,7 +170,7 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(0);
     world.daemon.run(&["driver", "unbind-rules", "sim"]).expect(3);
     world.refused(&["snapshot-create", "web"], 1, "bind-rules");
-    // Those of a host come before those of its driver.
+    // The rules of a host come before those of its driver.
     world.daemon.run(&["host", "bind-rules", "h1", "snapshots-kvm"]).expect(0);
     world.vm(&["snapshot-create", "web"]).expect(0);
     assert!(world.daemon.run(&["host", "show", "h1"]).expect(0).out.contains("Snapshot rules  snapshots-kvm"));
@@ -253,7 +253,7 @@ fn what_is_planned_is_done_later() {
     world.vm(&["reschedule", "web", "0", "--without-end"]).expect(0);
     assert!(world.shown()["schedules"][0]["times"].is_null());
 
-    // Soon: it is done, and the list says so; one that fails says why.
+    // An action that is due soon is done, and the list says so. One that fails says why.
     let soon = soon();
     world.vm(&["schedule", "web", "suspend", "--at", &soon]).expect(0);
     let shown = world.eventually("it to be done", |shown| shown["schedules"][1]["last"] == "done");

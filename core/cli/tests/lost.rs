@@ -1,4 +1,4 @@
-//! Lost connections: nothing is asked twice, nothing is missed.
+//! Lost connections: no request is done twice, and no event is missed.
 
 #[allow(dead_code)]
 mod support;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::Daemon;
 
-/// Forwards connections to the daemon. The first answer on each of the first `lose` connections is thrown away with its connection:
-/// the request was served, and the client cannot know.
+/// Forwards connections to the daemon. On the first `lose` connections it reads the first answer, throws it away and closes the
+/// connection. So the request was served, but the client cannot know.
 fn losing(daemon: &Daemon, lose: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = format!("http://{}", listener.local_addr().expect("an address"));

@@ -1,4 +1,4 @@
-//! What the daemon answered to a verb, in a line: the good news, or what is wrong.
+//! The daemon's answer to a verb, as one line or as a failure.
 
 use super::asking::Asking;
 use super::told;
@@ -9,14 +9,14 @@ use ostler_api::{ActionReply, Client, Destroyed, Operation, PlanPreview, Vm};
 
 /// An answer.
 pub(super) enum Answer {
-    /// To a request.
+    /// The answer to a request.
     Reply(Box<ActionReply>),
-    /// To `--dry-run`.
+    /// The answer to `--dry-run`.
     Plan(Box<PlanPreview>),
 }
 
 impl Answer {
-    /// What is wrong with it, if something is.
+    /// The failure, if the answer is not a success.
     pub(super) fn trouble(&self, subject: &str, request: &Asking) -> Option<Failure> {
         match self {
             Self::Plan(plan) if plan.allowed => None,
@@ -56,7 +56,7 @@ impl Answer {
         }
     }
 
-    /// The VM's id, if it is told: a name may be another by now.
+    /// The VM's id, if the answer has it. The id is safer than the name, because a name may be changed meanwhile.
     pub(super) fn vm(&self) -> Option<u64> {
         match self {
             Self::Reply(reply) => Some(reply.vm),
@@ -64,7 +64,7 @@ impl Answer {
         }
     }
 
-    /// The VM as it is now, if there may be something to say about it. What cannot be read is not said.
+    /// The VM as it is now, if there may be something to tell about it. None if it cannot be read.
     pub(super) async fn now(&self, client: &Client, vm: &str, request: &Asking) -> Option<Vm> {
         let worth_it = match self {
             Self::Reply(reply) => !reply.already && !request.waiting.no_wait,
@@ -73,7 +73,7 @@ impl Answer {
         if worth_it { client.vm(vm).await.ok() } else { None }
     }
 
-    /// The good news, on a line.
+    /// The success, as one line.
     pub(super) fn line(&self, verb: &str, request: &Asking, now: Option<&Vm>) -> String {
         match self {
             Self::Plan(plan) => {
@@ -108,7 +108,7 @@ impl Answer {
     }
 }
 
-/// What is removed for good, behind other words.
+/// The things that are removed for good, to be put behind other words.
 fn losses(destroys: &[Destroyed]) -> String {
     told::destroyed(destroys).map_or_else(String::new, |list| format!("; deleted for good: {list}"))
 }

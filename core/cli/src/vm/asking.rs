@@ -1,4 +1,4 @@
-//! Asking: the same of several VMs at once, each waited for, and each result printed when it is there.
+//! Sends one verb to several VMs at once, waits for each, and prints each result when it is there.
 
 use super::answer::Answer;
 use super::sure;
@@ -16,12 +16,12 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Requests under way at once. Each may wait for its operation, so this is more than the daemon has cores.
+/// How many requests run at once. Each may wait for its operation, so this is more than the daemon has cores.
 const PARALLEL: usize = 32;
-/// How long somebody who interrupts a wait is kept to be told what goes on.
+/// How long the command looks at the VMs after an interrupt, to print which operations go on.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
-/// What came of one VM's request, as it is printed with `-o json`.
+/// The result for one VM, as it is printed with `-o json`.
 #[derive(Debug, Serialize)]
 struct Outcome {
     vm: String,
@@ -36,25 +36,25 @@ struct Outcome {
     hint: Option<String>,
 }
 
-/// What is asked of each VM.
+/// The request that is sent to each VM.
 pub(super) struct Asking {
     verb: &'static str,
     of_held: Option<&'static str>,
     pub(super) body: Value,
     pub(super) waiting: Waiting,
-    /// Whether what came of it is told in a line.
+    /// Whether results are printed as lines for people.
     for_people: bool,
 }
 
-/// What came of it, before it is printed.
+/// The result for one VM before it is printed.
 struct Ended {
     outcome: Outcome,
-    /// A line for people.
+    /// The line for people.
     line: Option<String>,
     failure: Option<Failure>,
 }
 
-/// Asks, of several VMs at once, and prints each result when it is there.
+/// Sends the request to the VMs, several at once, and prints each result when it is there.
 pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
     let vms = range::expand(&request.vms)?;
     let Request { verb, body, waiting, of_held, loss, .. } = request;
@@ -83,7 +83,7 @@ pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
         let Some((place, ended)) = next else { break };
         asked.remove(&place);
         worst = worst.max(tell(cx, &ended, stop)?);
-        // Nobody there: the rest need not be tried.
+        // The daemon cannot be reached, so the other VMs are not tried.
         stop |= ended.outcome.exit == Exit::Unreachable as u8;
         outcomes.push((place, ended.outcome));
     }
@@ -104,7 +104,7 @@ pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
 
 fn tell(cx: &Context, ended: &Ended, quiet: bool) -> Result<Exit, Failure> {
     if let Some(failure) = &ended.failure {
-        // That nobody is there is said once.
+        // An unreachable daemon is reported only once.
         if !(quiet && failure.exit == Exit::Unreachable) {
             failure.tell();
         }
@@ -118,7 +118,7 @@ fn tell(cx: &Context, ended: &Ended, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Says what goes on without us: what was asked is durable, only nobody waits for it here any more.
+/// Prints which operations go on after an interrupt. The requests are durable; only this command does not wait any more.
 async fn interrupted(client: &Client, asked: impl Iterator<Item = &str>, left: usize) -> Failure {
     let looks = asked.map(|vm| async move { (vm, client.vm(vm).await) }).collect::<FuturesUnordered<_>>();
     let mut looks = looks.take_until(Box::pin(tokio::time::sleep(LAST_LOOK)));
@@ -168,7 +168,7 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
     Ended { outcome: Outcome { exit, reply, plan, error, hint, ..outcome }, line, failure }
 }
 
-/// The verb for this VM: it may depend on whether it is on hold.
+/// The verb for this VM. For `start` it depends on whether the VM is on hold.
 async fn verb_for(client: &Client, vm: &str, request: &Asking) -> Result<&'static str, Failure> {
     match request.of_held {
         Some(held) if patiently(|| client.vm(vm)).await?.state == "hold" => Ok(held),
@@ -180,7 +180,7 @@ async fn preview(client: &Client, vm: &str, verb: &str, request: &Asking) -> Res
     Ok(Answer::Plan(Box::new(patiently(|| client.preview(vm, verb, &request.body)).await?)))
 }
 
-/// Asks, with one key however often it must be sent, and waits for the end.
+/// Sends the request, with the same key however often it must be sent, and waits for the end.
 async fn act(client: &Client, vm: &str, verb: &str, request: &Asking) -> Result<Answer, Failure> {
     let common = &request.waiting;
     let deadline = Deadline::after(common.timeout.duration());
@@ -202,7 +202,7 @@ async fn act(client: &Client, vm: &str, verb: &str, request: &Asking) -> Result<
     Ok(Answer::Reply(Box::new(reply)))
 }
 
-/// A verb that leaves the rest to the scheduler is over when that has done it.
+/// Some verbs leave the rest to the scheduler. They end when the scheduler has done its part.
 async fn follow_to_the_scheduler(client: &Client, verb: &str, reply: &mut ActionReply, deadline: Deadline) -> Result<(), Failure> {
     let handed_over = match verb {
         "resume" | "resume-cold" => reply.state == "pending",

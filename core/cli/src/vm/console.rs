@@ -7,10 +7,10 @@ use clap::Args;
 use ostler_api::{Client, ClientError, ConsoleChunk, code};
 use std::time::Duration;
 
-/// How often a log that is followed is looked at.
+/// The pause between two looks at a log that is followed.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Which log.
+/// Selects the log.
 #[derive(Debug, Args)]
 pub struct ConsoleArgs {
     /// The VM: id or name
@@ -26,7 +26,7 @@ pub struct ConsoleArgs {
     raw: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: ConsoleArgs) -> Result<(), Failure> {
     range::one(&args.vm)?;
     let client = cx.client()?;
@@ -54,7 +54,7 @@ pub(crate) async fn run(cx: &Context, args: ConsoleArgs) -> Result<(), Failure> 
     }
 }
 
-/// Where to go on. A log that is shorter than what was read was begun anew.
+/// The offset to read from next. If the log is shorter than what was read, it was begun again.
 fn next(from: Option<u64>, chunk: &ConsoleChunk) -> Result<u64, Failure> {
     if from.is_some_and(|from| chunk.size < from) {
         return Ok(0);
@@ -65,7 +65,7 @@ fn next(from: Option<u64>, chunk: &ConsoleChunk) -> Result<u64, Failure> {
     Ok(chunk.next)
 }
 
-/// Whether a log that cannot be read now may come: it begins when the VM is first started.
+/// Whether a log that cannot be read now may appear later. It begins when the VM is first started.
 async fn may_come(client: &Client, vm: &str, err: &ClientError) -> bool {
     let ClientError::Problem(problem) = err else { return false };
     problem.code == code::UNUSABLE && client.vm(vm).await.is_ok_and(|vm| vm.state != "done")
@@ -76,20 +76,20 @@ enum Escape {
     None,
     /// After ESC.
     Begun,
-    /// After ESC and `[`: what came of it.
+    /// After ESC and `[`. Holds the parameters so far.
     Sequence(String),
-    /// Within a command that ends with BEL or ESC `\`: all of it is dropped.
+    /// Within a command that ends with BEL, ESC `\` or a line feed. All of it is dropped.
     Text,
 }
 
-/// Keeps a guest from driving the operator's terminal: of all escape sequences only colours pass.
+/// Keeps a guest from controlling the operator's terminal: of all escape sequences only colours pass.
 struct Filter {
     pass_all: bool,
     state: Escape,
 }
 
 impl Filter {
-    /// The longest sequence of colours kept; real ones have about 20 characters.
+    /// The longest parameters of a colour sequence that pass. Real ones have about 20 characters.
     const LONGEST: usize = 64;
 
     fn pass(&mut self, text: &str) -> String {
@@ -130,7 +130,7 @@ impl Filter {
                 passed.push('m');
                 Escape::None
             }
-            // Parameters that colours do not have: the rest is dropped to its last character.
+            // Colours do not have such parameters. The rest of the sequence is dropped, up to its last character.
             (Escape::Sequence(_), ' '..='?') => Escape::Sequence("?".repeat(Self::LONGEST)),
             (Escape::Sequence(_), _) => Escape::None,
         }

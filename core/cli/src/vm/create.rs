@@ -9,10 +9,10 @@ use clap::Args;
 use ostler_api::{Client, CreateVm, ListFilter, PlanPreview, Span};
 use std::path::PathBuf;
 
-/// Most VMs of the same name that are told.
+/// The most VMs of the same name that are named in the warning.
 const NAMESAKES_MAX: u32 = 5;
 
-/// What to create.
+/// The VM to create.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// The specification: a file in TOML, YAML or JSON, or - for standard input. `ostler help spec` shows one
@@ -38,9 +38,9 @@ pub struct CreateArgs {
     dry_run: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: CreateArgs) -> Result<(), Failure> {
-    // One of the two was required.
+    // clap requires one of the two.
     let file = args.file.or(args.path).unwrap_or_default();
     let spec = specfile::read(&file, args.name.as_deref())?;
     let (name, body, key) = (spec.name.clone(), CreateVm { spec, hold: args.hold }, key());
@@ -68,7 +68,7 @@ pub(crate) async fn run(cx: &Context, args: CreateArgs) -> Result<(), Failure> {
             cx.out.write(&cx.out.one(&reply, &reply.vm.to_string(), || line)?)
         }
         Err(failure) => {
-            // It is there, whatever became of it: whoever called must know its id.
+            // The VM exists in any case, so its id is printed.
             cx.out.write(&cx.out.one(&reply, &reply.vm.to_string(), || line(&reply.state))?)?;
             Err(failure)
         }
@@ -83,7 +83,8 @@ fn told(name: &str, plan: &PlanPreview) -> String {
     text
 }
 
-/// Names need not be unique, and the same file given twice makes two VMs: that is said. What cannot be read is not.
+/// Warns if other VMs have the same name. Names need not be unique, so the same file given twice makes two VMs. If the list cannot
+/// be read, there is no warning.
 async fn warn_of_namesakes(client: &Client, name: &str) {
     let filter = ListFilter { name: Some(name.to_owned()), limit: Some(NAMESAKES_MAX), ..ListFilter::default() };
     let Ok(page) = client.vms(&filter).await else { return };

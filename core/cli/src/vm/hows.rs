@@ -1,4 +1,4 @@
-//! What verbs are asked with on the command line: the options that are a verb's own. The same now and on schedule.
+//! The options of each verb on the command line. They are the same for `ostler vm VERB` and for `ostler vm schedule`.
 
 use super::verbs::{Ask, Loss};
 use crate::{Failure, specfile};
@@ -11,16 +11,16 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// A body as it is sent.
+/// A body as JSON, as it is sent.
 pub(super) fn sent<T: Serialize>(body: &T) -> Result<Value, Failure> {
     serde_json::to_value(body).map_err(|err| Failure::usage(format!("that cannot be sent: {err}")))
 }
 
-/// Nothing more.
+/// No options.
 #[derive(Debug, Args)]
 pub struct Nothing {}
 
-/// Whether the guest is asked.
+/// Whether to act without asking the guest.
 #[derive(Debug, Args)]
 pub struct Hard {
     /// At once, without asking the guest
@@ -72,7 +72,7 @@ pub struct Delete {
 }
 
 impl Delete {
-    /// What goes with it.
+    /// What is lost with it.
     pub(super) const fn loss(&self) -> Loss {
         if self.recreate { Loss::Part } else { Loss::Vm }
     }
@@ -164,15 +164,15 @@ impl Ask for Move {
     }
 }
 
-/// `migrate`, with what only a person who looks can say.
+/// `migrate`, with statements that only an operator can make.
 #[derive(Debug, Args)]
 pub struct Migrate {
     #[command(flatten)]
     how: Move,
-    /// Of a VM whose host is not seen: you state that nothing of that host runs any more
+    /// For a VM whose host does not answer: you state that nothing of that host runs any more
     #[arg(long, conflicts_with = "mode")]
     fenced: bool,
-    /// The same: you state that its files are where the new host sees them, though the storage is not shared
+    /// Also for such a VM: you state that its files are where the new host sees them, though the storage is not shared
     #[arg(long, conflicts_with = "mode")]
     storage_moved: bool,
 }
@@ -447,7 +447,7 @@ impl Ask for Rename {
 /// `unschedule`.
 #[derive(Debug, Args)]
 pub struct Unschedule {
-    /// Which; `vm schedules` lists them
+    /// The id of the scheduled action; `vm schedules` lists them
     id: u32,
 }
 

@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 use ostler_api::{Client, ListFilter, PAGE_MAX, VmSummary};
 use std::cmp::Reverse;
 
-/// Most VMs of one list: a hundred pages, some 30 MiB. Beyond that a filter is what is needed.
+/// The most VMs of one list: a hundred pages, about 30 MiB. Beyond that operators should use a filter.
 const LIST_MAX: usize = 100_000;
 
-/// Which VMs.
+/// Selects the VMs.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Also those that are done
@@ -44,7 +44,7 @@ pub struct ListArgs {
     watch: Watch,
 }
 
-/// By what a list is sorted.
+/// The column that a list is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Sort {
     Id,
@@ -57,14 +57,14 @@ enum Sort {
     Since,
 }
 
-/// Sorts. Those that are equal stay in the order of their ids.
+/// Sorts the VMs. VMs that are equal in the column stay in the order of their ids.
 fn sorted(mut vms: Vec<VmSummary>, by: Sort) -> Vec<VmSummary> {
     match by {
         Sort::Id => {}
         Sort::Name => vms.sort_by(|a, b| a.name.cmp(&b.name)),
         Sort::State => vms.sort_by(|a, b| a.state.cmp(&b.state)),
         Sort::Owner => vms.sort_by(|a, b| a.owner.cmp(&b.owner)),
-        // Those on no host come last.
+        // VMs without a host come last.
         Sort::Host => vms.sort_by(|a, b| (a.host.is_none(), &a.host).cmp(&(b.host.is_none(), &b.host))),
         Sort::Cpu => vms.sort_by_key(|vm| Reverse(vm.cpu)),
         Sort::Memory => vms.sort_by_key(|vm| Reverse(vm.memory)),
@@ -99,14 +99,14 @@ impl Row for VmSummary {
     }
 }
 
-/// All VMs that `filter` takes, page by page.
+/// All VMs that pass `filter`, read page by page, at most `most`. The flag tells that there are more.
 pub(super) async fn fetch(client: &Client, mut filter: ListFilter, most: usize) -> Result<(Vec<VmSummary>, bool), Failure> {
     let mut vms = Vec::new();
     loop {
         let left = u32::try_from(most - vms.len()).unwrap_or(PAGE_MAX);
         filter.limit = Some(left.min(PAGE_MAX));
         let page = client.vms(&filter).await?;
-        // A page must lead on, or this would never end.
+        // The next page must begin at a higher id. Otherwise this loop would never end.
         let next = page.next.filter(|next| filter.after.is_none_or(|after| *next > after));
         vms.extend(page.vms);
         match next {
@@ -118,7 +118,7 @@ pub(super) async fn fetch(client: &Client, mut filter: ListFilter, most: usize) 
     }
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: ListArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let ListArgs { all, state, name, called, host, owner, limit, sort, watch } = args;

@@ -132,13 +132,13 @@ pub enum VmCommand {
 #[cfg(test)]
 use verbs::request;
 
-/// The verb of the API that a command asks for; none for those that only look or create.
+/// The verb of the API that a command asks for. None for commands that only read or that create.
 #[cfg(test)]
 pub(crate) fn verb_of(command: &VmCommand) -> Option<String> {
     verbs::request(command).map(|request| request.verb.to_owned())
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, command: VmCommand) -> Result<(), Failure> {
     if let Some(request) = verbs::request(&command) {
         return asking::run(cx, request).await;
@@ -152,7 +152,7 @@ pub(crate) async fn run(cx: &Context, command: VmCommand) -> Result<(), Failure>
         VmCommand::Schedules(args) => schedule::list(cx, args).await,
         VmCommand::Snapshots(args) => snapshots::list(cx, args).await,
         VmCommand::ConsoleLog(args) => console::run(cx, args).await,
-        // A verb has a request, so it was answered above.
+        // All other commands are verbs. Each verb has a request and was handled above.
         _ => Ok(()),
     }
 }

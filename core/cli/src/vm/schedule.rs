@@ -1,4 +1,4 @@
-//! `ostler vm schedule`, `schedules`, `reschedule`: what is done later.
+//! `ostler vm schedule`, `schedules`, `reschedule`: actions that are done later.
 
 use super::hows::{self, Hard, sent};
 use super::several;
@@ -12,7 +12,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use ostler_api::{RescheduleBody, ScheduleBody, ScheduleEntry};
 use serde_json::{Value, json};
 
-/// How a time is written.
+/// Explains how a time is written.
 macro_rules! forms {
     () => {
         "\
@@ -27,7 +27,7 @@ WHEN is one of
     };
 }
 
-/// The same, with what is typed.
+/// The same with examples.
 const EXAMPLES: &str = concat!(
     forms!(),
     "
@@ -38,13 +38,13 @@ Examples:
   ostler vm schedule 1..5 poweroff --hard --at 'weekly fri 20:00' --times 4"
 );
 
-/// When it is done.
+/// When the action is done.
 #[derive(Debug, Clone, Default, Args)]
 struct When {
     /// When: 'daily 02:00', 'every 6h', 2026-12-01T02:00, ... (see below)
     #[arg(long, value_name = "WHEN", global = true)]
     at: Option<String>,
-    /// The time zone whose clocks that goes by, as IANA lists it [default: UTC]
+    /// The time zone of the times given, by its IANA name [default: UTC]
     #[arg(long, global = true)]
     zone: Option<String>,
     /// If it is late: 'skip 1h' (not done if later than that) or run-once [default: skip 1h]
@@ -67,7 +67,7 @@ struct When {
     if_version: Option<u64>,
 }
 
-/// What is to be done later.
+/// An action to schedule.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 pub struct ScheduleArgs {
@@ -79,7 +79,7 @@ pub struct ScheduleArgs {
     later: Later,
 }
 
-/// What can be done later.
+/// The verbs that can be scheduled.
 #[derive(Debug, Subcommand)]
 enum Later {
     /// Places it on a host and starts it
@@ -185,10 +185,10 @@ impl ScheduleArgs {
     }
 }
 
-/// What can be changed of it.
+/// The options of `reschedule` that change something.
 const CHANGES: [&str; 7] = ["at", "zone", "misfire", "from", "until", "times", "without_end"];
 
-/// What a scheduled action becomes. What is not given stays.
+/// The changes of a scheduled action. Values that are not given stay.
 #[derive(Debug, Args)]
 #[command(
     after_help = forms!(),
@@ -196,12 +196,12 @@ const CHANGES: [&str; 7] = ["at", "zone", "misfire", "from", "until", "times", "
     group(ArgGroup::new("change").required(true).multiple(true).args(CHANGES))
 )]
 pub struct Reschedule {
-    /// Which; `vm schedules` lists them
+    /// The id of the scheduled action; `vm schedules` lists them
     id: u32,
     /// When: 'daily 02:00', 'every 6h', 2026-12-01T02:00, ... (see below)
     #[arg(long, value_name = "WHEN")]
     at: Option<String>,
-    /// The time zone whose clocks that goes by
+    /// The time zone of the times given
     #[arg(long)]
     zone: Option<String>,
     /// If it is late: 'skip 1h' or run-once
@@ -240,7 +240,7 @@ impl Ask for Reschedule {
     }
 }
 
-/// Whose.
+/// Selects the VMs.
 #[derive(Debug, Args)]
 pub struct SchedulesArgs {
     /// Ids, names, or ranges such as 1..5
@@ -250,20 +250,20 @@ pub struct SchedulesArgs {
     watch: Watch,
 }
 
-/// Lists them.
+/// Prints the list.
 pub(super) async fn list(cx: &Context, args: SchedulesArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     several::list(cx, &args.vms, &args.watch, async |vm| client.vm(vm).await.map(|vm| (vm.id, vm.schedules))).await
 }
 
-/// A verb's arguments on a line.
+/// The arguments of a verb on one line.
 pub(super) fn with(args: &Value) -> String {
     let Some(fields) = args.as_object() else { return String::new() };
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     fields.iter().map(|(key, value)| format!("{key}={}", word(value))).collect::<Vec<_>>().join(" ")
 }
 
-/// How it went last.
+/// How the action went last.
 pub(super) fn last(entry: &ScheduleEntry) -> Cell {
     match entry.last.as_str() {
         "done" => Cell::toned("done", Tone::Good),

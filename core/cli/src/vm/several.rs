@@ -1,4 +1,4 @@
-//! Looking at several VMs: each that was named, and what is said of those that cannot be read.
+//! Reads several VMs, and reports the ones that cannot be read.
 
 use crate::context::Context;
 use crate::out::Row;
@@ -6,17 +6,17 @@ use crate::watch::{self, Watch};
 use crate::{Exit, Failure, range};
 use ostler_api::ClientError;
 
-/// What was seen of several VMs.
+/// The result of reading several VMs.
 pub(crate) struct Seen<T> {
-    /// Of each that could be read, in the order given.
+    /// The VMs that could be read, in the given order.
     pub(crate) found: Vec<T>,
-    /// Whether one VM alone was named: machines get it without a list around it.
+    /// Whether only one VM was named. Then JSON and YAML have it without a list around it.
     pub(crate) alone: bool,
     /// The worst failure.
     pub(crate) worst: Exit,
 }
 
-/// Prints what VMs have, as a list; with `--watch` again and again.
+/// Prints something that each VM has, as a list. With `--watch` it does so again and again.
 pub(crate) async fn list<T: Row>(
     cx: &Context,
     given: &[String],
@@ -33,13 +33,13 @@ pub(crate) async fn list<T: Row>(
     ended(worst)
 }
 
-/// The end of a command: what failed was told already.
+/// The end of a command whose failures were printed already.
 pub(crate) fn ended(worst: Exit) -> Result<(), Failure> {
     if worst == Exit::Ok { Ok(()) } else { Err(Failure::silent(worst)) }
 }
 
-/// Looks at each VM of `given`: ids, names and ranges. A failure is told and the next one is looked at, unless it is the only one,
-/// or nobody is there to ask.
+/// Reads each VM of `given`: ids, names and ranges. A failure is printed and the next VM is read. But if only one VM was named, or
+/// the daemon cannot be reached, the failure is returned at once.
 pub(crate) async fn look<T>(
     given: &[String],
     mut read: impl AsyncFnMut(&str) -> Result<T, ClientError>,
@@ -62,7 +62,7 @@ pub(crate) async fn look<T>(
     Ok(Seen { found, alone: vms.len() == 1, worst })
 }
 
-/// What VMs have, as a list: of one VM alone as it is, of several with whose each is.
+/// The list of all VMs' things. If only one VM was named, there is no column for the VM.
 fn rows<T: Row>(cx: &Context, seen: &Seen<(u64, Vec<T>)>) -> Result<String, Failure> {
     match seen.found.as_slice() {
         [(_, list)] if seen.alone => cx.out.rows(list),

@@ -13,7 +13,7 @@ use crate::{Exit, Failure};
 use clap::Args;
 use ostler_api::{Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, SnapshotEntry, Time, Vm};
 
-/// Which VMs.
+/// Selects the VMs.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Ids, names, or ranges such as 1..5
@@ -23,14 +23,14 @@ pub struct ShowArgs {
     watch: Watch,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let mut worst = Exit::Ok;
     watch::run(cx, &args.watch, async || {
         let seen = several::look(&args.vms, async |vm| {
             let vm = client.vm(vm).await?;
-            // Machines get the VM as the API says it; only people need the rest on the same page.
+            // JSON and YAML have the VM as the API has it. Only the page for people has the extras.
             let extras = if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
             Ok((vm, extras))
         })
@@ -50,7 +50,7 @@ pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
     several::ended(worst)
 }
 
-/// What people want to see beside the VM itself, asked of those who know.
+/// Details for the page that the VM itself does not have.
 struct Extras {
     advice: Result<SnapshotAdvice, ClientError>,
     counters: Result<Counters, ClientError>,
@@ -64,7 +64,7 @@ impl Extras {
     }
 }
 
-/// All about a VM.
+/// The page about a VM.
 fn page(colour: bool, now: Time, vm: &Vm, extras: Option<&Extras>) -> String {
     let mut page = Page::new(colour);
     information(&mut page, now, vm);
@@ -104,7 +104,7 @@ fn information(page: &mut Page, now: Time, vm: &Vm) {
     page.pair("UUID", &vm.uuid).pair("Version", vm.version);
 }
 
-/// A reason in words. One that a later daemon tells stays as it is.
+/// The reason in words. Words from later daemons stay as they are.
 fn reason(word: &str) -> &str {
     match word {
         "asked" => "it was asked for",
@@ -197,7 +197,8 @@ fn disks(page: &mut Page, vm: &Vm) {
     page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "BECOMES", "FILE"], rows, "none");
 }
 
-/// What it uses, as its hypervisor counts. A host that cannot be asked is told of by `why`, not here.
+/// The resources that the VM uses, as its hypervisor counts them. Nothing is printed if its host cannot be asked; `ostler vm why`
+/// reports that.
 fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>) {
     let Some(Ok(counters)) = counters else { return };
     if !counters.counted {
@@ -243,7 +244,7 @@ fn schedules(page: &mut Page, vm: &Vm) {
     page.section("Schedules").table(&headings, vm.schedules.iter().map(row).collect(), "none");
 }
 
-/// Where it was, for how long, and what it held there: what accounting needs.
+/// The hosts that the VM was on, how long, and what it held there. Accounting needs this.
 fn history(page: &mut Page, vm: &Vm) {
     let entry = |entry: &ostler_api::HistoryEntry| {
         let to = entry.to.map_or_else(|| "now".to_owned(), |to| to.to_string());

@@ -1,4 +1,4 @@
-//! `ostler vm snapshots`: which system snapshots VMs have.
+//! `ostler vm snapshots`: lists the system snapshots of VMs.
 
 use super::several;
 use crate::Failure;
@@ -9,7 +9,7 @@ use crate::watch::Watch;
 use clap::Args;
 use ostler_api::SnapshotEntry;
 
-/// Whose.
+/// Selects the VMs.
 #[derive(Debug, Args)]
 pub struct SnapshotsArgs {
     /// Ids, names, or ranges such as 1..5
@@ -19,13 +19,13 @@ pub struct SnapshotsArgs {
     watch: Watch,
 }
 
-/// Lists them.
+/// Prints the list.
 pub(super) async fn list(cx: &Context, args: SnapshotsArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     several::list(cx, &args.vms, &args.watch, async |vm| client.vm(vm).await.map(|vm| (vm.id, vm.snapshots))).await
 }
 
-/// Whether it can be reverted to.
+/// Whether the VM can be reverted to the snapshot.
 const fn offered(snapshot: &SnapshotEntry) -> &'static str {
     match (snapshot.losing, snapshot.hidden) {
         (true, _) => "being lost",

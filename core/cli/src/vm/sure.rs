@@ -1,5 +1,5 @@
-//! Asking once, on a terminal, before something is destroyed for good: the daemon names what goes, as in a dry run. Scripts say
-//! `--yes`; where no person sits at both ends (standard input and standard error are terminals) nobody is asked.
+//! Asks once, on a terminal, before something is deleted for good. A dry run names what would be deleted. Nobody is asked with
+//! `--yes`, or if standard input or standard error is not a terminal, as in a script.
 
 use super::told;
 use crate::out::aside;
@@ -12,17 +12,17 @@ use ostler_api::{Client, ClientError, PlanPreview};
 use serde_json::Value;
 use std::io::IsTerminal;
 
-/// VMs that are named in one question. More do not fit a screen; the rest is counted.
+/// The most VMs that are named in one question. More do not fit on a screen; the others are only counted.
 const NAMED_MAX: usize = 15;
-/// VMs asked for at once.
+/// How many dry runs are asked at once.
 const PARALLEL: usize = 8;
-/// The longest answer that is read: a word, however it is written.
+/// The longest answer that is read, in bytes. The answer is one short word.
 const ANSWER_MAX: u64 = 64;
 
-/// Asks, unless nobody sits there, or nothing would be lost. `ends` says that the VM itself goes, too.
+/// Asks, unless there is no terminal or nothing would be lost. `ends` says that the VM itself is deleted, too.
 ///
 /// # Errors
-/// The answer was not yes: nothing was done.
+/// The answer was not yes. Nothing was done.
 pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Value, ends: bool) -> Result<(), Failure> {
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Ok(());
@@ -30,10 +30,11 @@ pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Valu
     let plan = |vm: &String| {
         let vm = vm.clone();
         async move {
-            // As patient as the request after it: a daemon that is being started must not skip the question.
+            // It retries like the request after it does. Otherwise a daemon that is just starting would make the command skip the
+            // question.
             match patiently(|| client.preview(&vm, verb, body)).await {
                 Ok(plan) => lost(&vm, &plan, ends),
-                // The request is refused for the same reason, and says so.
+                // The request itself will be refused for the same reason and print it.
                 Err(ClientError::Problem(problem)) if problem.status < 500 && problem.status != 429 => None,
                 Err(error) => Some(format!("vm {vm}: it cannot be told what goes with it ({error})")),
             }
@@ -59,11 +60,11 @@ pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Valu
     Err(Failure::new(Exit::Refused, "nothing was done").hint(instead(verb)))
 }
 
-/// What goes with one VM; none if nothing does.
+/// What is lost with one VM. None if nothing is.
 fn lost(vm: &str, plan: &PlanPreview, ends: bool) -> Option<String> {
     let content = told::destroyed(&plan.destroys);
     match (plan.allowed, ends, content) {
-        // What is under way may have ended when the request comes.
+        // The operation that makes it busy may have ended when the request comes.
         (false, ..) if plan.code.as_deref() == Some("busy") => {
             Some(format!("vm {vm}: busy now; if that has ended when it is asked, all that the verb deletes"))
         }
@@ -74,12 +75,12 @@ fn lost(vm: &str, plan: &PlanPreview, ends: bool) -> Option<String> {
     }
 }
 
-/// A verb as it is typed.
+/// The verb as it is typed.
 fn typed(verb: &str) -> String {
     verb.replace("-hard", " --hard").replace("-recreate", " --recreate")
 }
 
-/// What would have been another way.
+/// A hint on other ways.
 fn instead(verb: &str) -> &'static str {
     match verb {
         "shutdown" | "shutdown-hard" => {
@@ -89,12 +90,12 @@ fn instead(verb: &str) -> &'static str {
     }
 }
 
-/// A line from the terminal, read where it may take its time.
+/// Reads a line from the terminal, on a thread where reading may block.
 async fn answer() -> String {
     let read = || {
         use std::io::{BufRead, Read};
         let mut line = String::new();
-        // What cannot be read is no yes.
+        // If the line cannot be read, the answer is empty, which is not yes.
         let _ = std::io::stdin().lock().take(ANSWER_MAX).read_line(&mut line);
         line
     };
@@ -121,9 +122,9 @@ mod tests {
         assert_eq!(lost("web", &plan(true, all.clone()), true), Some(format!("vm web: {content}")));
         assert_eq!(lost("web", &plan(true, all.clone()), false), Some(format!("of vm web: {content}")));
         assert_eq!(lost("web", &plan(true, json!([])), true).as_deref(), Some("vm web (no disks of its own)"));
-        // What is kept is no loss, and what is refused is told of by the request.
+        // A plan that loses nothing asks nothing. A refused one asks nothing either, because the request reports the refusal.
         assert_eq!([lost("web", &plan(true, json!([])), false), lost("web", &plan(false, all.clone()), true)], [None, None]);
-        // What only waits for another operation may go through a moment later.
+        // A request that only waits for another operation may be accepted a moment later.
         let busy = PlanPreview { code: Some("busy".to_owned()), ..plan(false, all) };
         assert!(lost("web", &busy, true).is_some_and(|line| line.contains("busy now")));
     }

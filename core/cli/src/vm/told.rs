@@ -1,9 +1,9 @@
-//! What a verb left behind, in a few words: the name that was given, the place, the next time. For people; programs read the reply.
+//! The outcome of a verb in a few words: the name that was chosen, the place, the next time. For people; programs read the reply.
 
 use ostler_api::{Destroyed, ScheduleEntry, SnapshotEntry, Vm};
 use serde_json::Value;
 
-/// What is worth saying of the VM as it is after `verb`, which was asked with `body`.
+/// A note on the VM as it is after `verb`, which was sent with `body`. None if there is nothing to tell.
 pub(super) fn note(verb: &str, body: &Value, vm: &Vm) -> Option<String> {
     let said = |field: &str| body[field].as_str();
     match verb {
@@ -41,7 +41,7 @@ fn planned(entry: &ScheduleEntry) -> String {
     format!("schedule {} {next}", entry.id)
 }
 
-/// What is removed for good, on a line; none if nothing is.
+/// The things that are removed for good, on one line. None if there are none.
 pub(super) fn destroyed(destroys: &[Destroyed]) -> Option<String> {
     let one = |one: &Destroyed| {
         let name = one.name.as_deref().unwrap_or_default();
@@ -57,7 +57,7 @@ pub(super) fn destroyed(destroys: &[Destroyed]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// A snapshot's name, and what its maker calls it.
+/// A snapshot's name, with its label if it has one.
 pub(super) fn called(snapshot: &SnapshotEntry) -> String {
     match snapshot.label.as_str() {
         "" => snapshot.name.clone(),

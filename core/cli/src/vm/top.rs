@@ -1,4 +1,4 @@
-//! `ostler vm top`: how many VMs are in which state, what the hosts hold, and what is being done right now.
+//! `ostler vm top`: how many VMs are in each state, what the hosts hold, and which operations run now.
 
 use super::list::fetch;
 use crate::Failure;
@@ -15,14 +15,14 @@ use ostler_api::{Client, Host, ListFilter, Span, Vm, VmSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Most VMs looked at.
+/// The most VMs that are read.
 const VMS_MAX: usize = 100_000;
-/// Most running operations told of: more do not fit a screen.
+/// The most running operations that are listed. More do not fit on a screen.
 const OPERATIONS_MAX: usize = 20;
-/// VMs asked for at once.
+/// How many VMs are asked at once.
 const PARALLEL: usize = 8;
 
-/// How to look.
+/// How often to look.
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// Look once only
@@ -33,18 +33,18 @@ pub struct TopArgs {
     interval: Span,
 }
 
-/// What is seen.
+/// The result of one look.
 #[derive(Debug, Serialize)]
 struct Seen {
     states: BTreeMap<String, u64>,
     hosts: Vec<Host>,
-    /// VMs with an operation, those that wait longest first.
+    /// VMs with an operation. The VM that has been in its state longest comes first.
     busy: Vec<Vm>,
-    /// How many more are in a passing state.
+    /// How many more VMs are in a passing state.
     more: usize,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: TopArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let watch = Watch { watch: !args.once, interval: args.interval };
@@ -65,14 +65,14 @@ async fn look(client: &Client) -> Result<Seen, Failure> {
     let mut passing: Vec<&VmSummary> = vms.iter().filter(|vm| is_passing(&vm.state)).collect();
     passing.sort_by_key(|vm| (vm.since, vm.id));
     let more = passing.len().saturating_sub(OPERATIONS_MAX);
-    // Those that ended meanwhile, or are gone, are left out.
+    // VMs whose operation has ended meanwhile, or that are gone, are left out.
     let asked = passing.iter().take(OPERATIONS_MAX).map(|vm| vm.id.to_string());
     let busy = stream::iter(asked).map(|id| async move { client.vm(&id).await.ok() }).buffered(PARALLEL);
     let busy = busy.filter_map(async |vm| vm.filter(|vm| vm.operation.is_some())).collect().await;
     Ok(Seen { states, hosts: client.hosts().await?, busy, more })
 }
 
-/// Whether a VM only passes through that state.
+/// Whether the state is a passing one.
 fn is_passing(state: &str) -> bool {
     state != "pending" && tone_of(state) == Tone::Busy
 }

@@ -1,4 +1,4 @@
-//! The verbs as they are typed, and the request that each is.
+//! The verbs as they are typed, and the request that each makes.
 
 use super::VmCommand;
 use super::hows::Hard;
@@ -8,7 +8,7 @@ use clap::Args;
 use ostler_api::Span;
 use serde_json::{Value, json};
 
-/// How the answer is waited for, and what must be so.
+/// How to wait for the end, and under which conditions to act.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Waiting {
     /// Wait for the operation to end (this is the default)
@@ -28,7 +28,7 @@ pub(super) struct Waiting {
     pub(super) if_version: Option<u64>,
 }
 
-/// A verb of several VMs, and what is its own.
+/// A verb for one or more VMs, with its options.
 #[derive(Debug, Args)]
 pub struct Many<H: Args> {
     /// Ids, names, or ranges such as 1..5
@@ -40,7 +40,7 @@ pub struct Many<H: Args> {
     waiting: Waiting,
 }
 
-/// A verb about something that one VM has.
+/// A verb about something that one VM has, with its options.
 #[derive(Debug, Args)]
 pub struct One<H: Args> {
     /// Its id or name, or a range such as 1..5
@@ -51,17 +51,17 @@ pub struct One<H: Args> {
     waiting: Waiting,
 }
 
-/// What is a verb's own.
+/// The options of a verb.
 pub trait Ask {
     /// The verb.
     fn verb(&self) -> &'static str;
-    /// Its body.
+    /// The verb's body.
     fn body(&self) -> Result<Value, Failure> {
         Ok(json!({}))
     }
 }
 
-/// A verb that destroys something for good. On a terminal it is asked for once more.
+/// A verb that deletes something for good. On a terminal the command asks before it is sent.
 #[derive(Debug, Args)]
 pub struct Final<H: Args> {
     #[command(flatten)]
@@ -82,7 +82,7 @@ impl<H: Args + Ask> Ask for Final<H> {
 }
 
 impl Hard {
-    /// The verb that is meant.
+    /// The verb, depending on `--hard`.
     pub(super) const fn or(&self, soft: &'static str, hard: &'static str) -> &'static str {
         if self.hard { hard } else { soft }
     }
@@ -106,24 +106,24 @@ impl<H: Args + Ask> One<H> {
     }
 }
 
-/// What a verb deletes, if it is asked about first.
+/// What a verb deletes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The VM, and all that is its own.
+    /// The VM with everything that belongs to it.
     Vm,
-    /// Something that it has.
+    /// Something that the VM has.
     Part,
 }
 
-/// A verb, its body, of which VMs, and how it is waited for.
+/// A verb, its body, its VMs, and how to wait for it.
 pub(super) struct Request {
     pub(super) verb: &'static str,
     pub(super) body: Result<Value, Failure>,
     pub(super) vms: Vec<String>,
     pub(super) waiting: Waiting,
-    /// The verb for a VM on hold, where that is another one.
+    /// The verb for a VM on hold, if it is another one.
     pub(super) of_held: Option<&'static str>,
-    /// What is destroyed, if a person at a terminal is to be asked about it.
+    /// What is deleted, if an operator at a terminal must be asked first.
     pub(super) loss: Option<Loss>,
 }
 
@@ -132,16 +132,16 @@ impl Request {
         Self { verb, body, vms, waiting, of_held: None, loss: None }
     }
 
-    /// The same, with what it destroys, unless that was said to be known.
+    /// The same request with what it deletes. Nobody is asked with `--yes` or for a dry run.
     fn destroying(self, loss: Loss, yes: bool) -> Self {
         Self { loss: (!yes && !self.waiting.dry_run).then_some(loss), ..self }
     }
 }
 
-/// What is asked for; none if the command is no verb.
+/// The request of a command. None if the command is no verb.
 pub(super) fn request(command: &VmCommand) -> Option<Request> {
     Some(match command {
-        // One that is pending or runs already says so to `resume`.
+        // For a VM that is pending or running, the answer to `resume` says so.
         VmCommand::Start(args) => Request { of_held: Some("release"), ..args.plain("resume") },
         VmCommand::Suspend(args) => args.plain("suspend"),
         VmCommand::Stop(args) => args.plain("stop"),

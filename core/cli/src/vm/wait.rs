@@ -1,52 +1,52 @@
-//! Waiting for ends: in parts, so that a lost connection or a daemon that starts again costs a part and not the whole.
+//! Waits for the end of operations. It waits in parts, so that a lost connection or a restart of the daemon costs only one part.
 
 use crate::retry::patiently;
 use crate::{Exit, Failure};
 use ostler_api::{Client, Operation, Vm};
 use std::time::{Duration, Instant};
 
-/// How long is waited for if nothing else is said.
+/// How long to wait if no timeout is given.
 pub(crate) const TIMEOUT: &str = "5m";
-/// The longest one request waits. Short enough that proxies do not cut it, long enough that asking costs nothing.
+/// The longest time that one request waits. Proxies do not cut it off yet, and asking again costs little.
 const PART: Duration = Duration::from_secs(20);
 /// The first pause between looks at a VM, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// A VM that is handed over is not waited for any longer once so many looks in a row found that no host takes it. More than one, because
-/// what the scheduler says may be of a moment before.
+/// After more than so many looks found that no host takes the VM, nobody waits for the scheduler any longer. One look is not
+/// enough, because the scheduler's words may be older than the VM's state.
 const SCHEDULER_REFUSES: u32 = 3;
 
-/// Until when to wait.
+/// The moment until which to wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// So long from now; a time beyond what the clock can say is for ever.
+    /// So long from now. For ever if the clock cannot express that moment.
     pub(crate) fn after(time: Duration) -> Self {
         Self(Instant::now().checked_add(time))
     }
 
-    /// What is left.
+    /// The time that is left.
     fn left(self) -> Duration {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// How long the next request waits.
+    /// How long the next request may wait.
     pub(crate) fn part(self) -> Duration {
         self.left().min(PART)
     }
 }
 
-/// What comes of `work`; none if somebody interrupts the command before.
+/// The result of `work`. None if somebody interrupts the command before.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         done = work => Some(done),
-        // Where signals cannot be had, an interrupt ends the process as ever.
+        // If the signal cannot be caught, an interrupt ends the process as usual.
         Ok(()) = tokio::signal::ctrl_c() => None,
     }
 }
 
-/// The operation at its end, or as it was when the time was over.
+/// The operation at its end, or as it was at the deadline.
 pub(crate) async fn for_end(client: &Client, mut operation: Operation, deadline: Deadline) -> Result<Operation, Failure> {
     while operation.outcome.is_none() && !deadline.left().is_zero() {
         operation = patiently(|| client.operation(operation.id, Some(deadline.part()))).await?;
@@ -54,10 +54,10 @@ pub(crate) async fn for_end(client: &Client, mut operation: Operation, deadline:
     Ok(operation)
 }
 
-/// The VM when it runs.
+/// The VM once it runs.
 ///
 /// # Errors
-/// It came to rest elsewhere, or the time was over.
+/// The VM failed or came to rest in another state, or the deadline has passed.
 pub(crate) async fn for_running(client: &Client, id: u64, deadline: Deadline) -> Result<Vm, Failure> {
     let (mut pause, longest) = LOOKS;
     let which = id.to_string();
@@ -86,11 +86,11 @@ pub(crate) async fn for_running(client: &Client, id: u64, deadline: Deadline) ->
     }
 }
 
-/// What the scheduler made of a VM that was handed over to it: the VM when it rests somewhere, and the operation that brought it there,
-/// if there was one; the VM as it waits, if no host takes it now.
+/// Waits for the scheduler to place a VM. Returns the VM when nothing is done with it any more, and the operation that brought it
+/// there, if there was one. If no host takes it now, returns the VM while it waits.
 ///
 /// # Errors
-/// The time was over.
+/// The deadline has passed.
 pub(crate) async fn for_scheduler(
     client: &Client,
     id: u64,
@@ -107,7 +107,8 @@ pub(crate) async fn for_scheduler(
             let newest = patiently(|| client.operations_of(&which)).await?.operations.into_iter().next();
             return Ok((vm, newest.filter(|operation| operation.id > after)));
         }
-        // The scheduler has looked, and no host takes it now: that may last for days, and `why` tells the same.
+        // The scheduler has looked, and no host takes the VM now. That may last for days, so the command stops waiting. `ostler vm
+        // why` tells the same.
         if vm.operation.is_none() && !patiently(|| client.why(&which)).await?.scheduler.is_empty() {
             refused += 1;
             if refused > SCHEDULER_REFUSES {

@@ -9,11 +9,11 @@ use crate::text::{moment, now};
 use clap::Args;
 use ostler_api::Why;
 
-/// More commands than these are told as verbs alone, so many a line.
+/// If there are more commands than this, only the verbs are printed, so many per line.
 const MANY: usize = 8;
 const VERBS_A_LINE: usize = 7;
 
-/// Which VMs.
+/// Selects the VMs.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
     /// Ids, names, or ranges such as 1..5
@@ -42,13 +42,14 @@ fn page(cx: &Context, why: &Why) -> String {
     page.done()
 }
 
-/// A line of what can be done.
+/// A line of the commands that can be used.
 struct Can {
     first: bool,
     text: String,
 }
 
-/// What can be done. Each command where something is waited for; where all is well it is nearly everything, and the verbs are enough.
+/// The commands that can be used. If the VM waits for something, each is printed in full. Otherwise nearly all verbs are possible,
+/// and only their names are printed.
 fn can(why: &Why) -> Vec<Can> {
     let lines = if why.waits_for.is_none() && why.can.len() > MANY {
         let mut verbs: Vec<&str> = why.can.iter().filter_map(|verb| verb.split(' ').next()).collect();
@@ -61,7 +62,7 @@ fn can(why: &Why) -> Vec<Can> {
     lines.into_iter().enumerate().map(|(at, text)| Can { first: at == 0, text }).collect()
 }
 
-/// A verb as it is typed: the VM comes before what else is named, and behind flags with their values.
+/// A command as it is typed. The VM stands before other names, and behind flags with their values.
 fn command(verb: &str, vm: u64) -> String {
     let words: Vec<&str> = verb.split(' ').collect();
     let named = |at: usize| words[at].chars().all(|c| c.is_ascii_uppercase()) && !words[at - 1].starts_with("--");
@@ -71,7 +72,7 @@ fn command(verb: &str, vm: u64) -> String {
     format!("ostler vm {}", [before, &[vm.as_str()], after].concat().join(" "))
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(cx: &Context, args: WhyArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let Seen { found, worst, .. } = several::look(&args.vms, async |vm| client.why(vm).await).await?;

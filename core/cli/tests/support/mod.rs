@@ -1,4 +1,4 @@
-//! The real command against the real daemon.
+//! Runs the real command against the real daemon.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// A daemon is ready in a second; a loaded machine may take a minute.
+/// How long a daemon may take to start. It needs a second, but a loaded machine may take a minute.
 const READY: Duration = Duration::from_secs(60);
 
-/// What a command printed, and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -23,16 +23,16 @@ impl Ran {
         Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// Panics unless it ended so.
+    /// Panics unless the exit code is this one.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
-        // Whoever fails says why and, where it can, what to do.
+        // A command that fails prints why.
         assert!(code == 0 || !self.err.is_empty(), "{self:#?}");
         self
     }
 
-    /// Panics unless standard error says so.
+    /// Panics unless standard error contains these words.
     #[track_caller]
     pub(crate) fn says(self, words: &str) -> Self {
         assert!(self.err.contains(words), "no {words:?} in {self:#?}");
@@ -45,7 +45,7 @@ impl Ran {
     }
 }
 
-/// The command, with nothing of this machine's settings.
+/// The command, without the settings of this machine's environment.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ostler"));
     for name in ["OSTLER_SERVER", "OSTLER_TOKEN", "OSTLER_TOKEN_FILE", "OSTLER_DATA_DIR"] {
@@ -63,13 +63,13 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_ostler")).parent().expect("a folder").to_owned()
 }
 
-/// Skips aloud; on CI nothing is skipped.
+/// Says that the test is skipped. On CI it panics instead, because nothing may be skipped there.
 fn missing(what: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is missing");
     eprintln!("SKIPPED: {what} is missing");
 }
 
-/// The folder of components, if they are built.
+/// The folder of components. None if they are not built.
 pub(crate) fn plugins() -> Option<PathBuf> {
     let folder = target().parent().expect("a folder").join("plugins");
     if ["sim.wasm", "transfer-qcow2.wasm"].iter().all(|file| folder.join(file).exists()) {
@@ -79,7 +79,7 @@ pub(crate) fn plugins() -> Option<PathBuf> {
     None
 }
 
-/// A daemon with a store of its own.
+/// A daemon with its own store.
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) folder: tempfile::TempDir,
@@ -88,7 +88,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// None if it is not built.
+    /// None if the daemon is not built.
     pub(crate) fn start(plugins: Option<PathBuf>) -> Option<Self> {
         let binary = target().join("ostlerd");
         if !binary.exists() {
@@ -118,20 +118,20 @@ impl Daemon {
         Ran::of(&self.command().args(args).output().expect("the command starts"))
     }
 
-    /// A file in its folder.
+    /// Writes a file into the daemon's folder. Answers its path.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("written");
         path.display().to_string()
     }
 
-    /// Ends it like a power cut does.
+    /// Kills the daemon, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
-    /// Starts it again on the same store.
+    /// Starts the daemon again on the same store.
     pub(crate) fn start_again(&mut self) {
         (self.child, self.http) = launch(&target().join("ostlerd"), self.folder.path(), self.plugins.as_deref());
     }
@@ -155,7 +155,7 @@ fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, Strin
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = tell.send(lines.next());
-        // Drained, so that the daemon never waits for us.
+        // The output is read to its end. Otherwise the daemon would block on a full pipe.
         lines.for_each(drop);
     });
     let line = told.recv_timeout(READY).expect("ostlerd is ready in time").expect("a line").expect("text");
