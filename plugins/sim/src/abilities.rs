@@ -1,4 +1,5 @@
-//! Hotplug, snapshots, resizing and adoption: what `machine` decides, written once.
+//! The calls of the abilities hotplug, snapshots, resizing and adoption. `machine` decides the change, and each call writes it
+//! once.
 
 use crate::driver::{Sim, act, ask};
 use crate::machine;

@@ -1,4 +1,4 @@
-//! Copying a disk "in use": its file, since no guest writes to it.
+//! Copies a disk in use. No guest writes to it, so its file is copied.
 
 use crate::domain::{Change, running};
 use crate::driver::{Sim, act};
@@ -8,7 +8,8 @@ use ostler_sdk::qcow2::{self, Content};
 use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};
 
 impl DiskCopy for Sim {
-    /// Made under a name that derives from the effect, and renamed: a file under its own name is complete.
+    /// The copy is made under a temporary name that derives from the effect, and then renamed. So a file under its final name is
+    /// complete.
     fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error> {
         let outcome = act(call, "copy-disk", |_, found| {
             let domain = running(found)?;
@@ -18,7 +19,7 @@ impl DiskCopy for Sim {
             let scratch = FilePath::new(target.datastore.clone(), format!("{}.new-{}-{}", target.path, id.operation, id.step));
             files::remove(&scratch)?;
             if let Err(error) = copy(found, &target, &scratch, format).and_then(|()| call.go_on()) {
-                // What is left over is replaced by a repeat: the error in hand matters more.
+                // An error of the removal is ignored, because the first error matters more. A repeat replaces the temporary file.
                 let _ = files::remove(&scratch);
                 return Err(error);
             }
@@ -29,7 +30,8 @@ impl DiskCopy for Sim {
     }
 }
 
-/// Raw files are as they are; all others stand on something, or become something else.
+/// Copies a disk into `scratch`. A raw disk is copied byte by byte if the target is raw. All other copies are made by `qemu-img
+/// convert`, because the disk may stand on another file or must change its format.
 fn copy(disk: &Disk, target: &FileRef, scratch: &FilePath, format: &str) -> Result<(), Error> {
     if disk.datastore.is_empty() {
         return Err(Error::refused("unknown-place", format!("the datastore of {} was never told", disk.file)));
@@ -51,8 +53,8 @@ fn copy(disk: &Disk, target: &FileRef, scratch: &FilePath, format: &str) -> Resu
     exec::output("convert", &holes).map(drop)
 }
 
-/// `qemu-img` opens what a disk names, with the rights of the host. A disk that is made here names nothing, or an image that names nothing
-/// and lies in the datastore of the disk or of the image to be.
+/// Refuses a disk that names a file it may not name, because `qemu-img` opens named files with the rights of the host. A disk made
+/// here names nothing, or one image. That image names nothing, and lies in the datastore of the disk or of the target.
 fn names_an_image(disk: &Disk, target: &FileRef) -> Result<(), Error> {
     let foreign = |name: &str| Error::refused("names-other-file", format!("disk {} names another file: {name}", disk.name));
     let own = FileRef { datastore: disk.datastore.clone(), path: disk.path.clone(), absolute: disk.file.clone() };

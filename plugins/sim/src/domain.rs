@@ -1,4 +1,4 @@
-//! What is kept of a domain, and how each call changes it. Pure.
+//! The content of a domain's file, and how each call changes it. No IO.
 
 use crate::journey::Journey;
 use crate::machine::{Machine, Snapshot};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Domain {
     pub(crate) uuid: String,
     pub(crate) name: String,
-    /// The store it belongs to; none for a wild one.
+    /// The store that the domain belongs to. None for a wild domain.
     #[serde(default)]
     pub(crate) store: Option<String>,
     #[serde(default)]
@@ -19,7 +19,7 @@ pub(crate) struct Domain {
     pub(crate) power: String,
     #[serde(default = "no_reason")]
     pub(crate) reason: String,
-    /// The last edge, stamped in the same write that counts it: both are there, or neither.
+    /// The effect of the last edge. It is written together with the count of that edge, so that both are there or neither.
     #[serde(default)]
     pub(crate) edge: Option<String>,
     #[serde(default)]
@@ -28,24 +28,24 @@ pub(crate) struct Domain {
     pub(crate) reboots: u32,
     #[serde(default)]
     pub(crate) resets: u32,
-    /// How often it went back to a snapshot; no snapshot brings this back.
+    /// How often the domain was reverted to a snapshot. A revert does not set this back.
     #[serde(default)]
     pub(crate) reverts: u32,
-    /// What the guest has now.
+    /// The hardware that the guest has now.
     #[serde(flatten)]
     pub(crate) machine: Machine,
-    /// Oldest first.
+    /// The snapshots, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<Snapshot>,
     #[serde(default)]
     pub(crate) started_ms: u64,
-    /// When the guest will have switched itself off.
+    /// When the guest will have powered off.
     #[serde(default)]
     pub(crate) off_at_ms: Option<u64>,
-    /// When it will have crashed.
+    /// When the guest will have crashed.
     #[serde(default)]
     pub(crate) crash_at_ms: Option<u64>,
-    /// While it moves to another host.
+    /// Set while the domain moves to another host.
     #[serde(default)]
     pub(crate) journey: Option<Journey>,
 }
@@ -54,7 +54,7 @@ fn no_reason() -> String {
     PowerReason::None.into()
 }
 
-/// Saved memory.
+/// The content of a memory file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Memory {
@@ -62,18 +62,18 @@ pub(crate) struct Memory {
     pub(crate) started_ms: u64,
 }
 
-/// What a call makes of a domain.
+/// The change that a call makes to a domain.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Change {
-    /// It is so already; nothing is written.
+    /// Nothing is written: the domain is already as asked.
     None(Option<Domain>),
-    /// It becomes so.
+    /// The domain is written.
     Put(Domain),
-    /// It goes.
+    /// The domain is removed.
     Remove,
 }
 
-/// The edges.
+/// The edge effects.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Edge {
     Press { ignored: bool, delay_ms: u64 },
@@ -104,7 +104,7 @@ impl Domain {
         }
     }
 
-    /// As another start of `old`, if there was one: its last edge and its snapshots stay with it.
+    /// The domain as a new start of `old`, if there was one. It keeps the last edge and the snapshots of `old`.
     fn after(mut self, old: Option<Self>) -> Self {
         if let Some(old) = old {
             (self.edge, self.snapshots) = (old.edge, old.snapshots);
@@ -112,7 +112,7 @@ impl Domain {
         self
     }
 
-    /// As it is at `now`: what was due has happened.
+    /// The domain at the moment `now`: a power-off or crash that was due has happened.
     pub(crate) fn at(mut self, now: u64) -> Self {
         if self.runs() || self.is(Power::Paused) {
             if self.off_at_ms.is_some_and(|at| at <= now) {
@@ -152,7 +152,7 @@ impl Domain {
     }
 }
 
-/// Nothing is done to a domain that another store, or nobody, stamped.
+/// Refuses a domain that has no stamp of this store. It may belong to another store or to nobody.
 pub(crate) fn ours(found: Option<&Domain>, store: &String) -> Result<(), Error> {
     match found {
         Some(domain) if domain.store.as_ref() != Some(store) => {
@@ -176,12 +176,12 @@ pub(crate) fn deploy(found: Option<Domain>, spec: &DomainSpec, now: u64, crash_a
     Ok(Change::Put(domain))
 }
 
-/// The domain, which must be there.
+/// The domain, or an error if there is none.
 pub(crate) fn there(found: Option<Domain>) -> Result<Domain, Error> {
     found.ok_or_else(|| Error::gone("no-domain", "there is no such domain"))
 }
 
-/// The domain, which must run.
+/// The domain, or an error if it does not run.
 pub(crate) fn running(found: Option<Domain>) -> Result<Domain, Error> {
     let domain = there(found)?;
     if domain.runs() { Ok(domain) } else { Err(Error::gone("not-running", format!("the domain is {}", domain.power))) }
@@ -222,7 +222,8 @@ pub(crate) fn remove(found: Option<&Domain>) -> Change {
     if found.is_some() { Change::Remove } else { Change::None(None) }
 }
 
-/// Off, once its memory is written. `complete` says whether the file held this VM's memory before.
+/// Switches the domain off, and answers the memory that must be written. `complete` says whether the file already held this VM's
+/// memory.
 pub(crate) fn save(found: Option<Domain>, complete: bool) -> Result<(Change, Option<Memory>), Error> {
     match found {
         Some(mut domain) if domain.runs() || domain.is(Power::Paused) => {

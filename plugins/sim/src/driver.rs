@@ -1,4 +1,4 @@
-//! The calls: few host calls each, one write for a change.
+//! The calls of the driver. Each makes few calls to the host and writes at most once.
 
 use crate::domain::{self, Change, Domain, Edge, Memory};
 use crate::knobs::{Knobs, Subject};
@@ -14,7 +14,7 @@ const MEMORY_MIB: u64 = 262_144;
 /// The driver.
 pub(crate) struct Sim;
 
-/// One host, as one call sees it.
+/// One host, for the time of one call.
 pub(crate) struct Site {
     pub(crate) datastore: String,
     pub(crate) folder: String,
@@ -46,7 +46,7 @@ impl Site {
         self.file(&format!("{vm}.json"))
     }
 
-    /// None if there is no such domain. One that cannot be read is an error: it is there.
+    /// The domain of a VM, or none if there is none. A domain whose file cannot be read is an error, because it exists.
     pub(crate) fn read(&self, vm: &str) -> Result<Option<Domain>, Error> {
         let Some(text) = files::read(&self.of(vm))? else { return Ok(None) };
         let domain: Domain = serde_json::from_slice(&text)
@@ -74,7 +74,7 @@ impl Site {
         }
     }
 
-    /// All domains of the folder: those that could be read, and the names of those that could not.
+    /// All domains of the folder: those that could be read, and the UUIDs of those that could not.
     fn all(&self) -> Result<(Vec<Domain>, Vec<String>), Error> {
         let names = match files::list(&FilePath::new(self.datastore.clone(), self.folder.clone())) {
             Err(error) if error.kind == ErrorKind::Gone => Vec::new(),
@@ -92,12 +92,12 @@ impl Site {
     }
 }
 
-/// Tells domains from knobs and from files half written.
+/// Whether a file name is that of a domain. Knobs and half-written files have other names.
 fn is_uuid(name: &str) -> bool {
     name.len() == 36 && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-/// One mutating call: knobs, read, compare generations, decide, write, knobs.
+/// Runs one mutating call: knobs, read, compare generations, decide, write, knobs.
 pub(crate) fn act(
     call: &Call,
     name: &str,
@@ -123,7 +123,7 @@ pub(crate) fn ask<T>(name: &str, vm: &str, question: impl FnOnce(&Site) -> Resul
 
 fn memory_in(file: &FileRef, vm: &str) -> Result<Option<Memory>, Error> {
     let text = files::read(&file.place())?;
-    // A file that is not complete is as good as none: it is written anew, or refused.
+    // A file that cannot be read counts as missing. Then it is written again, or the call is refused.
     Ok(text.and_then(|text| serde_json::from_slice::<Memory>(&text).ok()).filter(|memory| memory.vm == vm))
 }
 
@@ -187,7 +187,7 @@ impl Suspend for Sim {
         act(call, "save", |_, found| {
             let complete = memory_in(&file, &call.vm())?.is_some();
             let (change, memory) = domain::save(found, complete)?;
-            // Memory first: a crash in between leaves a domain that runs, and the repeat writes it again.
+            // The memory is written first. After a crash in between, the domain still runs, and a repeat writes the memory again.
             if let Some(memory) = memory {
                 let text = serde_json::to_vec(&memory).map_err(|error| Error::refused("unwritable", error.to_string()))?;
                 files::write(&file.place(), &text)?;
@@ -218,7 +218,7 @@ impl Metrics for Sim {
     }
 }
 
-/// Counters that rise as a guest's at a tenth of its CPUs would.
+/// Counters of a guest that uses a tenth of its CPUs.
 fn sample(domain: &Domain, now: u64) -> Sample {
     let up_ms = now.saturating_sub(domain.started_ms);
     Sample {

@@ -1,19 +1,20 @@
-//! How a domain moves to another host. Pure.
+//! Decides how a domain moves to another host. No IO.
 //!
-//! A domain is one file, and a rename is one moment. So the file says where it goes and what it is to be there, and the rename from one
-//! host's folder to the other's is the journey: whoever reads the file in the folder it leaves sees the domain as it was, whoever reads
-//! it in the folder it was bound for sees it arrived. It never runs twice, and a call that dies leaves it in one of the two.
+//! A domain is one file, and it moves by one rename from the folder of one host to that of the other. Before that, the file gets a
+//! journey: the target folder, and the domain as it will be there. A read in the old folder shows the domain as it was. A read in
+//! the target folder shows it as arrived. So the domain never runs twice, and after a call that died it is in one of the two
+//! folders.
 
 use crate::domain::{Domain, ours, running};
 use crate::machine::Machine;
 use ostler_sdk::{DomainSpec, EffectId, Error, Power, Progress};
 use serde::{Deserialize, Serialize};
 
-/// Where a domain goes, and what it is to be there.
+/// The target of a domain that moves, and the domain as it will be there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Journey {
-    /// Whose journey it is.
+    /// The effect that began the journey.
     pub(crate) effect: String,
     pub(crate) host: String,
     pub(crate) folder: String,
@@ -43,7 +44,7 @@ impl Journey {
         Self { began_ms: now, takes_ms, ..self }
     }
 
-    /// None once it is time to arrive.
+    /// How far the journey is. None once it is time to arrive.
     pub(crate) fn progress(&self, now: u64) -> Option<Progress> {
         let done = now.saturating_sub(self.began_ms);
         (done < self.takes_ms).then(|| Progress { done, total: self.takes_ms, phase: "moving".to_owned() })
@@ -51,7 +52,7 @@ impl Journey {
 }
 
 impl Domain {
-    /// As whoever reads it in that folder sees it.
+    /// The domain as a read in that folder shows it.
     pub(crate) fn within(mut self, folder: &str) -> Self {
         if let Some(journey) = self.journey.take_if(|journey| journey.folder == folder) {
             (self.generation, self.name, self.machine) = (journey.generation, journey.name, journey.machine);
@@ -60,18 +61,18 @@ impl Domain {
     }
 }
 
-/// What is to be done about a journey.
+/// The next thing to do about a journey.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Way {
-    /// It has arrived.
+    /// The domain is at the target.
     Arrived(Domain),
-    /// It is on its way.
+    /// The domain is on its way.
     Going(Domain),
-    /// It sets out: this is to be written.
+    /// The domain sets out. It must be written.
     SetsOut(Domain),
 }
 
-/// What is `here` and what is `there`, and what is asked: on it goes, or not at all.
+/// Decides about a journey from the domain in this host's folder (`here`) and in the target folder (`there`).
 pub(crate) fn set_out(here: Option<Domain>, there: Option<Domain>, store: &String, journey: Journey) -> Result<Way, Error> {
     ours(there.as_ref(), store)?;
     ours(here.as_ref(), store)?;

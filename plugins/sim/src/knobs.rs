@@ -1,4 +1,4 @@
-//! Faults on order. What they mean stands in `README.md`.
+//! Knobs: faults on demand. `README.md` explains each of them.
 
 use ostler_sdk::host::{clock, random};
 use ostler_sdk::{Call, Error, ErrorKind};
@@ -48,7 +48,7 @@ enum When {
     After,
 }
 
-/// What a call is, as far as knobs care.
+/// The properties of a call that knobs look at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) name: &'a str,
@@ -57,18 +57,18 @@ pub(crate) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// A call about no effect.
+    /// A call without an effect.
     pub(crate) const fn question(name: &'a str, vm: &'a str) -> Self {
         Self { name, vm, attempt: 1 }
     }
 
-    /// A call about an effect.
+    /// A call with an effect.
     pub(crate) fn effect(name: &'a str, vm: &'a str, call: &Call) -> Self {
         Self { name, vm, attempt: call.attempt() }
     }
 }
 
-/// What is still to come after the deed.
+/// The faults that come after the work of a call.
 #[derive(Debug, Default)]
 pub(crate) struct After {
     lost: Option<Error>,
@@ -80,7 +80,7 @@ impl Knobs {
         serde_json::from_slice(text).map_err(|error| Error::refused("bad-knobs", format!("the knobs cannot be read: {error}")))
     }
 
-    /// Before the deed: waits, fails, or panics. Answers what is to be done after it.
+    /// Runs before the work of a call: waits, fails, or panics. Answers the faults that come after the work.
     pub(crate) fn before(&self, subject: Subject<'_>) -> Result<After, Error> {
         let mut after = After::default();
         for rule in self.rules.iter().filter(|rule| rule.matches(subject) && rule.luck()) {
@@ -103,7 +103,7 @@ impl Knobs {
 }
 
 impl After {
-    /// After the deed: loses the answer, or panics.
+    /// Runs after the work of a call: loses the answer, or panics.
     pub(crate) fn finish(self) -> Result<(), Error> {
         assert!(!self.trap, "the knobs say: trap after the deed");
         self.lost.map_or(Ok(()), Err)

@@ -1,4 +1,4 @@
-//! A hypervisor that is not there: for trying out, tests and scale. `README.md` tells what it can be made to do.
+//! A driver without a hypervisor, for trials, tests and scale. `README.md` lists the faults that it can simulate.
 //!
 //! ```text
 //!   a call -> knobs (delay, error, trap) -> read UUID.json -> decide (pure) -> write UUID.json once -> knobs (lost, trap) -> answer

@@ -1,18 +1,18 @@
-//! What a domain is made of, and what changes it while it runs. Pure.
+//! The hardware of a domain, and how calls change it while the domain runs. No IO.
 
 use crate::domain::{Change, Domain, running, there};
 use ostler_sdk::{DomainDisk, DomainNic, DomainSpec, EffectId, Error, FileRef, Power, WildDisk, WildDomain, WildNic};
 use serde::{Deserialize, Serialize};
 
-/// The hardware, as the guest has it.
+/// The hardware that the guest has.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Machine {
     pub(crate) vcpus: u32,
-    /// What it may be given; 0 if nobody said.
+    /// The most CPUs that it may get. 0 if nobody gave a limit.
     pub(crate) vcpus_most: u32,
     pub(crate) memory_mib: u64,
-    /// What it may be given; 0 if nobody said.
+    /// The most memory that it may get. 0 if nobody gave a limit.
     pub(crate) memory_most_mib: u64,
     pub(crate) disks: Vec<Disk>,
     pub(crate) nics: Vec<Nic>,
@@ -22,9 +22,9 @@ pub(crate) struct Machine {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Disk {
     pub(crate) name: String,
-    /// Absolute, as the guest's hypervisor would be told.
+    /// The absolute path, as a hypervisor would get it.
     pub(crate) file: String,
-    /// Where the file is, if that was told: a wild domain knows its absolute path only.
+    /// The datastore of the file. Empty for a wild domain, of which only the absolute path is known.
     #[serde(default)]
     pub(crate) datastore: String,
     #[serde(default)]
@@ -41,7 +41,7 @@ pub(crate) struct Nic {
     pub(crate) bridge: String,
 }
 
-/// What a guest was like at some moment: its memory is what it felt until then.
+/// A guest at some moment. Its memory is the count of presses, reboots and resets until then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Snapshot {
@@ -80,7 +80,7 @@ impl Machine {
     }
 }
 
-/// It has one more of something, unless it has it already.
+/// Puts `wanted` into the list, unless it is there already. Answers whether the list has changed.
 fn plugged<T: PartialEq>(list: &mut Vec<T>, wanted: T, is: impl Fn(&T) -> bool, what: &str) -> Result<bool, Error> {
     match list.iter().find(|found| is(found)) {
         Some(found) if *found == wanted => Ok(false),
@@ -154,7 +154,7 @@ pub(crate) fn create_snapshot(found: Option<Domain>, name: &str) -> Result<Chang
     Ok(changed(domain, change))
 }
 
-/// One write: stamped, and as it was.
+/// Goes back to a snapshot and stamps the effect, both in one write.
 pub(crate) fn revert_snapshot(found: Option<Domain>, id: &EffectId, generation: u64, name: &str) -> Result<Change, Error> {
     let mut domain = there(found)?;
     let mark = id.to_string();

@@ -1,4 +1,4 @@
-//! The calls of a migration: what `journey` decides, done to files.
+//! The calls of a migration. `journey` decides, and these calls change the files.
 
 use crate::domain::{Domain, there};
 use crate::driver::{Sim, Site};
@@ -13,8 +13,8 @@ impl Site {
         Self { datastore: self.datastore.clone(), folder: folder.to_owned(), knobs: Knobs::default() }
     }
 
-    /// Makes sure that the other host can be reached, and sees what is written for it: a domain that is put where it does not look would
-    /// be lost.
+    /// Checks that the other host can be reached and sees what this host writes for it. Otherwise the domain would be moved to a
+    /// place where the other host does not look, and be lost.
     fn meet(&self, other: &Self, host: &str, call: &Call) -> Result<(), Error> {
         let (ticket, word) = (format!("{}.ticket", call.vm()), call.id().to_string());
         let (sent, back) = (other.file(&ticket), self.file(&ticket));
@@ -32,7 +32,7 @@ impl Site {
         }
     }
 
-    /// The domain, if it is time: one rename.
+    /// Moves the domain with one rename, if it is time.
     fn arrive(&self, domain: &Domain, journey: &Journey) -> Result<JobStatus, Error> {
         if let Some(progress) = journey.progress(clock::now_ms()) {
             return Ok(JobStatus::Pending(progress));
@@ -41,12 +41,12 @@ impl Site {
         files::rename(&self.of(vm), &other.of(vm))?;
         match other.read(vm)? {
             Some(arrived) if arrived.generation == journey.generation => {
-                // For those who look into the file: it is there, and goes nowhere.
+                // The file is written once more without the journey, because people and tests look into it.
                 other.write(&arrived)?;
                 Ok(JobStatus::Done(Outcome::seen(arrived.seen())))
             }
             Some(_) => {
-                // It was destroyed in between, and has gone where nobody looks for it.
+                // The domain was switched off in between, which ended its journey. So it goes back to the folder of this host.
                 files::rename(&other.of(vm), &self.of(vm))?;
                 Err(Error::gone("not-running", "the domain was switched off while it moved"))
             }
@@ -55,7 +55,7 @@ impl Site {
     }
 }
 
-/// Knobs, the deed, knobs.
+/// Runs the knobs, the work, and the knobs again.
 fn job<T>(call: &Call, name: &str, deed: impl FnOnce(&Site) -> Result<T, Error>) -> Result<T, Error> {
     let site = Site::open()?;
     let after = site.knobs.before(Subject::effect(name, &call.vm(), call))?;
@@ -64,7 +64,7 @@ fn job<T>(call: &Call, name: &str, deed: impl FnOnce(&Site) -> Result<T, Error>)
     Ok(answer)
 }
 
-/// The folder of the host it goes to.
+/// The folder of the target host.
 fn bound_for(site: &Site, to: &Destination) -> Result<String, Error> {
     let setting = |key: &str| {
         to.setting(key).ok_or_else(|| Error::refused("not-configured", format!("{key:?} of host {} is not told", to.host)))
@@ -122,7 +122,7 @@ impl Migrate for Sim {
             let Some(journey) = own_journey(call, &domain).cloned() else { return Ok(()) };
             domain.journey = None;
             site.write(&domain)?;
-            // A poll that nobody waits for any more may have moved it meanwhile. What runs there is the truth.
+            // A poll that nobody waits for may have moved the domain meanwhile. If it runs at the target, then that is its place.
             let there = site.other(&journey.folder).read(&call.vm())?;
             if there.is_some_and(|there| there.generation == journey.generation && there.runs()) {
                 files::remove(&site.of(&call.vm()))?;

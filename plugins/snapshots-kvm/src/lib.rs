@@ -1,7 +1,7 @@
-//! Snapshot rules of KVM: snapshots live inside the qcow2 files, together with the memory of the running domain.
+//! Snapshot rules of KVM. Snapshots are kept inside the qcow2 files, together with the memory of the running domain.
 //!
-//! Hence they need a driver that can, a running VM, and qcow2 for every disk the guest can write; and they do not survive the domain
-//! they were taken of, because its memory no longer fits its disks or devices.
+//! So a snapshot needs a driver with that ability, a running VM, and the format qcow2 for each disk that the guest can write. A
+//! snapshot does not outlive the domain that it was taken of, because its memory would no longer fit the disks or devices.
 
 use ostler_sdk::{Disk, Fate, Question, SnapshotRules, Verdict};
 
@@ -17,7 +17,7 @@ impl SnapshotRules for Kvm {
     }
 }
 
-/// None: allowed.
+/// The reason why the verb is refused. None if it is allowed.
 fn refusal(question: &Question) -> Option<String> {
     match question.verb.as_str() {
         "snapshot-create" => may_have(question),
@@ -54,11 +54,12 @@ fn known(question: &Question) -> Option<String> {
     }
 }
 
-/// Of all existing snapshots. A verb that is not known here counts as one that ends the domain, because a snapshot that is gone is
-/// better than one that cannot be reverted.
+/// The fate of all existing snapshots. An unknown verb counts as one that ends the domain. Then the snapshots are lost, which is
+/// better than snapshots that cannot be reverted.
 fn fate(question: &Question) -> Fate {
     match question.verb.as_str() {
-        // What monitoring saw: a domain that still runs has them; of any other nothing may be removed because of a look.
+        // Monitoring has seen the VM. A domain that still runs has its snapshots. Of any other domain nothing is removed because of
+        // a look.
         "observed" if question.state == "running" => Fate::Keep,
         // A host that is lost cannot be asked to remove anything.
         "observed" | "forget" => Fate::Hide,
@@ -67,23 +68,23 @@ fn fate(question: &Question) -> Fate {
     }
 }
 
-/// Whether the domain is afterwards the one that the snapshots were taken of: same process, same devices, same host. Otherwise they
-/// are lost. The less obvious ones:
+/// Whether the domain stays the one that the snapshots were taken of: same process, same devices, same host. Otherwise the
+/// snapshots are lost. Some verbs that end it are less obvious:
 ///
 /// - a migration, also a live one, because libvirt does not migrate a domain that has snapshots;
-/// - a disk or NIC that comes or goes, and a live resize, because the memory in the snapshot is that of other hardware.
+/// - a disk or NIC that is attached or detached, and a live resize, because the memory in the snapshot belongs to other hardware.
 fn same_domain(verb: &str) -> bool {
     match verb {
-        // A guest that reboots, or whose reset is pressed, stays in its process.
+        // A reboot or reset keeps the process.
         "reboot" | "reboot-hard" => true,
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
-        // A disk is copied as it is now, beside what its file keeps.
+        // The disk is copied as it is now. The snapshots in its file are not touched.
         "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
-        // Only the record changes. What a schedule or the scheduler begins later is asked about then.
+        // Only the record changes. The rules are asked again about anything that a schedule or the scheduler begins later.
         "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule" | "update" | "rename" => true,
-        // A domain that somebody else made goes on as it is.
+        // A domain of somebody else continues as it is.
         "adopt" => true,
-        // They end, repeat or roll back an operation that was judged when it began.
+        // These end, repeat or roll back an operation. The rules were asked about it when it began.
         "recover-success" | "recover-failure" | "recover-retry" | "recover-undo" => true,
         _ => false,
     }
@@ -149,13 +150,13 @@ mod tests {
                 assert_eq!(judge(asked).0.is_none(), allowed, "{verb} {subject:?}");
             }
         }
-        // A snapshot can be deleted from a VM that could not make one now.
+        // A snapshot can be deleted even from a VM that could not make one now.
         let mut asked = Question { subject: Some("one".to_owned()), ..question("snapshot-delete") };
         asked.state = "unknown".to_owned();
         assert_eq!(judge(asked).0, None);
     }
 
-    /// What becomes of snapshots with each verb, in every state.
+    /// The fate of snapshots for each verb, in every state.
     const FATES: [(&str, Fate); 48] = [
         ("hold", Fate::Keep),
         ("release", Fate::Keep),

@@ -1,7 +1,8 @@
-//! Snapshot rules of VMware: vSphere keeps snapshots beside the disks of a VM, with or without its memory, whatever becomes of the VM.
+//! Snapshot rules of VMware. vSphere keeps snapshots beside the disks of a VM, with or without its memory, whatever is done to the
+//! VM.
 //!
-//! So nothing is ever removed here. But a revert also sets power and hardware of the VM back to what they were: a snapshot is no
-//! longer offered once the VM went through its life-cycle, or gave something back that a revert would take again.
+//! So no snapshot is ever removed here. But a revert also sets the power state and the hardware of the VM back. So a snapshot is no
+//! longer offered once the VM was powered off, suspended or moved cold, or has given something back that a revert would take again.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
@@ -10,11 +11,11 @@ pub struct Vmware;
 
 ostler_sdk::export!(Vmware: SnapshotRules; manifest = "manifest.toml");
 
-/// How many snapshots vSphere supports in one chain. A question does not say how they hang together, so all count, as if they were
+/// How many snapshots vSphere supports in one chain. A question does not tell which snapshots form a chain, so all are counted as
 /// one chain.
 const MOST: usize = 32;
 
-/// The states in which vSphere can be asked for a snapshot: of memory and disks, or of the disks alone.
+/// The states in which vSphere can make a snapshot, either of memory and disks or of the disks alone.
 const STATES: [&str; 3] = ["running", "suspended", "poweroff"];
 
 impl SnapshotRules for Vmware {
@@ -24,7 +25,7 @@ impl SnapshotRules for Vmware {
     }
 }
 
-/// None: allowed.
+/// The reason why the verb is refused. None if it is allowed.
 fn refusal(question: &Question) -> Option<String> {
     match question.verb.as_str() {
         "snapshot-create" => may_have(question).or_else(|| full(question)),
@@ -56,11 +57,11 @@ fn known(question: &Question) -> Option<String> {
     }
 }
 
-/// Of all existing snapshots.
+/// The fate of all existing snapshots.
 fn fate(question: &Question) -> Fate {
     match question.verb.as_str() {
-        // What monitoring saw. A VM that was switched off or suspended behind our back has gone through its life-cycle; one that
-        // runs has them, and of one that cannot be seen nothing is known.
+        // Monitoring has seen the VM. A VM that was powered off or suspended outside of Ostler has ended what the snapshots belong
+        // to. A running VM still has its snapshots, and nothing is known of a VM that cannot be seen.
         "observed" if matches!(question.state.as_str(), "suspended" | "poweroff") => Fate::Hide,
         "observed" => Fate::Keep,
         verb if still_offered(verb) => Fate::Keep,
@@ -68,29 +69,31 @@ fn fate(question: &Question) -> Fate {
     }
 }
 
-/// Whether they are still offered afterwards: the VM does what it did, and has all it had. The less obvious ones after which not:
+/// Whether the snapshots are still offered afterwards: the VM does what it did before, and has all that it had. Less obvious verbs
+/// after which they are not:
 ///
-/// - a cold migration, which saves or switches the VM off on its way;
-/// - a disk or NIC that was detached: it would come back, though it was removed, and its address may be another VM's by now;
-/// - a resize, because the VM would take the CPUs and memory again that it had, but that are not booked any more;
-/// - a delete, which takes the snapshots away with the VM: to merge each into the disks first would only take time.
+/// - a cold migration, because it saves the VM or switches it off on the way;
+/// - a detached disk or NIC, because a revert would bring it back although it was removed, and its address may belong to another VM
+/// by now;
+/// - a resize, because a revert would take CPUs and memory that are no longer reserved for the VM;
+/// - a delete, because it removes the snapshots with the VM. To merge each into the disks first would only take time.
 ///
-/// Nor after a verb that is not known here.
+/// They are not offered after an unknown verb either.
 fn still_offered(verb: &str) -> bool {
     match verb {
-        // vMotion takes them along.
+        // vMotion moves the snapshots with the VM.
         "migrate-live" => true,
         "reboot" | "reboot-hard" => true,
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
-        // What was attached since is taken out again by a revert, and nothing of it is lost.
+        // A revert unplugs what was attached since, and nothing of it is lost.
         "disk-attach" | "nic-attach" => true,
-        // A disk is read as it is now, through a snapshot of the copy's own if need be.
+        // The disk is read as it is now, if necessary through a snapshot that the copy makes itself.
         "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
-        // Only the record changes. What a schedule or the scheduler begins later is asked about then.
+        // Only the record changes. The rules are asked again about anything that a schedule or the scheduler begins later.
         "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule" | "update" | "rename" => true,
-        // A VM that somebody else made goes on as it is.
+        // A VM of somebody else continues as it is.
         "adopt" => true,
-        // They end, repeat or roll back an operation that was judged when it began.
+        // These end, repeat or roll back an operation. The rules were asked about it when it began.
         "recover-success" | "recover-failure" | "recover-retry" | "recover-undo" => true,
         _ => false,
     }
@@ -120,7 +123,7 @@ mod tests {
         (refused, fates)
     }
 
-    /// What becomes of snapshots with each verb, in every state.
+    /// The fate of snapshots for each verb, in every state.
     const FATES: [(&str, Fate); 48] = [
         ("hold", Fate::Keep),
         ("release", Fate::Keep),

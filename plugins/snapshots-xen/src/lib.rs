@@ -1,6 +1,6 @@
-//! Snapshot rules of Xen: `xl` saves the memory of a domain, but keeps no snapshots of memory and disks together. So none is made.
+//! Snapshot rules of Xen. `xl` saves the memory of a domain, but cannot keep memory and disks together. So no snapshot is made.
 //!
-//! A VM should have none then; if its record names some all the same, they are another hypervisor's, and are not offered.
+//! A VM should have no snapshots on Xen. If its record has some, they were made on another hypervisor and are not offered.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
@@ -9,7 +9,7 @@ pub struct Xen;
 
 ostler_sdk::export!(Xen: SnapshotRules; manifest = "manifest.toml");
 
-/// What every snapshot verb is answered.
+/// The answer to each snapshot verb.
 const WHY: &str = "Xen has no system snapshots: xl cannot keep the memory of a VM together with its disks";
 
 impl SnapshotRules for Xen {
@@ -27,7 +27,7 @@ mod tests {
 
     const SNAPSHOT_VERBS: [&str; 3] = ["snapshot-create", "snapshot-revert", "snapshot-delete"];
 
-    /// Every word that a question can carry, and two that none does.
+    /// Every verb that a question can have, `observed`, and two words that no question has.
     fn verbs() -> impl Iterator<Item = String> {
         let others = ["observed", "unheard-of", ""].map(str::to_owned);
         Verb::iter().map(|verb| verb.to_string()).chain(others)

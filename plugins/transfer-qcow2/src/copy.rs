@@ -1,11 +1,11 @@
-//! Copying a disk or a recovery file, and making sure of the copy.
+//! Copies a disk or a memory file, and verifies the copy.
 
 use crate::{look, tools};
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef};
 
-/// Copies, verifies, renames. While the source is there it is the truth, so a repeat copies again: what stands at the target might be
-/// older. A source that is gone beside a sound target was removed after an earlier copy.
+/// Copies, verifies, renames. As long as the source exists, a repeat copies it again, because the file at the target might be
+/// older. If the source is gone and the target is sound, an earlier call has copied it and the source was removed afterwards.
 pub(crate) fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
     let copied = tools::made(call, &job.target, |scratch| {
         call.progress(0, 0, "copying");
@@ -32,7 +32,7 @@ fn verify(copy: &FilePath, size: u64, job: &CopyJob) -> Result<(), Error> {
     }
 }
 
-/// Whether a file is what the job says. Another host wrote it, so it is looked at before anything opens it here.
+/// Whether a file is as the job says. Another host wrote it, so its head is checked before anything opens it here.
 fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
     if job.format.as_deref() != Some("qcow2") {
         return Ok(true);
@@ -48,7 +48,7 @@ fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
     tools::sound(copy)
 }
 
-/// Has an overlay name its base as this host sees it. Only the name is changed: the base is the same image.
+/// Makes an overlay name its base by the path that this host sees. Only the name changes; the base is the same image.
 fn stand_on(disk: &FilePath, backing: &str, format: Option<&str>, base: &FileRef) -> Result<(), Error> {
     let format = look::base(base, format, &disk.path)?;
     if backing == base.absolute {

@@ -1,12 +1,12 @@
-//! Making an image of a disk that nobody writes.
+//! Makes an image of a disk that nobody writes.
 
 use crate::look::{self, Disk};
 use crate::tools;
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, Error, FilePath, SaveBackJob};
 
-/// Converts, verifies, renames. While the disk is there it is the truth, so a repeat makes the image again; once it is gone, a sound
-/// image was made by an earlier call.
+/// Converts, verifies, renames. As long as the disk exists, a repeat makes the image again. If the disk is gone and the image is
+/// sound, an earlier call has made it.
 pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     let disk = job.disk.place();
     if files::stat(&disk)?.is_none() {
@@ -38,8 +38,9 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     })
 }
 
-/// A disk of ours stands on nothing, or on one image. Anything else that a disk may name is refused: it would be read into the image with the
-/// rights of the host. The job does not tell the base, so only one in the datastore of the disk or of the new image is taken.
+/// Checks that the disk stands on nothing or on one image. Any other file that it names is refused, because it would be read into
+/// the image with the rights of the host. The job does not name the base. So only a base in the datastore of the disk or of the new
+/// image is accepted.
 fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
     let what = format!("the disk {}", job.disk.absolute);
     if let Some(odd) = disk.header.odd_name() {
@@ -51,7 +52,7 @@ fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
     look::base(&base, disk.header.backing_format.as_deref(), &what).map(drop)
 }
 
-/// The size inside of an image that is sound and stands on no other.
+/// The virtual size of an image. None if it is not sound or stands on another file.
 fn alone(image: &FilePath, format: &str) -> Result<Option<u64>, Error> {
     let Some(found) = look::disk(image, format)? else { return Ok(None) };
     let sound = found.is_alone() && (format != "qcow2" || tools::sound(image)?);

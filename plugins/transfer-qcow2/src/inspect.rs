@@ -1,14 +1,14 @@
-//! Saying what a file is, for whoever registers it.
+//! Describes a file for an operator who registers it.
 
 use crate::look::{self, Found};
 use crate::tools;
 use ostler_sdk::qcow2::Content;
 use ostler_sdk::{Error, FileLook, FileRef};
 
-/// Files that hold more are not checked: all their metadata would be read, which takes a slow disk longer than anybody waits.
+/// The largest file that is checked. A check reads all metadata, and on a slow disk this would take too long for larger files.
 const CHECK_MOST: u64 = 256 << 30;
 
-/// Looks at the head; of a qcow2 disk that names no other file and has no key, all metadata are checked.
+/// Reads the head of the file. If it is a qcow2 disk that names no other file and needs no key, all its metadata are checked, too.
 pub(crate) fn inspect(file: &FileRef) -> Result<FileLook, Error> {
     let place = file.place();
     let found = look::look(&place)?.ok_or_else(|| Error::gone("no-such-file", format!("{} is not there", file.absolute)))?;
@@ -18,7 +18,7 @@ pub(crate) fn inspect(file: &FileRef) -> Result<FileLook, Error> {
         told.damage = match tools::sound(&place) {
             Ok(true) => None,
             Ok(false) => Some("qemu-img check finds it corrupt, or cut off".to_owned()),
-            // It cannot even be opened; any other error is the host's.
+            // `qemu-img check` has failed, so the file counts as damaged. Any other error is one of the host.
             Err(error) if error.code == "command-failed" => Some(error.detail),
             Err(error) => return Err(error),
         };

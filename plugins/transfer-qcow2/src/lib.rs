@@ -1,11 +1,12 @@
-//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts, images made of disks.
+//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts, images made from disks.
 //!
-//! Whatever is made is made under a temporary name that derives from the effect, verified, and renamed. So a file under its final name
-//! is complete; one that is not what was asked for was left by somebody else, and is replaced. A call that died leaves at most its
-//! temporary file, which the same call replaces and the removal of the VM's folder takes away.
+//! Every file is made under a temporary name that derives from the effect, verified, and then renamed. So a file under its final
+//! name is complete. If it is not as asked, somebody else made it, and it is replaced. A call that dies leaves at most its
+//! temporary file. A repeat of the call replaces that file, and the removal of the VM's folder removes it.
 //!
-//! A call lives as long as its work: an instance is fresh for each call, so nothing could go on in the background. `begin` reports
-//! progress, ends when it is cancelled, and answers `done`; `poll` knows of no job; `abort` has nothing to stop once `begin` is gone.
+//! All work is done within the call. An instance lives only for one call, so nothing can run in the background. `begin` reports
+//! progress, ends when it is cancelled, and answers `done`. `poll` knows no jobs. `abort` has nothing to stop, because `begin` has
+//! already ended.
 
 mod copy;
 mod image;

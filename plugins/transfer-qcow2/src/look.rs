@@ -1,20 +1,20 @@
-//! Looking at a disk's file before `qemu-img` opens it.
+//! Looks at a disk's file before `qemu-img` opens it.
 //!
-//! `qemu-img` runs with the rights of the host and opens whatever a disk names: a file below it, a file for its data. So the head of
-//! every disk is read here first, and a disk that names what nobody gave it is refused.
+//! `qemu-img` runs with the rights of the host and opens every file that a disk names: a file below it, a file for its data. So the
+//! head of every qcow2 disk is read here first, and a disk that names a file it may not name is refused.
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content, Header};
 use ostler_sdk::{Error, ErrorKind, FilePath, FileRef};
 
-/// Disks are counted in sectors: the last one of a raw file may be short.
+/// The size of a sector. The last sector of a raw file may be short, so the size is rounded up.
 const SECTOR: u64 = 512;
-/// Most of a name that is told.
+/// The most characters of a file name in a message.
 const NAME_TOLD: usize = 200;
 
-/// A file, and what its first bytes say.
+/// A file, and the content that its first bytes show.
 pub(crate) struct Found {
-    /// Whether it is a regular file. Nothing else is read: a pipe would hold the reader for ever.
+    /// Whether it is a regular file. Other files are not read, because a pipe would block the reader for ever.
     pub(crate) is_file: bool,
     pub(crate) kind: String,
     pub(crate) size: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Found {
     pub(crate) content: Content,
 }
 
-/// None if nothing is there.
+/// Looks at a file. None if it does not exist.
 pub(crate) fn look(file: &FilePath) -> Result<Option<Found>, Error> {
     let Some(stat) = files::stat(file)? else { return Ok(None) };
     let is_file = stat.kind == "file";
@@ -34,7 +34,7 @@ pub(crate) fn look(file: &FilePath) -> Result<Option<Found>, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) virtual_size: u64,
-    /// Raw disks have none.
+    /// The header. A raw disk has the default one, which names no file.
     pub(crate) header: Header,
 }
 
@@ -50,8 +50,8 @@ impl Disk {
     }
 }
 
-/// None if nothing is there, or no complete disk of that format. The format is always told: a guest that writes a header into its raw
-/// disk must not decide what is opened.
+/// The disk in a file. None if there is no file, or no complete disk of that format. The caller always gives the format. Otherwise
+/// a guest could write a header into its raw disk and so decide which files are opened.
 pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error> {
     if format == "raw" {
         let stat = files::stat(file)?.filter(|stat| stat.kind == "file");
@@ -66,7 +66,7 @@ pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error>
     })
 }
 
-/// An image that disks can be made from: there, a disk of that format, whole in itself, and readable.
+/// An image that disks can be made from. It must exist, have that format, name no other file, and need no key.
 pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
     let (name, place) = (&file.absolute, file.place());
     let Some(stat) = files::stat(&place)? else {
@@ -84,12 +84,13 @@ pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
     Ok(found)
 }
 
-/// The image below a disk, which says its format: without that it would be probed, and a guest's own bytes could name other files.
+/// Checks the image below a disk, and answers its format. The disk must say this format. Otherwise the format would be guessed from
+/// bytes that a guest may have written, and these could name other files.
 pub(crate) fn base<'a>(file: &FileRef, format: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
     let format = format.ok_or_else(|| Error::refused("no-base-format", format!("{what} does not say the format of its base")))?;
     match image(file, format) {
         Ok(_) => Ok(format),
-        // Gone would say that the disk itself is.
+        // `Gone` would mean that the disk itself is gone.
         Err(error) if error.kind == ErrorKind::Gone => Err(Error::retry(error.code, error.detail)),
         Err(error) => Err(error),
     }
@@ -103,7 +104,7 @@ pub(crate) fn alone(what: &str, header: &Header) -> Result<(), Error> {
     }
 }
 
-/// A file that would be opened with the rights of the host because a disk says so.
+/// The error for a disk that names another file, which would be opened with the rights of the host.
 pub(crate) fn foreign(what: &str, other: &str) -> Error {
     let told: String = other.chars().take(NAME_TOLD).collect();
     let detail = format!(

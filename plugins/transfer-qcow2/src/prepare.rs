@@ -1,4 +1,4 @@
-//! Making a disk.
+//! Makes a disk.
 
 use crate::look::{self, Disk};
 use crate::tools;
@@ -7,7 +7,7 @@ use ostler_sdk::{Call, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Makes the disk, unless it is there.
+/// Makes the disk, unless it exists already.
 pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     let target = job.target.place();
     if files::stat(&target)?.is_some() && is_made(&target, job)? {
@@ -27,7 +27,7 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     })
 }
 
-/// Whether the file is a complete disk of this making. Content is not compared: the guest may have written to it.
+/// Whether the file is a complete disk as the job asks. The content is not compared, because the guest may have written to it.
 fn is_made(disk: &FilePath, job: &PrepareJob) -> Result<bool, Error> {
     let Some(found) = look::disk(disk, &job.format)? else { return Ok(false) };
     match &job.source {
@@ -47,14 +47,14 @@ fn is_overlay(found: &Disk, image: &FromImage) -> bool {
         && found.header.data_file.is_none()
 }
 
-/// The root may be reached by a symbolic link: then the two differ before the relative path only.
+/// Whether both are the same file. The root may be a symbolic link. Then the paths differ only before the relative path.
 fn same_file(backing: &str, base: &FileRef) -> bool {
     backing == base.absolute || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
 }
 
 fn from_image(call: &Call, job: &PrepareJob, image: &FromImage, scratch: &FilePath) -> Result<(), Error> {
     let (base, to) = (image.base.hole(), scratch.hole());
-    // Before anything opens it: what it names would be opened with it.
+    // The image is checked before any tool opens it, because a tool would also open the files that it names.
     let found = look::image(&image.base, &image.format)?;
     match (job.format.as_str(), image.format.as_str()) {
         ("qcow2", format) => tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]),
@@ -74,7 +74,7 @@ fn blank(format: &str, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
     tools::make("blank", &[("format", format), ("target", &scratch.hole()), ("size", &size_mib.to_string())])
 }
 
-/// `mkswap` writes to raw files only, so a qcow2 swap disk is converted from one; both are sparse.
+/// Makes a swap disk. `mkswap` writes only raw files, so a qcow2 disk is converted from a raw one. Both are sparse.
 fn swap(job: &PrepareJob, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
     if job.format == "raw" {
         blank("raw", size_mib, scratch)?;

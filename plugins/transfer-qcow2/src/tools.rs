@@ -1,10 +1,10 @@
-//! `qemu-img` and names.
+//! Runs `qemu-img`, and makes temporary names.
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::{Call, EffectId, Error, FilePath, FileRef};
 
-/// Whether the metadata of a qcow2 file are sound. Leaked clusters (code 3) cost space and nothing else. What the file names is opened:
-/// it was looked at before.
+/// Whether the metadata of a qcow2 file are sound. Leaked clusters (code 3) only cost space. `qemu-img` opens the files that the
+/// disk names, so the caller must have checked these names.
 pub(crate) fn sound(disk: &FilePath) -> Result<bool, Error> {
     let exit = exec::run("check", &[("disk", &disk.hole())], &[])?;
     match exit.code {
@@ -14,7 +14,7 @@ pub(crate) fn sound(disk: &FilePath) -> Result<bool, Error> {
     }
 }
 
-/// Runs a command that makes something, and names what people can act on.
+/// Runs a command that makes something. A full disk gets an error code of its own, because an operator can act on it.
 pub(crate) fn make(command: &str, holes: &[(&str, &str)]) -> Result<(), Error> {
     exec::output(command, holes).map(|_| ()).map_err(|mut error| {
         if error.detail.contains("No space left on device") {
@@ -24,17 +24,18 @@ pub(crate) fn make(command: &str, holes: &[(&str, &str)]) -> Result<(), Error> {
     })
 }
 
-/// Where a file is made before it has its name: beside it, and the same for a repeat of the same effect.
+/// The temporary name of a file. It lies beside the target, and is the same for a repeat of the same effect.
 pub(crate) fn scratch(target: &FileRef, id: &EffectId) -> FilePath {
     FilePath::new(target.datastore.clone(), format!("{}.new-{}-{}", target.path, id.operation, id.step))
 }
 
-/// The folder a file is in; none at the datastore's root.
+/// The folder of a file. None for a file at the datastore's root.
 pub(crate) fn parent(target: &FileRef) -> Option<FilePath> {
     target.path.rsplit_once('/').map(|(folder, _)| FilePath::new(target.datastore.clone(), folder))
 }
 
-/// Makes a file under its temporary name, has it judged, and only then gives it its name. What failed is removed.
+/// Makes a file under its temporary name, and renames it only if `make` has succeeded. After an error the temporary file is
+/// removed.
 pub(crate) fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<(), Error>) -> Result<(), Error> {
     let scratch = scratch(target, &call.id());
     if let Some(folder) = parent(target) {
@@ -43,7 +44,8 @@ pub(crate) fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -
     files::remove(&scratch)?;
     let result = make(&scratch).and_then(|()| call.go_on());
     if let Err(error) = result {
-        // What is left over is replaced by a repeat or goes with the folder: the error in hand matters more.
+        // An error of the removal is ignored, because the first error matters more. The file is replaced by a repeat, or removed
+        // with its folder.
         let _ = files::remove(&scratch);
         return Err(error);
     }
