@@ -1,19 +1,19 @@
-//! From the traits that authors implement to those that `wit-bindgen` made.
+//! Connects the traits that authors implement with the traits that `wit-bindgen` generates.
 
 use crate::{bindings, *};
 use std::marker::PhantomData;
 
-/// What `export!` implements for a driver: its manifest.
+/// The manifest of a driver. `export!` implements this trait.
 pub trait Described {
     /// The manifest's text.
     const MANIFEST: &'static str;
 }
 
-/// Carries a driver into the contract. Made by `export!`; nobody else needs it.
+/// Connects a driver with the contract. `export!` makes it; authors do not need it.
 pub struct Adapter<D>(PhantomData<D>);
 
-/// A text at the top of the manifest, before its first table. The host has checked the manifest when this runs; a driver need not
-/// carry a TOML parser for three words.
+/// A text at the top of the manifest, before its first table. The host has already checked the manifest. So a driver does not need
+/// a TOML parser to read three values.
 fn top_level<'a>(manifest: &'a str, key: &str) -> &'a str {
     let lines = manifest.lines().take_while(|line| !line.trim_start().starts_with('['));
     let value = lines.filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key).map(|(_, value)| value);

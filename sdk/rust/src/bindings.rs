@@ -1,9 +1,10 @@
-//! What `wit-bindgen` makes of the contract. One module for the imports, one for each world that exports something.
+//! The code that `wit-bindgen` generates from the contract. There is one module for the imports, and one for each world with an
+//! export.
 //!
-//! Each invocation leaves a `component-type` section; the linker merges those of the export macros that a driver really calls, so
-//! that an ability nobody asked for is not exported. Types are made once, in [`imports`], and remapped everywhere else.
+//! Each invocation makes a `component-type` section. The linker merges only the sections whose export macros a driver calls. So an
+//! ability that a driver does not name is not exported. Types are generated once, in [`imports`], and used everywhere else.
 
-/// What the host offers, and the words of the contract.
+/// The interfaces of the host, and the types of the contract.
 pub mod imports {
     wit_bindgen::generate!({ path: "../wit/0.1", world: "imports", generate_all, additional_derives: [PartialEq] });
 }
@@ -39,70 +40,70 @@ world!(
     hypervisor, "hypervisor-driver", "export_hypervisor"
 );
 world!(
-    /// Transfer.
+    /// The mandatory part of a transfer driver.
     transfer, "transfer-driver", "export_transfer"
 );
 world!(
-    /// Snapshot rules.
+    /// The mandatory part of a driver of snapshot rules.
     rules, "rules-driver", "export_rules"
 );
 world!(
-    /// Reboot and reset.
+    /// The ability to reboot and reset.
     reboot, "with-reboot", "export_reboot"
 );
 world!(
-    /// Save, restore, unpause.
+    /// The ability to save, restore and unpause.
     suspend, "with-suspend", "export_suspend"
 );
 world!(
-    /// Tell of changes.
+    /// The ability to report changes.
     changes, "with-changes", "export_changes"
 );
 world!(
-    /// Counters.
+    /// The ability to count.
     metrics, "with-metrics", "export_metrics"
 );
 world!(
-    /// Move a domain.
+    /// The ability to move a domain.
     migrate, "with-migrate", "export_migrate"
 );
 world!(
-    /// Attach and detach.
+    /// The ability to attach and detach.
     hotplug, "with-hotplug", "export_hotplug"
 );
 world!(
-    /// System snapshots.
+    /// The ability to make system snapshots.
     snapshots, "with-snapshots", "export_snapshots"
 );
 world!(
-    /// Change a running domain.
+    /// The ability to resize a running domain.
     live_resize, "with-live-resize", "export_live_resize"
 );
 world!(
-    /// Copy a disk in use.
+    /// The ability to copy a disk in use.
     disk_copy, "with-disk-copy", "export_disk_copy"
 );
 world!(
-    /// What somebody else made.
+    /// The ability to adopt domains that somebody else made.
     adopt, "with-adopt", "export_adopt"
 );
 world!(
-    /// A console endpoint.
+    /// The ability to open a console.
     console, "with-console", "export_console"
 );
 world!(
-    /// Prove a host off.
+    /// The ability to prove that a host is off.
     fence, "with-fence", "export_fence"
 );
 world!(
-    /// Disks saved back as images.
+    /// The ability to make images from disks.
     transfer_images, "with-transfer-images", "export_transfer_images"
 );
 world!(
-    /// What a file is.
+    /// The ability to describe a file.
     transfer_inspect, "with-transfer-inspect", "export_transfer_inspect"
 );
 world!(
-    /// How much a datastore holds.
+    /// The ability to tell how much a datastore holds.
     transfer_usage, "with-transfer-usage", "export_transfer_usage"
 );

@@ -1,4 +1,4 @@
-//! The call in hand, beyond what the contract itself gives.
+//! Methods of the contract's types that drivers use in a call.
 
 use crate::{
     Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Observation, OpaqueState, Outcome, Power,
@@ -13,15 +13,16 @@ impl Call {
         self.id().vm
     }
 
-    /// Goes on, or ends with `cancelled` if the host wants that. For use between the parts of long work.
+    /// Checks whether the call may continue. Long work should ask this between its parts.
     ///
     /// # Errors
-    /// `cancelled`.
+    /// `cancelled` if the host wants the call to end.
     pub fn go_on(&self) -> Result<(), Error> {
         if self.cancelled() { Err(Error::cancelled("the host told the call to stop")) } else { Ok(()) }
     }
 
-    /// The first thing every mutating call does: compares what is stamped into the domain with what the call acts for.
+    /// Compares the generation that is stamped into the domain with the one that the call acts for. Every mutating call must do
+    /// this first.
     ///
     /// # Errors
     /// `stale` if `stamped` is higher.
@@ -38,7 +39,7 @@ impl fmt::Display for EffectId {
 }
 
 impl EffectId {
-    /// Reads back what `Display` wrote; none if it is nothing of the sort.
+    /// Reads a text that `Display` wrote. None if the text is something else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, '/');
@@ -48,7 +49,7 @@ impl EffectId {
 }
 
 impl Destination {
-    /// A setting of this driver at the host it goes to, or its default.
+    /// The destination host's setting of this driver, or the default. None if there is neither.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&str> {
         let found = self.extra.iter().find(|(name, _)| name.strip_prefix("config.") == Some(key));
@@ -57,13 +58,13 @@ impl Destination {
 }
 
 impl DomainSpec {
-    /// Most virtual CPUs it may be given while it runs.
+    /// The most virtual CPUs that the domain may get while it runs.
     #[must_use]
     pub fn vcpus_most(&self) -> u32 {
         self.number("vcpus-most").and_then(|most| u32::try_from(most).ok()).unwrap_or(0).max(self.vcpus)
     }
 
-    /// Most memory it may be given while it runs.
+    /// The most memory that the domain may get while it runs, in MiB.
     #[must_use]
     pub fn memory_most_mib(&self) -> u64 {
         self.number("memory-most-mib").unwrap_or(0).max(self.memory_mib)
@@ -75,19 +76,19 @@ impl DomainSpec {
 }
 
 impl FileRef {
-    /// What [`crate::host::files`] opens.
+    /// The same file as [`crate::host::files`] takes it.
     #[must_use]
     pub fn place(&self) -> FilePath {
         FilePath { datastore: self.datastore.clone(), path: self.path.clone() }
     }
 
-    /// What fills a hole of type `path`.
+    /// The value for a hole of type `path`.
     #[must_use]
     pub fn hole(&self) -> String {
         format!("{}:{}", self.datastore, self.path)
     }
 
-    /// The file of an absolute path, if it lies in the datastore of this one.
+    /// The file at an absolute path, if it lies in the datastore of this file.
     #[must_use]
     pub fn beside(&self, absolute: &str) -> Option<Self> {
         let root = self.absolute.strip_suffix(self.path.as_str())?.trim_end_matches('/');
@@ -97,13 +98,13 @@ impl FileRef {
 }
 
 impl FilePath {
-    /// A file by datastore and path below its root.
+    /// A file, given by its datastore and its path below the root.
     #[must_use]
     pub fn new(datastore: impl Into<String>, path: impl Into<String>) -> Self {
         Self { datastore: datastore.into(), path: path.into() }
     }
 
-    /// What fills a hole of type `path`.
+    /// The value for a hole of type `path`.
     #[must_use]
     pub fn hole(&self) -> String {
         format!("{}:{}", self.datastore, self.path)
@@ -111,25 +112,25 @@ impl FilePath {
 }
 
 impl Outcome {
-    /// Done, and not looked at.
+    /// The call succeeded. Nothing was looked at afterwards.
     #[must_use]
     pub fn done() -> Self {
         Self { seen: None, state: None, extra: Vec::new() }
     }
 
-    /// Done, and this was seen afterwards.
+    /// The call succeeded, and a look afterwards has shown this domain.
     #[must_use]
     pub fn seen(domain: DomainSeen) -> Self {
         Self { seen: Some(Observation::Present(domain)), ..Self::done() }
     }
 
-    /// Done, and nothing was there afterwards.
+    /// The call succeeded, and a look afterwards has shown no domain.
     #[must_use]
     pub fn absent() -> Self {
         Self { seen: Some(Observation::Absent), ..Self::done() }
     }
 
-    /// With the driver's own state, for the host to keep.
+    /// The same outcome with the driver's own state, which the host keeps.
     #[must_use]
     pub fn keeping(mut self, version: u32, data: Vec<u8>) -> Self {
         self.state = Some(OpaqueState { version, data });
@@ -140,13 +141,13 @@ impl Outcome {
 macro_rules! words {
     ($name:ty { $($word:ident = $text:literal),* $(,)? }) => {
         impl $name {
-            /// The contract's word for it.
+            /// The contract's word for this value.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$word => $text),* }
             }
 
-            /// From the contract's word.
+            /// The value for a word of the contract. None if the word is unknown.
             #[must_use]
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($text => Some(Self::$word),)* _ => None }

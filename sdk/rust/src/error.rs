@@ -1,27 +1,27 @@
-//! Errors, made in one word.
+//! Constructors for the errors of the contract.
 
 use crate::{Error, ErrorKind};
 
 impl Error {
-    /// Any kind. `code` is stable and for programs, `detail` is for people.
+    /// An error of any kind. `code` is stable and meant for programs. `detail` is meant for people.
     #[must_use]
     pub fn new(kind: ErrorKind, code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind, code: code.into(), detail: detail.into() }
     }
 
-    /// Not now: ask again.
+    /// The call cannot be done now. The host asks again later.
     #[must_use]
     pub fn retry(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Retry, code, detail)
     }
 
-    /// Never, with these inputs.
+    /// The call can never be done with these inputs.
     #[must_use]
     pub fn refused(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, code, detail)
     }
 
-    /// Another host may.
+    /// The call cannot be done on this host, but another host may be able to.
     #[must_use]
     pub fn not_here(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotHere, code, detail)
@@ -40,13 +40,13 @@ impl Error {
         Self::new(ErrorKind::Stale, "higher-generation", detail)
     }
 
-    /// It was told to stop, and did.
+    /// The host told the call to stop, and it has stopped.
     #[must_use]
     pub fn cancelled(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled", detail)
     }
 
-    /// It may or may not have happened: observe first.
+    /// The effect may or may not have happened. The host must observe first.
     #[must_use]
     pub fn unknown(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unknown, code, detail)

@@ -1,13 +1,13 @@
-//! The one macro.
+//! The macro that makes a component.
 
-/// Makes a component of a driver: exports what is named, and nothing else, and embeds the manifest.
+/// Makes a component of a driver. It exports the named parts and nothing else, and embeds the manifest.
 ///
 /// ```ignore
 /// ostler_sdk::export!(Mine: Hypervisor + Suspend + Reboot; manifest = "manifest.toml");
 /// ```
 ///
-/// The manifest's path is relative to the crate's own folder. Off WebAssembly nothing is exported, because a native library that
-/// exports a component's functions does not link into host tests.
+/// The manifest's path is relative to the crate's folder. On other targets than WebAssembly nothing is exported, because host tests
+/// do not link with a native library that exports the functions of a component.
 #[macro_export]
 macro_rules! export {
     ($driver:ident : $first:ident $(+ $more:ident)* ; manifest = $manifest:literal $(;)?) => {
@@ -15,7 +15,7 @@ macro_rules! export {
             const MANIFEST: &'static str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
         }
 
-        // Checked on every target, so that a missing method shows in host tests too.
+        // This is checked on every target, so that host tests find a missing method, too.
         const _: fn() = || {
             fn implements<D: $crate::$first $(+ $crate::$more)*>() {}
             implements::<$driver>();
@@ -37,7 +37,7 @@ macro_rules! export {
     };
 }
 
-/// One part of [`export!`].
+/// Exports one part for [`export!`].
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_part {

@@ -1,23 +1,23 @@
-//! What a driver may do, by capability. Each call is checked against the manifest and the operator's grant, and counts against the
-//! call's deadline.
+//! The calls that a driver can make to the host, by capability. Each call is checked against the manifest and the operator's
+//! grants. Its time counts against the deadline of the driver's call.
 
-/// Lines in the host's log, with the driver's name.
+/// Writes lines to the host's log, with the driver's name.
 pub mod log {
     use crate::bindings::imports::ostler::driver::log::write;
 
-    /// For people who write drivers.
+    /// Writes a line for authors of drivers.
     pub fn debug(message: impl AsRef<str>) {
         write("debug", message.as_ref());
     }
-    /// For people who run hosts.
+    /// Writes a line for operators.
     pub fn info(message: impl AsRef<str>) {
         write("info", message.as_ref());
     }
-    /// Something an operator should look at some day.
+    /// Writes a line about something that an operator should check some day.
     pub fn warn(message: impl AsRef<str>) {
         write("warn", message.as_ref());
     }
-    /// Something an operator should look at now.
+    /// Writes a line about something that an operator should check now.
     pub fn error(message: impl AsRef<str>) {
         write("error", message.as_ref());
     }
@@ -34,7 +34,7 @@ pub mod clock {
         host::now_ms()
     }
 
-    /// Milliseconds since some moment, never backwards.
+    /// Milliseconds since some moment. It never goes backwards.
     #[must_use]
     pub fn monotonic_ms() -> u64 {
         host::monotonic_ms()
@@ -51,19 +51,19 @@ pub mod clock {
 
 /// Randomness.
 pub mod random {
-    /// At most 4096 bytes.
+    /// Random bytes, at most 4096.
     #[must_use]
     pub fn bytes(count: u32) -> Vec<u8> {
         crate::bindings::imports::ostler::driver::random::bytes(count)
     }
 }
 
-/// The driver's own settings. Capability `config`.
+/// Settings of the driver. Capability `config`.
 pub mod config {
     use crate::Error;
     use crate::bindings::imports::ostler::driver::config as host;
 
-    /// A setting, or none.
+    /// A setting. None if it is not set.
     ///
     /// # Errors
     /// `refused` if `config` is not granted.
@@ -71,7 +71,7 @@ pub mod config {
         host::get(key)
     }
 
-    /// A setting that must be there.
+    /// A setting that must be set.
     ///
     /// # Errors
     /// `refused` with code `not-configured` if it is not set.
@@ -79,10 +79,10 @@ pub mod config {
         get(key)?.ok_or_else(|| Error::refused("not-configured", format!("the setting {key:?} is not set for this host")))
     }
 
-    /// A number, or `default` if it is not set.
+    /// A setting that is a number. `default` if it is not set.
     ///
     /// # Errors
-    /// `refused` with code `bad-config` if it is set to something else.
+    /// `refused` with code `bad-config` if the setting is not a number.
     pub fn number(key: &str, default: u64) -> Result<u64, Error> {
         let Some(text) = get(key)? else { return Ok(default) };
         text.parse().map_err(|_| Error::refused("bad-config", format!("the setting {key:?} is {text:?}, which is not a number")))
@@ -93,7 +93,7 @@ pub mod config {
 pub mod secrets {
     use crate::Error;
 
-    /// A secret, or none.
+    /// A secret. None if there is none of that name.
     ///
     /// # Errors
     /// `refused` if `secrets` is not granted.
@@ -102,34 +102,35 @@ pub mod secrets {
     }
 }
 
-/// Commands on the target host, by the name of their template. Capability `exec`.
+/// Runs commands on the target host, by the name of their template. Capability `exec`.
 pub mod exec {
     use crate::bindings::imports::ostler::driver::exec as host;
     use crate::{Error, Exit};
 
-    /// Runs a template; any exit code is an answer.
+    /// Runs a template. Any exit code is an answer, not an error.
     ///
     /// # Errors
-    /// `refused` for an unknown template or a value its hole does not take; `cancelled`; `unknown` if the host was lost meanwhile.
+    /// `refused` for an unknown template or a value that its hole does not take. `cancelled`. `unknown` if the connection to the
+    /// host was lost meanwhile.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
         let arguments: Vec<_> =
             holes.iter().map(|(hole, value)| host::Argument { hole: (*hole).to_owned(), value: (*value).to_owned() }).collect();
         host::run(command, &arguments, input)
     }
 
-    /// Runs a template that must end with code 0, and answers what it printed.
+    /// Runs a template that must end with code 0. Answers its standard output.
     ///
     /// # Errors
-    /// As [`run`]; `retry` with code `command-failed` and the end of its standard error for any other exit code or a signal.
+    /// As [`run`]. For any other exit code or a signal: `retry` with code `command-failed`, and the end of standard error.
     pub fn output(command: &str, holes: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
         let exit = run(command, holes, &[])?;
         if exit.code == Some(0) { Ok(exit.stdout) } else { Err(failed(command, &exit)) }
     }
 
-    /// The error a failed command is worth.
+    /// The error for a command that has failed.
     #[must_use]
     pub fn failed(command: &str, exit: &Exit) -> Error {
-        /// Bytes of standard error told: a few lines for people.
+        /// How many bytes of standard error the message holds: a few lines for people.
         const TOLD: usize = 512;
         let told = String::from_utf8_lossy(&exit.stderr[exit.stderr.len().saturating_sub(TOLD)..]).trim().to_owned();
         let how = match (exit.code, exit.signal) {
@@ -146,63 +147,64 @@ pub mod files {
     use crate::bindings::imports::ostler::driver::files as host;
     use crate::{Error, FilePath, Stat};
 
-    /// None if it is not there.
+    /// The kind and size of a file. None if it does not exist.
     ///
     /// # Errors
-    /// Not granted, or the host could not be asked; so with all below.
+    /// The capability is not granted, or the host could not be asked. The same holds for all calls below.
     pub fn stat(file: &FilePath) -> Result<Option<Stat>, Error> {
         host::stat(file)
     }
-    /// Names in a folder. An absent folder is `gone`.
+    /// The names in a folder. A missing folder is `gone`.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn list(folder: &FilePath) -> Result<Vec<String>, Error> {
         host::list(folder)
     }
-    /// A small file, at most 64 KiB. None if it is not there.
+    /// The content of a small file, at most 64 KiB. None if it does not exist.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn read(file: &FilePath) -> Result<Option<Vec<u8>>, Error> {
         host::read(file)
     }
-    /// Writes a small file at once: the old or the new content is there, never a mixture. Makes missing folders. Not synced.
+    /// Writes a small file in one step: a reader sees the old or the new content, never a mixture. Makes missing folders. The file
+    /// is not synced.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn write(file: &FilePath, data: &[u8]) -> Result<(), Error> {
         host::write(file, data)
     }
-    /// Makes a folder and those above it.
+    /// Makes a folder, and the folders above it.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn make_folder(folder: &FilePath) -> Result<(), Error> {
         host::make_folder(folder)
     }
-    /// Removes a file, or a folder with all below it. Absent is success.
+    /// Removes a file, or a folder with everything below it. A missing file is a success.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn remove(target: &FilePath) -> Result<(), Error> {
         host::remove(target)
     }
-    /// Renames within one datastore, replacing what is there.
+    /// Renames a file within one datastore. A file at the target is replaced.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn rename(source: &FilePath, target: &FilePath) -> Result<(), Error> {
         host::rename(source, target)
     }
-    /// Copies a file on the target host, syncs it, and answers its size.
+    /// Copies a file on the target host and syncs it. Answers its size.
     ///
     /// # Errors
     /// As [`stat`].
     pub fn copy(source: &FilePath, target: &FilePath) -> Result<u64, Error> {
         host::copy(source, target)
     }
-    /// Fetches a file from another host's view to the target host's, syncs it, and answers its size.
+    /// Copies a file, as the host `from_host` sees it, to the target host and syncs it. Answers its size.
     ///
     /// # Errors
     /// As [`stat`].

@@ -1,10 +1,11 @@
-//! Writes drivers for Ostler: `docs/plugin-guide.md` is the way in, `plugins/` are the examples.
+//! The SDK for drivers of Ostler. Start with `docs/plugin-guide.md`; `plugins/` has examples.
 //!
-//! Implement [`Hypervisor`] (and one trait for each ability), [`Transfer`] or [`SnapshotRules`] for a type of yours, and say
-//! [`export!`] once. The rest of the contract's words are re-exported here under their own names; [`host`] is what a driver may do.
+//! Implement [`Hypervisor`] (and one trait for each ability), [`Transfer`] or [`SnapshotRules`] for a type of yours, and call
+//! [`export!`] once. The other types of the contract are re-exported here under their own names. [`host`] has the calls that a
+//! driver can make.
 //!
-//! Off WebAssembly the crate compiles and its types work, so that a driver's own logic is tested like any other code; only the
-//! calls in [`host`] panic there.
+//! The crate also compiles for other targets than WebAssembly. There its types work, so that a driver's own logic can be tested
+//! like any other code. Only the calls in [`host`] panic there.
 
 #[allow(missing_docs, clippy::all, unsafe_op_in_unsafe_fn, unreachable_pub)]
 #[doc(hidden)]
@@ -42,40 +43,40 @@ pub use traits::{
     Snapshots, Suspend, Transfer, TransferImages, TransferInspect, TransferUsage,
 };
 
-/// What a domain does.
+/// The power state of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
-    /// It runs.
+    /// The domain runs.
     Running,
-    /// It is there, its virtual CPUs stand still.
+    /// The domain exists, but its virtual CPUs do not run.
     Paused,
-    /// It is defined, and off.
+    /// The domain is defined, but off.
     Off,
-    /// It crashed and was preserved to be looked at.
+    /// The domain has crashed, and was preserved so that somebody can look at it.
     Crashed,
 }
 
-/// Why a domain does what it does.
+/// The reason for the power state of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PowerReason {
-    /// Not told.
+    /// The reason is not known.
     None,
-    /// Somebody at the hypervisor did it.
+    /// Somebody did it at the hypervisor.
     Person,
     /// The guest switched itself off.
     Guest,
-    /// It was destroyed.
+    /// The domain was destroyed.
     Destroyed,
-    /// Its process died.
+    /// The domain's process died.
     Crashed,
-    /// It was saved.
+    /// The domain was saved.
     Saved,
-    /// It moved away.
+    /// The domain moved away.
     Migrated,
     /// A disk failed.
     IoError,
-    /// The watchdog bit.
+    /// A watchdog has acted.
     Watchdog,
-    /// Being created or restored: not yet to be judged.
+    /// The domain is being created or restored. Its state is not final yet.
     Starting,
 }

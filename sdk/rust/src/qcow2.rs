@@ -1,15 +1,16 @@
-//! The head of a disk's file: which format it is, and which other files it names.
+//! Reads the head of a disk's file: its format, and the other files that it names.
 //!
-//! A tool like `qemu-img` opens what a disk names, and the name may be any file of the host, a device or a network address. So a driver
-//! reads the head itself, before it lets such a tool at a file that somebody else made. Pure: a driver brings the bytes.
+//! A tool like `qemu-img` opens each file that a disk names. The name may be any file of the host, a device or a network address.
+//! So a driver must read the head itself before it runs such a tool on a file that somebody else made. This module does no IO: the
+//! driver passes the bytes.
 
-/// How many bytes from the beginning of a file [`read`] wants. Header, extensions and the backing file's name of all disks that
-/// `qemu-img` makes with its default clusters lie there.
+/// How many bytes from the beginning of a file [`read`] needs. For all disks that `qemu-img` makes with its default clusters, these
+/// bytes hold the header, its extensions and the name of the backing file.
 pub const HEAD: usize = 64 * 1024;
 
-/// The bytes that a qcow2 file begins with.
+/// The first bytes of a qcow2 file.
 const MAGIC: &[u8] = b"QFI\xfb";
-/// Header of version 2; that of version 3 says its own length.
+/// The length of a header of version 2. A header of version 3 holds its own length.
 const LENGTH_V2: usize = 72;
 /// The shortest header of version 3.
 const LENGTH_V3: u32 = 104;
@@ -21,11 +22,11 @@ const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 /// Clusters have 512 bytes to 2 MiB.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
-/// Said instead of a name that cannot be read.
+/// Used instead of a name that cannot be read.
 const UNREADABLE: &str = "a name that cannot be read";
 const CUT: &str = "it is cut off within its header";
 
-/// Other formats, by what stands where. Formats that cannot be told from a guest's own bytes are not here.
+/// The marks of other formats: offset, bytes, format. Formats whose mark may also be a guest's own bytes are left out.
 const MARKS: [(usize, &[u8], &str); 13] = [
     (0, b"KDMV", "vmdk"),
     (0, b"COWD", "vmdk"),
@@ -42,16 +43,16 @@ const MARKS: [(usize, &[u8], &str); 13] = [
     (0, b"BZh9", "bzip2"),
 ];
 
-/// What a file holds, as its first bytes say.
+/// The content of a file, as its first bytes show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A qcow2 disk.
     Qcow2(Header),
-    /// It begins as a qcow2 disk does and cannot be one; why, for people.
+    /// It begins like a qcow2 disk but cannot be one. Holds the reason, for people.
     Broken(&'static str),
-    /// Another format, by `qemu-img`'s word for it, or compressed data.
+    /// Another format, by the word that `qemu-img` uses for it, or compressed data.
     Other(&'static str),
-    /// No known format: a disk's bytes as they are.
+    /// No known format: the bytes of a raw disk.
     Raw,
 }
 
@@ -67,41 +68,41 @@ impl Content {
     }
 }
 
-/// The header of a qcow2 disk, as far as it matters to whoever has to trust the file.
+/// The parts of a qcow2 header that decide whether the file can be trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes that a guest sees.
+    /// The size that a guest sees, in bytes.
     pub virtual_size: u64,
-    /// The file below it, as it is written there: a path, or anything else that QEMU takes for a disk.
+    /// The file below the disk, as written in the header: a path, or anything else that QEMU accepts as a disk.
     pub backing: Option<String>,
-    /// The format of the file below it, if it is told.
+    /// The format of the file below the disk, if the header has it.
     pub backing_format: Option<String>,
-    /// The file that the guest's data is in, if it is another.
+    /// The file that holds the guest's data, if that is another file.
     pub data_file: Option<String>,
-    /// Whether it cannot be read without a key.
+    /// Whether the disk cannot be read without a key.
     pub encrypted: bool,
-    /// The file has at least so many bytes, or it is cut off.
+    /// The smallest possible size of the file. A smaller file was cut off.
     pub least_size: u64,
 }
 
 impl Header {
-    /// The other files that it names.
+    /// The other files that the disk names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.backing.as_deref().into_iter().chain(self.data_file.as_deref())
     }
 
-    /// A name that no overlay on an image has: a file for its data, or anything below it that is not the plain absolute path of a file
-    /// (`json:`, a network address, a path with `..` or with control characters).
+    /// A name that an overlay on an image never has: a file for its data, or a file below it whose name is not a plain absolute
+    /// path (`json:`, a network address, a path with `..` or with control characters).
     #[must_use]
     pub fn odd_name(&self) -> Option<&str> {
-        // QEMU reads a name up to its first NUL.
+        // QEMU reads a name only up to its first NUL.
         let plain =
             |name: &str| name.starts_with('/') && !name.split('/').any(|part| part == "..") && !name.contains(char::is_control);
         self.data_file.as_deref().or_else(|| self.backing.as_deref().filter(|name| !plain(name)))
     }
 }
 
-/// Reads the head of a file: its first [`HEAD`] bytes, or all if it has fewer.
+/// Reads the head of a file. `head` must hold its first [`HEAD`] bytes, or all bytes of a shorter file.
 #[must_use]
 pub fn read(head: &[u8]) -> Content {
     let marked = |(at, mark, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(mark));
@@ -136,7 +137,7 @@ fn header(head: &[u8], version: u32) -> Result<Header, &'static str> {
         return Err("its header is longer than a cluster");
     }
     let (backing_at, backing_length) = (long(8)?, word(16)?);
-    // They end where the name of the backing file begins.
+    // The extensions end where the name of the backing file begins.
     let end = usize::try_from(backing_at).ok().filter(|at| *at != 0).map_or(cluster, |at| at.min(cluster));
     let extensions = extensions(head.get(..end).unwrap_or(head), length);
     let extension = |wanted| only(&extensions, wanted);
@@ -153,14 +154,14 @@ fn header(head: &[u8], version: u32) -> Result<Header, &'static str> {
     })
 }
 
-/// The text of the extension of that kind. Two of a kind are refused: which of them counts is the reader's choice.
+/// The text of the extension of that kind. Two of a kind are refused, because readers differ in which of them they use.
 fn only(extensions: &[(u32, String)], wanted: u32) -> Result<Option<String>, &'static str> {
     let mut found = extensions.iter().filter(|(kind, _)| *kind == wanted).map(|(_, text)| text.clone());
     let first = found.next();
     if found.next().is_some() { Err("a header extension is there twice") } else { Ok(first) }
 }
 
-/// The texts of header extensions that can be read, with their kinds.
+/// The header extensions that can be read, as pairs of kind and text.
 fn extensions(cluster: &[u8], mut at: usize) -> Vec<(u32, String)> {
     let mut found = Vec::new();
     while let (Some(kind), Some(length)) = (be32(cluster, at), be32(cluster, at + 4)) {
@@ -232,7 +233,7 @@ mod tests {
     fn the_names_of_other_files_are_found() {
         let backing = [(8, &512_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..]), (512, &b"/etc/shadow"[..])];
         assert_eq!(header_of(with(&backing)).backing.as_deref(), Some("/etc/shadow"));
-        // A name that lies out of reach is a name all the same.
+        // A name that lies beyond the head counts as a name that cannot be read.
         let far = [(8, &(1_u64 << 20).to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
         assert_eq!(header_of(with(&far)).backing.as_deref(), Some(UNREADABLE));
         let format = [(104, &EXTENSION_BACKING_FORMAT.to_be_bytes()[..]), (108, &3_u32.to_be_bytes()[..]), (112, &b"raw"[..])];
@@ -255,16 +256,16 @@ mod tests {
     fn a_disk_is_read_as_qemu_reads_it() {
         let (kind, length) = (EXTENSION_BACKING_FORMAT.to_be_bytes(), 3_u32.to_be_bytes());
         let raw = [(104, &kind[..]), (108, &length[..]), (112, &b"raw"[..])];
-        // QEMU takes the last of two.
+        // QEMU uses the last of two.
         let again = [(120, &kind[..]), (124, &length[..]), (128, &b"qed"[..])];
         assert!(matches!(with(&[raw, again].concat()), Content::Broken(_)));
-        // Nothing is read from where the name below begins.
+        // Nothing is read behind the beginning of the backing file's name.
         let named = [(8, &120_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
         let header = header_of(with(&[&named[..], &raw[..], &again[..]].concat()));
         assert_eq!(header.backing_format.as_deref(), Some("raw"));
         let named = [(8, &104_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
         assert_eq!(header_of(with(&[&named[..], &raw[..]].concat())).backing_format, None);
-        // A header that is longer than its cluster cannot be, nor be counted with in 32 bits.
+        // A header cannot be longer than its cluster. The length must not overflow 32 bits either.
         for length in [0x1_0008_u32, u32::MAX - 3, u32::MAX] {
             assert!(matches!(with(&[(100, &length.to_be_bytes())]), Content::Broken(_)), "{length}");
         }

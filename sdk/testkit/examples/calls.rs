@@ -1,5 +1,5 @@
-//! How long a call into a hypervisor component takes, instantiated afresh and with its host calls:
-//! `cargo run --release -p ostler-testkit --example calls -- target/plugins/sim.wasm`
+//! Measures how long a call into a hypervisor component takes, with a new instance and its calls to the host: `cargo run --release
+//! -p ostler-testkit --example calls -- target/plugins/sim.wasm`
 
 use ostler_driver::conformance::Bench;
 use ostler_driver::{CallControl, DriverKind};

@@ -1,4 +1,4 @@
-//! The bench: this machine, with temporary datastores.
+//! The bench of the suite: this machine as a host, with temporary datastores.
 
 use crate::{TestOptions, TestkitError};
 use async_trait::async_trait;
@@ -18,20 +18,20 @@ const SYSTEM: &str = "system";
 const IMAGES: &str = "images";
 const IMAGE: &str = "base.raw";
 const LEADING_OUT: &str = "leading-out.qcow2";
-/// A file that is on every machine, and in no datastore.
+/// A file that every machine has, and that is in no datastore.
 const OUTSIDE: &[u8] = b"/etc/passwd";
-/// Small, and larger than one cluster of qcow2.
+/// The size of the image. It is small, but larger than one cluster of qcow2.
 const IMAGE_SIZE: u64 = 1024 * 1024;
-/// What a file holds that was begun and not ended: no header of any format.
+/// The content of a file that was begun and not finished. It has no header of any format.
 const PARTIAL: &[u8] = b"half a disk";
-/// A setting of this name is filled in by the bench.
+/// The bench fills in a setting of this name.
 const DATASTORE: &str = "datastore";
-/// A setting of this name keeps two hosts of one datastore apart.
+/// A setting of this name separates two hosts that use one datastore.
 const FOLDER: &str = "folder";
-/// The network card to plug in.
+/// The MAC address of the network card that is plugged in.
 const SPARE_NIC: &str = "52:54:00:00:00:01";
 
-/// This machine as a host, and as a second one, with the datastores `system` and `images` in a temporary folder.
+/// This machine as a host, and as a second host, with the datastores `system` and `images` in a temporary folder.
 pub struct LocalBench {
     folder: TempDir,
     site: Site,
@@ -60,7 +60,7 @@ where
     text.parse().map_err(|error: T::Err| std::io::Error::other(format!("{text}: {error}")))
 }
 
-/// The host with other settings, if there are any: those given, else the one that is known.
+/// The same host with other settings: the given ones, or else the known one. None if there are no other settings.
 fn variant(site: &Site, given: &BTreeMap<String, String>, known: Option<(&str, &str)>) -> Option<Site> {
     let known = known.filter(|_| given.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned()));
     let differs: BTreeMap<_, _> = given.clone().into_iter().chain(known).collect();
@@ -72,13 +72,13 @@ fn variant(site: &Site, given: &BTreeMap<String, String>, known: Option<(&str, &
 }
 
 impl LocalBench {
-    /// Makes the folders.
+    /// Makes the bench with its folders.
     ///
     /// # Errors
-    /// They cannot be made.
+    /// The folders cannot be made.
     pub fn new(manifest: &Manifest, options: &TestOptions) -> std::io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("ostler-bench-").tempdir()?;
-        // A driver names the file below an overlay by its real path.
+        // A driver names the file below an overlay by its real path, so the root must not be a symbolic link.
         let root = folder.path().canonicalize()?;
         let mut roots = BTreeMap::new();
         for name in [SYSTEM, IMAGES] {
@@ -101,13 +101,13 @@ impl LocalBench {
         Ok(Self { folder, site, blind, second, options: options.clone() })
     }
 
-    /// For the host's `files.fetch`.
+    /// The hosts of the bench, for the calls of `files.fetch`.
     #[must_use]
     pub fn directory(&self) -> Arc<dyn SiteDirectory> {
         Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
     }
 
-    /// Makes the image that disks are made from: raw bytes, because that needs no tool.
+    /// Makes the image that disks are made from. It is raw, because that needs no tool.
     ///
     /// # Errors
     /// It cannot be written.
@@ -121,7 +121,7 @@ impl LocalBench {
         found.map_or_else(|| self.folder.path().join(datastore), |(_, root)| PathBuf::from(root))
     }
 
-    /// Names here are the bench's own, so they are valid; a bad one would show at once in every test.
+    /// A file of the bench. Its names are constants, so they are valid; an invalid one would fail every test at once.
     fn file(&self, datastore: &str, path: &str) -> FileRef {
         let absolute = self.root(datastore).join(path).to_string_lossy().into_owned();
         let name: DatastoreName = datastore.parse().expect("the bench's datastores have valid names");
@@ -169,7 +169,7 @@ impl Bench for LocalBench {
         self.second.clone()
     }
 
-    /// Raw, because that needs no tool.
+    /// The disk is raw, because that needs no tool.
     async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
         let file = self.file(SYSTEM, &format!("{vm}/spare.raw"));
         let path = Path::new(&file.absolute);
@@ -204,7 +204,7 @@ impl Bench for LocalBench {
     }
 }
 
-/// A whole qcow2 disk of 1 MiB that stands on [`OUTSIDE`]; written here, because that needs no tool.
+/// A complete qcow2 disk of 1 MiB that is based on [`OUTSIDE`]. It is written byte by byte, because that needs no tool.
 fn leading_out() -> Vec<u8> {
     let (name_at, table, block, first) = (0x200, 0x1_0000, 0x2_0000, 0x3_0000);
     let mut disk = vec![0; first + 8];
@@ -221,13 +221,13 @@ fn leading_out() -> Vec<u8> {
     put(56, &1_u32.to_be_bytes());
     put(96, &4_u32.to_be_bytes());
     put(100, &104_u32.to_be_bytes());
-    // The format of the file below, as a header extension.
+    // The header extension with the format of the file below.
     put(104, &0xe279_2aca_u32.to_be_bytes());
     put(108, &3_u32.to_be_bytes());
     put(112, b"raw");
     put(name_at, OUTSIDE);
     put(table, &(block as u64).to_be_bytes());
-    // Header, table, block and first table: one cluster each, used once.
+    // Header, table, block and first table have one cluster each, with one reference.
     for cluster in 0..4 {
         put(block + 2 * cluster, &1_u16.to_be_bytes());
     }

@@ -1,5 +1,5 @@
-//! Runs the conformance suite on a built component, and lays down new drivers: the library behind `ostler plugin test` and
-//! `ostler plugin new`.
+//! Runs the conformance suite on a built component, and makes new drivers from templates. `ostler plugin test` and `ostler plugin
+//! new` use this library.
 //!
 //! ```text
 //!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told) -> the suite, once for each kind it exports
@@ -22,27 +22,27 @@ use ostler_wasm::{Grants, Host, HostError, HostOptions, Inspection, LoadError};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why a component could not be tried.
+/// The reason why a component could not be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum TestkitError {
-    /// The machinery for components.
+    /// The component host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The component.
+    /// The component cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The bench's folders.
+    /// The folders of the bench cannot be made.
     #[error("the bench cannot be set up: {0}")]
     Bench(#[from] std::io::Error),
-    /// The bench's image.
+    /// The image of the bench cannot be made.
     #[error("{0}")]
     Image(String),
 }
 
-/// Tries a component on this machine: every kind it exports, with the whole suite.
+/// Runs the whole suite on this machine, for every kind that the component exports.
 ///
 /// # Errors
-/// The component could not be loaded, or the bench not be set up. A broken rule is no error: it is in the report.
+/// The component cannot be loaded, or the bench cannot be set up. A broken rule is no error; the report has it.
 pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestReport, TestkitError> {
     let inspection = ostler_wasm::inspect_file(file).await?;
     let mut grants = Grants::all(&inspection.manifest);
@@ -73,10 +73,10 @@ async fn try_kind(kind: DriverKind, bench: &Arc<LocalBench>) -> Result<Report, T
     })
 }
 
-/// What a component says about itself, for those who only want to look.
+/// The description of a component. Nothing of the component runs.
 ///
 /// # Errors
-/// It is no component, or no driver.
+/// The file is no component, or the component is no driver.
 pub async fn inspect(file: &Path) -> Result<Inspection, TestkitError> {
     Ok(ostler_wasm::inspect_file(file).await?)
 }

@@ -1,4 +1,4 @@
-//! How a component is tried.
+//! Options for trying a component.
 
 use ostler_model::VmUuid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,31 +6,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tells how many edges reached a guest, from what lies below the bench's `system` datastore.
+/// Counts the edge effects that reached a guest, from the files below the bench's `system` datastore.
 pub type EdgeProbe = Arc<dyn Fn(&Path, VmUuid) -> Option<u32> + Send + Sync>;
 
-/// Has a domain be there that nobody stamped, by what lies below the bench's `system` datastore.
+/// Makes a domain without a stamp, by files below the bench's `system` datastore.
 pub type WildMaker = Arc<dyn Fn(&Path, VmUuid) -> std::io::Result<()> + Send + Sync>;
 
-/// How a component is tried. [`TestOptions::default`] suits drivers that need nothing but datastores.
+/// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only datastores.
 #[derive(Clone)]
 pub struct TestOptions {
-    /// Capabilities to grant; none grants what the manifest asks for.
+    /// Capabilities to grant. None: all that the manifest asks for.
     pub only: Option<BTreeSet<String>>,
-    /// Settings: where the hypervisor is that the driver shall be tried on. A setting called `datastore` that is not given names the
-    /// bench's own.
+    /// Settings of the driver, for example which hypervisor to use. If a setting called `datastore` is known and not given, it
+    /// names the bench's own datastore.
     pub config: BTreeMap<String, String>,
-    /// Settings that differ on a host that cannot be asked. Without any, a setting called `datastore` names one that is not there.
+    /// Settings that differ on a host that cannot be asked. If none are given, a setting called `datastore` names one that does not
+    /// exist.
     pub blind: BTreeMap<String, String>,
-    /// Settings that differ on a second host, which domains are migrated to. Without any, a setting called `folder` names another one.
+    /// Settings that differ on a second host, which domains are migrated to. If none are given, a setting called `folder` names
+    /// another folder.
     pub second: BTreeMap<String, String>,
     /// The bridge that network cards are plugged into.
     pub bridge: Option<String>,
-    /// The longest a call may take.
+    /// How long a call may take.
     pub patience: Duration,
-    /// How edges are counted, where that can be seen from outside.
+    /// Counts edge effects, if they can be seen from outside.
     pub edges: Option<EdgeProbe>,
-    /// How a wild domain is made, where that can be done from outside.
+    /// Makes a wild domain, if that can be done from outside.
     pub wild: Option<WildMaker>,
 }
 

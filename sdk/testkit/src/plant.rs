@@ -1,4 +1,4 @@
-//! Lays down a new driver: a crate that builds, and passes the suite before a line is written.
+//! Makes a new driver from a template. The new crate builds and passes the suite without changes.
 
 use ostler_model::DriverName;
 use std::fs;
@@ -6,14 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What a new driver is.
+/// The kind of a new driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PluginKind {
-    /// Drives domains.
+    /// A driver that runs domains.
     Hypervisor,
-    /// Moves disks.
+    /// A driver that moves disks.
     Transfer,
-    /// Judges snapshots.
+    /// A driver that judges snapshots.
     SnapshotRules,
 }
 
@@ -30,30 +30,30 @@ impl FromStr for PluginKind {
     }
 }
 
-/// Why a driver could not be laid down.
+/// The reason why a driver could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlantError {
-    /// No such kind.
+    /// There is no such kind.
     #[error("{given:?} is no kind of driver: hypervisor, transfer or rules")]
     Kind {
-        /// What was given.
+        /// The word that was given.
         given: String,
     },
-    /// The name is no driver name.
+    /// The name is not valid for a driver.
     #[error(transparent)]
     Name(#[from] ostler_model::InvalidName),
-    /// Something is there already.
+    /// The folder exists already.
     #[error("{path} is there already: choose another name or remove it")]
     Exists {
-        /// What.
+        /// The folder.
         path: PathBuf,
     },
     /// The folder cannot be written.
     #[error("{path} cannot be written: {source}")]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
 }
@@ -76,15 +76,15 @@ const RULES: Files = &[
     ("src/lib.rs", include_str!("../../templates/rules/src/lib.rs")),
 ];
 
-/// Lays down `dir/name`, which takes the SDK from the package registry. Answers its folder.
+/// Makes a driver in the folder `dir/name`. It takes the SDK from the package registry. Answers the folder.
 ///
 /// # Errors
-/// A bad name, something that is there already, or a folder that cannot be written.
+/// The name is not valid, the folder exists already, or it cannot be written.
 pub fn new_plugin(dir: &Path, name: &str, kind: PluginKind) -> Result<PathBuf, PlantError> {
     new_plugin_with(dir, name, kind, concat!("version = \"", env!("CARGO_PKG_VERSION"), "\""))
 }
 
-/// As [`new_plugin`], with the SDK from elsewhere: `sdk` is what stands in Cargo's braces (`path = "../sdk/rust"`).
+/// As [`new_plugin`], but with the SDK from another place. `sdk` is the text in Cargo's braces (`path = "../sdk/rust"`).
 ///
 /// # Errors
 /// As [`new_plugin`].
@@ -107,7 +107,7 @@ pub fn new_plugin_with(dir: &Path, name: &str, kind: PluginKind, sdk: &str) -> R
     Ok(folder)
 }
 
-/// Cargo takes letters, digits, dashes and underscores, and no digit first.
+/// The name of the crate. Cargo allows letters, digits, dashes and underscores, but no digit at the beginning.
 fn crate_name(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c == '.' { '-' } else { c }).collect();
     if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("driver-{plain}") } else { plain }

@@ -1,18 +1,18 @@
-//! What came of it.
+//! The report of trying a component.
 
 use ostler_driver::conformance::{Ended, Report};
 use ostler_wasm::Inspection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What the suite found of a component.
+/// The result of the suite for one component.
 #[derive(Debug, Clone)]
 pub struct TestReport {
-    /// What the component says about itself.
+    /// The description of the component.
     pub inspection: Inspection,
-    /// What it was granted.
+    /// The capabilities that it was granted.
     pub granted: BTreeSet<String>,
-    /// One report for each kind it exports.
+    /// One report for each kind that it exports.
     pub reports: Vec<(&'static str, Report)>,
 }
 
@@ -29,23 +29,23 @@ impl TestReport {
         self.reports.iter().flat_map(|(_, report)| report.broken()).collect()
     }
 
-    /// The names of checks that could not be tried.
+    /// The names of checks that were skipped.
     #[must_use]
     pub fn skipped(&self) -> Vec<&'static str> {
         self.reports.iter().flat_map(|(_, report)| report.skipped()).collect()
     }
 }
 
-/// Where continued lines stand.
+/// The indent of continued lines.
 const INDENT: &str = "        ";
-/// What the component host writes between a panic's message and its backtrace, and before the reason of the trap.
+/// The text that the component host writes between a panic's message and its backtrace, and before the reason of a trap.
 const BACKTRACE: &str = "error while executing at wasm backtrace:";
 const TRAP: &str = "wasm trap: ";
-/// What the component host writes where a capability was used that is not granted.
+/// The text that the component host writes if a capability was used that is not granted.
 const DENIED: &str = "the operator has not granted ";
 
-/// A failure as people want to read it: a panic's message without its backtrace, a trap's reason, and all lines indented. The whole
-/// of it stays in [`TestReport::reports`].
+/// A failure as people want to read it: the message of a panic without its backtrace, the reason of a trap, and all lines indented.
+/// The full text stays in [`TestReport::reports`].
 fn told(detail: &str) -> String {
     let (message, reason) = match detail.split_once(BACKTRACE) {
         None => (detail, ""),
@@ -57,14 +57,15 @@ fn told(detail: &str) -> String {
     lines.join(&format!("\n{INDENT}      "))
 }
 
-/// The capability that was missing, if that is why a check failed.
+/// The capability that was not granted, if a check failed because of that.
 fn denied(detail: &str) -> Option<&str> {
     let (_, rest) = detail.split_once(DENIED)?;
-    // Whatever stands behind it, a quotation mark too.
+    // The name ends at the first other character, which may be a quotation mark.
     rest.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))).next()
 }
 
-/// One kind's findings: those that were tried one by one, those that were skipped by their reason, and what to do first.
+/// Writes the findings for one kind: each check that was run, the skipped checks grouped by their reason, and a hint if grants are
+/// missing.
 fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let mut skipped: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut missing: BTreeMap<&str, usize> = BTreeMap::new();

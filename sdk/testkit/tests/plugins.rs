@@ -1,4 +1,4 @@
-//! The drivers that ship pass the suite as built components, and so does what `ostler plugin new` lays down.
+//! The drivers that ship pass the suite as built components. So do the drivers that `ostler plugin new` makes.
 
 use ostler_model::VmUuid;
 use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin_with, test_plugin};
@@ -14,7 +14,7 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// Says aloud that a test was not run; under CI it must be.
+/// Says that a test was skipped. On CI it panics instead, because nothing may be skipped there.
 fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot be skipped under CI: {why}");
     eprintln!("SKIPPED: {why}");
@@ -35,7 +35,7 @@ async fn tried(file: &Path, options: &TestOptions) -> TestReport {
     report
 }
 
-/// Edges as sim counts them in its file.
+/// The number of edge effects, as sim counts them in its file.
 fn sim_edges(system: &Path, vm: VmUuid) -> Option<u32> {
     let text = std::fs::read(system.join(format!("sim/{vm}.json"))).ok()?;
     let domain: serde_json::Value = serde_json::from_slice(&text).ok()?;
@@ -43,7 +43,7 @@ fn sim_edges(system: &Path, vm: VmUuid) -> Option<u32> {
     u32::try_from(count("presses")? + count("reboots")? + count("resets")? + count("reverts")?).ok()
 }
 
-/// A domain as somebody would make it who stamps nothing.
+/// Makes a domain without a stamp, as somebody outside of Ostler would.
 fn sim_wild(system: &Path, vm: VmUuid) -> std::io::Result<()> {
     let folder = system.join("sim");
     std::fs::create_dir_all(&folder)?;
@@ -68,7 +68,7 @@ fn sim_options(knobs: &str) -> TestOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn sim_is_conformant() {
     let Some(file) = component("sim") else { return };
-    // A guest that obeyed would be off at the second press, and could not be pressed twice.
+    // A guest that obeys would be off after the first press. The check could not press it a second time.
     for knobs in [r#"{"ignore-acpi":true}"#, r#"{"ignore-acpi":true,"migrate-ms":100}"#] {
         let report = tried(&file, &sim_options(knobs)).await;
         assert!(report.passed(), "{report}");
@@ -81,7 +81,7 @@ async fn a_sim_that_is_slow_or_fails_first_is_conformant_too() {
     let Some(file) = component("sim") else { return };
     let knobs = r#"{"rules":[{"call":"*","delay-ms":10},{"call":"*","error":"retry","percent":20}]}"#;
     let report = tried(&file, &sim_options(knobs)).await;
-    // Questions are asked once by some checks: a fault there is the knobs', and told.
+    // Some checks ask each question only once. Then a fault of the knobs fails the check, and this is right.
     let asked_once = ["probe-answers", "list-has-ours", "metrics-tell-of-running", "restore-needs-memory"];
     let broken: Vec<_> = report.broken().into_iter().filter(|check| !asked_once.contains(check)).collect();
     assert!(broken.is_empty(), "{report}");
@@ -124,7 +124,7 @@ async fn snapshot_rules_are_conformant() {
     }
 }
 
-/// Builds what was laid down, with the workspace's lock file, because tests do not use the network.
+/// Builds a new driver. It uses the lock file of the workspace, because tests do not use the network.
 fn build(folder: &Path) -> PathBuf {
     std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file");
     let out = target().join("tmp/new-plugins");

@@ -1,5 +1,5 @@
-//! A hypervisor driver that passes the conformance suite. Behind it there is no hypervisor yet: `load`, `store` and `names` are the
-//! three places to replace by what yours keeps of a domain. Everything else is what any driver does.
+//! A hypervisor driver that passes the conformance suite. It has no hypervisor yet: it keeps domains in files. Replace `load`,
+//! `store` and `names` by calls to your hypervisor. All other code is needed in any driver.
 
 use ostler_sdk::host::{config, files};
 use ostler_sdk::{
@@ -10,10 +10,10 @@ use ostler_sdk::{
 /// The driver.
 pub struct Driver;
 
-// One word for each ability that you implement; what is not named here is not exported.
+// Name each ability that you implement. An ability that is not named is not exported.
 ostler_sdk::export!(Driver: Hypervisor + Reboot; manifest = "manifest.toml");
 
-/// A domain as it is kept: one line each for its name, store, generation, power, reason and last edge.
+/// A domain as its file holds it: one line each for its name, store, generation, power, reason and last edge.
 #[derive(Debug, Clone, PartialEq)]
 struct Domain {
     vm: String,
@@ -57,7 +57,7 @@ impl Domain {
     }
 }
 
-/// Each host has a folder of its own: two that shared one would see each other's domains.
+/// The folder of this host. Each host needs its own: two hosts with the same folder would see each other's domains.
 fn folder() -> Result<FilePath, Error> {
     Ok(FilePath::new(config::required("datastore")?, config::required("folder")?))
 }
@@ -67,20 +67,20 @@ fn place(name: &str) -> Result<FilePath, Error> {
     Ok(FilePath::new(folder.datastore, format!("{}/{name}", folder.path)))
 }
 
-/// REPLACE: what the hypervisor says of one domain. None only if it says that there is none.
+/// REPLACE: ask the hypervisor for one domain. Answer none only if the hypervisor says that there is none.
 fn load(vm: &str) -> Result<Option<Domain>, Error> {
     let Some(bytes) = files::read(&place(vm)?)? else { return Ok(None) };
     let domain = String::from_utf8(bytes).ok().and_then(|text| Domain::parse(vm, &text));
     domain.map(Some).ok_or_else(|| Error::retry("unreadable", format!("what is kept of {vm} cannot be read")))
 }
 
-/// REPLACE: make it so.
+/// REPLACE: change the domain at the hypervisor.
 fn store(domain: &Domain) -> Result<Outcome, Error> {
     files::write(&place(&domain.vm)?, domain.text().as_bytes())?;
     Ok(Outcome::seen(domain.seen()))
 }
 
-/// REPLACE: all domains of the host.
+/// REPLACE: list all domains of the host.
 fn names() -> Result<Vec<String>, Error> {
     match files::list(&folder()?) {
         Err(error) if error.kind == ErrorKind::Gone => Ok(Vec::new()),
@@ -88,14 +88,14 @@ fn names() -> Result<Vec<String>, Error> {
     }
 }
 
-/// What every mutating call begins with: what is there, and may this call touch it?
+/// Every mutating call begins with this: it reads the domain and checks whether the call may change it.
 fn found(call: &Call) -> Result<Option<Domain>, Error> {
     let found = load(&call.vm())?;
     call.fence(found.as_ref().map_or(0, |domain| domain.generation))?;
     Ok(found)
 }
 
-/// An edge: stamped before it is sent, and not sent again if the stamp is there.
+/// Sends an edge effect. It is stamped before it is sent, and not sent again if the stamp is there.
 fn edge(call: &Call, send: impl FnOnce(&mut Domain)) -> Result<Outcome, Error> {
     let Some(mut domain) = found(call)? else { return Err(Error::gone("no-domain", "there is no such domain")) };
     let stamp = call.id().to_string();
@@ -166,7 +166,7 @@ impl Hypervisor for Driver {
 
     fn list() -> Result<Listed, Error> {
         let mut listed = Listed::default();
-        // Other names are files that are being written.
+        // Files with other names are still being written.
         for vm in names()?.into_iter().filter(|name| name.len() == 36) {
             match load(&vm) {
                 Ok(Some(domain)) => listed.domains.push(domain.seen()),

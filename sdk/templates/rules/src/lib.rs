@@ -1,8 +1,8 @@
-//! Snapshot rules: at most eight snapshots a VM, and they stay until somebody deletes them.
+//! Snapshot rules: a VM may have at most eight snapshots, and they stay until somebody deletes them.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
-/// Most snapshots of one VM.
+/// The most snapshots of one VM.
 const MOST: usize = 8;
 
 /// The rules.
@@ -17,7 +17,7 @@ impl SnapshotRules for Rules {
             "snapshot-create" if count >= MOST => Some(format!("there are {count} snapshots; at most {MOST} are allowed")),
             _ => None,
         };
-        // One fate for each existing snapshot, whatever the verb.
+        // Each existing snapshot gets one fate. Here it is the same for every verb.
         Verdict { refused, fates: vec![Fate::Keep; count] }
     }
 }
