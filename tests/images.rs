@@ -1,4 +1,5 @@
-//! Images and datastores are looked at before they are believed: a real daemon, the real transfer component, real files of `qemu-img`.
+//! Images and datastores are checked before they are used: with a real daemon, the real transfer component, and real files of
+//! `qemu-img`.
 
 use ostler_api::{ActionBody, ActionReply, ClientError, CreateVm, DiskSnapshotBody, NewDatastore, NewImage, Problem, Sent};
 use ostler_tests::daemon::{Daemon, datastores, datastores_as, is_built, poll, sim_host};
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// What is to stay on the host.
+/// The content of a host's file that no guest may read.
 const SECRET: &[u8] = b"OSTLER-MARK of the host";
 
 fn tool(program: &str, arguments: &[&str]) {
@@ -22,7 +23,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-/// Images that lead out of their datastore, and what they lead to: a backing file, one through `json:`, one through a chain, a data file.
+/// Makes images that name a file outside of their datastore: as backing file, through `json:`, through a chain, and as data file.
 fn leading_out(dir: &Path) -> Vec<&'static str> {
     let (images, secret) = (dir.join("images"), dir.join("secret.raw"));
     std::fs::write(&secret, SECRET).expect("written");
@@ -94,7 +95,7 @@ async fn a_file_that_is_changed_after_it_was_registered_is_refused_before_it_is_
     assert_eq!(found, "", "the host's file was read into a disk");
 }
 
-/// The only file below a folder whose name begins so.
+/// The only file below a folder whose name begins with `name`.
 fn found_below(folder: &Path, name: &str) -> std::path::PathBuf {
     let found = tool_output("find", &[text(folder), "-type", "f", "-name", &format!("{name}*")]);
     assert_eq!(found.lines().count(), 1, "{found}");
@@ -205,7 +206,7 @@ async fn odd_files_are_told_apart_when_they_are_registered() {
         std::fs::write(at(odd), vec![7; 4096]).expect("written");
         add(&format!("odd{}", odd.len()), odd, "raw").await;
     }
-    // The same file is one image or several, of one format.
+    // The same file may be one image or several, but only with one format.
     add("cloud-again", "is-qcow2.img", "qcow2").await;
     std::fs::write(at("is-qcow2.img"), vec![7; 4096]).expect("overwritten");
     let problem = refused(&daemon, "as-raw", "is-qcow2.img", Some("raw")).await;

@@ -1,5 +1,5 @@
-//! Guests that are changed while they run: plugged, resized, snapshotted, saved as images, adopted. Real libvirt and QEMU; the guest says
-//! on its serial console what it got.
+//! Guests are changed while they run: plugged, resized, snapshotted, saved as images, adopted. With real libvirt and QEMU. The
+//! guest confirms each change on its serial console.
 
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::lab::Lab;
@@ -30,12 +30,12 @@ fn a_guest_sees_disks_and_cards_come_and_go() {
     let nic = console.wait_for("NIC+ eth", SOON);
     let mac = kvm.show(&vm)["nics"][0]["mac"].as_str().expect("an address").to_owned();
     assert!(nic.contains(&mac), "{nic} is not {mac}");
-    // All of it is there after a stop and a start, too.
+    // All devices must still be there after a stop and a start.
     kvm.vm(&["poweroff", &vm]);
     kvm.vm(&["disk-attach", &vm, "--blank", "8MiB", "--name", "vdd"]);
     assert_eq!(kvm.state(&vm), "poweroff");
     kvm.vm(&["resume", &vm]);
-    // The guest gives names of its own at boot, in order: three disks and a card.
+    // The guest names its devices itself at boot, in order: three disks and a card.
     let mut console = kvm.console(&vm);
     console.wait_for("disks=vda,vdb,vdc, nics=eth0,", BOOT);
     console.skip_to_end();
@@ -56,7 +56,7 @@ fn a_guest_grows_while_it_runs() {
         kvm.vm(&["resize", &vm, "--vcpus", "2"]);
         console.wait_for("CPUS 2", SOON);
     } else {
-        // Emulated, QEMU may end a guest that is given a CPU: the driver says so, and nothing is changed.
+        // Under emulation QEMU may end a guest that gets a CPU. So the driver refuses, and nothing is changed.
         let refused = kvm.refused(&["vm", "resize", &vm, "--vcpus", "2"]);
         assert!(refused.contains("emulated"), "{refused}");
         assert_eq!((kvm.state(&vm).as_str(), kvm.show(&vm)["spec"]["vcpus"].as_u64()), ("running", Some(1)));
@@ -85,13 +85,13 @@ fn a_guest_goes_back_to_a_snapshot() {
     console.wait_for(&format!("TICK {} ", then + 15), SOON);
     kvm.vm(&["snapshot-revert", &vm, "before"]);
     console.skip_to_end();
-    // Soon it counts what it has counted before.
+    // The guest soon counts numbers again that it has counted before.
     let again = console.wait_for("TICK ", SOON);
     let number: u64 =
         again.split("TICK ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok()).expect("a number");
     assert!(number < then + 12, "it went on from {number}, and the snapshot was of about {then}");
     assert_eq!(kvm.state(&vm), "running");
-    // The generation that may run is stamped into what came back.
+    // The snapshot came back with the right generation, so another snapshot can be made.
     kvm.vm(&["snapshot-create", &vm, "second"]);
     assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len), Some(2));
     kvm.vm(&["snapshot-delete", &vm, "second"]);
@@ -102,7 +102,7 @@ fn a_guest_goes_back_to_a_snapshot() {
     assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len).unwrap_or_default(), 0, "as the rules say");
     kvm.vm(&["resume", &vm]);
     kvm.console(&vm).wait_for("GUEST-READY", BOOT);
-    // Rules are obeyed: a raw disk cannot hold a snapshot.
+    // The rules are followed: a raw disk cannot hold a snapshot.
     kvm.vm(&["disk-attach", &vm, "--blank", "8MiB", "--format", "raw"]);
     let refused = kvm.refused(&["vm", "snapshot-create", &vm]);
     assert!(refused.contains("qcow2"), "{refused}");
@@ -137,7 +137,7 @@ fn disks_become_images_that_can_be_deployed() {
     }
 }
 
-/// A domain as somebody might have made it by hand.
+/// The XML of a domain that somebody has made by hand.
 fn domain(name: &str, kind: &str, images: &Path, disk: &Path, console: &Path) -> String {
     let command_line = Lab::guest().command_line(&["vt.tick=0.2"]);
     let (kernel, initrd) = (images.join("vmlinux").display().to_string(), images.join("initrd.img").display().to_string());
@@ -159,7 +159,7 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     let disk = kvm.hosts.store().join("legacy.qcow2");
     std::fs::copy(&guest.base_disk, &disk).expect("a copy");
     let console = kvm.hosts.store().join("legacy.log");
-    // The lab's own words for a domain, as virsh takes it.
+    // The domain is defined with virsh, as its owner would.
     let file = kvm.dir().join("legacy.xml");
     std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console))
         .expect("a file");
@@ -187,7 +187,7 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     assert!(disk.exists(), "its disk was somebody else's, and still is");
 }
 
-/// Defines a domain of somebody else's, which is off; answers its disk.
+/// Defines a domain of somebody else's that is off. Answers its disk.
 fn defined(kvm: &Kvm, name: &str, change: impl Fn(String) -> String) -> std::path::PathBuf {
     let disk = kvm.hosts.store().join(format!("{name}.qcow2"));
     std::fs::copy(&Lab::guest().base_disk, &disk).expect("a copy");
@@ -248,7 +248,7 @@ fn memory_that_libvirt_keeps_for_somebody_is_gone_on_from() {
     kvm.vm(&["resume", &vm]);
     wait_until("the guest to count on", SOON, || if ticks(&console) > counted { Ok(()) } else { Err(ticks(&console)) });
     assert_eq!(console.contents().matches("GUEST-READY").count(), 1, "it has not booted again");
-    // Renamed by somebody while it is off, it has its own name again at its next start.
+    // Somebody renames the domain while it is off. It gets its own name back at the next start.
     kvm.vm(&["poweroff", &vm, "--hard"]);
     kvm.hosts[0].virsh(&["domrename", &name, "other"]).expect("renamed");
     kvm.vm(&["resume", &vm]);
@@ -269,14 +269,14 @@ fn a_bridge_that_is_not_there_is_named() {
 fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
     let (kernel, away) = (kvm.dir().join("images/vmlinux"), kvm.dir().join("vmlinux.away"));
-    // A kernel that is not there is refused at the creation, so it goes away afterwards.
+    // A missing kernel is refused at the creation, so it is removed afterwards.
     let vm = kvm.held("stumbler");
     std::fs::rename(&kernel, &away).expect("moved");
     kvm.vm(&["release", &vm]);
     kvm.rests(&vm, "failed", BOOT);
     let why = kvm.vm(&["why", &vm]);
     assert!(why.contains("vmlinux") && why.contains("recover --retry"), "{why}");
-    // That it succeeded would be a lie, and is refused as one.
+    // The step did not succeed, so this statement is refused.
     let lie = kvm.refused(&["vm", "recover", &vm, "--success"]);
     assert!(lie.contains("--force"), "{lie}");
     std::fs::rename(&away, &kernel).expect("moved back");
@@ -289,7 +289,7 @@ fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     kvm.vm(&["release", &other]);
     kvm.rests(&other, "failed", BOOT);
     std::fs::rename(&away, &kernel).expect("moved back");
-    // Rolled back it is pending, and the scheduler places it anew: another stay.
+    // After the rollback the VM is pending, and the scheduler places it again. That is another stay.
     kvm.vm(&["recover", &other, "--undo", "--no-wait"]);
     kvm.rests(&other, "running", BOOT);
     assert_eq!(kvm.show(&other)["history"].as_array().map(Vec::len), Some(2));

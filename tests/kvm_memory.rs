@@ -1,15 +1,15 @@
-//! The daemon is killed inside calls that hold a guest's memory, at moments spread over them: the guest goes on afterwards, it never
-//! boots anew, and no memory file stays that nobody will use. Real libvirt and QEMU.
+//! Kills the daemon inside calls that save or restore a guest's memory, at moments spread over these calls. Afterwards the guest
+//! must go on without a new boot, and no unused memory file may stay. With real libvirt and QEMU.
 
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Kills of the daemon, unless `OSTLER_KILLS` says another number.
+/// How often the daemon is killed, unless `OSTLER_KILLS` says another number.
 const KILLS: usize = 15;
 
-/// What is at work when the daemon is killed.
+/// The operation that runs when the daemon is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Suspend,
@@ -20,22 +20,22 @@ enum Deed {
     Snapshot,
 }
 
-/// Saves most of all: they are what loses memory.
+/// The operations in turn. Most of them save, because a failed save loses memory.
 const DEEDS: [Deed; 8] =
     [Deed::Suspend, Deed::Migrate, Deed::Stop, Deed::Resume, Deed::Migrate, Deed::Suspend, Deed::Attach, Deed::Snapshot];
 
-/// When it is killed.
+/// When the daemon is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// So long after it was asked for.
+    /// This long after the request.
     After(Duration),
-    /// Once the memory file has so many bytes.
+    /// Once the memory file has this many bytes.
     FileOf(u64),
-    /// Inside the hypervisor's call: QEMU stands still from before the call until the next daemon has sent it again.
+    /// Inside the hypervisor's call. QEMU is stopped before the call, and goes on when the next daemon has sent the call again.
     Held,
 }
 
-/// What a deed takes when nobody is killed.
+/// How long each operation takes if nobody is killed.
 struct Typical {
     suspend: Duration,
     migrate: Duration,
@@ -63,7 +63,7 @@ impl Deed {
         matches!(self, Self::Suspend | Self::Migrate | Self::Stop)
     }
 
-    /// Where it ends, whoever was killed meanwhile.
+    /// The state at the end. It must be the same after a kill.
     const fn ends(self) -> &'static str {
         match self {
             Self::Suspend => "suspended",
@@ -88,14 +88,14 @@ impl Deed {
         kvm.vm(&words);
     }
 
-    /// Makes the guest ready for the deed.
+    /// Prepares the guest for the operation.
     fn before(self, kvm: &Kvm, vm: &str) {
         if self == Self::Resume {
             kvm.vm(&["suspend", vm]);
         }
     }
 
-    /// Brings the guest back to where it was before.
+    /// Brings the guest back to its state before the operation.
     fn after(self, kvm: &Kvm, vm: &str) {
         match self {
             Self::Suspend => drop(kvm.vm(&["resume", vm])),
@@ -103,7 +103,7 @@ impl Deed {
                 kvm.vm(&["resume", vm, "--no-wait"]);
                 kvm.rests(vm, "running", BOOT);
             }
-            // A guest may be busy with what it got.
+            // The guest may still be using the new disk, so the detach is repeated.
             Self::Attach => wait_until("the disk to be given back", SOON, || kvm.try_vm(&["disk-detach", vm, "vdb"])),
             Self::Snapshot => {
                 let name = kvm.show(vm)["snapshots"][0]["name"].as_str().map(str::to_owned);
@@ -125,7 +125,7 @@ fn bytes_in(folder: &Path) -> u64 {
     memory_in(folder).iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum()
 }
 
-/// The guest counts on from `counted`, and has booted once.
+/// Checks that the guest counts on from `counted` and has booted only once.
 #[track_caller]
 fn goes_on(kvm: &Kvm, vm: &str, counted: u64, what: &str) {
     let console = kvm.console(vm);
@@ -161,7 +161,7 @@ fn measure(kvm: &Kvm, vm: &str, folder: &Path) -> Typical {
     Typical { suspend, migrate, stop, resume, attach, snapshot, bytes }
 }
 
-/// The daemon is killed while libvirt's call stands still, and the next daemon sends the call again before it goes on.
+/// Kills the daemon while libvirt's call waits for QEMU. The next daemon sends the call again before QEMU goes on.
 fn held(kvm: &mut Kvm, vm: &str, deed: Deed, what: &str) {
     let domain = kvm.all_domains().remove(0);
     let at = kvm.host_of(vm);
@@ -181,7 +181,7 @@ fn held(kvm: &mut Kvm, vm: &str, deed: Deed, what: &str) {
     kvm.hosts[at].thaw_qemu(&domain);
 }
 
-/// Nothing was lost by the kill, and nothing is left of it.
+/// Checks that the kill has lost nothing and left nothing.
 #[track_caller]
 fn ends(kvm: &Kvm, vm: &str, folder: &Path, deed: Deed, counted: u64, what: &str) {
     wait_until(&format!("{what}: the operation to end"), BOOT, || {
@@ -206,7 +206,7 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
     let typical = measure(&kvm, &vm, &folder);
     for kill in 0..kills {
         let deed = DEEDS[kill % DEEDS.len()];
-        // Each deed is cut early, in the middle and late; those that save also by how much is saved.
+        // Each operation is cut early, in the middle and late. Operations that save are also cut by the amount that is saved.
         let tenths = u32::try_from(kill * 7 % 10).expect("one digit");
         let moment = match kill % 3 {
             1 if deed.saves() => Moment::FileOf(typical.bytes * u64::from(tenths) / 10),

@@ -1,13 +1,13 @@
-//! VMs that move between real libvirt hosts, and hosts that are lost: the real daemon, the command line, and guests that confirm.
+//! VMs move between real libvirt hosts, and hosts are lost. With the real daemon, the command line, and guests that confirm.
 
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
 use std::time::Duration;
 
-/// A silent host is missed after libvirt's own patience and ours: about a minute and a half.
+/// How long it may take until a silent host is missed. libvirt's timeout and Ostler's take about a minute and a half together.
 const MISSED: Duration = Duration::from_secs(180);
 
-/// The guest goes on counting from `counted`, without having booted again: it has booted once.
+/// Checks that the guest counts on from `counted` and has booted only once.
 #[track_caller]
 fn counts_on(kvm: &Kvm, vm: &str, counted: u64) {
     counts_past(kvm, vm, counted);
@@ -17,7 +17,7 @@ fn counts_on(kvm: &Kvm, vm: &str, counted: u64) {
 
 #[track_caller]
 fn counts_past(kvm: &Kvm, vm: &str, counted: u64) {
-    // Where the hosts share nothing, the console's file at the new one begins with what was said there.
+    // If the hosts share nothing, the console's file on the new host begins there.
     let console = kvm.console(vm);
     wait_until(&format!("the guest to count past {counted}"), SOON, || {
         let text = console.contents();
@@ -40,7 +40,7 @@ fn moves_live(storage: Storage) {
     if storage == Storage::Private {
         assert!(!kvm.folder(&vm, from).exists(), "nothing is left where it came from");
     }
-    // And back, and its disk is the same.
+    // The guest moves back, and has the same disk.
     let counted = ticks(&kvm.console(&vm));
     kvm.vm(&["migrate", &vm, &format!("kvm{}", from + 1), "--live"]);
     counts_on(&kvm, &vm, counted);
@@ -70,7 +70,7 @@ fn moves_cold(storage: Storage) {
     kvm.vm(&["migrate", &vm, &there]);
     assert_eq!(kvm.host_of(&vm), 1 - from);
     counts_on(&kvm, &vm, counted);
-    // Suspended it moves with its memory.
+    // A suspended VM moves with its memory.
     kvm.vm(&["suspend", &vm]);
     let counted = ticks(&kvm.console(&vm));
     kvm.vm(&["migrate", &vm, &here]);
@@ -78,7 +78,7 @@ fn moves_cold(storage: Storage) {
     assert!(kvm.all_domains().is_empty(), "{:?}", kvm.all_domains());
     kvm.vm(&["resume", &vm]);
     counts_on(&kvm, &vm, counted);
-    // Switched off it boots there, from the same disk.
+    // A VM that is powered off for the move boots on the other host from the same disk.
     kvm.vm(&["migrate", &vm, &there, "--poweroff"]);
     let mut console = kvm.console(&vm);
     console.wait_for("DISK-MARK mine", BOOT);
@@ -110,13 +110,13 @@ fn a_host_that_loses_power_and_comes_back() {
     let there = format!("kvm{}", 2 - from);
     kvm.hosts[from].power_off();
     kvm.rests(&vm, "unknown", MISSED);
-    // Nobody has said that the host is off: it is not started elsewhere.
+    // Nobody has stated that the host is off, so the VM is not started elsewhere.
     let refused = kvm.refused(&["vm", "migrate", &vm, &there]);
     assert!(refused.contains("--fenced"), "{refused}");
     kvm.vm(&["migrate", &vm, &there, "--fenced"]);
     assert_eq!((kvm.state(&vm).as_str(), kvm.host_of(&vm)), ("running", 1 - from));
     kvm.console(&vm).wait_for("GUEST-READY", BOOT);
-    // Back: the old definition is there, and is put away; the new one runs on.
+    // The host comes back. The old domain is still defined there and must be removed. The new one keeps running.
     let counted = ticks(&kvm.console(&vm));
     kvm.hosts[from].power_on();
     wait_until(

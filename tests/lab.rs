@@ -1,4 +1,4 @@
-//! The lab proves itself: a real guest boots, obeys, remembers its disk, survives what it must, and nothing stays behind.
+//! Tests of the lab itself: a real guest boots, obeys, keeps its disk and survives accidents, and no test leaves anything behind.
 
 use std::fs;
 use std::io::{self, Read};
@@ -14,14 +14,14 @@ use ostler_tests::wait::wait_until;
 const BOOT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
 
-/// Defines the guest `g` with a copy of the base disk in a folder of the host; returns its console.
+/// Defines the guest `g` with a copy of the base disk in a folder of the host. Returns its console.
 fn define(host: &LibvirtHost, folder: &Path, flags: &[&str]) -> SerialLog {
     let guest = Lab::guest();
     let (disk, console) = (folder.join("g.qcow2"), folder.join("g.console"));
     if !host.on_machine(&disk).exists() {
         fs::copy(&guest.base_disk, host.on_machine(&disk)).expect("a copy of the base disk");
     }
-    // What is plugged into a running q35 machine needs a port of its own.
+    // A device that is plugged into a running q35 machine needs its own port.
     let ports: String = (1..=8).map(|index| format!("<controller type='pci' index='{index}' model='pcie-root-port'/>")).collect();
     let xml = format!(
         "<domain type='{kind}'><name>g</name>
@@ -60,7 +60,8 @@ fn wait_state(host: &LibvirtHost, name: &str, wanted: &str) {
     });
 }
 
-/// Processes that see a mount of this folder: the ones inside a host, for it binds its folders over libvirt's.
+/// The processes that have a mount of this folder. These are the processes inside a host, because a host mounts its folders over
+/// libvirt's.
 fn processes_of(dir: &Path) -> Vec<PathBuf> {
     let needle = dir.to_string_lossy().into_owned();
     let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path());
@@ -129,21 +130,21 @@ fn a_guest_runs_on_without_its_daemon_and_not_without_its_host() {
     wait_state(&host, "g", "shut off");
 }
 
-/// What the guest counted, in the order in which it said so.
+/// The numbers that the guest has counted, in the order of its console.
 fn counted(console: &SerialLog) -> Vec<u32> {
-    // The prompt of its shell may stand before the word.
+    // The prompt of the guest's shell may stand before the word.
     let number = |line: &str| line.split_once("TICK ")?.1.split(' ').next()?.parse().ok();
     console.contents().lines().filter_map(number).collect()
 }
 
-/// Each number of the guest's counter is there once: nothing was lost, nothing happened twice.
+/// Checks that each number of the guest's counter is there once. Then nothing was lost and nothing happened twice.
 #[track_caller]
 fn assert_counts_on(ticks: &[u32]) {
     let gap = ticks.windows(2).find(|pair| pair[1] != pair[0] + 1);
     assert!(gap.is_none(), "from {gap:?} on the count is not what it was: {ticks:?}");
 }
 
-/// Live migration, as a control plane asks for it: the source's libvirt talks to the target's.
+/// Live migration as a control plane asks for it: the libvirt of the source talks to the libvirt of the target.
 fn migrate(from: &LibvirtHost, to: &LibvirtHost, options: &[&str]) -> Result<String, String> {
     let uri = to.network_uri();
     let mut all = vec!["migrate", "--live", "--p2p", "--persistent", "--undefinesource"];
@@ -162,7 +163,7 @@ fn takes_connections(host: &LibvirtHost) -> bool {
     connect(host).is_ok()
 }
 
-/// The peer of an open connection says nothing, and does not say that it has gone.
+/// Checks that the peer of an open connection sends nothing, and does not close it either.
 #[track_caller]
 fn assert_silent(mut connection: &TcpStream) {
     connection.set_read_timeout(Some(Duration::from_millis(300))).expect("a limit");
@@ -336,7 +337,7 @@ fn a_guest_goes_back_to_its_snapshot() {
     let then = counted(&console).last().copied().expect("a count");
     console.wait_for(&format!("TICK {} ", then + 10), SOON);
     host.virsh(&["snapshot-revert", "g", "then"]).expect("back");
-    // What it said after the snapshot and before this, it says once more.
+    // The guest repeats what it printed between the snapshot and the revert.
     console.skip_to_end();
     console.wait_for(&format!("TICK {} ", then + 5), SOON);
     host.virsh(&["snapshot-delete", "g", "then"]).expect("the snapshot goes");

@@ -1,6 +1,6 @@
-//! End to end on real guests: the real daemon, real libvirt and QEMU, a real Linux that confirms on its serial console. Every operation
-//! of the lifecycle, and the accidents: a guest that ignores ACPI, one that switches itself off, QEMU killed, libvirtd away, the daemon
-//! killed.
+//! End to end on real guests: the real daemon, real libvirt and QEMU, and a real Linux that confirms on its serial console. Tests
+//! every operation of the lifecycle, and accidents: a guest that ignores ACPI, a guest that powers itself off, QEMU killed,
+//! libvirtd gone, the daemon killed.
 
 use ostler_api::{ActionBody, Client, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, create, done, in_state, poll};
@@ -8,9 +8,9 @@ use ostler_tests::lab::{self, Lab, LibvirtHost, SerialLog};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A boot under plain emulation takes 3 s on a quiet machine, and many times that on a busy one.
+/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that on a busy one.
 const BOOT: Duration = Duration::from_secs(90);
-/// What libvirt and the guest do at once.
+/// How long libvirt and the guest may take for anything else.
 const SOON: Duration = Duration::from_secs(40);
 
 struct Rig {
@@ -21,7 +21,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// A libvirt host, a daemon with that host, and the guest's files as an image datastore.
+    /// Starts a libvirt host and a daemon that knows it. The guest's files are an image datastore.
     fn up(name: &str) -> Option<Self> {
         if !daemon::is_built() || !lab::require_libvirt() {
             return None;
@@ -70,7 +70,7 @@ impl Rig {
             file_name(&guest.initrd),
             guest.command_line(flags),
         );
-        // A table after a value must not swallow it: settings of the guest's patience come as a table of their own.
+        // `more` stands before the first table. Otherwise its settings would belong to that table.
         self.run(create(self.client(), &spec, false))
     }
 
@@ -99,7 +99,7 @@ impl Rig {
         self.run(done(self.client(), vm, verb));
     }
 
-    /// Asks and does not wait.
+    /// Sends a request and does not wait for the operation.
     fn ask(&self, vm: &str, verb: &str) {
         self.run(self.client().act(vm, verb, &ActionBody::default(), &Sent::default()))
             .unwrap_or_else(|error| panic!("{verb}: {error}"));
@@ -115,7 +115,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().expect("a file has a name").to_string_lossy().into_owned()
 }
 
-/// The last number the guest counted to.
+/// The last number that the guest has counted to.
 fn ticks(console: &SerialLog) -> u64 {
     let text = console.contents();
     let last = text.lines().rev().find_map(|line| line.strip_prefix("TICK ")?.split(' ').next()?.parse().ok());
@@ -287,7 +287,7 @@ fn the_daemon_is_killed_ten_times_over_real_guests() {
         } else {
             rig.ask(&vm, verb);
         }
-        // Some way into the operation, further each time: before, within and after the driver's calls.
+        // The kill comes later in each round: before, within and after the driver's calls.
         let moment = Duration::from_millis(20 + 45 * round as u64);
         rig.run(async { tokio::time::sleep(moment).await });
         rig.daemon.kill();

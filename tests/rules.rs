@@ -1,5 +1,5 @@
-//! The snapshot rules that ship, each bound to `sim` in turn: what they refuse is refused with their reason before anything happens, and what
-//! they say of existing snapshots happens, is told before, and stands in the feed.
+//! The snapshot rules that ship, each bound to `sim` in turn. A verb that they refuse is refused with their reason before anything
+//! happens. What they decide about existing snapshots is shown in a dry run, happens, and stands in the feed.
 
 use ostler_api::{ActionBody, Client, ClientError, EventFilter, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, create, done};
@@ -35,7 +35,7 @@ impl World {
         self.runtime.block_on(daemon::rules(self.client(), "sim", rules));
     }
 
-    /// A running VM with one disk, of the given format.
+    /// Makes a running VM with one disk of this format.
     fn running(&self, format: &str) -> String {
         let spec = format!(
             "name = \"web\"\nmemory = \"64MiB\"\n[patience]\nboot_grace = \"0s\"\n\
@@ -77,13 +77,13 @@ impl World {
         domain["snapshots"].as_array().map_or(0, Vec::len)
     }
 
-    /// What a dry run says would be removed and hidden.
+    /// How many snapshots a dry run would remove, and how many it would hide.
     fn told(&self, vm: &str, verb: &str) -> (usize, usize) {
         let preview = self.runtime.block_on(self.client().preview(vm, verb, &ActionBody::default())).expect("a preview");
         (preview.loses.len(), preview.hides.len())
     }
 
-    /// Whether the feed tells what became of snapshots by `verb`.
+    /// Whether the feed has an event about snapshots that names `verb`.
     fn in_the_feed(&self, vm: &str, verb: &str) -> bool {
         self.runtime.block_on(async {
             let filter = EventFilter { after: Some(0), vm: Some(vm.to_owned()), kind: Some("snapshots".to_owned()) };

@@ -1,16 +1,16 @@
-//! Rules of the tree that a compiler does not hold: which crate may depend on which, how long files and functions may be, that every
-//! module says what it is for, and that nothing of one machine goes into the project.
+//! Rules of the source tree that the compiler does not check: which crate may depend on which, circles of imports between modules,
+//! the length of files and functions, a doc for each module, and no `todo!` or ignored test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file above this is probably two ideas.
+/// The longest file. A longer one probably holds two ideas.
 const FILE_LINES_MAX: usize = 600;
-/// A function above this is probably two ideas. Counted from the line of `fn` to its closing brace.
+/// The longest function, from the line of `fn` to its closing brace. A longer one probably holds two ideas.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Who may name whom. `docs/ARCHITECTURE.md` gives the reasons.
+/// The crates that each crate may depend on. `docs/ARCHITECTURE.md` gives the reasons.
 const EDGES: &[(&str, &[&str])] = &[
     ("ostler-model", &[]),
     ("ostler-lifecycle", &["ostler-model"]),
@@ -34,11 +34,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-plugin-snapshots-vmware", &["ostler-sdk"]),
 ];
 
-/// Crates that only one of ours may name.
+/// External crates that only one crate of the workspace may depend on.
 const OWNED: &[(&str, &str)] =
     &[("redb", "ostler-store"), ("virt", "ostler-libvirt"), ("virt-sys", "ostler-libvirt"), ("wasmtime", "ostler-wasm")];
 
-/// Modules of one crate that import each other in a circle, and why. One that is not here, or larger than it is here, is refused.
+/// Circles of imports between modules of one crate, with a reason. A circle that is not here, or that is larger than here, is
+/// refused.
 const CIRCLES: &[(&str, &[&str], &str)] = &[
     ("core/cli", &["host", "operation", "vm"], "each has commands that lead to the others' answers"),
     (
@@ -108,7 +109,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is below the root").to_owned()
 }
 
-/// Direct dependencies of each workspace member, those for tests and benchmarks left out.
+/// The direct dependencies of each workspace member, without those for tests and benchmarks.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let out = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -126,7 +127,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     packages.iter().map(|package| (package["name"].as_str().expect("a name").to_owned(), names(package))).collect()
 }
 
-/// Edges that are not allowed.
+/// The dependencies that are not allowed.
 fn forbidden(found: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, dependencies) in found.iter().filter(|(name, _)| *name != "ostler-tests") {
@@ -192,7 +193,7 @@ fn files_and_functions_hold_one_idea() {
     assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines, or a function longer than {FUNCTION_LINES_MAX}: {long:#?}");
 }
 
-/// Functions that are too long, by rustfmt's indentation: a function ends at the closing brace in its own column.
+/// The functions that are too long. By rustfmt's indentation, a function ends at the closing brace in its own column.
 fn long_functions(text: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -211,12 +212,12 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         ]
         .iter()
         .any(|start| head.starts_with(start));
-        // A table in the form of one match may be long; it says so, with clippy's own word.
+        // A table in the form of one match may be long. An attribute of clippy marks it.
         let is_table = at > 0 && lines[at - 1].contains("too_many_lines");
         if !is_function || is_table {
             continue;
         }
-        // The end of the head: a body begins, or a semicolon or a body on one line ends it all.
+        // The end of the head. There the body begins, or a semicolon or a one-line body ends the function.
         let head_end = lines[at..].iter().position(|line| line.ends_with(['{', ';', '}']));
         if !head_end.is_some_and(|end| lines[at + end].ends_with('{')) {
             continue;
@@ -244,7 +245,7 @@ fn nothing_is_left_open() {
     assert!(open.is_empty(), "left open: {open:#?}");
 }
 
-/// The modules of the same crate that a source names by `crate::`, its comments and its tests left out.
+/// The modules of the same crate that a source names after `crate::`. Comments and tests are left out.
 fn imports(text: &str) -> BTreeSet<String> {
     let code: String =
         text.lines().take_while(|line| *line != "#[cfg(test)]").filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -272,7 +273,7 @@ fn imports(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Who imports whom in each crate, by the modules at the top of it.
+/// For each crate, the modules at its top level, and which of them each one imports.
 fn modules() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut crates: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (path, text) in sources() {
@@ -286,7 +287,7 @@ fn modules() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     crates
 }
 
-/// Modules that reach each other.
+/// The groups of modules that reach each other.
 fn circles(of: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<String>> {
     let reached = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
@@ -306,7 +307,7 @@ fn circles(of: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<String>
     all.keys().map(circle).filter(|circle| !circle.is_empty()).collect()
 }
 
-/// Circles that have no row in [`CIRCLES`].
+/// The circles that have no row in [`CIRCLES`].
 fn unknown_circles(crates: &BTreeMap<String, BTreeMap<String, BTreeSet<String>>>) -> Vec<String> {
     let mut unknown = Vec::new();
     for (name, modules) in crates {

@@ -1,9 +1,11 @@
-//! What is done to a running guest, against virsh doing the same to its twin: live migration there and back, plugging, snapshots, resizing.
+//! Measures changes of a running guest beside `virsh`, which does the same to a second domain: live migration there and back,
+//! plugging, snapshots, resizing.
 //!
-//! `cargo bench -p ostler-tests --bench changes [-- ROUNDS]`. Two lab hosts that share their storage; on them one VM of ours and one domain
-//! of nobody, made of the same XML. Both are done alternately, so that noise hits both. Ours is timed from the request to the answer that
-//! waits for the operation's end; virsh as a process, less what a process by itself costs (`virsh version`), for a daemon pays it once. The
-//! downtime of a migration is what libvirt says of the job, for both.
+//! `cargo bench -p ostler-tests --bench changes [-- ROUNDS]`. Two lab hosts share their storage. One VM of Ostler's and one wild
+//! domain, the twin, run on them. Both are made of the same XML. Changes of the two alternate, so that noise hits both. Ostler's
+//! time runs from the request to the answer at the operation's end. virsh's time is that of the process, less the time of a process
+//! by itself (`virsh version`), because a daemon would pay that only once. The downtime of a migration is what libvirt reports for
+//! the job, for both.
 
 mod rig;
 
@@ -14,11 +16,11 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Rounds unless told otherwise; one takes some ten seconds.
+/// How many rounds, unless told otherwise. One round takes about ten seconds.
 const ROUNDS: usize = 8;
 const TWIN: &str = "twin";
 
-/// One thing that is done, by us and by virsh.
+/// One change, done by Ostler and by virsh.
 struct Deed {
     name: &'static str,
     ours: Vec<Duration>,
@@ -76,7 +78,7 @@ impl Bench {
         (took, String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
-    /// A domain of nobody that is as ours is.
+    /// Makes a wild domain that is like the VM.
     fn make_twin(&self, host: usize) {
         let domain = self.kvm.domains(host).pop().expect("ours is there");
         let (_, xml) = self.virsh(host, &["dumpxml", "--inactive", &domain]);
@@ -98,7 +100,7 @@ impl Bench {
         ostler_tests::lab::SerialLog::new(folder.join("console.log")).wait_for("GUEST-READY", ostler_tests::kvm::BOOT);
     }
 
-    /// The downtime of the last migration that arrived on a host, as libvirt tells it.
+    /// The downtime of the last migration that arrived on a host, as libvirt reports it.
     fn downtime(&self, host: usize, domain: &str) -> Option<Duration> {
         let (_, said) = self.virsh(host, &["domjobinfo", domain, "--completed"]);
         let line = said.lines().find(|line| line.starts_with("Total downtime"))?;
@@ -133,7 +135,7 @@ fn migrations(bench: &Bench, rounds: usize, process: Duration) {
         let uri = bench.kvm.hosts[to].network_uri();
         let go = ["migrate", TWIN, &uri, "--live", "--p2p", "--persistent", "--undefinesource", "--unsafe"];
         let (theirs, _) = bench.virsh(from, &go);
-        // The first round warms connections.
+        // The first round opens connections and is not counted.
         if round > 0 {
             total.ours.push(ours);
             total.theirs.push(theirs);
@@ -239,7 +241,7 @@ fn main() {
     let process = Times::new((0..rounds).map(|_| bench.virsh(host, &["version"]).0).collect()).median();
     println!("a virsh process alone: {:.1} ms", ms(process));
     migrations(&bench, rounds, process);
-    // Both are on the same host again, wherever that is.
+    // Both are on the same host again, whichever that is.
     plugging(&bench, rounds, process);
     sizes(&bench, rounds, process);
     snapshots(&bench, rounds, process);

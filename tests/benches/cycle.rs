@@ -1,8 +1,9 @@
-//! Whole lives of VMs on `sim`, 1,000 at once, each step durable: create > running > poweroff-hard > resume > shutdown-hard > done.
+//! Measures whole lives of VMs on `sim`, 1,000 at once, each step durable: create > running > poweroff-hard > resume >
+//! shutdown-hard > done.
 //!
-//! `cargo bench -p ostler-tests --bench cycle`. `OSTLER_CYCLES`, `OSTLER_AT_ONCE` and `OSTLER_CONNECTIONS` change the load.
-//! The requests do not wait: their answers are timed by themselves, and the event stream tells when an operation has ended. The
-//! floor is the database alone, writing as many rows of the same sizes in transactions of the same size.
+//! `cargo bench -p ostler-tests --bench cycle`. `OSTLER_CYCLES`, `OSTLER_AT_ONCE` and `OSTLER_CONNECTIONS` change the load. The
+//! requests do not wait for their operations. So their answers are timed alone, and the event stream tells when an operation has
+//! ended. The floor is the database alone: it writes as many rows of the same sizes in transactions of the same size.
 
 mod rig;
 
@@ -18,17 +19,17 @@ use tokio::sync::Semaphore;
 
 const CYCLES: usize = 5000;
 const AT_ONCE: usize = 1000;
-/// Requests on the way at once. All are always taken, so an answer takes `CONNECTIONS / answers a second` on average by arithmetic:
-/// more of them lengthen the queue before the daemon and change little else.
+/// How many requests are on the way at once. All connections are always in use, so the mean time of an answer is `CONNECTIONS /
+/// answers per second`. More connections make the queue before the daemon longer and change little else.
 const CONNECTIONS: usize = 32;
-/// Runs; the median counts.
+/// How many runs. The median counts.
 const RUNS: usize = 3;
-/// Cycles before anything is counted.
+/// How many cycles run before anything is counted.
 const WARM: usize = 300;
-/// The verbs after the creation, and where each leads.
+/// The verbs after the creation, each with the state that it leads to.
 const VERBS: [(&str, &str); 3] = [("poweroff-hard", "poweroff"), ("resume", "running"), ("shutdown-hard", "done")];
 
-/// What one VM's life took.
+/// The times of one VM's life.
 #[derive(Default)]
 struct Life {
     answers: Vec<Duration>,
@@ -122,7 +123,7 @@ async fn run(dir: &Path) {
     );
 }
 
-/// One run: cycles a second, and how long answers took.
+/// One run. Answers the cycles per second, and how long the answers took.
 async fn measured(load: &Arc<Load>, pid: u32, from: usize, cycles: usize) -> (f64, Times) {
     let cpu = || (process::cpu(pid), process::cpu(std::process::id()), process::machine_cpu());
     let (daemon, client, machine) = cpu();
@@ -147,7 +148,7 @@ async fn measured(load: &Arc<Load>, pid: u32, from: usize, cycles: usize) -> (f6
     (cycles as f64 / took.as_secs_f64(), answers)
 }
 
-/// What the store says it has written.
+/// The amount that the store has written, from its metrics.
 async fn counters(load: &Load) -> floor::Work {
     let (answer, _) = load.pool.send("GET", "/metrics", None).await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();

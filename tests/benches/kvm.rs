@@ -1,9 +1,9 @@
-//! `create > running` of a real guest through `ostlerd`, against `virsh define` + `start` of the same XML.
+//! Measures `create > running` of a real guest through `ostlerd`, beside `virsh define` and `start` of the same XML.
 //!
-//! `cargo bench -p ostler-tests --bench kvm [-- ROUNDS]`. Both alternate, so that noise hits both. virsh runs its two commands in one
-//! process; what such a process costs by itself (`virsh version`) is measured apart and taken off, for a daemon pays it once. The guest
-//! boots from its initrd and has no disk: an overlay takes `qemu-img`, which virsh would not run. A second pair of lines has a disk,
-//! and the floor then includes `qemu-img create`.
+//! `cargo bench -p ostler-tests --bench kvm [-- ROUNDS]`. Both alternate, so that noise hits both. virsh runs its two commands in
+//! one process. The time of such a process by itself (`virsh version`) is measured apart and subtracted, because a daemon pays it
+//! only once. The guest boots from its initrd and has no disk, because an overlay needs `qemu-img`, which virsh does not run. A
+//! second pair of lines has a disk; there the floor includes `qemu-img create`.
 
 mod rig;
 
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Rounds unless told otherwise; one takes a few seconds.
+/// How many rounds, unless told otherwise. One round takes a few seconds.
 const ROUNDS: usize = 12;
 
 struct Rig {
@@ -64,7 +64,7 @@ impl Rig {
         (vm, began.elapsed())
     }
 
-    /// Ends it, and makes its XML one that belongs to nobody. Answers the XML's file, the domain's name and the VM's folder.
+    /// Ends the VM, and makes its XML that of a wild domain. Answers the XML's file, the domain's name and the VM's folder.
     async fn same(&self, vm: u64) -> (PathBuf, String, PathBuf) {
         let shown = self.daemon.client().vm(&vm.to_string()).await.expect("a VM");
         let domain = shown.placement.expect("it has a place").domain;
@@ -75,7 +75,7 @@ impl Rig {
         let folder = self.dir.join("system/vms").join(&shown.uuid);
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = self.dir.join("same.xml");
-        // With our stamp in it the monitor would take it for a leftover and end it.
+        // With Ostler's stamp in it, the monitor would take the domain for a leftover and end it.
         let fresh = without(&without(&xml, "<metadata>", "</metadata>"), "<uuid>", "</uuid>");
         std::fs::write(&file, fresh).expect("written");
         (file, domain, folder)
@@ -85,7 +85,7 @@ impl Rig {
         run("virsh", &["-q", "-c", self.host.uri(), commands])
     }
 
-    /// virsh's define and start, with an overlay made before where there is a disk; then everything is taken away.
+    /// Runs virsh's define and start, after `qemu-img create` if there is a disk. Then removes everything.
     async fn theirs(&self, vm: u64, disk: bool) -> Duration {
         let (xml, domain, folder) = self.same(vm).await;
         let overlay =
@@ -143,7 +143,7 @@ async fn compare(rig: &Rig, rounds: usize, disk: bool) {
         let (vm, took) = rig.ours(round, disk).await;
         let floor = rig.theirs(vm, disk).await;
         let alone = rig.virsh("version");
-        // The first round warms caches and connections.
+        // The first round fills caches and opens connections. It is not counted.
         if round > 0 {
             ours.push(took);
             theirs.push(floor);

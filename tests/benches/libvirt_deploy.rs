@@ -1,8 +1,8 @@
-//! What the KVM driver adds to a start: `deploy` of a fresh domain against `virsh define` + `start` of the very same XML.
+//! Measures how much the KVM driver adds to a start: `deploy` of a new domain beside `virsh define` and `start` of the same XML.
 //!
-//! `cargo bench -p ostler-tests --bench libvirt_deploy [-- ROUNDS]`. The two alternate, so that noise hits both. virsh runs
-//! both its commands in one process; what a process of its own costs is measured apart (`virsh version`), for virsh pays it
-//! and the driver does not.
+//! `cargo bench -p ostler-tests --bench libvirt_deploy [-- ROUNDS]`. The two alternate, so that noise hits both. virsh runs both
+//! commands in one process. The time of such a process by itself is measured apart (`virsh version`), because virsh pays it and the
+//! driver does not.
 
 #[path = "../libvirt_driver/rig.rs"]
 #[allow(dead_code)]
@@ -13,7 +13,7 @@ use rig::{Rig, seen};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Rounds unless told otherwise; a round takes about 1.5 s.
+/// How many rounds, unless told otherwise. One round takes about 1.5 s.
 const ROUNDS: usize = 15;
 
 fn main() {
@@ -33,7 +33,7 @@ fn main() {
         let (floor, ()) = timed(|| direct(rig.host.uri(), &both));
         rig.remove(&vm, 3).expect("removed");
         let (alone, ()) = timed(|| direct(rig.host.uri(), "version"));
-        // The first round warms caches and connections.
+        // The first round fills caches and opens connections. It is not counted.
         if round > 0 {
             ours.push(took);
             virsh.push(floor);

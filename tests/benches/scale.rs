@@ -1,8 +1,8 @@
-//! What 10,000 VMs cost: reading them, the daemon's memory, and a restart in the middle of 1,000 operations.
+//! Measures the cost of 10,000 VMs: reading them, the daemon's memory, and a restart in the middle of 1,000 operations.
 //!
-//! `cargo bench -p ostler-tests --bench scale [-- reads] [memory] [restart]`. The VMs run on `sim` and are made first, which takes
-//! most of the time; `OSTLER_VMS` changes their number. The floor of reads is an empty axum route, served in a process of its own
-//! by the same stack over the same kind of socket and asked by the same client.
+//! `cargo bench -p ostler-tests --bench scale [-- reads] [memory] [restart]`. The VMs run on `sim`. They are made first, which
+//! takes most of the time; `OSTLER_VMS` changes their number. The floor of the reads is an empty axum route. Another process serves
+//! it with the same libraries over the same kind of socket, and the same client reads it.
 
 mod rig;
 
@@ -17,22 +17,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const VMS: usize = 10_000;
-/// Operations in hand when the daemon is killed.
+/// How many operations are running when the daemon is killed.
 const IN_FLIGHT: usize = 1000;
-/// Connections that make the VMs, and those that read them.
+/// How many connections make the VMs, and how many read them.
 const CONNECTIONS: usize = 64;
 const READERS: usize = 16;
-/// Requests of one run, and runs of each kind; floor and daemon alternate.
+/// How many requests one run has, and how many runs there are of each kind. Floor and daemon alternate.
 const READS: usize = 20_000;
 const PAGES: usize = 4000;
 const RUNS: usize = 5;
-/// Calls are held for so long, so that all those operations are in hand.
+/// Calls are held this long, so that all those operations are running at once.
 const HELD: &str = r#"{"rules":[{"call":"destroy","delay-ms":60000}]}"#;
 /// How long everything may take to come to rest.
 const CONVERGE: Duration = Duration::from_secs(120);
-/// After this long without requests runners have ended and the allocator has given back what it does not need.
+/// After this long without requests the runners have ended, and the allocator has returned the memory that it does not need.
 const REST: Duration = Duration::from_secs(15);
-/// The argument by which this program serves the empty route.
+/// The argument with which this program serves the empty route.
 const SERVE: &str = "--serve-floor";
 
 fn main() {
@@ -63,7 +63,7 @@ async fn run(dir: &Path) {
     }
 }
 
-/// Makes VMs that run.
+/// Makes VMs and waits until they run.
 async fn populate(daemon: &Daemon, vms: usize) {
     let began = Instant::now();
     let pool = Pool::open(&daemon.socket(), CONNECTIONS).await;
@@ -83,7 +83,7 @@ async fn populate(daemon: &Daemon, vms: usize) {
     println!("{vms} VMs created and running in {:.1} s", began.elapsed().as_secs_f64());
 }
 
-/// Right after the VMs were made, and at rest.
+/// Measures the memory right after the VMs were made, and at rest.
 async fn memory(daemon: &Daemon, vms: usize) {
     let pid = daemon.pid().expect("it runs");
     for (when, pause) in [("just made", Duration::ZERO), ("at rest", REST)] {
@@ -94,13 +94,13 @@ async fn memory(daemon: &Daemon, vms: usize) {
     }
 }
 
-/// What one run of requests gave.
+/// The result of one run of requests.
 struct Run {
     rate: f64,
     times: Times,
 }
 
-/// `READERS` connections, each asking as fast as it is answered.
+/// Opens `READERS` connections. Each asks again as soon as it has an answer.
 async fn ask(socket: &Path, count: usize, path: impl Fn(usize) -> String + Send + Sync + 'static) -> Run {
     let path = Arc::new(path);
     let began = Instant::now();
@@ -142,7 +142,7 @@ async fn reads(daemon: &Daemon, dir: &Path, vms: usize) {
         let one = ask(&floor_socket, READS, |_| "/".to_owned()).await;
         let show = ask(&socket, READS, move |at| format!("/v1/vms/{}", spread(at, vms))).await;
         let page = ask(&socket, PAGES, move |at| format!("/v1/vms?limit=100&after={}", spread(at, vms.max(101) - 100))).await;
-        // The first run warms caches.
+        // The first run fills caches and is not counted.
         if run > 0 {
             bare.push(one);
             shows.push(show);
@@ -164,12 +164,12 @@ async fn reads(daemon: &Daemon, dir: &Path, vms: usize) {
     }
 }
 
-/// Medians of the runs: requests a second, and the 99th percentile in milliseconds.
+/// The medians of the runs: requests per second, and the 99th percentile in milliseconds.
 fn summed(runs: &[Run]) -> (f64, f64) {
     (median(runs.iter().map(|run| run.rate).collect()), median(runs.iter().map(|run| ms(run.times.at(990))).collect()))
 }
 
-/// Kills the daemon with calls in hand, and times its start.
+/// Kills the daemon while calls are running, and times its start.
 async fn restart(daemon: &mut Daemon, dir: &Path) {
     let knobs = dir.join("simhosts").join(HOST).join("knobs");
     std::fs::write(&knobs, HELD).expect("a file");
@@ -187,7 +187,7 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     let began = Instant::now();
     daemon.up();
     let ready = began.elapsed();
-    // The client's old connections are dead: it finds out one by one.
+    // The old connections of the client are dead. It notices this one by one.
     daemon::poll("an answer", CONVERGE, async || daemon.client().vm("1").await.map(drop).map_err(|error| error.to_string())).await;
     let answers = began.elapsed();
     daemon::poll("all VMs to come to rest", CONVERGE, async || {
@@ -207,7 +207,7 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     line("restart, 10,000 VMs, 1,000 in flight", &format!("ready in {:.0} ms", ms(ready)), "-", "-", "< 2,000 ms");
 }
 
-/// This program again, as the server of an empty route.
+/// A child process that runs this program as the server of an empty route.
 struct Floor(Child);
 
 impl Floor {
@@ -221,13 +221,13 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The child may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// As `ostlerd` serves: axum on hyper's HTTP/1 over a unix socket, a task a connection.
+/// Serves as `ostlerd` does: axum on HTTP/1 of hyper over a unix socket, one task per connection.
 fn serve(path: &Path) {
     use hyper_util::rt::{TokioIo, TokioTimer};
     use hyper_util::service::TowerToHyperService;
@@ -240,7 +240,7 @@ fn serve(path: &Path) {
         while let Ok((stream, _)) = listener.accept().await {
             let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
             tokio::spawn(async move {
-                // The client goes when it has what it wants.
+                // The client closes the connection when it has its answer, so an error is normal.
                 let _ = connection.await;
             });
         }

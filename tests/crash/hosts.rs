@@ -1,10 +1,10 @@
-//! What the `sim` hosts have: their domains are files.
+//! Reads the domains of the `sim` hosts, which are files.
 
 use crate::HOSTS;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Domains as the `sim` hosts have them: uuid -> (host, power), one entry a file.
+/// The domains of the `sim` hosts: UUID -> (host, power), one entry per file.
 pub(crate) fn domains(dir: &Path) -> BTreeMap<String, Vec<(String, String)>> {
     let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for host in HOSTS {
@@ -13,7 +13,7 @@ pub(crate) fn domains(dir: &Path) -> BTreeMap<String, Vec<(String, String)>> {
             let Some(uuid) = name.strip_suffix(".json") else { continue };
             let text = std::fs::read_to_string(entry.path()).expect("a domain's file");
             let domain: serde_json::Value = serde_json::from_str(&text).expect("a domain");
-            // A guest that was told to switch itself off is off from that moment on; its file says so at the next write.
+            // A guest that was told to power off counts as off from that moment. Its file says so only after the next write.
             let off = domain["off-at-ms"].as_u64().is_some_and(|off| off <= now_ms());
             let power = if off { "off" } else { domain["power"].as_str().unwrap_or("?") }.to_owned();
             found.entry(uuid.to_owned()).or_default().push((host.to_owned(), power));

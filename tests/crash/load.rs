@@ -1,4 +1,4 @@
-//! A mixed load: six clients ask random things of random VMs until the daemon is gone.
+//! A mixed load: six clients send random requests about random VMs until the daemon is gone.
 
 use crate::{HOSTS, VMS};
 use ostler_api::{Client, ClientError, ListFilter, Sent};
@@ -44,7 +44,7 @@ const VERBS: [&str; 33] = [
     "schedule",
 ];
 
-/// What the verb is asked with. Chance decides whether it makes sense: a refusal must change nothing.
+/// The body for a verb. Chance decides whether it makes sense. A refused request must change nothing.
 fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
     let host = HOSTS[rng.random_range(0..HOSTS.len())];
     let disk = ["vda", "vdb", "vdc"][rng.random_range(0..3)];
@@ -68,11 +68,11 @@ fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
 
 #[derive(Default)]
 pub(crate) struct Told {
-    /// Operations that were answered: the daemon must know them for ever.
+    /// Operations that an answer has named. The daemon must know them for ever.
     pub(crate) operations: BTreeSet<u64>,
     /// VMs whose creation was answered.
     pub(crate) vms: BTreeSet<u64>,
-    /// How many requests about VMs were answered, refusals too.
+    /// How many requests about VMs were answered, including refusals.
     pub(crate) answered: usize,
     /// How often each verb was accepted.
     pub(crate) accepted: BTreeMap<&'static str, u64>,
@@ -105,7 +105,7 @@ async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
     }
 }
 
-/// A connection that broke: the daemon was killed.
+/// The connection broke, because the daemon was killed.
 struct Gone;
 
 async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Result<(), Gone> {
@@ -132,7 +132,7 @@ async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, b
             told.operations.extend(reply.operation.map(|operation| operation.id));
             Ok(())
         }
-        // Refusals are what most random verbs deserve.
+        // Most random verbs are refused.
         Err(ClientError::Problem(_)) => Ok(()),
         Err(_) => Err(Gone),
     }

@@ -1,9 +1,10 @@
-//! `kill -9` of the real daemon at random moments under a mixed load, over many `sim` VMs. After each kill every VM converges without
-//! help, the hypervisor's inventory equals the store's, the books add up, and nothing that was answered is forgotten.
+//! Kills the real daemon with `kill -9` at random moments under a mixed load, over many `sim` VMs. After each kill every VM must
+//! come to rest without help, the hypervisors must have the same domains as the store, the store must be consistent, and the daemon
+//! must know everything that it has answered.
 //!
-//! `restores` puts old backups back while the hypervisors went on.
+//! `restores` restores old backups while the hypervisors kept running.
 //!
-//! `OSTLER_KILLS` sets how often it is killed (default below); `OSTLER_SEED` repeats the choices of a run.
+//! `OSTLER_KILLS` sets the number of kills. `OSTLER_SEED` repeats the choices of a run.
 
 mod hosts;
 mod load;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How often the daemon is killed unless told otherwise.
+/// How often the daemon is killed, unless told otherwise.
 const KILLS: u32 = 200;
 /// How many VMs live at once.
 const VMS: usize = 24;
@@ -28,7 +29,7 @@ const VMS: usize = 24;
 const CONVERGE: Duration = Duration::from_secs(60);
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
-/// Trouble that a hypervisor makes at any time: slow calls, passing errors, lost answers, crashes of the driver.
+/// Trouble that a hypervisor may make at any time: slow calls, passing errors, lost answers, crashes of the driver.
 const KNOBS: &str = r#"{"rules":[
   {"call":"deploy","delay-ms":30,"percent":50},
   {"call":"save","delay-ms":20,"percent":50},
@@ -50,7 +51,8 @@ fn killed_while_vms_move_between_hosts_that_share_their_storage() {
     killed(true);
 }
 
-/// Half of the kills each: files that are copied at stop and deploy, and files that hosts share, so that VMs can move.
+/// One half of the kills. With `shared`, hosts share their files, so that VMs can move. Otherwise files are copied at stop and
+/// deploy.
 fn killed(shared: bool) {
     if !daemon::is_built() {
         return;
@@ -79,7 +81,8 @@ fn killed(shared: bool) {
     println!("{kills} kills survived; {} VMs and {} operations were answered and are known", told.vms.len(), told.operations.len());
     println!("accepted: {:?}", told.accepted);
     assert!(told.operations.len() as u64 > kills, "the load did nothing: {} operations", told.operations.len());
-    // What chance seldom lets be (a snapshot of that name, a pending image) may be missed; these never.
+    // Some verbs are rarely possible by chance, for example those that need a snapshot of that name. They may be missing. These
+    // verbs must not.
     let often = ["deploy", "stop", "resume", "disk-attach", "nic-attach", "resize", "snapshot-create", "schedule", "delete"];
     let moves: &[&str] = if shared { &["migrate", "migrate-live", "migrate-poweroff-hard"] } else { &[] };
     let missed: Vec<&&str> = often.iter().chain(moves).filter(|verb| !told.accepted.contains_key(**verb)).collect();
@@ -101,11 +104,11 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
         let restless: Vec<String> = everything(client)
             .await
             .iter()
-            // What a lost answer left behind is swept, and who is not seen is looked for: that takes the monitor's next round.
+            // Leftovers are swept, and unknown VMs are looked for, in the monitor's next round. This waits for it.
             .filter(|vm| vm.operation.is_some() || vm.state == "unknown" || !vm.leftovers.is_empty() || vm.moving.is_some())
             .map(|vm| format!("{} {} {:?}", vm.id, vm.state, vm.operation))
             .collect();
-        // Pending VMs wait for the scheduler, which is at rest only when they have a place.
+        // Pending VMs wait for the scheduler. All is at rest only when they have a place.
         let pending = everything(client).await.iter().filter(|vm| vm.state == "pending").count();
         if restless.is_empty() && pending == 0 { Ok(()) } else { Err(format!("{pending} pending, {restless:?}")) }
     })
@@ -118,7 +121,7 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
     };
     let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
     findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
-    // The newest few of each round suffice: older ones were looked for in the rounds before.
+    // Only the newest operations are looked for, because the rounds before have looked for the older ones.
     for operation in told_operations.iter().rev().take(50) {
         if let Err(error) = client.operation(*operation, None).await {
             findings.push(format!("operation {operation} was answered: {error}"));
@@ -132,7 +135,7 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
     findings
 }
 
-/// For whoever reads a red run: the last operations of the VMs that were found wanting.
+/// Prints the last operations of the VMs that have findings, so that a failed run can be understood.
 async fn explain(client: &Client, vms: &[Vm], findings: &[String]) {
     for vm in vms.iter().filter(|vm| findings.iter().any(|finding| finding.starts_with(&format!("VM {} ", vm.id)))) {
         let operations = client.operations_of(&vm.id.to_string()).await.map(|page| page.operations).unwrap_or_default();
@@ -143,14 +146,14 @@ async fn explain(client: &Client, vms: &[Vm], findings: &[String]) {
     }
 }
 
-/// Every VM there ever was, done ones too.
+/// Every VM there ever was, including those that are done.
 async fn everything(client: &Client) -> Vec<Vm> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
         let page = client.vms(&ListFilter { all: true, limit: Some(1000), after, ..ListFilter::default() }).await.expect("a list");
         for line in &page.vms {
-            // A done VM is its line: nothing of it changes any more.
+            // For a VM that is done the list has everything that is needed.
             if line.state != "done" {
                 found.push(client.vm(&line.id.to_string()).await.expect("a VM"));
             }
@@ -164,7 +167,7 @@ async fn everything(client: &Client) -> Vec<Vm> {
 }
 
 fn done_vm(line: &ostler_api::VmSummary) -> Vm {
-    // What is not told is empty.
+    // Fields that are left out are empty.
     let vm = serde_json::json!({
         "id": line.id, "uuid": "", "name": line.name, "owner": line.owner, "state": line.state, "since": line.since, "reason": "asked",
         "created": line.created, "version": line.version, "spec": {"name": "x", "memory": "1MiB"},
@@ -198,7 +201,7 @@ fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
             ("running", Some("running")) => true,
             ("poweroff" | "suspended", None | Some("off")) => true,
             ("hold" | "stopped" | "undeployed", None) => true,
-            // What a failed step left is what the record says; a person decides.
+            // The domain of a failed VM may be in any state, because an operator has to decide.
             ("failed", _) => true,
             _ => false,
         };
@@ -209,10 +212,10 @@ fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
     findings
 }
 
-/// Folders of VMs' files exist only for VMs that may have files there.
+/// Checks that folders of files exist only for VMs that may have files there.
 fn compare_files(vms: &[Vm], dir: &Path, shared: bool) -> Vec<String> {
     let mut findings = Vec::new();
-    // Where storage is shared, files stay where they are when the VM leaves its host.
+    // If the storage is shared, files stay where they are when the VM leaves its host.
     let with_hosts: &[&str] = if shared {
         &["running", "poweroff", "suspended", "failed", "stopped", "undeployed"]
     } else {

@@ -1,11 +1,12 @@
-//! The store is lost and comes back from a backup that was taken under load, while the hypervisors went on. Every guest that ran when the
-//! daemon died must go on running, once, with its files, whatever the backup believes and whatever is asked afterwards.
+//! The store is lost and is restored from a backup that was taken under load. Meanwhile the hypervisors kept running. Every guest
+//! that ran when the daemon died must keep running, on one host only, with its files, whatever the backup says and whatever is
+//! asked afterwards.
 //!
-//! One host does not answer at first: while any VM may run there, nothing is done for any of the backup, whoever asks. Then the daemon
-//! is killed once more, and the host answers.
+//! One host does not answer at first. Any VM might run there, so nothing may be done for any VM of the backup, whatever is asked.
+//! Then the daemon is killed once more, and the host answers.
 //!
-//! `OSTLER_RESTORES` sets how often (default below). With `OSTLER_RESTORE_BY_HAND` set the backup is copied into the place of the store, as
-//! if there were no restore: that is the negative control, and guests run twice within some rounds, with private and with shared storage.
+//! `OSTLER_RESTORES` sets the number of restores. With `OSTLER_RESTORE_BY_HAND` set, the backup is only copied over the store,
+//! without a restore. This is the negative control: then guests run twice within some rounds, with private and with shared storage.
 
 use crate::hosts::domains;
 use crate::load::{Told, load};
@@ -19,13 +20,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often a backup is restored unless told otherwise; half of it each for private and shared storage.
+/// How often a backup is restored, unless told otherwise: one half for private and one half for shared storage.
 const RESTORES: u64 = 6;
-/// How many requests are answered after a restore, while a host is silent and again later, before the guests are counted.
+/// How many requests must be answered after a restore while a host is silent, and again later, before the guests are counted.
 const ASKED_AFTER: usize = 150;
-/// How long a host is silent at least: the daemon looks every half second whether all were listed.
+/// How long a host is silent at least. The daemon checks every half second whether all hosts were listed.
 const HELD_FOR: Duration = Duration::from_millis(1200);
-/// Nothing that is asked of this host has an answer.
+/// Makes a host fail every call.
 const SILENT: &str = r#"{"rules":[{"call":"*","error":"retry","code":"silent"}]}"#;
 
 #[test]
@@ -57,7 +58,7 @@ fn restored(shared: bool) {
     assert!(guests > 0, "no guest ran when the daemon was killed");
 }
 
-/// How many guests ran when the daemon was killed, and what became of them that must not.
+/// One round. Answers how many guests ran when the daemon was killed, and the findings about them.
 fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String>) {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let mut daemon = Daemon::start(dir, &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
@@ -95,16 +96,16 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
     if findings.is_empty() {
         daemon.up();
         runtime.block_on(reconciled(daemon.client()));
-        // One that was to be moved is moved at once.
+        // A VM that the scheduler had to move may have been moved at once, so its host may differ.
         findings = compare(dir, &alive, &files, false);
-        // What is asked of the VMs now must not start a second one of any.
+        // Requests for the VMs must not start a second domain of any.
         runtime.block_on(asked(&mut daemon, seed.wrapping_add(2), Duration::ZERO));
         findings.extend(twice(dir));
     }
     (alive.len(), findings)
 }
 
-/// Waits until every host but the silent one was listed: from then on only that one holds the VMs up.
+/// Waits until every host except the silent one was listed. From then on only the silent host holds the VMs up.
 async fn all_but(client: &Client, silent: &str) -> RestoredReply {
     poll("all hosts but the silent one to be listed", CONVERGE, async || {
         let restored = client.restored().await.map_err(|error| error.to_string())?;
@@ -114,7 +115,7 @@ async fn all_but(client: &Client, silent: &str) -> RestoredReply {
     client.restored().await.expect("is told")
 }
 
-/// Many random requests for at least so long; the daemon is killed among them. Answers what was not reconciled just before.
+/// Sends many random requests for at least this long, then kills the daemon. Answers what was not reconciled just before.
 async fn asked(daemon: &mut Daemon, seed: u64, at_least: Duration) -> RestoredReply {
     let began = Instant::now();
     let told = Arc::new(Mutex::new(Told::default()));
@@ -130,7 +131,7 @@ async fn asked(daemon: &mut Daemon, seed: u64, at_least: Duration) -> RestoredRe
     restored
 }
 
-/// The store is lost, and the backup takes its place.
+/// Removes the store and restores the backup in its place.
 fn put_back(daemon: &Daemon, dir: &Path, backup: &Path) {
     let store = dir.join("data").join("store.redb");
     std::fs::remove_file(&store).expect("the store was there");
@@ -145,7 +146,8 @@ fn by_hand() -> bool {
     std::env::var_os("OSTLER_RESTORE_BY_HAND").is_some()
 }
 
-/// Waits until every VM is reconciled. Where only a person can tell, one states that the record counts: the test has looked.
+/// Waits until every VM is reconciled. For VMs that only an operator can judge, it states that the record is right; the test has
+/// checked this.
 async fn reconciled(client: &Client) {
     poll("all VMs to be reconciled", CONVERGE, async || {
         let restored = client.restored().await.map_err(|error| error.to_string())?;
@@ -157,7 +159,7 @@ async fn reconciled(client: &Client) {
     .await;
 }
 
-/// The guests that run: UUID and host. One that is about to switch itself off does not count.
+/// The guests that run, as UUID and host. Guests that are about to power off are left out.
 fn lives(dir: &Path) -> BTreeMap<String, String> {
     let all = domains(dir);
     let runs = |(uuid, places): (&String, &Vec<(String, String)>)| {
@@ -169,17 +171,17 @@ fn lives(dir: &Path) -> BTreeMap<String, String> {
     all.iter().filter_map(runs).collect()
 }
 
-/// The guests' folders that exist.
+/// The guests whose folder exists.
 fn files_of(dir: &Path, alive: &BTreeMap<String, String>) -> Vec<String> {
     alive.keys().filter(|uuid| dir.join("system/vms").join(uuid).exists()).cloned().collect()
 }
 
-/// Every guest runs on, `in_place` or on any host, with its files.
+/// Checks that every guest still runs with its files, on its host (`in_place`) or on any host.
 fn compare(dir: &Path, alive: &BTreeMap<String, String>, files: &[String], in_place: bool) -> Vec<String> {
     let now = domains(dir);
     let mut findings = twice(dir);
     if by_hand() {
-        // Nothing holds the load back, and it switches guests off as it likes: only what nobody can ask for counts.
+        // Without a restore nothing holds the load back, so it may switch guests off. Only guests that run twice count then.
         return findings;
     }
     for (uuid, host) in alive {

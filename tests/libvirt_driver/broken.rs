@@ -1,4 +1,4 @@
-//! What happens to a guest that is on its way when a host, the network or a person comes in between.
+//! A host, the network or an operator interrupts a migration.
 
 use crate::moving::{abort, begin, begin_slowly, end_of, has_moved, has_stayed, here, placed, slow_guest, speed_up, there};
 use crate::rig::{BOOT, Rig, SOON, power};
@@ -17,7 +17,7 @@ fn a_network_that_is_cut_lets_it_be_stopped_and_run_on() {
     let spec = placed(&rig, &vm, 2);
     begin_slowly(&rig, &vm, 2, &spec, &other);
     other.host.cut();
-    // The call has a minute: libvirt's own keepalive gives the other side up after half of it.
+    // The call has a minute. libvirt's keepalive gives the other side up after half of it.
     abort(&rig, &vm, 2, 2).expect("stops");
     has_stayed(&rig, &mut vm, &other);
     other.host.mend();
@@ -40,7 +40,7 @@ fn a_destination_that_loses_power_costs_the_guest_nothing() {
     vm.console.skip_to_end();
     vm.console.wait_for("TICK", SOON);
     other.host.power_on();
-    // Now that both can be seen again, it is known that it stayed.
+    // Both hosts answer again, so the driver can tell that the guest stayed.
     let error = end_of(&rig, &vm, 2, 2).expect_err("it did not move");
     assert!(!matches!(error.kind, ErrorKind::Gone | ErrorKind::Stale), "{error}");
     has_stayed(&rig, &mut vm, &other);
@@ -93,7 +93,7 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     rig.run(rig.kvm.detach_nic(&other.site, &rig.call(&vm, 7, 2), &mac)).expect("let go of");
     console.wait_for("NIC- eth0", SOON);
     rig.run(rig.kvm.resize(&other.site, &rig.call(&vm, 8, 2), 1, 112)).expect("resized there");
-    // And back again, to where it has left nothing.
+    // The guest moves back to the first host, where it has left nothing.
     let home = DomainSpec { ..rig.spec(&vm, 3) };
     let call = rig.call(&vm, 9, 3);
     rig.run(rig.kvm.begin_migrate(&other.site, &call, &home, &rig.site, &[])).expect("begins");

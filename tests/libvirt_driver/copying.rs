@@ -1,4 +1,4 @@
-//! A disk in use is copied; a domain that somebody else made is read and stamped.
+//! A disk in use is copied. A domain that somebody else made is read and stamped.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
 use ostler_driver::{FileRef, Hypervisor, HypervisorJob, JobStatus};
@@ -37,7 +37,7 @@ fn qemu_img(arguments: &[&str], file: &str) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// A guest on a disk that stands on another, marked by the guest itself.
+/// Makes a guest on an overlay disk. The guest itself marks the disk.
 fn marked_guest(rig: &Rig) -> Vm {
     let mut vm = rig.vm(&["vt.tick=0.1", "vt.mark=copied"]);
     let base = Lab::guest().base_disk.to_string_lossy().into_owned();
@@ -62,7 +62,7 @@ fn a_disk_in_use_is_copied_whole_and_the_guest_keeps_its_own() {
         let target = rig.file(&format!("copy.{format}"));
         begin(&rig, &vm, step, &target, format).expect("begins");
         assert_eq!(seen(end_of(&rig, &vm, step)).power, Power::Running);
-        // Again: nothing is copied, for the file could be in use by now.
+        // The call is repeated. Nothing may be copied again, because the file could already be in use.
         let whole = std::fs::metadata(&target.absolute).and_then(|file| file.modified()).expect("it is there");
         let again = begin(&rig, &vm, step, &target, format).expect("done");
         assert!(matches!(&again, JobStatus::Done(_)), "{again:?}");
@@ -82,17 +82,17 @@ fn a_disk_in_use_is_copied_whole_and_the_guest_keeps_its_own() {
     assert!(raw.starts_with(b"OSTLER-MARK copied"), "what the guest wrote is in it");
     rig.destroy(&vm, 4).expect("off");
     for copy in [&copy, &rig.file("copy.raw").absolute] {
-        // The disk as it was left: nobody wrote after the copies.
+        // The disk did not change after the copies, because nobody wrote to it.
         qemu_img(&["compare", "-q", &vm.disk.to_string_lossy()], copy);
     }
-    // And another guest starts from it.
+    // Another guest starts from the copy.
     let mut second = rig.vm(&[]);
     std::fs::rename(copy, &second.disk).expect("moved");
     rig.deploy(&second, 1, 1).expect("deploys");
     second.console.wait_for("DISK-MARK copied", BOOT);
 }
 
-/// A copy that goes on slowly, and its step: one that was done before it could be slowed down is begun anew as another.
+/// Begins a copy and slows it down. Answers its step. If a copy ends before it can be slowed down, another step begins a new one.
 fn slowly(rig: &Rig, vm: &Vm, from: u64, target: &FileRef) -> u64 {
     let mut step = from;
     wait_until("a copy to be slowed down", SOON, || {
@@ -114,7 +114,7 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     let mut rig = Rig::up("copystop");
     let vm = marked_guest(&rig);
     let target = rig.file("copy.qcow2");
-    // So much that it is still copying when it is looked at.
+    // The disk gets so much data that the copy is still running when it is looked at.
     rig.destroy(&vm, 2).expect("off");
     let disk = vm.disk.to_string_lossy().into_owned();
     qemu_img(&["resize", "-q", "-f", "qcow2", &disk], "400M");
@@ -129,7 +129,7 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Cancelled, "aborted".to_owned()));
     rig.wait_for(&vm, Power::Running, ostler_model::PowerReason::None);
 
-    // The file that is left is written anew; and a daemon that was started meanwhile finds the copy at work.
+    // The unfinished file is written again. A daemon that was started meanwhile finds the running copy.
     let step = slowly(&rig, &vm, 200, &target);
     rig.forget();
     assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Gone, "no-job".to_owned()));
@@ -147,7 +147,7 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     assert!(matches!(&done, JobStatus::Done(_)), "{done:?}");
     qemu_img(&["check", "-q"], &target.absolute);
 
-    // One that nobody of this daemon began is stopped, too.
+    // A copy that this daemon did not begin is stopped, too.
     let other = rig.file("other.qcow2");
     begin(&rig, &vm, 7, &other, DiskFormat::Qcow2).expect("begins");
     let mirrors = |rig: &Rig| rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped").contains("<mirror");
@@ -193,7 +193,7 @@ fn a_domain_of_somebody_else_is_read_and_stamped_without_a_stop() {
     assert_eq!(SerialLog::new(rig.file(&format!("{}.console", vm.name)).absolute).contents().matches("GUEST-READY").count(), 1);
     let defined = rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped");
     assert!(defined.contains("generation=\"3\""), "{defined}");
-    // Stamped, it is fenced and belongs to us.
+    // After the stamp the domain is fenced and belongs to Ostler.
     let older = rig.spec(&vm, 2).identity;
     assert_eq!(refusal(rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 3, 2), &older))), (ErrorKind::Stale, "stale".to_owned()));
     let foreign = Identity { store: StoreId(uuid::Uuid::new_v4()), generation: Generation(9), ..identity };

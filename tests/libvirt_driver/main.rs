@@ -1,4 +1,4 @@
-//! The KVM driver against real libvirt, QEMU and guests that confirm.
+//! Tests of the KVM driver with real libvirt, QEMU and guests that confirm.
 
 mod broken;
 mod copying;
@@ -71,7 +71,7 @@ fn an_ignored_power_button_is_pressed_once_and_the_guest_runs_on() {
     let key = rig.call(&vm, 2, 1).context.key;
     assert_eq!((pressed.power, pressed.last_edge.as_ref()), (Power::Running, Some(&key)));
     assert_eq!(seen(rig.press(&vm, 2)).last_edge, Some(key.clone()), "once an identity");
-    // The stamp outlives the daemon, and the next identity takes its place.
+    // The stamp is still there after the daemon has died. The next identity replaces it.
     rig.host.kill_daemon();
     wait_until("the stamp after the daemon's death", SOON, || match rig.observe(&vm) {
         Ok(Observation::Present(seen)) if seen.last_edge.as_ref() == Some(&key) => Ok(()),
@@ -123,7 +123,7 @@ fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
     let saved = seen(rig.save(&vm, 2, &file));
     assert_eq!((saved.power, saved.reason), (Power::Off, PowerReason::Saved));
     assert_eq!(power(rig.save(&vm, 2, &file)), Power::Off, "the same save again");
-    rig.host.kill_daemon(); // libvirt forgets why it is off: the file itself still tells
+    rig.host.kill_daemon(); // libvirt forgets why the domain is off; the file itself still tells
     wait_until("the same save after the daemon's death", SOON, || rig.save(&vm, 2, &file));
     assert_eq!(refusal(rig.save(&vm, 3, &file)).0, ErrorKind::Gone, "another save has nothing to save");
     assert_eq!(refusal(rig.save(&vm, 2, &rig.file("nothing"))), (ErrorKind::Gone, "no-recovery-file".to_owned()));
@@ -145,7 +145,7 @@ fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
     rig.remove(&vm, 7).expect("removes");
     assert_eq!(refusal(rig.unpause(&vm, 8, 2)), (ErrorKind::Gone, "not-running".to_owned()));
 
-    // A file that was cut, and none: never restored.
+    // A file that was cut off, or no file: the domain must not be restored.
     let whole = std::fs::read(&file.absolute).expect("the memory");
     std::fs::write(&file.absolute, [b"LibvirtQemudPart", &whole[16..]].concat()).expect("written");
     assert_eq!(refusal(rig.restore(&vm, 9, 3, &file)), (ErrorKind::Gone, "no-recovery-file".to_owned()));
@@ -166,7 +166,7 @@ fn a_restored_guest_need_not_have_been_here_before() {
     vm.console.wait_for("TICK 3 ", BOOT);
     rig.save(&vm, 2, &file).expect("saves");
     rig.remove(&vm, 3).expect("removes");
-    // Its disk and console moved meanwhile.
+    // Its disk and console were moved meanwhile.
     let moved = vm.disk.with_extension("moved");
     std::fs::rename(&vm.disk, &moved).expect("moved");
     vm.disk = moved;
@@ -191,7 +191,7 @@ fn what_is_not_ours_is_never_touched() {
     assert_eq!(refusal(rig.press(&vm, 2)), (ErrorKind::Stale, "stale".to_owned()));
     assert_eq!(refusal(rig.destroy(&vm, 2)), (ErrorKind::Stale, "stale".to_owned()));
 
-    // The same UUID, asked for by another store.
+    // Another store asks for the same UUID.
     let ours = rig.store;
     rig.store = StoreId(uuid::Uuid::new_v4());
     rig.kvm = std::sync::Arc::new(ostler_libvirt::Kvm::new(ostler_libvirt::KvmOptions {
@@ -208,7 +208,7 @@ fn what_is_not_ours_is_never_touched() {
     assert_eq!(still.identity, Some(Identity { store: ours, vm: vm.uuid, generation: Generation(5) }));
     assert_eq!(still.power, Power::Running);
 
-    // Without any stamp.
+    // The domain has no stamp at all.
     let element = ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
     rig.host.virsh(&element).expect("the stamp is removed");
     assert_eq!(refusal(rig.remove(&vm, 4)), foreign);
@@ -250,7 +250,7 @@ fn what_happens_behind_our_back_is_seen_as_it_is() {
     rig.wait_for(&vm, Power::Off, PowerReason::Crashed);
     assert_eq!(power(rig.deploy(&vm, 3, 1)), Power::Running);
 
-    // Somebody's managed save would bring back old memory with an old stamp.
+    // A managed save that somebody made would restore old memory with an old stamp.
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
     vm.console.skip_to_end();
@@ -288,7 +288,7 @@ fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
     rig.wait_for(&vm, Power::Running, PowerReason::None);
     let batch = rig.run(rig.kvm.changes(&rig.site, cursor, SOON)).expect("told");
     assert!(batch.lost, "events were missed");
-    // Killed at once before a call: the old connection is found dead, not believed.
+    // The daemon is killed right before a call. The driver must notice that the old connection is dead.
     rig.host.kill_daemon();
     wait_until("the daemon to be asked again", SOON, || rig.destroy(&vm, 2));
     assert_eq!(rig.remove(&vm, 3).expect("removes").seen, Some(Observation::Absent));
@@ -310,7 +310,7 @@ fn a_daemon_that_hangs_costs_its_callers_their_deadline_and_nobody_else() {
     assert!(matches!(doubt.0, ErrorKind::Unknown | ErrorKind::Retry), "{doubt:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "the deadline holds: {:?}", began.elapsed());
     assert_eq!(refusal(hung.observe(&vm)), (ErrorKind::Retry, "busy".to_owned()), "an orphan may still be at work");
-    // The driver and its other hosts do not notice.
+    // The driver still serves its other hosts.
     let site = well.site.clone();
     assert_eq!(hung.run(hung.kvm.observe(&site, other.uuid)).expect("answers"), Observation::Absent);
     signal_daemon(&hung.host, "CONT");
@@ -369,8 +369,8 @@ fn a_dropped_call_is_not_forgotten() {
         rig.host.virsh(&["list", "--all", "--name"]).is_ok_and(|names| names.contains(&vm.name))
     });
     deploying.abort();
-    let _ = rig.run(deploying); // dropped now, or done before that: both happen
-    // Busy until the thread is back, then what is: never absent, never a lie.
+    let _ = rig.run(deploying); // the call was dropped, or was already done; both may happen
+    // The driver answers `busy` until its thread has returned, and then the truth. It must never answer that the domain is absent.
     let after = wait_until("the dropped start to end", SOON, || match rig.observe(&vm) {
         Err(error) if error.code == "busy" => Err(error.to_string()),
         other => Ok(other),
@@ -425,7 +425,7 @@ fn an_ignored_reboot_turns_one_power_off_of_the_guest_into_a_reboot_unless_it_is
     if !lab::require_libvirt() {
         return;
     }
-    // libvirt's own trap, written down in the crate's first page: this test says when that page must be changed.
+    // This is libvirt's behaviour, described on the first page of the crate. If this test fails, that page must be changed.
     let rig = Rig::up("trap");
     let mut vm = rig.vm(&["vt.noacpi", "vt.selfoff=4"]);
     rig.deploy(&vm, 1, 1).expect("deploys");
@@ -433,7 +433,7 @@ fn an_ignored_reboot_turns_one_power_off_of_the_guest_into_a_reboot_unless_it_is
     rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 2, 1))).expect("asked, and ignored");
     vm.console.wait_for("SELF-OFF", SOON);
     vm.console.wait_for("GUEST-READY", BOOT);
-    // And our own reset takes the promise back.
+    // A reset by the driver ends this behaviour.
     rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 3, 1))).expect("asked, and ignored");
     rig.run(rig.kvm.reset(&rig.site, &rig.call(&vm, 4, 1))).expect("reset");
     vm.console.wait_for("GUEST-READY", BOOT);

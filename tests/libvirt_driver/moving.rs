@@ -1,4 +1,4 @@
-//! A running guest moves to another host: it goes on counting there, and nothing of it is left here.
+//! A running guest moves to another host. It counts on there, and nothing of it is left here.
 
 use crate::rig::{BOOT, Other, Rig, SOON, Vm, refusal, seen};
 use ostler_driver::{DomainSpec, Hypervisor, HypervisorJob, JobStatus};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 const MOVE: HypervisorJob = HypervisorJob::Migrate;
 
-/// The placement at the destination: another generation, and a console of its own.
+/// The placement at the destination, with another generation and its own console.
 pub(crate) fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
     DomainSpec { console_log: rig.file(&format!("{}.there", vm.name)), ..rig.spec(vm, generation) }
 }
@@ -45,7 +45,7 @@ pub(crate) fn here(rig: &Rig, vm: &Vm) -> Observation {
     rig.observe(vm).expect("asked")
 }
 
-/// A guest that counts, and of whose memory so little is sent a second that a migration takes a while.
+/// Makes a guest that counts. So little of its memory is sent per second that a migration takes a while.
 pub(crate) fn slow_guest(rig: &Rig) -> Vm {
     let mut vm = rig.vm(&["vt.tick=0.1"]);
     rig.deploy(&vm, 1, 1).expect("deploys");
@@ -58,7 +58,7 @@ pub(crate) fn speed_up(rig: &Rig, vm: &Vm) {
     rig.host.virsh(&["migrate-setspeed", &vm.name, "1000"]).expect("at full speed again");
 }
 
-/// Begins what takes a while, and waits until memory is under way.
+/// Begins a migration that takes a while, and waits until memory is being sent.
 #[track_caller]
 pub(crate) fn begin_slowly(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Progress {
     let begun = begin(rig, vm, step, spec, other).expect("begins");
@@ -74,7 +74,7 @@ fn count(line: &str) -> u32 {
     line.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no count: {line}"))
 }
 
-/// It runs there under `generation`, went on counting, and is here no more.
+/// Checks that the guest runs there under `generation`, has counted on, and is no longer here.
 #[track_caller]
 pub(crate) fn has_moved(rig: &Rig, vm: &Vm, other: &Other, generation: u64) {
     let Observation::Present(seen) = there(rig, vm, other) else { panic!("it is not there") };
@@ -107,12 +107,12 @@ fn a_running_guest_moves_with_its_memory_and_is_stamped_before_it_runs_there() {
     assert!(progress.total > 90 << 20 && progress.done < progress.total, "{progress:?}");
     let again = begin(&rig, &vm, 2, &spec, &other).expect("the same again");
     assert!(matches!(again, JobStatus::Pending(_)), "it is attached to: {again:?}");
-    // It exists there already, stands still, and carries the new generation; here it runs under the old one.
+    // The domain exists there already: it is paused and has the new generation. Here it runs with the old one.
     let Observation::Present(coming) = there(&rig, &vm, &other) else { panic!("it is not there") };
     assert_eq!((coming.power, coming.identity), (Power::Paused, Some(spec.identity)));
     let Observation::Present(going) = here(&rig, &vm) else { panic!("it is not here") };
     assert_eq!((going.power, going.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(1))));
-    // Nobody else's call gets in between.
+    // A call of another step is refused meanwhile.
     assert_eq!(refusal(begin(&rig, &vm, 3, &spec, &other)), (ErrorKind::Retry, "busy".to_owned()));
 
     speed_up(&rig, &vm);
@@ -126,7 +126,7 @@ fn a_running_guest_moves_with_its_memory_and_is_stamped_before_it_runs_there() {
     }
     assert_eq!(refusal(abort(&rig, &vm, 2, 2)).0, ErrorKind::Unknown, "too late");
     has_moved(&rig, &vm, &other, 2);
-    // A call of an older placement finds nothing that it may touch.
+    // A call of an older placement may not touch anything.
     let old = begin(&rig, &vm, 1, &placed(&rig, &vm, 1), &other);
     assert_eq!(refusal(old), (ErrorKind::Stale, "stale".to_owned()));
 }
@@ -145,7 +145,7 @@ fn a_migration_that_is_stopped_leaves_the_guest_running_and_can_be_begun_again()
     assert_eq!(refusal(poll(&rig, &vm, 2, 2)), (ErrorKind::Cancelled, "aborted".to_owned()));
     has_stayed(&rig, &mut vm, &other);
 
-    // By a daemon that was started anew.
+    // A daemon that was restarted stops the migration.
     begin_slowly(&rig, &vm, 3, &spec, &other);
     rig.forget();
     assert_eq!(refusal(poll(&rig, &vm, 3, 2)).0, ErrorKind::Gone);
@@ -176,7 +176,7 @@ fn a_migration_outlives_whoever_asked_for_it() {
     speed_up(&rig, &vm);
     end_of(&rig, &vm, 2, 2).expect("moves");
     has_moved(&rig, &vm, &other, 2);
-    // And one that ended while nobody looked.
+    // A migration has ended while no daemon looked.
     rig.forget();
     let done = begin(&rig, &vm, 2, &spec, &other).expect("finds it");
     assert!(matches!(&done, JobStatus::Done(_)), "{done:?}");
@@ -243,7 +243,7 @@ fn what_cannot_move_says_why_and_runs_on() {
     rig.host.virsh(&["snapshot-create-as", &vm.name, "one"]).expect("a snapshot");
     assert_eq!(refusal(begin(&rig, &vm, 2, &spec, &other)), (ErrorKind::Refused, "has-snapshots".to_owned()));
     rig.host.virsh(&["snapshot-delete", &vm.name, "one"]).expect("deleted");
-    // A file that the destination does not have.
+    // The destination does not have the file.
     let mut elsewhere = spec.clone();
     elsewhere.disks[0].file.absolute.push_str(".not-there");
     let failed = begin(&rig, &vm, 2, &elsewhere, &other).and_then(|_| end_of(&rig, &vm, 2, 2).map(JobStatus::Done));
@@ -275,7 +275,7 @@ fn a_disk_that_is_not_shared_moves_along() {
     end_of(&rig, &vm, 2, 2).expect("moves");
     has_moved(&rig, &vm, &other, 2);
     std::fs::remove_file(&vm.disk).expect("the old disk is not needed");
-    // It boots from what was moved.
+    // The guest boots from the disk that was moved.
     rig.run(rig.kvm.reset(&other.site, &rig.call(&vm, 3, 2))).expect("reset");
     let mut console = SerialLog::new(rig.file(&format!("{}.there", vm.name)).absolute);
     console.wait_for("DISK-MARK moved", BOOT);
@@ -290,7 +290,7 @@ fn what_is_removed_at_one_side_of_a_move_is_never_the_guest_of_the_other() {
     let vm = rig.vm(&[]);
     rig.deploy(&vm, 1, 1).expect("deploys");
     let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
-    // As if the other host of the move were this one, under another name.
+    // This host plays the other host of the move, under another name.
     let mut call = rig.call(&vm, 2, 2);
     call.context.spares = Some(Generation(1));
     let removed = rig.run(rig.kvm.remove(&rig.site, &call)).expect("nothing of this side is here");

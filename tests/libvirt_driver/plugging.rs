@@ -1,4 +1,4 @@
-//! Disks, network cards, CPUs and memory of a guest that runs; the guest itself says what it has.
+//! Plugs disks and network cards, and resizes CPUs and memory of a running guest. The guest confirms what it has.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
 use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, Hypervisor};
@@ -28,7 +28,7 @@ fn detach(rig: &Rig, vm: &Vm, step: u64, name: &str) -> CallResult {
     detach_by(rig, &rig.call(vm, step, 1), name)
 }
 
-/// How often the text stands in what runs and in what is defined.
+/// How often the text stands in the XML of the running domain, and in that of its definition.
 fn told(rig: &Rig, vm: &Vm, text: &str) -> (usize, usize) {
     let count = |flags: &[&str]| {
         let arguments: Vec<&str> = ["dumpxml", &vm.name].into_iter().chain(flags.iter().copied()).collect();
@@ -58,7 +58,7 @@ fn a_disk_comes_and_goes_while_the_guest_runs_and_off() {
     assert_eq!(refusal(attach(&rig, &vm, 3, &other)), (ErrorKind::Refused, "taken".to_owned()));
     let stale = rig.call(&vm, 3, 0);
     assert_eq!(refusal(detach_by(&rig, &stale, "vdb")), (ErrorKind::Stale, "stale".to_owned()));
-    // A call that was cut off between the two: what runs has it, what is defined has not.
+    // As after a call that was cut off in the middle: the running domain has the disk, its definition does not.
     rig.host.virsh(&["detach-disk", &vm.name, "vdb", "--config"]).expect("detached from the definition");
     assert_eq!(told(&rig, &vm, "extra.qcow2"), (1, 0));
     attach(&rig, &vm, 2, &extra).expect("made whole");
@@ -72,7 +72,7 @@ fn a_disk_comes_and_goes_while_the_guest_runs_and_off() {
         assert_eq!(told(&rig, &vm, "extra.qcow2"), (0, 0));
     }
     vm.console.wait_for("DISK- vdb", SOON);
-    // As many as there are spare places, and again.
+    // Plugs as many disks as there are free ports, twice.
     for round in 0..2 {
         for (at, name) in ["vdb", "vdc", "vdd"].into_iter().enumerate() {
             attach(&rig, &vm, 10 + at as u64, &disk(&rig, name, &format!("{name}.qcow2"))).expect(name);
@@ -82,7 +82,7 @@ fn a_disk_comes_and_goes_while_the_guest_runs_and_off() {
             detach(&rig, &vm, 20 + round, name).expect(name);
         }
     }
-    // Off: only what is defined changes.
+    // The domain is off, so only its definition changes.
     rig.destroy(&vm, 30).expect("off");
     for _ in 0..2 {
         assert_eq!(power(attach(&rig, &vm, 31, &extra)), Power::Off);
@@ -100,7 +100,7 @@ fn a_guest_that_does_not_let_go_keeps_its_disk_and_can_be_asked_again() {
         return;
     }
     let rig = Rig::up("keeps");
-    // A kernel that does not listen to what ACPI says about slots.
+    // A kernel that ignores what ACPI says about slots.
     let mut vm = rig.vm(&["acpiphp.disable=1", "vt.tick=0.2"]);
     let extra = disk(&rig, "vdb", "extra.qcow2");
     let spec = rig.spec(&vm, 1);
@@ -114,7 +114,8 @@ fn a_guest_that_does_not_let_go_keeps_its_disk_and_can_be_asked_again() {
     }
     vm.console.skip_to_end();
     vm.console.wait_for("TICK", SOON);
-    // A reset takes what the guest was asked for: a repeat finds that, and the definition follows.
+    // A reset unplugs the disk that the guest was asked to release. A repeat of the call finds this, and changes the definition,
+    // too.
     rig.host.virsh(&["reset", &vm.name]).expect("reset");
     vm.console.wait_for("GUEST-READY", BOOT);
     detach(&rig, &vm, 5, "vdb").expect("now it is gone");
@@ -166,7 +167,7 @@ fn cpus_and_memory_follow_within_the_room_there_is() {
     rig.run(rig.kvm.deploy(&rig.site, &rig.call(&vm, 1, 1), &spec)).expect("deploys");
     let ready = vm.console.wait_for("GUEST-READY", BOOT);
     assert!(ready.contains("cpus=1 "), "{ready}");
-    // What is emulated gets no CPU, for that may end it; and nothing else of the call is done.
+    // Under emulation a guest gets no CPU, because that may end it. Then nothing else of the call is done either.
     let cpus = if rig.host.domain_type() == "qemu" {
         assert_eq!(refusal(resize(&vm, 2, 3, 160)), (ErrorKind::Refused, "emulated".to_owned()));
         1
@@ -203,7 +204,7 @@ fn a_guest_without_a_balloon_driver_keeps_its_memory() {
     let spec = DomainSpec { memory_most_mib: 192, ..rig.spec(&vm, 1) };
     rig.run(rig.kvm.deploy(&rig.site, &rig.call(&vm, 1, 1), &spec)).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
-    // A guest that is being reset does not follow for some seconds, and the call has fewer.
+    // A guest does not obey for some seconds while it is being reset. The call has less time than that.
     rig.host.virsh(&["reset", &vm.name]).expect("reset");
     let short = crate::rig::call(vm.uuid, 2, 1, Duration::from_secs(3));
     let ignored = rig.run(rig.kvm.resize(&rig.site, &short, 1, 80));

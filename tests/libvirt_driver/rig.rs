@@ -1,4 +1,4 @@
-//! A host of the lab, the driver, and what its calls need.
+//! The rig of these tests: a host of the lab, the driver, and the arguments of its calls.
 
 use async_trait::async_trait;
 use ostler_driver::conformance::{self, Bench, Report};
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// For a guest to boot under emulation on a busy machine.
+/// How long a guest may take to boot under emulation on a busy machine.
 pub(crate) const BOOT: Duration = Duration::from_secs(90);
-/// For anything else.
+/// How long anything else may take.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Rig {
@@ -31,7 +31,7 @@ pub(crate) struct Rig {
     runtime: Runtime,
 }
 
-/// Where a guest of a rig can move to.
+/// The host that a guest of a rig can move to.
 pub(crate) struct Other {
     pub(crate) host: LibvirtHost,
     pub(crate) site: Site,
@@ -64,7 +64,7 @@ impl Rig {
         Self::of(LibvirtHost::up(name))
     }
 
-    /// A rig whose guests can move to the other host.
+    /// Makes a rig whose guests can move to the other host.
     pub(crate) fn pair(name: &str) -> (Self, Other) {
         let rig = Self::of(LibvirtHost::up_on_network(name));
         let host = LibvirtHost::up_on_network(name);
@@ -80,8 +80,8 @@ impl Rig {
         Self { host, kvm, site, store, runtime }
     }
 
-    /// The driver as a daemon has it that was started anew: it knows nothing of what the one before it began, and that one's tasks
-    /// are no more.
+    /// Replaces the driver by a new one, as after a restart of the daemon. The new driver knows nothing that the old one has begun,
+    /// and the old one's tasks have ended.
     pub(crate) fn forget(&mut self) {
         std::mem::replace(&mut self.runtime, Runtime::new().expect("a runtime")).shutdown_background();
         self.kvm = new_driver(self.store);
@@ -95,7 +95,7 @@ impl Rig {
         self.runtime.spawn(future)
     }
 
-    /// A VM with a disk of its own. Nothing is defined yet.
+    /// Makes a VM with its own disk. Nothing is defined yet.
     pub(crate) fn vm(&self, flags: &[&'static str]) -> Vm {
         let uuid = VmUuid(Uuid::new_v4());
         let name = format!("t-{}", &uuid.to_string()[..8]);
@@ -118,13 +118,13 @@ impl Rig {
         Shared { site: self.site.clone(), dir: self.host.dir().to_owned() }
     }
 
-    /// The suite that every driver is held against. It brings stores of its own.
+    /// Runs the suite that every driver must pass. It uses its own stores.
     pub(crate) fn conformance(&self, other: &Other) -> Report {
         let kvm = Arc::new(Kvm::new(KvmOptions::default()));
         self.run(conformance::hypervisor(kvm, Arc::new(LabBench { rig: self.shared(), second: other.site.clone() })))
     }
 
-    /// A call of a step, for a generation, with a minute.
+    /// A call of a step for a generation. It has a minute.
     pub(crate) fn call(&self, vm: &Vm, step: u64, generation: u64) -> CallControl {
         call(vm.uuid, step, generation, Duration::from_secs(60))
     }
@@ -170,7 +170,7 @@ impl Rig {
     }
 }
 
-/// What domains of a rig are made of.
+/// The parts that domains of a rig are made of.
 struct Shared {
     site: Site,
     dir: PathBuf,
@@ -213,7 +213,7 @@ impl Shared {
     }
 }
 
-/// What the conformance suite is tried on.
+/// The bench for the conformance suite.
 struct LabBench {
     rig: Shared,
     second: Site,
@@ -278,7 +278,7 @@ impl Bench for LabBench {
         self.rig.file(&format!("{vm}.memory"))
     }
 
-    /// What reached the guest cannot be counted from outside while it still boots; the tests here count where they waited.
+    /// Edge effects cannot be counted from outside while the guest still boots. Other tests of this binary count them.
     async fn edges(&self, _: VmUuid) -> Option<u32> {
         None
     }
@@ -300,7 +300,7 @@ pub(crate) fn call(vm: VmUuid, step: u64, generation: u64, time: Duration) -> Ca
     CallControl::detached(context, Instant::now() + time)
 }
 
-/// What a successful call saw.
+/// The domain that a successful call has seen.
 #[track_caller]
 pub(crate) fn seen(result: CallResult) -> DomainSeen {
     match result.expect("the call succeeds").seen {
@@ -314,7 +314,7 @@ pub(crate) fn power(result: CallResult) -> Power {
     seen(result).power
 }
 
-/// Kind and code of a failed call.
+/// The kind and code of a failed call.
 #[track_caller]
 pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, DriverError>) -> (ostler_model::ErrorKind, String) {
     let error = result.expect_err("the call fails");

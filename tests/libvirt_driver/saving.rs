@@ -1,4 +1,4 @@
-//! Saves whose caller dies at some moment of them: libvirt goes on, and the repeat must find out what came of it.
+//! The caller of a save dies at some moment. libvirt continues the save, and the repeated call must find out the result.
 
 use crate::rig::{BOOT, Rig, SOON, power, refusal, seen};
 use ostler_driver::Hypervisor;
@@ -9,7 +9,7 @@ use ostler_tests::wait::wait_until;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Moments that a save is cut at, from its beginning to its end.
+/// At how many moments a save is cut, from its beginning to its end.
 const MOMENTS: u32 = 16;
 
 #[test]
@@ -40,7 +40,7 @@ fn a_save_whose_caller_dies_is_found_by_its_repeat_at_every_moment() {
         let pause = typical * moment / (MOMENTS - 1);
         rig.run(async { tokio::time::sleep(pause).await });
         rig.forget();
-        // As the engine does it: what may be so later is asked again, anything else counts.
+        // The engine does the same: it repeats after `Retry` and `Unknown`, and takes any other answer.
         let saved = wait_until("the repeat to be answered", SOON, || {
             match rig.run(rig.kvm.save(&rig.site, &rig.call(&vm, steps, generation), &file)) {
                 Err(error) if matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown) => Err(error),
@@ -68,14 +68,14 @@ fn memory_that_libvirt_keeps_for_somebody_outlives_our_older_file() {
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("TICK 3 ", BOOT);
     rig.save(&vm, 2, &file).expect("saves");
-    // Somebody starts it past Ostler, and has libvirt save what has run since.
+    // Somebody starts the domain outside of Ostler, and lets libvirt save its new memory.
     rig.host.virsh(&["start", &vm.name]).expect("started");
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.host.virsh(&["managedsave", &vm.name]).expect("kept");
     rig.wait_for(&vm, Power::Off, PowerReason::Kept);
     assert_eq!(refusal(rig.save(&vm, 2, &file)), (ErrorKind::Gone, "not-running".to_owned()));
     assert_eq!(refusal(rig.restore(&vm, 3, 2, &file)), (ErrorKind::Refused, "newer-memory".to_owned()));
-    // A path that cannot be looked at says nothing of a file.
+    // A path that cannot be read does not tell whether the file exists.
     let looped = rig.file("looped");
     std::os::unix::fs::symlink(&looped.absolute, &looped.absolute).expect("linked");
     assert_eq!(refusal(rig.restore(&vm, 3, 2, &looped)), (ErrorKind::Retry, "no-answer".to_owned()));

@@ -1,4 +1,4 @@
-//! Snapshots of memory and disk: the guest counts on from where it was.
+//! Snapshots of memory and disk: after a revert the guest counts on from the snapshot's number.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
 use ostler_driver::Hypervisor;
@@ -53,7 +53,7 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     create(&rig, &vm, 3, "a-second").expect("another");
     assert_eq!(list(&rig, &vm), ["first", "a-second"], "by age");
 
-    // The VM was stamped anew meanwhile: what comes back carries the old stamp and must not run with it.
+    // The VM gets a new stamp. The snapshot has the old stamp, and must not run with it.
     let restamp = rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 4, 2), &rig.spec(&vm, 2).identity));
     assert_eq!(seen(restamp).identity.map(|identity| identity.generation), Some(Generation(2)));
     assert_eq!(refusal(revert(&rig, &vm, 5, 1, "first")), (ErrorKind::Stale, "stale".to_owned()));
@@ -67,7 +67,7 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     let defined = rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped");
     assert!(defined.contains("generation=\"2\""), "{defined}");
 
-    // The same identity again does not go back again, and one that was cut off before it ran on does.
+    // The same identity does not revert again. But if the call was cut off before the domain ran, the repeat lets it run.
     vm.console.wait_for(&format!("TICK {} ", kept + 30), SOON);
     assert_eq!(power(revert(&rig, &vm, 6, 2, "first")), Power::Running);
     assert!(tick(&mut vm) > kept + 29, "once an identity");
@@ -77,7 +77,7 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     assert_eq!(seen(revert(&rig, &vm, 7, 2, "first")).identity, Some(rig.spec(&vm, 2).identity));
     assert!(tick(&mut vm) < kept + 25);
 
-    // From off, too.
+    // A domain that is off can be reverted, too.
     rig.run(rig.kvm.destroy(&rig.site, &rig.call(&vm, 8, 2))).expect("off");
     assert_eq!(list(&rig, &vm).len(), 2, "they outlive the process");
     assert_eq!(power(revert(&rig, &vm, 9, 2, "a-second")), Power::Running);

@@ -1,4 +1,4 @@
-//! A host that stands still for longer than keepalive allows, and goes on.
+//! A host stands still for longer than keepalive allows, and then continues.
 
 use crate::rig::{Rig, SOON};
 use crate::signal_daemon;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Questions that are asked at the same time: as many as there are lanes.
+/// How many questions are asked at the same time: as many as there are lanes.
 const AT_ONCE: usize = 4;
-/// Answers that each asker has had, before it counts as one that always has a question in flight.
+/// How many answers each task must have, before it counts as one that always has a question on the way.
 const WARM: usize = 20;
-/// Much longer than keepalive needs to declare a connection dead, which is 8 s.
+/// The timeout of questions. It is much longer than the 8 s that keepalive needs to declare a connection dead.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -33,7 +33,7 @@ fn a_host_that_stands_still_and_goes_on_costs_its_connections_and_nothing_else()
         let (kvm, site) = (Arc::clone(&rig.kvm), rig.site.clone());
         let listening = rig.spawn(async move { kvm.changes(&site, cursor, PATIENCE).await });
 
-        // It goes on once keepalive has declared every connection dead: that of each question, and that of the events.
+        // libvirtd continues only after keepalive has declared all connections dead: those of the questions and that of the events.
         signal_daemon(&rig.host, "STOP");
         for asker in asking {
             let error = rig.run(asker).expect("no panic");
@@ -50,7 +50,7 @@ fn a_host_that_stands_still_and_goes_on_costs_its_connections_and_nothing_else()
     }
 }
 
-/// Asks again and again; answers with what was said when it failed.
+/// Asks again and again. Answers the error of the first failed question.
 fn ask_until_it_fails(rig: &Rig, count: Arc<AtomicUsize>) -> impl Future<Output = ostler_model::DriverError> + Send + use<> {
     let (kvm, site) = (Arc::clone(&rig.kvm), rig.site.clone());
     async move {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a start may take: it opens the store, loads components (compiling them the first time) and binds its socket.
+/// How long a start may take. The daemon opens the store, loads components (and compiles them the first time) and binds its socket.
 const READY: Duration = Duration::from_secs(120);
 
-/// A daemon, its data directory, and a client. Killed when dropped.
+/// A daemon with its data directory and a client. It is killed when this is dropped.
 pub struct Daemon {
     dir: PathBuf,
     arguments: Vec<String>,
@@ -26,13 +26,13 @@ pub fn binaries() -> PathBuf {
     test.parent().and_then(Path::parent).expect("tests are built in target/PROFILE/deps").to_owned()
 }
 
-/// The folder of built components: `scripts/build-plugins` puts them there.
+/// The folder of built components. `scripts/build-plugins` writes them there.
 #[must_use]
 pub fn components() -> PathBuf {
     binaries().parent().expect("profiles are below target").join("plugins")
 }
 
-/// Whether the daemon and the shipped components are built. If not, says so aloud, and fails where CI is set.
+/// Whether the daemon and the shipped components are built. If not, the test is reported as skipped; on CI this panics.
 #[must_use]
 pub fn is_built() -> bool {
     let missing: Vec<PathBuf> =
@@ -48,8 +48,8 @@ pub fn is_built() -> bool {
 }
 
 impl Daemon {
-    /// Starts a daemon on `dir`, with the shipped components and all grants they ask for. Whose snapshot rules count is for `more`
-    /// to say (`--rules kvm=snapshots-kvm`), or for [`rules`] while it runs.
+    /// Starts a daemon on `dir`, with the shipped components and all grants that they ask for. The snapshot rules are set by `more`
+    /// (`--rules kvm=snapshots-kvm`), or later by [`rules`].
     ///
     /// # Panics
     /// When it is not ready in time.
@@ -62,7 +62,7 @@ impl Daemon {
         arguments.extend(["--data-dir".to_owned(), dir.join("data").display().to_string()]);
         arguments.extend(["--socket".to_owned(), socket.display().to_string()]);
         arguments.extend(["--plugin-dir".to_owned(), plugins.display().to_string()]);
-        // Rules ask for nothing, so there is nothing to grant them.
+        // Snapshot rules ask for no capability, so they need no grants.
         for grant in ["sim=all", "transfer-qcow2=all"] {
             arguments.extend(["--grant".to_owned(), grant.to_owned()]);
         }
@@ -75,7 +75,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts it (again).
+    /// Starts the daemon, or starts it again.
     ///
     /// # Panics
     /// When it is not ready in time.
@@ -93,7 +93,7 @@ impl Daemon {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut line = String::new();
-            // An error is an empty line, and the wait below tells.
+            // After an error the line is empty, and the check below fails.
             let _ = BufReader::new(out).read_line(&mut line);
             let _ = tell.send(line);
         });
@@ -102,16 +102,16 @@ impl Daemon {
         assert!(line.starts_with("ostlerd ready"), "ostlerd did not get ready ({line:?}); its log:\n{}", self.log_tail());
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Sends `kill -9` and waits until the process is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself: then there is nothing to kill, and the next start tells.
+            // The process may have ended by itself. Then there is nothing to kill, and the next start shows it.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Makes its store from a backup, as an operator does it. It must not run, and the store must be gone.
+    /// Makes the store from a backup, as an operator would. The daemon must not run, and the store must be gone.
     ///
     /// # Panics
     /// When the backup is refused.
@@ -126,7 +126,7 @@ impl Daemon {
         assert!(output.status.success(), "the backup is refused: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Asks it to end, and answers its exit code.
+    /// Asks the daemon to end. Answers its exit code.
     ///
     /// # Panics
     /// When it does not end in time.
@@ -137,25 +137,25 @@ impl Daemon {
         wait_until("ostlerd to end", Duration::from_secs(30), || child.try_wait().ok().flatten()).code()
     }
 
-    /// The daemon's process, while it runs.
+    /// The process id of the daemon, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// A client on its socket.
+    /// A client on the daemon's socket.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Its unix socket.
+    /// The daemon's unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.join("s")
     }
 
-    /// Its log.
+    /// The daemon's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("ostlerd.log")
@@ -177,7 +177,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Registers the datastores that most tests use below `dir`: `images`, `system` and `simhosts`.
+/// Adds the datastores that most tests use below `dir`: `images`, `system` and `simhosts`.
 ///
 /// # Panics
 /// When the daemon refuses.
@@ -185,7 +185,7 @@ pub async fn datastores(client: &Client, dir: &Path) {
     datastores_as(client, dir, false).await;
 }
 
-/// The same; all hosts see the same files in `system`, or each copies them.
+/// The same. With `shared` all hosts see the same files in `system`; otherwise each host has its own.
 ///
 /// # Panics
 /// When the daemon refuses.
@@ -220,7 +220,7 @@ pub async fn sim_host(client: &Client, name: &str, settings: &[(&str, &str)]) {
     reachable(client, name).await;
 }
 
-/// Has other snapshot rules count for a hypervisor driver, from now on: `snapshots-kvm`, `snapshots-xen`, `snapshots-vmware`, or some
+/// Binds other snapshot rules to a hypervisor driver, from now on: `snapshots-kvm`, `snapshots-xen`, `snapshots-vmware`, or rules
 /// that a test has added with [`driver`].
 ///
 /// # Panics
@@ -230,7 +230,7 @@ pub async fn rules(client: &Client, hypervisor: &str, rules: &str) {
     assert_eq!(bound.rules.map(|rules| rules.driver).as_deref(), Some(rules));
 }
 
-/// Adds a component that is none of those that ship, with all grants it asks for; answers its name.
+/// Adds a component that does not ship, with all grants that it asks for. Answers its name.
 ///
 /// # Panics
 /// When the daemon refuses.
@@ -242,7 +242,7 @@ pub async fn driver(client: &Client, file: &Path) -> String {
 /// Waits until a host has answered.
 ///
 /// # Panics
-/// When it does not in time.
+/// When it has not answered in time.
 pub async fn reachable(client: &Client, name: &str) {
     poll("the host to be reached", Duration::from_secs(30), async || {
         let host = client.host(name).await.map_err(|error| error.to_string())?;
@@ -272,7 +272,7 @@ pub async fn create(client: &Client, spec: &str, hold: bool) -> String {
     client.create_vm(&CreateVm { spec, hold }, None).await.expect("a VM is created").vm.to_string()
 }
 
-/// Asks, and waits for the end of the operation.
+/// Asks a verb, and waits for the end of the operation.
 ///
 /// # Panics
 /// When it is refused, fails or does not end in time.
@@ -286,10 +286,10 @@ pub async fn done(client: &Client, vm: &str, verb: &str) -> ActionReply {
     reply
 }
 
-/// Waits until a VM is in a state, with no operation at work.
+/// Waits until a VM is in a state and has no operation.
 ///
 /// # Panics
-/// When it is not in time.
+/// When it does not reach the state in time.
 pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration) -> Vm {
     poll(&format!("VM {vm} to be {state}"), patience, async || {
         let seen = client.vm(vm).await.map_err(|error| error.to_string())?;
@@ -298,10 +298,10 @@ pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration
     .await
 }
 
-/// Looks again and again, asynchronously, until `look` finds what it wants.
+/// Looks again and again, asynchronously, until `look` finds something.
 ///
 /// # Panics
-/// When the time is over: with `what` and with the last thing seen.
+/// When the time has passed. The message has `what` and the last thing that was seen.
 pub async fn poll<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let began = std::time::Instant::now();
     let mut pause = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! A daemon with real KVM hosts and the lab's guest, driven by the command line as an operator would.
+//! A daemon with real KVM hosts and the lab's guest. Tests control it with the command line, as an operator would.
 
 use crate::daemon::{self, Daemon};
 use crate::lab::{self, Hosts, Lab, LibvirtHost, SerialLog};
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// A boot under plain emulation takes 3 s on a quiet machine, and many times that on a busy one.
+/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that on a busy one.
 pub const BOOT: Duration = Duration::from_secs(90);
-/// What libvirt and the guest do at once.
+/// How long libvirt and the guest may take for anything else.
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// Whether the hosts see the same files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// They do.
+    /// The hosts see the same files.
     Shared,
-    /// Each has its own.
+    /// Each host has its own files.
     Private,
 }
 
@@ -34,8 +34,8 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// So many hosts, a daemon that knows them, and the guest's files as an image datastore. None where that cannot be had; that is said
-    /// aloud, and fails where CI is set.
+    /// Starts so many hosts and a daemon that knows them. The guest's files are an image datastore. None if this machine cannot do
+    /// that: then the test is reported as skipped, or panics on CI.
     ///
     /// # Panics
     /// When something does not start.
@@ -89,12 +89,12 @@ impl Kvm {
         });
     }
 
-    /// Waits for something of the typed client.
+    /// Waits for a call of the typed client.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// The daemon's own folder.
+    /// The folder of the daemon.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -108,10 +108,10 @@ impl Kvm {
             .expect("ostler is built")
     }
 
-    /// What `ostler` prints.
+    /// Runs `ostler` and answers its standard output.
     ///
     /// # Panics
-    /// When it fails, with what it said.
+    /// When it fails. The message has all that it printed.
     #[track_caller]
     pub fn ostler(&self, arguments: &[&str]) -> String {
         let out = self.command(arguments);
@@ -120,10 +120,10 @@ impl Kvm {
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
-    /// What `ostler` complains of.
+    /// Runs `ostler`, which must fail. Answers its standard error.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it succeeds.
     #[track_caller]
     pub fn refused(&self, arguments: &[&str]) -> String {
         let out = self.command(arguments);
@@ -131,7 +131,7 @@ impl Kvm {
         String::from_utf8_lossy(&out.stderr).into_owned()
     }
 
-    /// A verb of a VM, waited for.
+    /// Runs `ostler vm`, which waits for the operation.
     #[track_caller]
     pub fn vm(&self, arguments: &[&str]) -> String {
         let mut all = vec!["vm"];
@@ -139,10 +139,10 @@ impl Kvm {
         self.ostler(&all)
     }
 
-    /// A verb of a VM, waited for; or what `ostler` complains of.
+    /// Runs `ostler vm`, which waits for the operation. Answers its standard error if it fails.
     ///
     /// # Errors
-    /// As `ostler` says.
+    /// The standard error of `ostler`.
     pub fn try_vm(&self, arguments: &[&str]) -> Result<(), String> {
         let mut all = vec!["vm"];
         all.extend(arguments);
@@ -150,7 +150,7 @@ impl Kvm {
         if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
     }
 
-    /// What `vm show` tells, as JSON.
+    /// The output of `vm show` as JSON.
     #[track_caller]
     pub fn show(&self, vm: &str) -> Value {
         serde_json::from_str(&self.ostler(&["vm", "show", vm, "-o", "json"])).expect("JSON")
@@ -174,7 +174,7 @@ impl Kvm {
         })
     }
 
-    /// Creates a VM of the lab's guest with a disk on its base image, and waits until its guest is ready. Answers its id.
+    /// Creates a VM of the lab's guest with a disk on the base image, and waits until the guest is ready. Answers its id.
     #[track_caller]
     pub fn guest(&self, name: &str, flags: &[&str], more: &str) -> String {
         let vm = self.create(name, flags, more);
@@ -183,13 +183,13 @@ impl Kvm {
         vm
     }
 
-    /// Creates a VM of the lab's guest; the scheduler places it. `more` goes before the tables of the specification.
+    /// Creates a VM of the lab's guest. The scheduler places it. `more` stands before the tables of the specification.
     #[track_caller]
     pub fn create(&self, name: &str, flags: &[&str], more: &str) -> String {
         self.create_as(name, flags, more, false)
     }
 
-    /// The same, on hold: the scheduler leaves it alone until it is released.
+    /// The same, but on hold, so that the scheduler does not place it before it is released.
     #[track_caller]
     pub fn held(&self, name: &str) -> String {
         self.create_as(name, &[], "", true)
@@ -210,7 +210,7 @@ impl Kvm {
         self.run(daemon::create(self.daemon.client(), &spec, hold))
     }
 
-    /// The host that the VM is on: an index into [`Self::hosts`].
+    /// The host that the VM is on, as an index into [`Self::hosts`].
     #[track_caller]
     pub fn host_of(&self, vm: &str) -> usize {
         let shown = self.show(vm);
@@ -219,14 +219,14 @@ impl Kvm {
         number - 1
     }
 
-    /// The VM's folder on a host, where this machine has it.
+    /// The VM's folder on a host, by the path on this machine.
     #[track_caller]
     pub fn folder(&self, vm: &str, host: usize) -> PathBuf {
         let uuid = self.show(vm)["uuid"].as_str().unwrap_or_default().to_owned();
         self.hosts[host].on_machine(&self.hosts.store().join("vms").join(uuid))
     }
 
-    /// The guest's serial console on the host that it is on now.
+    /// The serial console of the guest on its present host.
     #[track_caller]
     pub fn console(&self, vm: &str) -> SerialLog {
         SerialLog::new(self.folder(vm, self.host_of(vm)).join("console.log"))
@@ -245,17 +245,17 @@ impl Kvm {
         (0..self.hosts.len()).flat_map(|host| self.domains(host)).collect()
     }
 
-    /// The books add up.
+    /// Checks that the store is consistent.
     ///
     /// # Panics
-    /// When they do not, with what is wrong.
+    /// When it is not. The message has the findings.
     #[track_caller]
     pub fn books_are_right(&self) {
         let findings = self.run(self.daemon.client().check()).expect("a check").findings;
         assert!(findings.is_empty(), "{findings:#?}");
     }
 
-    /// Deletes the VM, and nothing of it is left anywhere.
+    /// Deletes the VM, and checks that nothing of it is left anywhere.
     #[track_caller]
     pub fn ends_without_a_trace(&self, vm: &str) {
         let folders: Vec<PathBuf> = (0..self.hosts.len()).map(|host| self.folder(vm, host)).collect();
@@ -271,7 +271,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().expect("a file has a name").to_string_lossy().into_owned()
 }
 
-/// The last number that the guest counted to.
+/// The last number that the guest has counted to.
 ///
 /// # Panics
 /// When it has not counted yet.

@@ -13,10 +13,10 @@
 //! // dropping the host ends it and all that runs on it, also when the test panics
 //! ```
 //!
-//! Several hosts that migrate to each other are [`Hosts`], with storage that they share or that is their own.
+//! [`Hosts`] are several hosts that migrate to each other. Their storage is shared, or each host has its own.
 //!
-//! The work is done by the scripts in `tests/support/lab`; `guest.sh` there says what the guest prints and understands.
-//! What is built once is kept under `target/lab`. With `OSTLER_LAB_KEEP` set, the files of hosts are kept for a look.
+//! The scripts in `tests/support/lab` do the work. `guest.sh` there describes what the guest prints and understands. Files that are
+//! built once are kept under `target/lab`. With `OSTLER_LAB_KEEP` set, the files of hosts are kept, too.
 
 mod console;
 mod host;
@@ -35,21 +35,21 @@ pub use console::SerialLog;
 pub use host::LibvirtHost;
 pub use hosts::Hosts;
 
-/// What is made once and shared by all tests of this machine.
+/// The parts that are made once and shared by all tests of this machine.
 #[derive(Debug)]
 pub struct Lab;
 
 impl Lab {
-    /// The folder of what is built once: `lab` in cargo's target folder.
+    /// The folder for files that are built once: `lab` in cargo's target folder.
     pub fn dir() -> PathBuf {
         let here = env::current_exe().unwrap_or_default();
-        // Cargo puts this file in the root of its target folder, wherever that is.
+        // Cargo puts the file CACHEDIR.TAG into the root of its target folder.
         let target = here.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
         target.map_or_else(|| repository().join("target"), Path::to_path_buf).join("lab")
     }
 
-    /// The tiny Linux guest. Built at the first call on a machine (10 s, from Debian's packages); other test binaries that
-    /// ask at the same time wait for it.
+    /// The tiny Linux guest. It is built at the first call on a machine, from Debian's packages, in about 10 s. Other test binaries
+    /// that ask at the same time wait for it.
     pub fn guest() -> &'static GuestFiles {
         static GUEST: OnceLock<GuestFiles> = OnceLock::new();
         GUEST.get_or_init(|| {
@@ -65,21 +65,21 @@ impl Lab {
     }
 }
 
-/// The files of the lab's guest. Give it 96 MiB of memory; it is ready in about 3 s under emulation.
+/// The files of the lab's guest. It needs 96 MiB of memory, and is ready in about 3 s under emulation.
 #[derive(Debug)]
 pub struct GuestFiles {
-    /// The uncompressed kernel: boots much quicker under emulation.
+    /// The uncompressed kernel. It boots much faster under emulation.
     pub kernel: PathBuf,
-    /// The same kernel as Debian packs it.
+    /// The same kernel, compressed, as Debian ships it.
     pub compressed_kernel: PathBuf,
-    /// The initial RAM disk: all of the guest's system.
+    /// The initial RAM disk, which holds the whole system of the guest.
     pub initrd: PathBuf,
-    /// A data disk (qcow2, 64 MiB) with the mark `base`: a guest with a clone of it prints `DISK-MARK base`.
+    /// A data disk (qcow2, 64 MiB) with the mark `base`. A guest with a clone of it prints `DISK-MARK base`.
     pub base_disk: PathBuf,
 }
 
 impl GuestFiles {
-    /// The kernel's command line with these flags of the guest, for example `vt.tick=0.2`.
+    /// The kernel's command line with these flags for the guest, for example `vt.tick=0.2`.
     pub fn command_line(&self, flags: &[&str]) -> String {
         let mut line = String::from("console=ttyS0 quiet panic=0");
         for flag in flags {
@@ -90,11 +90,11 @@ impl GuestFiles {
     }
 }
 
-/// True when libvirt hosts can be started here. Else it says aloud why the test is skipped, and panics where `CI=true`.
+/// Whether libvirt hosts can be started here. If not, it prints why the test is skipped, and panics where `CI=true`.
 ///
 /// # Panics
 ///
-/// See above: in CI a skip is an error.
+/// When hosts cannot be started and `CI=true`.
 #[track_caller]
 pub fn require_libvirt() -> bool {
     let missing = ["libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "unshare", "nsenter", "ip", "sshd"]
@@ -109,11 +109,11 @@ pub fn require_libvirt() -> bool {
     false
 }
 
-/// Says aloud that this test is skipped and why; panics where `CI=true`. Return from the test behind it, or use [`crate::skip!`].
+/// Prints that this test is skipped and why. Panics where `CI=true`. The test must return afterwards; [`crate::skip!`] does both.
 ///
 /// # Panics
 ///
-/// See above: in CI a skip is an error.
+/// When `CI=true`.
 #[track_caller]
 pub fn skipped(reason: &str) {
     let here = thread::current();
@@ -124,7 +124,7 @@ pub fn skipped(reason: &str) {
     aloud(&format!("SKIPPED: {test}: {reason}"));
 }
 
-/// `skip!("reason {}", details)`: leaves the test, says aloud why, and fails where `CI=true`.
+/// `skip!("reason {}", details)`: prints why the test is skipped and returns from it. Panics where `CI=true`.
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)+) => {{
@@ -133,9 +133,9 @@ macro_rules! skip {
     }};
 }
 
-/// A line on the real stderr, past the capture of the test harness.
+/// Prints a line to the real stderr, which the test harness does not capture.
 fn aloud(line: &str) {
-    // Nothing can be done about a stderr that is closed.
+    // If stderr is closed, nothing can be done.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -144,7 +144,7 @@ fn keeps_files() -> bool {
 }
 
 fn is_root() -> bool {
-    // Field 1 of "Uid:" is the real user.
+    // The first number after "Uid:" is the real user.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.split_whitespace().take(2).eq(["Uid:", "0"]))
 }
@@ -167,7 +167,7 @@ fn script(name: &str, arguments: &[&str], limit: Duration) -> String {
     run_script(name, arguments, limit).unwrap_or_else(|complaint| panic!("{complaint}"))
 }
 
-/// Runs a script of the lab, for `limit` at most, and returns its stdout; or one text with all it said.
+/// Runs a script of the lab, for at most `limit`. Returns its stdout, or an error with all that it printed.
 fn run_script(name: &str, arguments: &[&str], limit: Duration) -> Result<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/lab").join(name);
     let Output { status, stdout, stderr } = Command::new("timeout")

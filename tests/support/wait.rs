@@ -1,14 +1,14 @@
-//! Waiting for a state, with an end: the only place of the tests that sleeps.
+//! Waits for a state, with a time limit. [`crate::daemon::poll`] does the same for asynchronous tests.
 
 use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a look at the world can answer: it is so (and what was found), or not yet (and what was seen instead).
+/// An answer of one look: the state is reached (with what was found), or not yet (with what was seen instead).
 pub trait Seen {
-    /// What is found once it is so.
+    /// The type of what is found when the state is reached.
     type Found;
-    /// The answer of one look.
+    /// The answer of one look, as a result.
     fn seen(self) -> Result<Self::Found, String>;
 }
 
@@ -33,14 +33,14 @@ impl<T, E: Debug> Seen for Result<T, E> {
     }
 }
 
-/// Looks again and again until `look` finds what it wants, and returns that.
+/// Looks again and again until `look` finds something, and returns that.
 ///
-/// `look` returns a `bool`, an `Option`, or a `Result` whose error is what it saw instead. The first look happens at once,
-/// and there is always one at the end of the time.
+/// `look` returns a `bool`, an `Option`, or a `Result` whose error is what it has seen instead. The first look happens at once. The
+/// last one happens when the time has passed.
 ///
 /// # Panics
 ///
-/// When `timeout` is over: with `what` and with the last thing seen.
+/// When `timeout` has passed. The message has `what` and the last thing that was seen.
 #[track_caller]
 pub fn wait_until<S: Seen>(what: &str, timeout: Duration, mut look: impl FnMut() -> S) -> S::Found {
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! HTTP/1.1 over a unix socket with as little as it takes: connections are kept, an answer is read into one buffer. What a
-//! benchmark measures should be the daemon, and both share the machine.
+//! A minimal HTTP/1.1 client over a unix socket: connections are kept, and an answer is read into one buffer. A benchmark should
+//! measure the daemon, and both run on the same machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, mpsc};
 
-/// The largest answer that is read: a page of 1,000 VMs is a quarter of it.
+/// The largest answer that is read. A page of 1,000 VMs has a quarter of it.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
 /// One connection.
@@ -19,9 +19,9 @@ pub(crate) struct Connection {
 
 /// An answer.
 pub(crate) struct Answer {
-    /// Its status.
+    /// The HTTP status.
     pub(crate) status: u16,
-    /// Its body.
+    /// The body.
     pub(crate) body: Vec<u8>,
 }
 
@@ -36,7 +36,7 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("answers are JSON")
     }
 
-    /// A number in the body, found without reading the rest.
+    /// A number in the body. It is found without parsing the rest.
     ///
     /// # Panics
     /// When the request was refused, or there is no such number.
@@ -69,7 +69,7 @@ impl Connection {
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// When the connection breaks, or what comes back is no answer.
+    /// When the connection breaks, or the reply is not an HTTP answer.
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
         self.out.clear();
         self.out.extend_from_slice(format!("{method} {path} HTTP/1.1\r\nhost: o\r\n").as_bytes());
@@ -104,7 +104,7 @@ impl Connection {
         Ok(Answer { status: status.ok_or_else(|| broken("an answer without a status"))?, body: self.buffer[head..].to_vec() })
     }
 
-    /// Sends a request whose answer never ends, and gives its stream.
+    /// Sends a request whose answer never ends. Gives the stream.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -125,7 +125,7 @@ fn content_length(head: &[u8]) -> Option<usize> {
     std::str::from_utf8(&head[at..at + digits]).ok()?.parse().ok()
 }
 
-/// Connections that many tasks share: each takes one for a request and puts it back.
+/// Connections that many tasks share. Each task takes one for a request and puts it back.
 #[derive(Clone)]
 pub(crate) struct Pool {
     back: mpsc::Sender<Connection>,
@@ -147,7 +147,7 @@ impl Pool {
         Self { back, free: Arc::new(Mutex::new(free)), socket: socket.to_owned() }
     }
 
-    /// One request. Answers how long the answer took, without the wait for a connection.
+    /// Sends one request. Answers how long the answer took, without the wait for a connection.
     ///
     /// # Panics
     /// When the connection breaks.
@@ -160,7 +160,7 @@ impl Pool {
         (answer, took)
     }
 
-    /// Where it connects to.
+    /// The socket that the pool connects to.
     #[must_use]
     pub(crate) fn socket(&self) -> &Path {
         &self.socket

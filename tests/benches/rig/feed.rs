@@ -1,4 +1,4 @@
-//! The event stream: who waits for a VM's state is told by it, so that nobody polls.
+//! The event stream. It tells tasks when a VM has reached a state, so that no task polls.
 
 use super::client::{Connection, number};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-/// How long anything may take at all.
+/// How long anything may take at most.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
@@ -18,12 +18,12 @@ struct Seen {
     waits: Option<(String, oneshot::Sender<()>)>,
 }
 
-/// The states of all VMs, as the feed told them.
+/// The states of all VMs, as the feed has reported them.
 #[derive(Clone, Default)]
 pub(crate) struct Feed(Arc<Mutex<HashMap<u64, Seen>>>);
 
 impl Feed {
-    /// Watches from now on, in a task of its own that ends with the daemon.
+    /// Watches from now on, in its own task. The task ends with the daemon.
     ///
     /// # Panics
     /// When nobody listens.
@@ -32,7 +32,7 @@ impl Feed {
         let connection = Connection::open(socket).await.expect("the daemon listens");
         let mut stream = connection.stream("/v1/events?kind=state").await.expect("the daemon answers");
         let mut greeting = [0; 4096];
-        // The head and ": connected": from here on nothing is missed.
+        // The head and ": connected". No event is missed after that.
         let count = stream.read(&mut greeting).await.expect("the daemon answers");
         assert!(count > 0, "the event stream was closed");
         tokio::spawn(follow(stream, feed.clone()));
@@ -42,7 +42,7 @@ impl Feed {
     /// Waits until a VM is in a state.
     ///
     /// # Panics
-    /// When it fails instead, or is not in time.
+    /// When the VM fails instead, or does not reach the state in time.
     pub(crate) async fn reach(&self, vm: u64, state: &str) {
         let told = {
             let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ impl Feed {
         if of.waits.as_ref().is_some_and(|(wanted, _)| wanted == to)
             && let Some((_, tell)) = of.waits.take()
         {
-            // Whoever waited may have given up.
+            // The waiting task may have given up.
             let _ = tell.send(());
         }
         if to == "failed" {
@@ -94,7 +94,7 @@ fn state_of(line: &str) -> Option<(u64, &str)> {
     Some((vm, &data[at..at + end]))
 }
 
-/// Reads lines until the daemon is gone. Lines of the chunked encoding look like nothing of ours and are passed over.
+/// Reads lines until the daemon is gone. Lines of the chunked encoding do not look like events and are ignored.
 async fn follow(mut stream: UnixStream, feed: Feed) {
     let mut buffer = Vec::with_capacity(256 * 1024);
     while stream.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {

@@ -1,8 +1,8 @@
-//! Figures as lines of a table: what was measured, the floor of the same run, their ratio, the aim.
+//! Prints figures as lines of a table: the measured value, the floor of the same run, their ratio, the aim.
 
 use std::time::Duration;
 
-/// One line. `scripts/bench` prints the heads of the columns.
+/// Prints one line. `scripts/bench` prints the headings of the columns.
 pub(crate) fn line(figure: &str, measured: &str, floor: &str, ratio: &str, aim: &str) {
     println!("FIGURE\t{figure}\t{measured}\t{floor}\t{ratio}\t{aim}");
 }
@@ -11,14 +11,14 @@ pub(crate) fn line(figure: &str, measured: &str, floor: &str, ratio: &str, aim: 
 pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    /// Sorts them.
+    /// Sorts the times.
     #[must_use]
     pub(crate) fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Self(times)
     }
 
-    /// The time that so many of a thousand were not above; nothing of none.
+    /// The time that so many of a thousand times did not exceed. Zero if there are no times.
     #[must_use]
     pub(crate) fn at(&self, thousandth: usize) -> Duration {
         self.0.get((self.0.len() * thousandth / 1000).min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
@@ -37,7 +37,7 @@ impl Times {
     }
 }
 
-/// In milliseconds.
+/// A time in milliseconds.
 #[must_use]
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0

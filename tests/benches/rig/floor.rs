@@ -1,29 +1,29 @@
-//! The floor below everything durable: the database alone, writing as many rows of the same sizes in transactions of the same size.
+//! The floor of all durable work: the database alone writes as many rows of the same sizes in transactions of the same size.
 
 use redb::{Database, TableDefinition};
 use std::path::Path;
 use std::time::Instant;
 
-/// Rows of records are overwritten, rows of events are new: half of each is about what a cycle does.
+/// Half of the rows are overwritten, as rows of records are, and half are new, as rows of events are. A cycle does about the same.
 const KEPT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("kept");
 const GROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("grows");
-/// Keys of the rows that are overwritten.
+/// How many keys are overwritten.
 const KEYS: u64 = 4096;
 
-/// What the store has written in some time.
+/// The amount that the store has written in some time.
 pub(crate) struct Work {
-    /// Transactions, each with one sync.
+    /// The number of transactions. Each has one sync.
     pub(crate) transactions: f64,
-    /// Commits in them.
+    /// The number of commits in them.
     pub(crate) commits: f64,
-    /// Rows, indexes left out.
+    /// The number of rows, without indexes.
     pub(crate) rows: f64,
-    /// Bytes of those rows.
+    /// The bytes of those rows.
     pub(crate) bytes: f64,
 }
 
 impl Work {
-    /// What was written since then.
+    /// The amount that was written since `then`.
     #[must_use]
     pub(crate) fn since(&self, then: &Self) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Work {
     }
 }
 
-/// Cycles a second, were there nothing but the database.
+/// The cycles per second if there were only the database.
 ///
 /// # Panics
 /// When the disk fails.
@@ -54,7 +54,7 @@ pub(crate) fn cycles(dir: &Path, at: usize, work: &Work, cycles: usize) -> f64 {
             for _ in 0..each {
                 next += 1;
                 if next.is_multiple_of(2) {
-                    // A large odd factor spreads the keys as many VMs do.
+                    // Multiplying by a large odd number spreads the keys, as the ids of many VMs do.
                     kept.insert(next.wrapping_mul(2_654_435_761) % KEYS, row.as_slice()).expect("writes");
                 } else {
                     grows.insert(next, row.as_slice()).expect("writes");

@@ -1,4 +1,4 @@
-//! What the benchmarks of the whole system share: a client that costs little, the event stream, and figures as a table.
+//! The shared parts of the benchmarks of the whole system: a cheap client, the event stream, and figures as a table.
 
 #![allow(dead_code, reason = "each benchmark takes what it needs")]
 
@@ -11,25 +11,25 @@ pub(crate) mod process;
 use ostler_tests::daemon::{self, Daemon};
 use std::path::Path;
 
-/// Places in the lane of the `sim` host: its calls are microseconds of CPU and wait for nothing.
+/// The width of the lane of the `sim` host. Its calls take microseconds of CPU and wait for nothing.
 const LANE: usize = 64;
-/// More than any benchmark asks for.
+/// The capacity of the host. It is more than any benchmark needs.
 const CAPACITY: [(&str, &str); 2] = [("cpu-milli", "4000000"), ("memory-mib", "4000000")];
 
 /// The host that the benchmarks use.
 pub(crate) const HOST: &str = "a";
-/// Where memory looks like a disk.
+/// A folder that is in memory.
 const SHM: &str = "/dev/shm";
 
-/// Folders for a benchmark: the daemon's on the disk, and the `sim` hosts' in memory, as hypervisors keep their domains. With
-/// `OSTLER_SIM_ON_DISK` set both are on the disk.
+/// The folders of a benchmark. The daemon's folder is on the disk. The folder of the `sim` hosts is in memory, as hypervisors keep
+/// their domains in memory. With `OSTLER_SIM_ON_DISK` set both are on the disk.
 pub(crate) struct Folders {
     dir: tempfile::TempDir,
     _hosts: Option<tempfile::TempDir>,
 }
 
 impl Folders {
-    /// Makes them; they are removed when dropped.
+    /// Makes the folders. They are removed when this is dropped.
     ///
     /// # Panics
     /// When they cannot be made.
@@ -44,7 +44,7 @@ impl Folders {
         Self { dir, _hosts: hosts }
     }
 
-    /// The daemon's.
+    /// The folder of the daemon.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
@@ -70,13 +70,13 @@ pub(crate) async fn daemon(dir: &Path, log: &str) -> Daemon {
     daemon
 }
 
-/// A number from the environment.
+/// A number from the environment, or `otherwise`.
 #[must_use]
 pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Whether this benchmark was asked for: all are if none was named.
+/// Whether this benchmark was named on the command line. All are run if none was named.
 #[must_use]
 pub(crate) fn asked(name: &str) -> bool {
     let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();

@@ -1,21 +1,21 @@
-//! What the system says of a process, and of how busy the machine is with others.
+//! Figures of the system: CPU time and memory of a process, and how busy the machine is.
 
 use std::time::Duration;
 
-/// The kernel's unit of CPU times in /proc, the same on every Linux that Rust runs on.
+/// The kernel's unit of CPU times in /proc. It is the same on every Linux that Rust runs on.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// CPU time of a process so far, in user and kernel together.
+/// The CPU time of a process until now, in user and kernel together.
 #[must_use]
 pub(crate) fn cpu(pid: u32) -> Duration {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name is in parentheses and may hold anything; fields count from behind it.
+    // The name is in parentheses and may contain anything. The fields are counted after the last parenthesis.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     Duration::from_secs_f64(ticks / TICKS_A_SECOND)
 }
 
-/// Resident memory of a process in MiB: all of it, and what is not a file.
+/// The resident memory of a process in MiB: all of it, and the part that does not belong to files.
 #[must_use]
 pub(crate) fn resident(pid: u32) -> (f64, f64) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -33,7 +33,7 @@ pub(crate) fn load() -> String {
     text.split_whitespace().next().unwrap_or("?").to_owned()
 }
 
-/// Busy time of all CPUs together since the machine started, idle and waiting left out.
+/// The busy time of all CPUs together since the machine started, without idle time and waiting.
 #[must_use]
 pub(crate) fn machine_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The serial console of a guest, as a test reads it.
+//! Reads the serial console of a guest.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::wait::wait_until;
 
-/// Reads a guest's serial console from the file that its log goes to. Each wait goes on where the last one ended.
+/// Reads a guest's serial console from its log file. Each wait continues where the last one ended.
 #[derive(Debug)]
 pub struct SerialLog {
     path: PathBuf,
@@ -25,16 +25,16 @@ impl SerialLog {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
     }
 
-    /// Passes over all that is there already: the next wait is for something new.
+    /// Skips everything that is already in the file. The next wait is for something new.
     pub fn skip_to_end(&mut self) {
         self.position = fs::metadata(&self.path).map_or(0, |file| file.len());
     }
 
-    /// Waits for a line that contains `pattern` and returns it; the next wait starts behind it.
+    /// Waits for a line that contains `pattern`, and returns it. The next wait starts behind it.
     ///
     /// # Panics
     ///
-    /// When `timeout` is over, with the last lines of the console.
+    /// When `timeout` has passed. The message has the last lines of the console.
     #[track_caller]
     pub fn wait_for(&mut self, pattern: &str, timeout: Duration) -> String {
         let what = format!("{pattern:?} on the console {}", self.path.display());
@@ -43,7 +43,7 @@ impl SerialLog {
         line
     }
 
-    /// The first whole line from the position on that contains the pattern, and the position behind it.
+    /// The first complete line after the position that contains the pattern, and the position behind it.
     fn find(&mut self, pattern: &str) -> Result<(String, u64), String> {
         let bytes = self.read_on().map_err(|error| error.to_string())?;
         let mut behind = self.position;
@@ -62,7 +62,7 @@ impl SerialLog {
     fn read_on(&mut self) -> io::Result<Vec<u8>> {
         let mut file = fs::File::open(&self.path)?;
         if file.metadata()?.len() < self.position {
-            self.position = 0; // a new start of the guest began the file anew
+            self.position = 0; // a new start of the guest has begun the file again
         }
         file.seek(SeekFrom::Start(self.position))?;
         let mut bytes = Vec::new();

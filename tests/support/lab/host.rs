@@ -1,4 +1,4 @@
-//! One host of the lab: its life, its network, its accidents.
+//! One host of the lab: start and end, network, and accidents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,40 +12,40 @@ use tempfile::TempDir;
 
 use super::{Lab, aloud, keeps_files, run_script, script, utf8};
 
-/// A libvirt host of its own on this machine: namespaces with a private libvirtd. Dropping it ends it.
+/// A libvirt host on this machine: namespaces with their own libvirtd. It ends when this is dropped.
 #[derive(Debug)]
 pub struct LibvirtHost {
     dir: TempDir,
     uri: String,
-    /// Its number on the lab's network, which it keeps also without power.
+    /// The host's number on the lab's network. It keeps the number without power, too.
     number: Option<u8>,
-    /// The folder in which it has files of its own.
+    /// The folder in which the host has its own files.
     private: Option<PathBuf>,
 }
 
 impl LibvirtHost {
-    /// Starts a host (1 to 2 s). It shares the machine's network. `name` shows in its folder's name.
+    /// Starts a host in 1 to 2 s. It shares the machine's network. `name` becomes part of its folder's name.
     ///
     /// # Panics
     ///
-    /// When it does not start, with what the host said.
+    /// When it does not start. The message has all that the host printed.
     pub fn up(name: &str) -> Self {
         Self::start(name, false, None)
     }
 
-    /// Starts a host with a network of its own, joined to other such hosts: what live migration needs. See [`Self::address`].
-    /// [`super::Hosts`] starts several.
+    /// Starts a host with its own network, which is connected to other such hosts. Live migration needs this. See
+    /// [`Self::address`]. [`super::Hosts`] starts several.
     ///
     /// # Panics
     ///
-    /// When it does not start, with what the host said.
+    /// When it does not start. The message has all that the host printed.
     pub fn up_on_network(name: &str) -> Self {
         Self::start(name, true, None)
     }
 
     pub(super) fn start(name: &str, network: bool, private: Option<&Path>) -> Self {
         Lab::guest();
-        // Short, for libvirt's socket is in there and the path of a socket may have 107 bytes.
+        // The name must be short. libvirt's socket is in this folder, and the path of a socket may have at most 107 bytes.
         let prefix = format!("ol-{}-", name.get(..16).unwrap_or(name));
         let mut dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary folder for the host");
         dir.disable_cleanup(keeps_files());
@@ -55,7 +55,7 @@ impl LibvirtHost {
         host
     }
 
-    /// Returns the connection URI.
+    /// Starts the host and returns its connection URI.
     fn boot(&self, network: Option<&str>) -> String {
         static SAY_ONCE: Once = Once::new();
         let owner = std::process::id().to_string();
@@ -75,23 +75,23 @@ impl LibvirtHost {
         said.lines().last().unwrap_or_default().to_owned()
     }
 
-    /// The connection URI, good from anywhere on this machine, over a socket in the file system: it works also while the
-    /// host is [`Self::cut`] off.
+    /// The connection URI. It works from anywhere on this machine, because it uses a socket in the file system. So it works even
+    /// while the host is [`Self::cut`] off.
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// The host's own folder. Disks and logs of a test may be put here; it goes with the host.
+    /// The folder of the host. A test may put disks and logs here. It is removed with the host.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The domain type that really runs guests here: `kvm`, or `qemu` (emulation) where KVM cannot.
+    /// The type of domain that runs guests here: `kvm`, or `qemu` (emulation) if KVM does not work.
     pub fn domain_type(&self) -> String {
         self.command("accel", &[]).trim().to_owned()
     }
 
-    /// The host's address on the lab's network; only after [`Self::up_on_network`].
+    /// The host's address on the lab's network. Only hosts of [`Self::up_on_network`] have one.
     pub fn address(&self) -> Option<String> {
         self.number.map(|number| format!("10.77.0.{number}"))
     }
@@ -105,7 +105,7 @@ impl LibvirtHost {
         format!("qemu+tcp://{}/system", self.on_network())
     }
 
-    /// Where the memory of a guest goes when it migrates to this host. Libvirt finds out by itself if it is not told.
+    /// The URI that a guest's memory is sent to when it migrates to this host. libvirt finds it itself if it is not given.
     ///
     /// # Panics
     ///
@@ -114,7 +114,7 @@ impl LibvirtHost {
         format!("tcp://{}", self.on_network())
     }
 
-    /// How commands are run and files are moved on this host over ssh: they see what the host sees.
+    /// The ssh address of this host. Commands and files see what the host sees.
     ///
     /// # Panics
     ///
@@ -143,7 +143,7 @@ impl LibvirtHost {
         self.address().expect("a host that was started with up_on_network, or as one of Hosts")
     }
 
-    /// Where this machine has the file that the host sees at this path.
+    /// The path on this machine of a file that the host sees at `path`.
     pub fn on_machine(&self, path: &Path) -> PathBuf {
         match (&self.private, path.strip_prefix("/")) {
             (Some(folder), Ok(relative)) if path.starts_with(folder) => self.dir.path().join("private").join(relative),
@@ -151,60 +151,60 @@ impl LibvirtHost {
         }
     }
 
-    /// Runs `virsh` with these arguments and returns what it printed, or its complaint.
+    /// Runs `virsh` with these arguments. Returns its output, or its error message.
     pub fn virsh(&self, arguments: &[&str]) -> Result<String, String> {
         let mut all = vec!["virsh", utf8(self.dir.path())];
         all.extend(arguments);
         run_script("libvirtd.sh", &all, Duration::from_secs(60))
     }
 
-    /// `kill -9` of the qemu of a running domain. Returns when it is gone.
+    /// Sends `kill -9` to the qemu of a running domain. Returns when the process is gone.
     pub fn kill_qemu(&self, domain: &str) {
         self.command("kill-qemu", &[domain]);
     }
 
-    /// The qemu of a domain stops answering and working, until [`Self::thaw_qemu`]: a call that needs it stands still where it is.
+    /// Stops the qemu of a domain until [`Self::thaw_qemu`]. A call that needs it waits.
     pub fn freeze_qemu(&self, domain: &str) {
         self.command("freeze-qemu", &[domain]);
     }
 
-    /// The qemu of a domain goes on.
+    /// Lets the qemu of a domain continue.
     pub fn thaw_qemu(&self, domain: &str) {
         self.command("thaw-qemu", &[domain]);
     }
 
-    /// libvirtd goes away; guests run on.
+    /// Stops libvirtd. Guests keep running.
     pub fn stop_daemon(&self) {
         self.command("stop-daemon", &[]);
     }
 
-    /// libvirtd comes back. Returns when it answers.
+    /// Starts libvirtd again. Returns when it answers.
     pub fn start_daemon(&self) {
         self.command("start-daemon", &[]);
     }
 
-    /// `kill -9` of libvirtd. Returns when its successor answers.
+    /// Sends `kill -9` to libvirtd. Returns when the next libvirtd answers.
     pub fn kill_daemon(&self) {
         self.command("kill-daemon", &[]);
     }
 
-    /// The host loses power: libvirtd and all guests die at once. Nobody is told over the network; its address is silent.
+    /// Cuts the power of the host: libvirtd and all guests die at once. The network reports nothing; the address is only silent.
     pub fn power_off(&self) {
         self.command("kill", &[]);
     }
 
-    /// Boots the host again after [`Self::power_off`]; what it had defined is still defined, and its address is the same.
+    /// Starts the host again after [`Self::power_off`]. Its definitions and its address are the same.
     pub fn power_on(&self) {
         self.boot(self.number.map(|number| number.to_string()).as_deref());
     }
 
-    /// The network cable of the host is cut: nobody reaches it at its address, and it reaches nobody. Guests run on, on
-    /// their own network.
+    /// Cuts the network cable of the host. Nobody reaches its address, and it reaches nobody. Guests keep running in their own
+    /// network.
     pub fn cut(&self) {
         self.command("cut", &[]);
     }
 
-    /// The cable is whole again.
+    /// Repairs the network cable.
     pub fn mend(&self) {
         self.command("mend", &[]);
     }
@@ -224,7 +224,7 @@ impl Drop for LibvirtHost {
             eprintln!("last words of libvirtd:\n{}", lines[lines.len().saturating_sub(8)..].join("\n"));
         }
         if let Err(complaint) = run_script("libvirtd.sh", &["down", utf8(self.dir.path())], Duration::from_secs(60)) {
-            aloud(&complaint); // never panic here: a panic while panicking would hide the test's own
+            aloud(&complaint); // never panic here: a panic while panicking would hide the one of the test
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Several hosts at once, on one network, with a folder for images that they share or that is each one's own.
+//! Several hosts on one network. They share a folder for images, or each has its own.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::LibvirtHost;
 
-/// Two and more hosts on one network: `hosts[0]`, `hosts.iter()`. Guests move between them; see
-/// [`LibvirtHost::network_uri`]. Dropping this ends all of them.
+/// Two or more hosts on one network: `hosts[0]`, `hosts.iter()`. Guests can move between them; see [`LibvirtHost::network_uri`].
+/// All hosts end when this is dropped.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<LibvirtHost>,
@@ -17,21 +17,21 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// So many hosts that see the same files in [`Self::store`], as with a file server.
+    /// Starts so many hosts that see the same files in [`Self::store`], as with a file server.
     ///
     /// # Panics
     ///
-    /// When one of them does not start, with what it said.
+    /// When a host does not start. The message has what it printed.
     pub fn shared(count: usize) -> Self {
         Self::start(count, false)
     }
 
-    /// So many hosts that each have files of their own in [`Self::store`]. The path is the same on all of them; this machine
-    /// sees none of the files there, but at [`LibvirtHost::on_machine`].
+    /// Starts so many hosts that each have their own files in [`Self::store`]. The path is the same on all of them. This machine
+    /// sees these files only at [`LibvirtHost::on_machine`].
     ///
     /// # Panics
     ///
-    /// When one of them does not start, with what it said.
+    /// When a host does not start. The message has what it printed.
     pub fn private(count: usize) -> Self {
         Self::start(count, true)
     }
@@ -49,7 +49,7 @@ impl Hosts {
         Self { hosts, store }
     }
 
-    /// The folder for images, as each of the hosts sees it.
+    /// The folder for images, by the path that all hosts see.
     pub fn store(&self) -> &Path {
         self.store.path()
     }
