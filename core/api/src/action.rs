@@ -155,7 +155,7 @@ pub struct PlanPreview {
     pub states: Vec<String>,
     /// The steps of the operation.
     pub steps: Vec<String>,
-    /// The same steps in words, for people.
+    /// The steps in words, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_words: Vec<String>,
     /// The operation that the request would overtake.

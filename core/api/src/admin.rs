@@ -19,7 +19,7 @@ pub struct BackupReply {
     pub path: String,
     /// How many rows it holds.
     pub rows: u64,
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     pub bytes: u64,
 }
 

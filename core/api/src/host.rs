@@ -90,12 +90,12 @@ pub struct Host {
     pub cpu_held: CpuMilli,
     /// Memory that the host offers.
     pub memory: Size,
-    /// The same in bytes.
+    /// `memory` in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
     /// Memory that VMs hold there.
     pub memory_held: Size,
-    /// The same in bytes.
+    /// `memory_held` in bytes.
     #[serde(default)]
     pub memory_held_bytes: u64,
     /// How many VMs hold capacity there.

@@ -36,7 +36,7 @@ pub struct VmSummary {
     pub cpu: CpuMilli,
     /// Memory of the guest.
     pub memory: Size,
-    /// The same in bytes.
+    /// `memory` in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
     /// When it was created.
@@ -349,7 +349,7 @@ pub struct HistoryEntry {
     pub cpu: CpuMilli,
     /// Memory that the VM held there.
     pub memory: Size,
-    /// The same in bytes.
+    /// `memory` in bytes.
     #[serde(default)]
     pub memory_bytes: u64,
 }

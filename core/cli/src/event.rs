@@ -32,7 +32,7 @@ enum EventCommand {
 /// Selects the events.
 #[derive(Debug, Args)]
 struct WatchArgs {
-    /// Those after this sequence number; those from now on if not given
+    /// Only events after this sequence number; events from now on if not given
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
     /// Only of this VM: its id or name

@@ -100,7 +100,7 @@ pub struct AdoptArgs {
     host: String,
     /// The domain: its name or UUID at the hypervisor; `host show` lists wild ones
     domain: String,
-    /// What the VM is to be called, instead of the domain's name
+    /// The name of the VM, instead of the domain's name
     #[arg(long)]
     name: Option<String>,
     /// Adopt it although it would be another machine from its next start on; --dry-run lists in what

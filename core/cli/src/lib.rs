@@ -7,7 +7,7 @@
 //!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice
 //!                                        -> `show`: rows and pages -> `out`: table, json, yaml or names on standard output
 //!   Failure -> standard error, with a hint -> Exit: the exit code
-//!   `tips`: what is said to whoever types the words of another tool
+//!   `tips`: the answers to words of other tools
 //! ```
 
 mod admin;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told) -> the suite, once for each kind it exports
-//!                     |-> a bench: temporary datastores on this machine, and the settings of whatever the driver drives
+//!                     |-> a bench: temporary datastores on this machine, and the settings for the hypervisor of the driver
 //! ```
 
 mod bench;

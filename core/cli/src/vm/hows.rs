@@ -126,7 +126,7 @@ impl Ask for Recover {
 /// `migrate`.
 #[derive(Debug, Args)]
 pub(super) struct Move {
-    /// Where to: name or id
+    /// The host to move to: name or id
     #[arg(value_name = "HOST")]
     host: String,
     /// While it runs: the guest does not notice
@@ -200,7 +200,7 @@ pub struct DiskAttach {
     /// Formatted as swap space, of this size
     #[arg(long, value_name = "SIZE")]
     swap: Option<Size>,
-    /// Its name and target device; the first free one of vda, vdb, ... if not given
+    /// The disk's name and target device; the first free one of vda, vdb, ... if not given
     #[arg(long)]
     name: Option<String>,
     /// qcow2 or raw [default: qcow2, raw for swap]
@@ -251,7 +251,7 @@ pub struct NicAttach {
     /// The host's bridge it is plugged into
     #[arg(long)]
     bridge: String,
-    /// Its address; chosen, and stable then, if not given
+    /// The card's MAC address; if not given, one is chosen and stays the same
     #[arg(long)]
     mac: Option<String>,
 }
@@ -269,7 +269,7 @@ impl Ask for NicAttach {
 /// `nic-detach`.
 #[derive(Debug, Args)]
 pub struct NicDetach {
-    /// Its address; `vm show` lists them
+    /// The card's MAC address; `vm show` lists them
     mac: String,
 }
 
@@ -303,7 +303,7 @@ impl Ask for SnapshotCreate {
 /// `snapshot-revert`.
 #[derive(Debug, Args)]
 pub struct SnapshotRevert {
-    /// Its name or its label; `vm snapshots` lists them
+    /// The snapshot's name or label; `vm snapshots` lists them
     snapshot: String,
 }
 
@@ -320,7 +320,7 @@ impl Ask for SnapshotRevert {
 /// `snapshot-delete`.
 #[derive(Debug, Args)]
 pub struct SnapshotDelete {
-    /// Its name or its label; `vm snapshots` lists them
+    /// The snapshot's name or label; `vm snapshots` lists them
     snapshot: String,
 }
 
