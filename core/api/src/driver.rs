@@ -34,7 +34,7 @@ pub struct Driver {
     pub description: String,
     /// The origin of the driver.
     pub origin: DriverOrigin,
-    /// Abilities that it has on at least one host. Only hypervisor drivers have any.
+    /// Abilities that it can have on a host. Only hypervisor drivers have any.
     pub abilities: Vec<String>,
     /// The snapshot rules that apply to it. Only hypervisor drivers have any. None: no snapshots are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]

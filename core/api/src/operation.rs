@@ -24,7 +24,7 @@ pub struct Operation {
     pub vm: u64,
     /// The verb. `create` for the creation itself.
     pub verb: String,
-    /// The name of the token or user that asked.
+    /// The name of the token that asked; `local` over the unix socket; `scheduler` for the scheduler.
     pub by: String,
     /// When it began.
     pub began: Time,

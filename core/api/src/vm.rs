@@ -298,7 +298,7 @@ pub struct ScheduleEntry {
     /// The largest number of runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// The name of the token or user that made it.
+    /// The name of the token that made it; `local` over the unix socket.
     pub by: String,
     /// When it is due next. None if it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -311,12 +311,12 @@ pub struct ScheduleEntry {
     pub retry_at: Option<Time>,
     /// How often it was due and was begun or refused.
     pub fired: u32,
-    /// How it went last: `waiting` (not due yet), `running`, `done` or `failed` (or missed).
+    /// How it went last: `waiting` (never due so far), `running`, `done` or `failed` (or missed).
     pub last: String,
     /// The moment of `last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_at: Option<Time>,
-    /// The operation that it began last.
+    /// The operation of `last`. None for `waiting` and `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<u64>,
     /// The reason of the failure.

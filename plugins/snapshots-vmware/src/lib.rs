@@ -73,8 +73,7 @@ fn fate(question: &Question) -> Fate {
 /// after which they are not:
 ///
 /// - a cold migration, because it saves the VM or switches it off on the way;
-/// - a detached disk or NIC, because a revert would bring it back although it was removed, and its address may belong to another VM
-/// by now;
+/// - a detached disk or NIC, because a revert would bring it back, and its address may belong to another VM by now;
 /// - a resize, because a revert would take CPUs and memory that are no longer reserved for the VM;
 /// - a delete, because it removes the snapshots with the VM. To merge each into the disks first would only take time.
 ///
