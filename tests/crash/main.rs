@@ -121,7 +121,7 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
     };
     let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
     findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
-    // Only the newest operations are looked for, because the rounds before have looked for the older ones.
+    // Only the newest 50 operations are looked for. The rounds before have looked for most of the older ones.
     for operation in told_operations.iter().rev().take(50) {
         if let Err(error) = client.operation(*operation, None).await {
             findings.push(format!("operation {operation} was answered: {error}"));
