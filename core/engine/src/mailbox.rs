@@ -88,6 +88,9 @@ impl Mailboxes {
                 _ = inbox.reserve() => {}
                 () = shared.stop.cancelled() => return,
             }
+            // If the runtime ends and nobody has stopped the engine, each new runner is dropped at once, and each new mailbox is
+            // closed. Without this yield the loop would never give its thread back, and the end of the runtime would hang.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -294,6 +294,42 @@ async fn a_shutdown_in_the_middle_is_gone_on_with() {
     world.healthy();
 }
 
+/// Waits until the runtime of this thread ends: then it drops new tasks at once.
+fn await_the_end_of_the_runtime() {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < crate::support::PATIENCE {
+        let task = tokio::spawn(std::future::pending::<()>());
+        if task.is_finished() {
+            return;
+        }
+        task.abort();
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_runtime_can_end_while_an_answer_is_on_its_way() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    let (tell, told) = std::sync::mpsc::channel();
+    let alive = Arc::new(());
+    let weak = Arc::downgrade(&alive);
+    let crash: Arc<dyn Fn(Point) -> bool + Send + Sync> = Arc::new(move |point| {
+        let _held = &alive;
+        if point == Point::Answered && tell.send(()).is_ok() {
+            await_the_end_of_the_runtime();
+        }
+        false
+    });
+    runtime.block_on(async {
+        let world = World::with(EngineConfig { hooks: Hooks { crash: Some(crash), ..Hooks::default() }, ..config() }).await;
+        let vm = world.held("web").await;
+        world.act(vm, Verb::Deploy).await.expect("accepted");
+        until("a driver to have answered", || told.try_recv().is_ok()).await;
+    });
+    runtime.shutdown_timeout(crate::support::PATIENCE);
+    assert!(weak.upgrade().is_none(), "a task of the engine goes on though its runtime has ended");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_not_sent_when_the_daemon_ends_is_sent_by_the_next_one_only() {
     let held: Arc<Mutex<Option<Engine>>> = Arc::default();
