@@ -1,6 +1,7 @@
 //! Guests are changed while they run: plugged, resized, snapshotted, saved as images, adopted. With real libvirt and QEMU. The
 //! guest confirms each change on its serial console.
 
+use ostler_api::CreateVm;
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::lab::Lab;
 use ostler_tests::wait::wait_until;
@@ -119,8 +120,10 @@ fn disks_become_images_that_can_be_deployed() {
     kvm.vm(&["disk-snapshot", &vm, "vda", "never"]);
     kvm.vm(&["disk-snapshot-cancel", &vm, "vda"]);
     kvm.vm(&["disk-snapshot", &vm, "vda", "made-later"]);
-    let refused = kvm.refused(&["vm", "create", "early", "--image", "made-later"]);
-    assert!(!refused.is_empty());
+    let early = "name = \"early\"\nmemory = \"96MiB\"\n[[disks]]\nname = \"vda\"\nimage = \"made-later\"\n";
+    let early = CreateVm { spec: toml::from_str(early).expect("a specification"), hold: true };
+    let refused = kvm.run(kvm.daemon.client().create_vm(&early, None)).expect_err("the image is not made yet").to_string();
+    assert!(refused.contains("made-later") && refused.contains("not ready"), "{refused}");
     kvm.vm(&["shutdown", &vm]);
     assert_eq!(kvm.state(&vm), "done");
     for image in ["made-live", "made-later"] {

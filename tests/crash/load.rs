@@ -70,6 +70,8 @@ fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
 pub(crate) struct Told {
     /// Operations that an answer has named. The daemon must know them for ever.
     pub(crate) operations: BTreeSet<u64>,
+    /// The first operation id that was not looked for after an earlier kill.
+    pub(crate) looked_for: u64,
     /// VMs whose creation was answered.
     pub(crate) vms: BTreeSet<u64>,
     /// How many requests about VMs were answered, including refusals.

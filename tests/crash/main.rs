@@ -78,6 +78,8 @@ fn killed(shared: bool) {
         assert!(findings.is_empty(), "after kill {round} (OSTLER_SEED={seed}): {findings:#?}");
     }
     let told = told.lock().expect("whole");
+    let findings = runtime.block_on(lost(daemon.client(), told.operations.iter().copied()));
+    assert!(findings.is_empty(), "at the end (OSTLER_SEED={seed}): {findings:#?}");
     println!("{kills} kills survived; {} VMs and {} operations were answered and are known", told.vms.len(), told.operations.len());
     println!("accepted: {:?}", told.accepted);
     assert!(told.operations.len() as u64 > kills, "the load did nothing: {} operations", told.operations.len());
@@ -116,21 +118,30 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
     let mut findings = client.check().await.expect("the books are checked").findings;
     let (vms, told_vms, told_operations) = {
         let vms = everything(client).await;
-        let told = told.lock().expect("whole");
-        (vms, told.vms.clone(), told.operations.clone())
+        let mut told = told.lock().expect("whole");
+        let new = told.operations.range(told.looked_for..).copied().collect::<Vec<_>>();
+        told.looked_for = new.last().map_or(told.looked_for, |last| last + 1);
+        (vms, told.vms.clone(), new)
     };
     let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
     findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
-    // Only the newest 50 operations are looked for. The rounds before have looked for most of the older ones.
-    for operation in told_operations.iter().rev().take(50) {
-        if let Err(error) = client.operation(*operation, None).await {
-            findings.push(format!("operation {operation} was answered: {error}"));
-        }
-    }
+    // The rounds before have looked for the older ones, and the end of the test looks for all of them.
+    findings.extend(lost(client, told_operations).await);
     findings.extend(compare_domains(&vms, dir));
     findings.extend(compare_files(&vms, dir, shared));
     if !findings.is_empty() {
         explain(client, &vms, &findings).await;
+    }
+    findings
+}
+
+/// Operations that were answered and are not known.
+async fn lost(client: &Client, answered: impl IntoIterator<Item = u64>) -> Vec<String> {
+    let mut findings = Vec::new();
+    for operation in answered {
+        if let Err(error) = client.operation(operation, None).await {
+            findings.push(format!("operation {operation} was answered: {error}"));
+        }
     }
     findings
 }

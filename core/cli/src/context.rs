@@ -3,6 +3,7 @@
 use crate::out::Out;
 use crate::{Failure, Global};
 use ostler_api::{Client, ClientError, Endpoint};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The longest token, in bytes. A token has fewer than 100 characters, so a longer text is from a wrong path.
@@ -51,10 +52,12 @@ fn set(name: &str) -> Option<String> {
 
 fn read_token(path: &Path) -> Result<String, Failure> {
     let bad = |why: &str| Failure::usage(format!("token file {}: {why}", path.display()));
-    let text = std::fs::read(path).map_err(|err| bad(&err.to_string()))?;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(|err| bad(&err.to_string()))?;
+    file.take(TOKEN_FILE_MAX as u64 + 1).read_to_end(&mut text).map_err(|err| bad(&err.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| bad("it is no text"))?;
     let token = text.trim();
-    if token.is_empty() || token.len() > TOKEN_FILE_MAX || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if token.is_empty() || text.len() > TOKEN_FILE_MAX || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(bad("it does not hold one token").hint("it must hold the token and nothing else"));
     }
     Ok(token.to_owned())

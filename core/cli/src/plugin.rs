@@ -262,7 +262,7 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
             })?;
             cx.out.line(&folder.display().to_string())?;
             if cx.out.for_people() {
-                let file = format!("target/wasm32-wasip2/release/{}.wasm", name.replace(['-', '.'], "_"));
+                let file = format!("target/wasm32-wasip2/release/{}.wasm", ostler_testkit::crate_name(&name).replace('-', "_"));
                 crate::out::aside(&format!(
                     "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin test {file}",
                     folder.display()

@@ -199,7 +199,7 @@ const TIPS: &[Tip] = &[
     tip(
         "driver",
         &["reload", "upgrade", "update"],
-        "`ostler driver add FILE` puts a driver in the place of the one of the same name",
+        "`ostler driver add FILE --replace` puts a driver in the place of the one of the same name",
     ),
     tip(
         "operation",

@@ -46,6 +46,7 @@ fn wrong_usage_is_2() {
         (&["vm", "resume", "1", "--timeout", "soon"], "length of time"),
         (&["--server=ftp://x", "vm", "list"], "endpoint"),
         (&["--token-file=/nonexistent", "vm", "list"], "token file"),
+        (&["--token-file=/dev/zero", "vm", "list"], "token file"),
         (&["host", "add", "a", "--driver", "sim", "--set", "novalue"], "KEY=VALUE"),
         (&["host", "add", "a", "--driver", "sim", "--cpu", "4"], "--memory"),
         (&["host", "change", "a"], "nothing to change"),
@@ -119,6 +120,8 @@ fn drivers_are_laid_down_and_looked_at() {
     let made = run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(0);
     assert!(std::path::Path::new(made.out.trim()).join("manifest.toml").exists());
     run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(4).says("there already");
+    let digit = run(&["plugin", "new", "8.most", "--kind", "rules", "--dir", &dir, "-o", "table"]).expect(0);
+    assert!(digit.err.contains("driver_8_most.wasm"), "the crate's name has no digit first: {}", digit.err);
     run(&["plugin", "new", "../x", "--kind", "rules", "--dir", &dir]).expect(2);
     let file = folder.path().join("no.wasm");
     std::fs::File::create(&file).and_then(|mut file| file.write_all(b"not wasm")).expect("written");

@@ -61,6 +61,37 @@ fn a_request_whose_answer_is_lost_is_done_once() {
     assert_eq!(daemon.run(&["vm", "list", "-o", "name"]).expect(0).out, "1\n", "made once");
 }
 
+/// A daemon that sends an event without an end on its first connection. Answers how many bytes of it were taken.
+fn endless() -> (String, std::thread::JoinHandle<usize>) {
+    const MOST: usize = 64 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let sends = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client comes");
+        let _ = client.read(&mut [0; 16 * 1024]);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: created\ndata: ";
+        client.write_all(head.as_bytes()).expect("sent");
+        let mut taken = 0;
+        while taken < MOST && client.write_all(&[b'x'; 64 * 1024]).is_ok() {
+            taken += 64 * 1024;
+        }
+        taken
+    });
+    (address, sends)
+}
+
+#[test]
+fn an_event_without_an_end_does_not_fill_the_memory() {
+    let (address, sends) = endless();
+    let server = format!("--server={address}");
+    let mut command = support::command();
+    command.args([&server, "event", "watch", "--after", "0"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut watch = command.spawn().expect("starts");
+    let taken = sends.join().expect("the client comes and goes");
+    watch.kill().and_then(|()| watch.wait()).expect("ends");
+    assert!(taken < 32 * 1024 * 1024, "{taken} bytes of one event were taken");
+}
+
 #[test]
 fn a_watch_goes_on_where_it_was_when_the_daemon_is_back() {
     let Some(mut daemon) = Daemon::start(None) else { return };

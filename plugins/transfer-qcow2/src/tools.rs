@@ -10,7 +10,9 @@ pub(crate) fn sound(disk: &FilePath) -> Result<bool, Error> {
     match exit.code {
         Some(0 | 3) => Ok(true),
         Some(2) => Ok(false),
-        Some(_) | None => Err(exec::failed("check", &exit)),
+        Some(_) => Err(exec::failed("check", &exit)),
+        // A signal ended it, for example because the host ran out of memory. This says nothing about the disk.
+        None => Err(Error { code: "command-killed".to_owned(), ..exec::failed("check", &exit) }),
     }
 }
 

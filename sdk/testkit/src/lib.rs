@@ -13,7 +13,7 @@ mod report;
 
 pub use bench::LocalBench;
 pub use options::{EdgeProbe, TestOptions, WildMaker};
-pub use plant::{PlantError, PluginKind, new_plugin, new_plugin_with};
+pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with};
 pub use report::TestReport;
 
 use ostler_driver::DriverKind;

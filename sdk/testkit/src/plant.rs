@@ -107,8 +107,9 @@ pub fn new_plugin_with(dir: &Path, name: &str, kind: PluginKind, sdk: &str) -> R
     Ok(folder)
 }
 
-/// The name of the crate. Cargo allows letters, digits, dashes and underscores, but no digit at the beginning.
-fn crate_name(name: &str) -> String {
+/// The name of the crate of the driver `name`. Cargo allows letters, digits, dashes and underscores, but no digit at the beginning.
+#[must_use]
+pub fn crate_name(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c == '.' { '-' } else { c }).collect();
     if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("driver-{plain}") } else { plain }
 }

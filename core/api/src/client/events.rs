@@ -5,8 +5,8 @@ use crate::{Event, StreamEnd};
 use reqwest::{Method, Response};
 use std::time::Duration;
 
-/// The longest line of the stream: an event is well below 64 KiB.
-const LINE_MAX: usize = 1024 * 1024;
+/// The longest message of the stream, in bytes. An event is well below 64 KiB. This bounds the buffer.
+const MESSAGE_MAX: usize = 1024 * 1024;
 /// How long a stream may be silent before it counts as dead. The daemon sends a sign of life every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -64,15 +64,15 @@ impl EventStream {
                     Message::Odd(detail) => return Err(self.client.garbled(detail)),
                 }
             }
+            if self.buffer.len() > MESSAGE_MAX {
+                return Err(self.client.garbled(format!("a message is longer than {MESSAGE_MAX} bytes")));
+            }
             let chunk = tokio::time::timeout(SILENCE_MAX, self.response.chunk())
                 .await
                 .map_err(|_| ClientError::TimedOut { endpoint: self.client.endpoint.clone() })?
                 .map_err(|err| self.client.failed(err))?;
             let Some(chunk) = chunk else { return Ok(None) };
             self.buffer.extend_from_slice(&chunk);
-            if self.buffer.len() > LINE_MAX && !self.buffer.contains(&b'\n') {
-                return Err(self.client.garbled(format!("a line is longer than {LINE_MAX} bytes")));
-            }
         }
     }
 

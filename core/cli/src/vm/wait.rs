@@ -109,11 +109,10 @@ pub(crate) async fn for_scheduler(
         }
         // The scheduler has looked, and no host takes the VM now. That may last for days, so the command stops waiting. `ostler vm
         // why` tells the same.
-        if vm.operation.is_none() && !patiently(|| client.why(&which)).await?.scheduler.is_empty() {
-            refused += 1;
-            if refused > SCHEDULER_REFUSES {
-                return Ok((vm, None));
-            }
+        let refuses = vm.operation.is_none() && !patiently(|| client.why(&which)).await?.scheduler.is_empty();
+        refused = if refuses { refused + 1 } else { 0 };
+        if refused > SCHEDULER_REFUSES {
+            return Ok((vm, None));
         }
         if deadline.left().is_zero() {
             return Err(late(client, &vm).await);
