@@ -4,8 +4,8 @@
 use crate::draft::Draft;
 use crate::hardware::bad;
 use ostler_model::{
-    Args, Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId,
-    ScheduleState, Timestamp, Verb, VmRecord,
+    Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId, ScheduleState,
+    Timestamp, Verb, VmRecord,
 };
 
 /// If the VM is busy when an action is due, the action is requested again after this time, as long as it is not too late.
@@ -38,9 +38,7 @@ fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Plan
     if !may_be_planned(verb) {
         return Err(bad(draft, asked, format!("cannot have {verb} done later"), "schedule another verb"));
     }
-    if let Args::Migrate { fenced, storage_moved } = planned.args
-        && (fenced || storage_moved)
-    {
+    if planned.args.fenced() || planned.args.storage_moved() {
         let what = "cannot have it stated ahead of time that a host is fenced, or that files were moved".to_owned();
         return Err(bad(draft, asked, what, "somebody must look at that time: ask for the migration then"));
     }

@@ -92,12 +92,12 @@ pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
 /// A look that would show again why the VM is `unknown`. None if the reason is not one that a look at its domain has shown.
 fn seen_last(record: &VmRecord, store: StoreId) -> Option<Look> {
     let place = record.placement.as_ref().filter(|_| record.state == State::Unknown)?;
-    let (power, reason) = match record.reason {
-        Reason::IoError => (Power::Paused, PowerReason::IoError),
-        Reason::Watchdog => (Power::Paused, PowerReason::Watchdog),
-        Reason::GuestCrashed => (Power::Crashed, PowerReason::None),
-        _ => return None,
-    };
+    let shows = [
+        (Reason::IoError, Power::Paused, PowerReason::IoError),
+        (Reason::Watchdog, Power::Paused, PowerReason::Watchdog),
+        (Reason::GuestCrashed, Power::Crashed, PowerReason::None),
+    ];
+    let (_, power, reason) = shows.into_iter().find(|(shown, ..)| *shown == record.reason)?;
     let identity = Some(Identity { store, vm: record.uuid, generation: place.generation });
     let (uuid, name) = (record.uuid, record.domain_name());
     Some(Ok(Observation::Present(DomainSeen { uuid, name, identity, power, reason, last_edge: None })))
@@ -131,11 +131,19 @@ fn args(record: &VmRecord, facts: &Facts, verb: Verb) -> Option<Args> {
             let other = if size.cpu_milli > 1 { size.cpu_milli - 1 } else { size.cpu_milli + 1 };
             Args::Size { cpu_milli: Some(other), vcpus: None, memory_mib: None }
         }
-        _ => Args::None,
+        Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::Adopt | Verb::Forget => Args::None,
+        Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Reboot | Verb::RebootHard => Args::None,
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => Args::None,
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => Args::None,
+        Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => Args::None,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => Args::None,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => Args::None,
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Args::None,
     })
 }
 
 /// The verb as it is written on the command line.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a verb without options is written as it is called")]
 pub(crate) fn command(verb: Verb, lost: bool) -> String {
     match verb {
         Verb::Deploy => "deploy --host HOST".to_owned(),

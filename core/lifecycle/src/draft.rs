@@ -2,7 +2,7 @@
 //! which change to make.
 
 use crate::sight::Sight;
-use crate::{Decision, Facts};
+use crate::{Decision, Facts, marks};
 use ostler_model::{
     Active, Answer, Call, Claim, Destroyed, DriverError, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId,
     ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason,
@@ -200,10 +200,8 @@ impl<'a> Draft<'a> {
                 let where_it_is = matches!(call, Call::SaveBack | Call::DropRecovery);
                 let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (where_it_is && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
-                let driver = match call {
-                    Call::SaveBack => self.new_image(item)?.driver,
-                    _ => record.storage.as_ref()?.driver.clone(),
-                };
+                let saves = call == Call::SaveBack;
+                let driver = if saves { self.new_image(item)?.driver } else { record.storage.as_ref()?.driver.clone() };
                 Some((host, driver, generation))
             }
         }
@@ -303,48 +301,22 @@ impl<'a> Draft<'a> {
     /// counts as complete; a restore verifies the file. If the hypervisor keeps memory that somebody else saved, that is not our
     /// save: it is newer than any file of ours, so our file counts as used.
     pub(crate) fn saved_after_all(&mut self, seen: Sight) {
-        match seen {
-            Sight::Off(PowerReason::Saved) => self.memory_is_written(),
-            Sight::Off(PowerReason::Kept) => self.consume_recovery(),
-            Sight::Off(
-                PowerReason::None
-                | PowerReason::Person
-                | PowerReason::Guest
-                | PowerReason::Destroyed
-                | PowerReason::Crashed
-                | PowerReason::Migrated
-                | PowerReason::IoError
-                | PowerReason::Watchdog
-                | PowerReason::Starting,
-            )
-            | Sight::Running
-            | Sight::Paused(_)
-            | Sight::Crashed
-            | Sight::Absent
-            | Sight::Foreign
-            | Sight::AboveIssued
-            | Sight::OlderOff
-            | Sight::OlderAlive => {}
+        if seen == Sight::Off(PowerReason::Saved) {
+            self.memory_is_written();
+        }
+        if seen == Sight::Off(PowerReason::Kept) {
+            self.consume_recovery();
         }
     }
 
-    /// Gives up the memory file: nobody will restore from it. It is removed when a look at the VM's host finds that
-    /// [`crate::unused_memory`] allows it.
+    /// Gives up the memory file ([`marks::forget_recovery`]).
     pub(crate) fn forget_recovery(&mut self) {
-        let record = &mut self.record;
-        let Some(file) = record.recovery.take() else { return };
-        if record.unused.len() >= VmRecord::UNUSED_MAX {
-            // Forget the oldest name. Its file is removed with the VM's folder.
-            record.unused.remove(0);
-        }
-        record.unused.push(file.name);
+        marks::forget_recovery(&mut self.record);
     }
 
-    /// The guest has run, or may have run, since its memory was saved. The memory file must never be restored from again.
+    /// The memory file must never be restored from again ([`marks::consume_recovery`]).
     pub(crate) fn consume_recovery(&mut self) {
-        if let Some(file) = &mut self.record.recovery {
-            file.consumed = true;
-        }
+        marks::consume_recovery(&mut self.record);
     }
 
     /// Gives up the placement, and with it the capacity.

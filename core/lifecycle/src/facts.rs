@@ -74,14 +74,24 @@ impl Facts {
 /// Whether the runner must look at the host before `verb` is decided.
 #[must_use]
 pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
-    match verb {
-        Verb::Resume | Verb::Boot => matches!(record.state, State::Unknown),
+    let unknown = record.state == State::Unknown;
+    let judged_by_look = match verb {
+        Verb::Resume | Verb::Boot => unknown,
         // A VM that can be seen must not be moved as from a lost host, nor forgotten.
-        Verb::Migrate if matches!(record.state, State::Unknown | State::Suspended) => true,
+        Verb::Migrate => unknown || record.state == State::Suspended,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
-        Verb::RecoverFailure => matches!(record.state, State::Unknown) && record.other.is_some(),
-        _ => crate::request::needs_off(record, verb),
-    }
+        Verb::RecoverFailure => unknown && record.other.is_some(),
+        Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::ResumeCold | Verb::Adopt => false,
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard => false,
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => false,
+        Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => false,
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach | Verb::Resize => false,
+        Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => false,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => false,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => false,
+        Verb::RecoverRetry | Verb::RecoverUndo => false,
+    };
+    judged_by_look || crate::request::needs_off(record, verb)
 }
 
 /// Whether the runner must ask the snapshot rules before `verb` is decided.

@@ -17,6 +17,8 @@
 //! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail.
 //! The consequence of a failure is a policy of (verb, step), not code of its own.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod facts;
 mod input;
 mod sight;
@@ -33,6 +35,7 @@ mod draft;
 mod edit;
 mod hardware;
 mod judge;
+mod marks;
 mod migrate;
 mod monitor;
 mod outcomes;

@@ -2,10 +2,10 @@
 //! [`Draft::switch`].
 
 use crate::draft::Draft;
-use crate::placement;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
-use ostler_model::{Ability, Args, Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
+use crate::{placement, request};
+use ostler_model::{Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
 
 /// Checks that the VM can be moved to the target, and gives it a placement there. From now on it holds its capacity at both
 /// hosts. Returns whether the host that it leaves is lost.
@@ -25,12 +25,9 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
     }
     target_is_able(draft, asked)?;
     let lost = fenced(draft, asked)?;
-    match draft.record.state {
-        State::Suspended if !lost && draft.record.usable_recovery().is_none() => {
-            let detail = format!("VM {id} was paused at the hypervisor and its memory is nowhere but there");
-            return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, "resume it, or stop it, then move it"));
-        }
-        _ => {}
+    if draft.record.state == State::Suspended && !lost && draft.record.usable_recovery().is_none() {
+        let detail = format!("VM {id} was paused at the hypervisor and its memory is nowhere but there");
+        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, "resume it, or stop it, then move it"));
     }
     let record = &mut draft.record;
     record.issued = record.issued.next();
@@ -56,17 +53,12 @@ pub(crate) fn from_lost(record: &VmRecord) -> Plan {
 }
 
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let needed = match asked.verb {
-        Verb::MigrateLive => Ability::Migrate,
-        Verb::Migrate if draft.record.state == State::Running => Ability::Suspend,
-        _ => return Ok(()),
-    };
-    match &draft.facts.target_abilities {
-        Some(able) if !able.contains(&needed) => {
+    match (request::needed(draft, asked.verb), &draft.facts.target_abilities) {
+        (Some(needed), Some(able)) if !able.contains(&needed) => {
             let detail = format!("VM {}: the driver of the host it would go to does not offer {needed} there", draft.record.id);
             Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "see `ostler host show`; --poweroff needs less"))
         }
-        Some(_) | None => Ok(()),
+        (Some(_), Some(_) | None) | (None, _) => Ok(()),
     }
 }
 
@@ -82,10 +74,7 @@ fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     if !rests && record.state != State::Unknown {
         return Ok(false);
     }
-    let (stated, moved) = match &asked.args {
-        Args::Migrate { fenced, storage_moved } => (*fenced, *storage_moved),
-        _ => (false, false),
-    };
+    let (stated, moved) = (asked.args.fenced(), asked.args.storage_moved());
     if rests && !matches!(draft.facts.look, Some(Err(_))) {
         if !stated || draft.facts.look.is_none() {
             return Ok(false);

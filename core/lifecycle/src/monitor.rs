@@ -5,7 +5,8 @@ use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
 use crate::{advice, judge, restored, settle};
 use ostler_model::{
-    Generation, HostId, Millis, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb, VmRecord,
+    Generation, HostId, Millis, Monitored, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb,
+    VmRecord,
 };
 
 /// How long a host may be silent before its running VMs become `unknown`. This is longer than a restart of the daemon or of the
@@ -17,27 +18,16 @@ pub const UNREACHABLE_GRACE: Millis = Millis(45_000);
 /// newer than the store; then the absence of a domain on this host says nothing.
 #[must_use]
 pub fn is_suspect(state: State, reason: Reason, newer: bool, listed: Option<Power>) -> bool {
-    match state {
+    match state.monitored() {
         _ if newer => true,
-        State::Running => listed != Some(Power::Running),
+        Some(Monitored::Running) => listed != Some(Power::Running),
         // A VM that was paused at the hypervisor has no memory file. If its domain is gone, its memory is lost, so a look must
         // tell.
-        State::Suspended if reason == Reason::External => true,
-        State::Poweroff | State::Suspended => !matches!(listed, None | Some(Power::Off)),
-        State::Unknown | State::Shutdown => true,
-        State::Pending
-        | State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Stopped
-        | State::Undeployed
-        | State::Failed
-        | State::Done => false,
+        Some(Monitored::Suspended) if reason == Reason::External => true,
+        Some(Monitored::Poweroff | Monitored::Suspended) => !matches!(listed, None | Some(Power::Off)),
+        Some(Monitored::Unknown) => true,
+        // A guest that is asked to switch itself off is waited for.
+        None => state == State::Shutdown,
     }
 }
 
@@ -61,27 +51,13 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     if apart && !part(draft, seen, there) {
         return;
     }
-    let contradicted = restored::is_contradicted(draft.facts, seen);
-    match draft.record.state {
-        State::Running if seen == Sight::Running => draft.record.blind_since = None,
-        State::Running | State::Unknown | State::Poweroff | State::Suspended if contradicted => restored::contradicted(draft),
-        State::Running | State::Unknown => settled(draft, seen, lives),
-        State::Poweroff | State::Suspended => off(draft, seen, lives),
-        // Failed waits for a person; the others have no domain, or an operation.
-        State::Failed
-        | State::Pending
-        | State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown
-        | State::Stopped
-        | State::Undeployed
-        | State::Done => {}
+    match draft.record.state.monitored() {
+        // A VM that failed waits for a person; the others have no domain, or an operation.
+        None => {}
+        Some(Monitored::Running) if seen == Sight::Running => draft.record.blind_since = None,
+        Some(_) if restored::is_contradicted(draft.facts, seen) => restored::contradicted(draft),
+        Some(Monitored::Running | Monitored::Unknown) => settled(draft, seen, lives),
+        Some(Monitored::Poweroff | Monitored::Suspended) => off(draft, seen, lives),
     }
 }
 
@@ -166,10 +142,11 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     }
     draft.saved_after_all(seen);
     let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft, seen));
-    if (rest, reason) == (draft.record.state, draft.record.reason) {
+    let changes = State::from(rest) != draft.record.state;
+    if !changes && reason == draft.record.reason {
         return;
     }
-    if rest != draft.record.state {
+    if changes {
         advice::seen(draft);
     }
     draft.note_sight(seen);

@@ -6,10 +6,10 @@ use crate::admission::{Admission, admission};
 use crate::can::any as name;
 use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
-use crate::{plan, recover, settle};
+use crate::{marks, plan, recover, settle};
 use ostler_model::{
     Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics, Headroom, HostId, ImageId,
-    NewImage, OperationId, Patience, Phase, Placement, RecoveryFile, RefusalKind, Side, State, StateKind, StepKind, StepNo,
+    NewImage, OperationId, Patience, Phase, Placement, RecoveryFile, RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo,
     Storage, Strength, Subject, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::BTreeMap;
@@ -127,6 +127,9 @@ enum Guest {
 }
 
 /// A VM at one point of its plan: the guest, and the record as far as plans and rollbacks depend on it.
+/// The operation whose outcomes are printed. Its number is printed nowhere.
+const OPERATION: OperationId = OperationId(2);
+
 #[derive(Clone)]
 struct Stage {
     record: VmRecord,
@@ -181,50 +184,31 @@ impl Stage {
 
     /// Whether the step has an item to act on.
     fn acts(&self, step: StepKind) -> bool {
-        let files = self.record.files;
-        match step {
-            StepKind::Switch => false,
-            StepKind::DropHome => files.home,
-            StepKind::DropHost => files.host,
-            StepKind::DropOther => files.other,
-            _ => true,
+        match step.scope() {
+            Scope::Nothing => false,
+            Scope::Folder(folder) => marks::has_files(&self.record, folder),
+            Scope::Domain | Scope::Disks | Scope::OwnDisks | Scope::NewImages | Scope::DisksAndMemory => true,
+            Scope::Memory | Scope::Nic | Scope::Snapshots => true,
         }
     }
 
     /// Makes the changes that are written before the step's first call.
     fn begin(&mut self, step: StepKind) {
-        match step {
-            StepKind::CopyAcross | StepKind::PrepareOther => self.record.files.other = true,
-            StepKind::CopyOut => self.record.files.home = true,
-            StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => self.record.files.host = true,
-            StepKind::Unpause | StepKind::DropRecovery => {
-                if let Some(memory) = &mut self.record.recovery {
-                    memory.consumed = true;
-                }
-            }
-            _ => {}
-        }
+        marks::before(&mut self.record, step, OPERATION);
     }
 
     /// Makes the changes that the finished step leaves.
     fn through(&mut self, step: StepKind) {
-        self.guest = match step {
-            StepKind::Boot | StepKind::Unpause | StepKind::Migrate | StepKind::RevertSnapshot => Guest::Runs,
-            StepKind::Restore => Guest::Paused,
-            StepKind::PressPower | StepKind::PowerOff | StepKind::Save | StepKind::Remove => Guest::Off,
-            _ => self.guest,
+        self.guest = match step.goal() {
+            Goal::Running => Guest::Runs,
+            Goal::Paused => Guest::Paused,
+            Goal::Off | Goal::Absent if step.looked_at() == Side::Here => Guest::Off,
+            Goal::Off | Goal::Absent | Goal::Nothing => self.guest,
         };
-        match step {
-            StepKind::Save => self.record.recovery = Some(RecoveryFile { name: file(), complete: true, consumed: false }),
-            StepKind::DropRecovery => self.record.recovery = None,
-            StepKind::DropHome => self.record.files.home = false,
-            StepKind::DropHost => self.record.files.host = false,
-            StepKind::DropOther => self.record.files.other = false,
-            StepKind::Switch if !self.record.storage_is_shared() => {
-                let files = &mut self.record.files;
-                std::mem::swap(&mut files.host, &mut files.other);
-            }
-            _ => {}
+        marks::after(&mut self.record, step, Timestamp(0));
+        if step == StepKind::Switch && !self.record.storage_is_shared() {
+            let files = &mut self.record.files;
+            std::mem::swap(&mut files.host, &mut files.other);
         }
     }
 
@@ -292,15 +276,11 @@ impl Stage {
         let mut stage = self.clone();
         for step in back {
             stage.begin(step);
-            match step {
-                // The guest of a live migration that did not arrive has never stood still.
-                StepKind::Unpause | StepKind::Resize => {}
+            if step == StepKind::Switch && origin == State::Unknown {
                 // The VM is back on a host that was lost.
-                StepKind::Switch if origin == State::Unknown => stage.guest = Guest::Unseen,
-                step => stage.through(step),
-            }
-            if step == StepKind::Unpause {
-                stage.guest = Guest::Runs;
+                stage.guest = Guest::Unseen;
+            } else {
+                stage.through(step);
             }
         }
         Some(stage.rests())
@@ -317,7 +297,7 @@ const fn converges(step: StepKind) -> bool {
 fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Active {
     let refused = matches!(happens, Happens::Refused | Happens::Gone);
     Active {
-        id: OperationId(2),
+        id: OPERATION,
         verb,
         origin,
         subject: Subject::Vm,

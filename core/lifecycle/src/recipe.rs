@@ -58,83 +58,154 @@ pub fn ends_in(verb: Verb, origin: State) -> State {
     }
 }
 
+/// The change that a successful operation makes to the record, beside the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnSuccess {
+    /// The VM is over: it leaves its host, and nothing of it is left.
+    Over,
+    /// As [`OnSuccess::Over`], but the VM begins anew, and may get another datastore.
+    Anew,
+    /// The VM leaves its host. Its files and its saved memory are at the front end.
+    LeavesWithMemory,
+    /// The VM leaves its host. Its files are at the front end, and saved memory is dropped.
+    Leaves,
+    /// The guest has run, or was switched off: memory that was saved before is older than its disks now.
+    DropsMemory,
+    /// The disk or card leaves the record.
+    Unplugs,
+    /// None.
+    Nothing,
+}
+
+/// The change that a successful operation, begun in `origin`, makes to the record.
+#[must_use]
+pub fn on_success(verb: Verb, origin: State) -> OnSuccess {
+    match verb {
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => OnSuccess::Over,
+        Verb::DeleteRecreate => OnSuccess::Anew,
+        Verb::Stop => OnSuccess::LeavesWithMemory,
+        Verb::Undeploy | Verb::UndeployHard => OnSuccess::Leaves,
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => OnSuccess::DropsMemory,
+        Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot => OnSuccess::DropsMemory,
+        Verb::DiskDetach | Verb::NicDetach => OnSuccess::Unplugs,
+        // A VM that was moved while it was off keeps its saved memory.
+        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => {
+            if ends_in(verb, origin) == State::Running { OnSuccess::DropsMemory } else { OnSuccess::Nothing }
+        }
+        Verb::Hold | Verb::Release | Verb::Suspend | Verb::Adopt => OnSuccess::Nothing,
+        Verb::DiskAttach | Verb::NicAttach | Verb::Resize | Verb::DiskSnapshotLive => OnSuccess::Nothing,
+        Verb::SnapshotCreate | Verb::SnapshotDelete => OnSuccess::Nothing,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => OnSuccess::Nothing,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => OnSuccess::Nothing,
+        // The operation that they carry on keeps its own verb, so no operation ends under these.
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => OnSuccess::Nothing,
+    }
+}
+
 /// The state a VM shows during `step` of `verb`.
 #[must_use]
 pub const fn shown(verb: Verb, step: StepKind) -> State {
-    match step {
-        // A deploy clears the front end because the host has the files now. Every other verb does so because the VM ends or goes
-        // back.
-        StepKind::DropHome if !matches!(verb, Verb::Deploy) => State::Epilog,
-        // Here the step runs before the VM is started, and perhaps before it has a host.
-        StepKind::DropRecovery if matches!(verb, Verb::ResumeCold) => State::Prolog,
-        // The same steps, but for one disk instead of all disks.
-        StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk if verb.is_hotplug() => State::Hotplug,
-        StepKind::Remove | StepKind::DropHost if verb.is_migration() => State::Migrate,
-        StepKind::RemoveOther | StepKind::DropOther if !verb.is_migration() => State::Epilog,
-        step => step.state(),
+    // A deploy clears the front end because the host has the files now. Every other verb does so because the VM ends or goes back.
+    if matches!(step, StepKind::DropHome) && !matches!(verb, Verb::Deploy) {
+        return State::Epilog;
     }
+    // Here the step runs before the VM is started, and perhaps before it has a host.
+    if matches!(step, StepKind::DropRecovery) && matches!(verb, Verb::ResumeCold) {
+        return State::Prolog;
+    }
+    // The same steps, but for one disk instead of all disks.
+    if matches!(step, StepKind::PrepareDisks | StepKind::SaveBack | StepKind::DropDisk) && verb.is_hotplug() {
+        return State::Hotplug;
+    }
+    if matches!(step, StepKind::Remove | StepKind::DropHost) && verb.is_migration() {
+        return State::Migrate;
+    }
+    if matches!(step, StepKind::RemoveOther | StepKind::DropOther) && !verb.is_migration() {
+        return State::Epilog;
+    }
+    step.state()
 }
 
 /// The consequence if `step` of `verb` fails.
 #[must_use]
-pub const fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
-    match verb {
-        Verb::Delete | Verb::DeleteRecreate => OnFailure::Insist,
-        Verb::Deploy | Verb::Resume | Verb::Boot => match step {
-            // The memory file counts as used, and the domain holds the only copy of the memory. So it is neither restored again
-            // nor removed. Once the guest runs, an old memory file is removed with the VM's folder at the latest.
-            StepKind::Unpause | StepKind::DropRecovery | StepKind::DeleteSnapshot => OnFailure::Settle,
-            // A VM that had no placement keeps the new one, so that a retry is possible. A VM that had one goes back to its state
-            // before.
-            _ if matches!(verb, Verb::Deploy) => OnFailure::Fail,
-            _ => OnFailure::Undo,
-        },
-        Verb::ResumeCold => match step {
-            // The memory counts as dropped. Its file is removed with the VM's folder at the latest. That file may be the reason
-            // why this verb was asked for, so it must not stop the operation.
-            StepKind::DropRecovery => OnFailure::Skip,
-            StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
-            _ => OnFailure::Undo,
-        },
-        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => match step {
-            // The guest is where it should be. Things that the VM left behind are swept when their host is seen.
-            StepKind::RemoveOther | StepKind::DropOther | StepKind::DropRecovery => OnFailure::Skip,
-            // If one of these steps fails, the guest is where it was, as it was.
-            StepKind::Save | StepKind::PressPower | StepKind::PowerOff | StepKind::DeleteSnapshot => OnFailure::Settle,
-            StepKind::Unpause => OnFailure::Settle,
-            _ => OnFailure::Undo,
-        },
-        Verb::DiskAttach | Verb::NicAttach | Verb::Resize => match step {
-            StepKind::DropDisk => OnFailure::Skip,
-            StepKind::DeleteSnapshot => OnFailure::Settle,
-            _ => OnFailure::Undo,
-        },
-        Verb::DiskDetach => match step {
-            // The guest no longer uses the disk. Its file is removed with the VM's folder at the latest.
-            StepKind::DropDisk => OnFailure::Skip,
-            _ => OnFailure::Settle,
-        },
-        Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => epilog(step),
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Forget => epilog(step),
-        // It is not known whether the snapshot was made. It is removed, or it is kept in the record and hidden.
-        Verb::SnapshotCreate => match step {
-            StepKind::CreateSnapshot => OnFailure::Undo,
-            _ => OnFailure::Settle,
-        },
-        Verb::NicDetach | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => OnFailure::Settle,
-        Verb::Hold | Verb::Release | Verb::Adopt => OnFailure::Settle,
-        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => OnFailure::Settle,
-        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => OnFailure::Settle,
-        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => OnFailure::Settle,
+pub fn on_failure(verb: Verb, step: StepKind) -> OnFailure {
+    policy(verb).of(step)
+}
+
+/// The consequences of the failures of one verb's steps: one for all steps, and the steps that have another one.
+#[derive(Clone, Copy)]
+struct Policy {
+    usual: OnFailure,
+    others: &'static [(OnFailure, &'static [StepKind])],
+}
+
+impl Policy {
+    const fn of_all(usual: OnFailure) -> Self {
+        Self { usual, others: &[] }
+    }
+
+    fn of(self, step: StepKind) -> OnFailure {
+        self.others.iter().find(|(_, steps)| steps.contains(&step)).map_or(self.usual, |(policy, _)| *policy)
     }
 }
 
 /// From the removal of the domain on, files may be half way, so a person must look at them. If an earlier step fails, the VM
 /// rests where a look finds it.
-const fn epilog(step: StepKind) -> OnFailure {
-    match step {
-        StepKind::Remove | StepKind::CopyOut | StepKind::SaveBack | StepKind::DropHost | StepKind::DropHome => OnFailure::Fail,
-        _ => OnFailure::Settle,
+const EPILOG: Policy = Policy {
+    usual: OnFailure::Settle,
+    others: &[(
+        OnFailure::Fail,
+        &[StepKind::Remove, StepKind::CopyOut, StepKind::SaveBack, StepKind::DropHost, StepKind::DropHome],
+    )],
+};
+
+/// When one of these steps fails, the memory file counts as used, and the domain holds the only copy of the memory. So it is
+/// neither restored again nor removed. Once the guest runs, an old memory file is removed with the VM's folder at the latest.
+const STARTED: (OnFailure, &[StepKind]) =
+    (OnFailure::Settle, &[StepKind::Unpause, StepKind::DropRecovery, StepKind::DeleteSnapshot]);
+
+/// The table of [`on_failure`]: a line for each verb.
+const fn policy(verb: Verb) -> Policy {
+    match verb {
+        Verb::Delete | Verb::DeleteRecreate => Policy::of_all(OnFailure::Insist),
+        // A VM that had no placement keeps the new one, so that a retry is possible. A VM that had one goes back to its state
+        // before.
+        Verb::Deploy => Policy { usual: OnFailure::Fail, others: &[STARTED] },
+        Verb::Resume | Verb::Boot => Policy { usual: OnFailure::Undo, others: &[STARTED] },
+        Verb::ResumeCold => Policy {
+            usual: OnFailure::Undo,
+            others: &[
+                // The memory counts as dropped. Its file is removed with the VM's folder at the latest. That file may be the
+                // reason why this verb was asked for, so it must not stop the operation.
+                (OnFailure::Skip, &[StepKind::DropRecovery]),
+                (OnFailure::Settle, &[StepKind::PowerOff, StepKind::DeleteSnapshot]),
+            ],
+        },
+        Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => Policy {
+            usual: OnFailure::Undo,
+            others: &[
+                // The guest is where it should be. Things that the VM left behind are swept when their host is seen.
+                (OnFailure::Skip, &[StepKind::RemoveOther, StepKind::DropOther, StepKind::DropRecovery]),
+                // If one of these steps fails, the guest is where it was, as it was.
+                (OnFailure::Settle, &[StepKind::Save, StepKind::PressPower, StepKind::PowerOff, StepKind::DeleteSnapshot]),
+                (OnFailure::Settle, &[StepKind::Unpause]),
+            ],
+        },
+        Verb::DiskAttach | Verb::NicAttach | Verb::Resize => Policy {
+            usual: OnFailure::Undo,
+            others: &[(OnFailure::Skip, &[StepKind::DropDisk]), (OnFailure::Settle, &[StepKind::DeleteSnapshot])],
+        },
+        // The guest no longer uses the disk. Its file is removed with the VM's folder at the latest.
+        Verb::DiskDetach => Policy { usual: OnFailure::Settle, others: &[(OnFailure::Skip, &[StepKind::DropDisk])] },
+        Verb::Suspend | Verb::Stop | Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => EPILOG,
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Reboot | Verb::RebootHard | Verb::Forget => EPILOG,
+        // It is not known whether the snapshot was made. It is removed, or it is kept in the record and hidden.
+        Verb::SnapshotCreate => Policy { usual: OnFailure::Settle, others: &[(OnFailure::Undo, &[StepKind::CreateSnapshot])] },
+        Verb::NicDetach | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => Policy::of_all(OnFailure::Settle),
+        Verb::Hold | Verb::Release | Verb::Adopt => Policy::of_all(OnFailure::Settle),
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => Policy::of_all(OnFailure::Settle),
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => Policy::of_all(OnFailure::Settle),
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Policy::of_all(OnFailure::Settle),
     }
 }
 
@@ -154,7 +225,10 @@ pub const fn undo(step: StepKind) -> Option<StepKind> {
         StepKind::CopyAcross | StepKind::PrepareOther => Some(StepKind::DropOther),
         StepKind::Migrate => Some(StepKind::RemoveOther),
         StepKind::Switch => Some(StepKind::Switch),
-        _ => None,
+        StepKind::DropRecovery | StepKind::PressPower | StepKind::PowerOff | StepKind::Save | StepKind::Remove => None,
+        StepKind::Reboot | StepKind::Reset | StepKind::RemoveOther | StepKind::DropOther | StepKind::Stamp => None,
+        StepKind::DetachDisk | StepKind::DropDisk | StepKind::DetachNic | StepKind::CopyDisk | StepKind::SaveBack => None,
+        StepKind::RevertSnapshot | StepKind::DeleteSnapshot => None,
     }
 }
 
@@ -233,11 +307,8 @@ pub fn only_makes_sure(active: &Active) -> bool {
 
 /// Takes back only the steps about the one disk, card or snapshot. The guest runs on.
 fn plug_back(begun: &[StepKind]) -> Plan {
-    let back = begun.iter().rev().filter_map(|step| match step {
-        StepKind::PrepareDisks => Some(StepKind::DropDisk),
-        step => undo(*step),
-    });
-    back.collect()
+    let back = |step: &StepKind| if *step == StepKind::PrepareDisks { Some(StepKind::DropDisk) } else { undo(*step) };
+    begun.iter().rev().filter_map(back).collect()
 }
 
 /// The way back to the host that the VM left. The VM runs there again if it ran before.

@@ -10,18 +10,20 @@ use ostler_model::{
     Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
 };
 
-const fn statement(verb: Verb) -> Stated {
-    match verb {
-        Verb::RecoverSuccess => Stated::Success,
-        Verb::RecoverFailure => Stated::Failure,
-        Verb::RecoverUndo => Stated::Undo,
-        // Only recoveries come here.
-        _ => Stated::Retry,
-    }
+/// What the operator states with each recovery verb.
+const STATEMENTS: [(Verb, Stated); 4] = [
+    (Verb::RecoverSuccess, Stated::Success),
+    (Verb::RecoverFailure, Stated::Failure),
+    (Verb::RecoverRetry, Stated::Retry),
+    (Verb::RecoverUndo, Stated::Undo),
+];
+
+/// The statement that `verb` makes. None if it is no recovery.
+pub(crate) fn statement(verb: Verb) -> Option<Stated> {
+    STATEMENTS.iter().find(|(recovery, _)| *recovery == verb).map(|(_, stated)| *stated)
 }
 
-pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let stated = statement(asked.verb);
+pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
     if let Some(active) = draft.record.operation.clone() {
         return in_flight(draft, asked, stated, &active);
     }
@@ -230,9 +232,10 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     }
     let id = draft.record.id;
     if let Some(step) = step.filter(|step| cannot_be_checked(*step)) {
-        let harm = match step {
-            StepKind::DetachNic => "another VM may get the address of a card that is still plugged in",
-            _ => "what comes next loses data",
+        let harm = if step == StepKind::DetachNic {
+            "another VM may get the address of a card that is still plugged in"
+        } else {
+            "what comes next loses data"
         };
         let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, {harm}");
         let hint = "recover --retry does it again and verifies; --force takes your word for it";

@@ -6,8 +6,8 @@ use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
 use crate::{advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, step};
 use ostler_model::{
-    Ability, Active, Args, Claim, Ended, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, StepKind,
-    Strength, Subject, Verb,
+    Ability, Active, Args, Claim, Ended, Fault, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind,
+    StepKind, Strength, Subject, Verb,
 };
 
 /// The three answers to a request: accepted, already so, refused with a reason.
@@ -27,8 +27,8 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Err(draft.refuse(asked.verb, RefusalKind::VersionMismatch, detail, "read it again and decide anew"));
     }
     restored::gate(draft, asked)?;
-    if asked.verb.is_recovery() {
-        return recover::request(draft, asked);
+    if let Some(stated) = recover::statement(asked.verb) {
+        return recover::request(draft, asked, stated);
     }
     if asked.verb == Verb::ResumeCold && record.state == State::Failed {
         return recover::without_memory(draft, asked);
@@ -105,9 +105,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if overtakes {
         return overtake(draft, asked, &active);
     }
-    if let (Some(graceful), true) = (graceful_of(verb), active.verb.strength() == Strength::Graceful)
-        && graceful == active.verb
-    {
+    if verb.graceful() == Some(active.verb) {
         // The guest is already off. The rest of the operation is the same for both verbs.
         draft.already(Some(active.id));
         return Ok(());
@@ -146,17 +144,6 @@ fn asks_guest(active: &Active) -> bool {
     matches!(active.kind(), Some(StepKind::PressPower | StepKind::Reboot))
 }
 
-const fn graceful_of(verb: Verb) -> Option<Verb> {
-    match verb {
-        Verb::PoweroffHard => Some(Verb::Poweroff),
-        Verb::UndeployHard => Some(Verb::Undeploy),
-        Verb::ShutdownHard => Some(Verb::Shutdown),
-        Verb::RebootHard => Some(Verb::Reboot),
-        Verb::MigratePoweroffHard => Some(Verb::MigratePoweroff),
-        _ => None,
-    }
-}
-
 fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(), Refusal> {
     if asked.verb == Verb::Forget {
         edit::may_forget(draft, asked)?;
@@ -191,22 +178,18 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
     adopted_stays(draft, asked.verb)?;
-    let mut lost = false;
-    let subject = match asked.verb {
-        Verb::Deploy => return deploy(draft, asked),
-        verb if edit::goes_beside(verb) => return edit::apply(draft, asked),
-        Verb::Resize if draft.record.state != State::Running => return edit::apply(draft, asked),
-        Verb::Forget => {
-            edit::may_forget(draft, asked)?;
-            Subject::Vm
-        }
-        verb if verb.is_migration() => {
-            lost = migrate::prepare(draft, asked)?;
-            Subject::Vm
-        }
-        verb if verb.is_hotplug() || verb.is_snapshot() => hardware::prepare(draft, asked)?,
-        _ => Subject::Vm,
-    };
+    let verb = asked.verb;
+    if verb == Verb::Deploy {
+        return deploy(draft, asked);
+    }
+    if edit::goes_beside(verb) || verb == Verb::Resize && draft.record.state != State::Running {
+        return edit::apply(draft, asked);
+    }
+    if verb == Verb::Forget {
+        edit::may_forget(draft, asked)?;
+    }
+    let lost = verb.is_migration() && migrate::prepare(draft, asked)?;
+    let subject = if verb.is_hotplug() || verb.is_snapshot() { hardware::prepare(draft, asked)? } else { Subject::Vm };
     let plan = if lost { migrate::from_lost(&draft.record) } else { plan_of(draft, asked.verb)? };
     start(draft, asked, plan, subject, None);
     Ok(())
@@ -218,10 +201,10 @@ fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     if record.state != State::Unknown || verb.strength() != Strength::Graceful {
         return Ok(());
     }
-    let (why, hint) = match record.reason {
-        Reason::GuestCrashed => ("has crashed", "--hard does not ask it"),
-        Reason::IoError | Reason::Watchdog => ("stands still", "resume lets it run on; --hard does not ask it"),
-        _ => return Ok(()),
+    let (why, hint) = match record.reason.fault() {
+        Some(Fault::Crashed) => ("has crashed", "--hard does not ask it"),
+        Some(Fault::StandsStill) => ("stands still", "resume lets it run on; --hard does not ask it"),
+        Some(Fault::NotOurs) | None => return Ok(()),
     };
     let detail = format!("VM {}: the guest {why} and cannot answer its power button", record.id);
     Err(draft.refuse(verb, RefusalKind::WrongState, detail, hint))
@@ -278,17 +261,10 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 
 /// Whether `verb` acts on the files of a VM that rests on its host, and would do harm if the VM were not off.
 pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
-    let paused_outside = record.usable_recovery().is_none();
-    match record.state {
-        State::Suspended if paused_outside => false,
-        State::Suspended | State::Poweroff => {
-            matches!(
-                verb,
-                Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::NicDetach | Verb::DiskSnapshotLive
-            ) || verb.is_migration()
-        }
-        _ => false,
-    }
+    let paused_outside = record.state == State::Suspended && record.usable_recovery().is_none();
+    let touches_files =
+        matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::NicDetach | Verb::DiskSnapshotLive);
+    recipe::rests_off(record.state) && !paused_outside && (touches_files || verb.is_migration())
 }
 
 fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
@@ -357,27 +333,35 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 }
 
 /// The ability that the driver needs for `verb`, as the VM is now.
-const fn needs(verb: Verb, state: State, saved: bool) -> Option<Ability> {
-    let runs = matches!(state, State::Running);
+pub(crate) fn needed(draft: &Draft<'_>, verb: Verb) -> Option<Ability> {
+    let record = &draft.record;
+    let runs = record.state == State::Running;
     match verb {
         Verb::Suspend => Some(Ability::Suspend),
         // Saved memory is only moved; a running or paused guest must be saved first.
-        Verb::Stop if !saved => Some(Ability::Suspend),
-        Verb::Migrate if runs => Some(Ability::Suspend),
+        Verb::Stop => record.usable_recovery().is_none().then_some(Ability::Suspend),
+        Verb::Migrate => runs.then_some(Ability::Suspend),
         Verb::MigrateLive => Some(Ability::Migrate),
         Verb::Reboot | Verb::RebootHard => Some(Ability::Reboot),
-        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach if runs => Some(Ability::Hotplug),
-        Verb::Resize if runs => Some(Ability::LiveResize),
-        Verb::DiskSnapshotLive if runs => Some(Ability::DiskCopy),
-        // For `snapshot-create` no ability is checked here: the snapshot rules refuse it, because they can say why.
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach => runs.then_some(Ability::Hotplug),
+        Verb::Resize => runs.then_some(Ability::LiveResize),
+        Verb::DiskSnapshotLive => runs.then_some(Ability::DiskCopy),
         Verb::SnapshotRevert | Verb::SnapshotDelete => Some(Ability::Snapshots),
-        _ => None,
+        // No ability is checked here: the snapshot rules refuse it, because they can say why.
+        Verb::SnapshotCreate => None,
+        // Every driver can do these.
+        Verb::Hold | Verb::Release | Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Adopt => None,
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => None,
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate | Verb::Forget => None,
+        Verb::MigratePoweroff | Verb::MigratePoweroffHard => None,
+        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => None,
+        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => None,
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => None,
     }
 }
 
 fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
-    let needed = needs(verb, draft.record.state, draft.record.usable_recovery().is_some());
-    match (needed, &draft.facts.abilities) {
+    match (needed(draft, verb), &draft.facts.abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
             let detail = format!("VM {}: its driver does not offer {needed} on its host", draft.record.id);
             Err(draft.refuse(verb, RefusalKind::NotAble, detail, "see `ostler host show` for what the driver can do there"))

@@ -1,12 +1,12 @@
 //! Puts a VM to rest when its operation ends: as asked, or where a fresh look finds it.
 
 use crate::draft::Draft;
-use crate::recipe::{self, OnFailure};
+use crate::recipe::{self, OnFailure, OnSuccess};
 use crate::sight::Sight;
 use crate::{agenda, judge, restored, step};
 use ostler_model::{
-    Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Phase, PowerReason, Reason, State, StepKind,
-    Subject, Verb,
+    Active, DriverError, Ended, ErrorKind, Failure, FilesAt, ImageChange, ImageState, Monitored, Phase, PowerReason, Reason, State,
+    StepKind, Subject, Verb,
 };
 
 /// All steps of the plan are done.
@@ -15,13 +15,13 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
     if active.undoing {
         return undone(draft, &active);
     }
-    match active.verb {
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::Forget => {
+    match recipe::on_success(active.verb, active.origin) {
+        OnSuccess::Over => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
             agenda::over(draft);
         }
-        Verb::DeleteRecreate => {
+        OnSuccess::Anew => {
             draft.leave_host(Some(active.verb));
             forget_made(draft);
             // Forget the datastore, so that the next placement chooses again. Keep it while a disk is adopted, because that disk
@@ -31,24 +31,18 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>) {
                 draft.record.storage = None;
             }
         }
-        Verb::Stop => {
+        OnSuccess::LeavesWithMemory => {
             draft.leave_host(Some(active.verb));
             files_change_hands(draft);
         }
-        Verb::Undeploy | Verb::UndeployHard => {
+        OnSuccess::Leaves => {
             draft.leave_host(Some(active.verb));
             files_change_hands(draft);
             draft.forget_recovery();
         }
-        Verb::Poweroff | Verb::PoweroffHard => draft.forget_recovery(),
-        // The guest runs: memory that was saved before is older than the disks are now.
-        Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Reboot | Verb::RebootHard | Verb::SnapshotRevert => {
-            draft.forget_recovery();
-        }
-        Verb::DiskDetach => unplugged(draft, &active.subject),
-        Verb::NicDetach => unplugged(draft, &active.subject),
-        verb if verb.is_migration() && recipe::ends_in(verb, active.origin) == State::Running => draft.forget_recovery(),
-        _ => {}
+        OnSuccess::DropsMemory => draft.forget_recovery(),
+        OnSuccess::Unplugs => unplugged(draft, &active.subject),
+        OnSuccess::Nothing => {}
     }
     draft.part_from_other();
     draft.end_operation(active.id, Ended::Succeeded);
@@ -300,18 +294,17 @@ fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: S
     active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && judge::has_time(active, draft.now)
 }
 
+/// The verbs that give the guest something, each with the step that does it.
+const PLUGS: [(Verb, StepKind); 3] =
+    [(Verb::DiskAttach, StepKind::AttachDisk), (Verb::NicAttach, StepKind::AttachNic), (Verb::Resize, StepKind::Resize)];
+
 /// Keeps a disk, a card or a size in the record if the guest may have it: the call was sent, and nothing proves that it had no
 /// effect or was taken back. It then stays in the books too, and an operator can unplug it. A disk that is in use must not lose
 /// its image.
 fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
     let Some(active) = &draft.record.operation else { return };
     let Some(kind) = active.kind() else { return };
-    let plugs = match active.verb {
-        Verb::DiskAttach => StepKind::AttachDisk,
-        Verb::NicAttach => StepKind::AttachNic,
-        Verb::Resize => StepKind::Resize,
-        _ => return,
-    };
+    let Some((_, plugs)) = PLUGS.into_iter().find(|(verb, _)| *verb == active.verb) else { return };
     let in_doubt = if active.undoing {
         // In doubt until the step that takes it back has ended.
         recipe::undo(plugs).is_some_and(|unplugs| active.plan[active.at..].contains(&unplugs))
@@ -326,23 +319,24 @@ fn keep_what_may_be_plugged(draft: &mut Draft<'_>) {
 /// A live migration has failed, and `seen` is what is at its origin. A guest that is still there stays there. Otherwise the guest
 /// may be at the other host, or nowhere: the monitor looks at both hosts, and until then nothing is started.
 fn migration_failed(draft: &mut Draft<'_>, error: &DriverError, seen: Sight) {
-    match seen {
-        Sight::Running => roll_back(draft, error),
-        // The guest is paused here, and the driver said that the migration failed. The guest runs on here once nothing of it is
-        // left at the other host.
-        Sight::Paused(_) if recipe::is_definite(error.kind) => roll_back(draft, error),
-        _ => unknown(draft, Reason::CannotAsk, error),
+    // The guest is paused here, and the driver said that the migration failed. The guest runs on here once nothing of it is left
+    // at the other host.
+    let paused_for_good = matches!(seen, Sight::Paused(_)) && recipe::is_definite(error.kind);
+    if seen == Sight::Running || paused_for_good {
+        roll_back(draft, error);
+    } else {
+        unknown(draft, Reason::CannotAsk, error);
     }
 }
 
 /// The state of rest, and its reason, that follow from a sight of a VM with a placement and no operation. `otherwise` is the
 /// reason if the sight gives none.
-pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (State, Reason) {
-    let off = if draft.record.usable_recovery().is_some() { State::Suspended } else { State::Poweroff };
+pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Monitored, Reason) {
+    let off = if draft.record.usable_recovery().is_some() { Monitored::Suspended } else { Monitored::Poweroff };
     match seen {
-        Sight::Running => (State::Running, otherwise),
-        Sight::Paused(PowerReason::IoError) => (State::Unknown, Reason::IoError),
-        Sight::Paused(PowerReason::Watchdog) => (State::Unknown, Reason::Watchdog),
+        Sight::Running => (Monitored::Running, otherwise),
+        Sight::Paused(PowerReason::IoError) => (Monitored::Unknown, Reason::IoError),
+        Sight::Paused(PowerReason::Watchdog) => (Monitored::Unknown, Reason::Watchdog),
         Sight::Paused(
             PowerReason::None
             | PowerReason::Person
@@ -353,11 +347,11 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
             | PowerReason::Kept
             | PowerReason::Migrated
             | PowerReason::Starting,
-        ) => (State::Suspended, Reason::External),
+        ) => (Monitored::Suspended, Reason::External),
         Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
         Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
         // Ostler did not save it: then there would be a memory file.
-        Sight::Off(PowerReason::Saved | PowerReason::Kept) if off == State::Poweroff => (off, Reason::SavedOutside),
+        Sight::Off(PowerReason::Saved | PowerReason::Kept) if off == Monitored::Poweroff => (off, Reason::SavedOutside),
         // Ostler or somebody else destroyed it: the hypervisor does not tell which.
         Sight::Off(
             PowerReason::None
@@ -372,17 +366,17 @@ pub(crate) fn at_rest(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Sta
         )
         | Sight::Absent
         | Sight::OlderOff => (off, otherwise),
-        Sight::Crashed => (State::Unknown, Reason::GuestCrashed),
-        Sight::Foreign => (State::Unknown, Reason::Foreign),
-        Sight::AboveIssued | Sight::OlderAlive => (State::Unknown, Reason::StoreIsStale),
+        Sight::Crashed => (Monitored::Unknown, Reason::GuestCrashed),
+        Sight::Foreign => (Monitored::Unknown, Reason::Foreign),
+        Sight::AboveIssued | Sight::OlderAlive => (Monitored::Unknown, Reason::StoreIsStale),
     }
 }
 
 /// Puts a VM to rest, with the consequences for its memory file and its generation.
-pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
+pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: Monitored, reason: Reason) {
     let now = draft.now;
     match rest {
-        State::Running => {
+        Monitored::Running => {
             // The guest runs: memory that was saved before is older than the disks are now.
             draft.forget_recovery();
             let record = &mut draft.record;
@@ -391,11 +385,11 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
                 record.placed = place.generation;
             }
         }
-        State::Poweroff => {
+        Monitored::Poweroff => {
             draft.forget_recovery();
             draft.record.running_since = None;
         }
-        State::Suspended => {
+        Monitored::Suspended => {
             // The present sight counts, not whether the VM was off before.
             draft.record.was_off = false;
             if draft.record.usable_recovery().is_none() {
@@ -403,28 +397,14 @@ pub(crate) fn rest_at(draft: &mut Draft<'_>, rest: State, reason: Reason) {
             }
         }
         // A save whose answer was lost may still end. Then the guest goes on from its file, so the file stays in the record.
-        State::Unknown => {
+        Monitored::Unknown => {
             draft.record.was_off = false;
             if draft.record.recovery.as_ref().is_some_and(|file| file.consumed) {
                 draft.forget_recovery();
             }
         }
-        State::Pending
-        | State::Hold
-        | State::Prolog
-        | State::Boot
-        | State::Migrate
-        | State::Hotplug
-        | State::Snapshot
-        | State::Save
-        | State::Epilog
-        | State::Shutdown
-        | State::Stopped
-        | State::Undeployed
-        | State::Failed
-        | State::Done => {}
     }
-    draft.set_state(rest, reason);
+    draft.set_state(rest.into(), reason);
 }
 
 /// The step failed and is not rolled back. The VM rests in `failed`, and the record keeps what is needed to carry the operation
@@ -469,7 +449,8 @@ fn as_it_was(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
     draft.part_from_other();
     draft.end_operation(active.id, outcome(active, error));
     let outside = active.origin == State::Suspended && draft.record.usable_recovery().is_none();
-    rest_at(draft, active.origin, if outside { Reason::External } else { Reason::StepFailed });
+    let rest = if active.origin == State::Suspended { Monitored::Suspended } else { Monitored::Poweroff };
+    rest_at(draft, rest, if outside { Reason::External } else { Reason::StepFailed });
 }
 
 /// It is not known what is at the host, or it must not be touched: the VM rests in `unknown`. A delete goes on.
@@ -499,7 +480,7 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, reason: Reason, error: &DriverError
     }
     keep_what_may_be_plugged(draft);
     draft.end_operation(active.id, Ended::Failed { error: error.clone() });
-    rest_at(draft, State::Unknown, reason);
+    rest_at(draft, Monitored::Unknown, reason);
     let was_off = recipe::rests_off(active.origin) || active.origin == State::Unknown && was_off_before;
     draft.record.was_off = was_off && recipe::ends_in(active.verb, active.origin) != State::Running;
 }

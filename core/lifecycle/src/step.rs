@@ -17,10 +17,10 @@
 //! The part of the drawing down to `Calling` is in this module. The part that follows an answer or a look is in `judge`.
 
 use crate::draft::Draft;
-use crate::{recipe, settle};
+use crate::{marks, recipe, settle};
 use ostler_model::{
-    Active, Call, DriverError, EffectKey, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience, Phase,
-    Reason, RecoveryFile, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
+    Active, Call, DriverError, EffectKey, EventKind, Folder, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience,
+    Phase, Reason, Scope, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
 };
 
 /// While an operation waits after a press, it looks at least this often. Events make it look at once. This interval bounds the
@@ -113,46 +113,8 @@ fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
     draft.journal.push(Journal::StepBegan { operation, step, kind, undoing, at: now });
     draft.events.push(EventKind::StepBegan { operation, step, step_kind: kind });
     draft.set_state(shown, Reason::Asked);
-    write_ahead(draft, kind);
+    marks::before(&mut draft.record, kind, operation);
     begin_sending(draft, kind);
-}
-
-/// Writes into the record all that it must say before the step's first call may be sent.
-fn write_ahead(draft: &mut Draft<'_>, kind: StepKind) {
-    let record = &mut draft.record;
-    match kind {
-        // The console's log lies beside the disks. So a VM without disks has files too, once it was started.
-        StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
-        StepKind::CopyOut => record.files.home = true,
-        StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
-        StepKind::Migrate => {
-            record.other_domain = true;
-            // The console's log comes with the domain, also to a host where no disk is made.
-            if record.storage_is_shared() {
-                record.files.host = true;
-            } else {
-                record.files.other = true;
-            }
-        }
-        // From here on the guest may have run, or the memory file may be gone.
-        StepKind::Unpause | StepKind::DropRecovery => {
-            if let Some(file) = &mut record.recovery {
-                file.consumed = true;
-            }
-        }
-        StepKind::Save => {
-            // Memory is written beside the disks, and a VM without disks has no other file.
-            record.files.host = true;
-            let begun = record.recovery.as_ref().is_some_and(|file| !file.complete);
-            if let (false, Some(active)) = (begun, &record.operation) {
-                // The prefix `memory-`, a number and `.save` always make a valid path.
-                let name = format!("memory-{}.save", active.id).parse().ok();
-                draft.forget_recovery();
-                draft.record.recovery = name.map(|name| RecoveryFile { name, complete: false, consumed: false });
-            }
-        }
-        _ => {}
-    }
 }
 
 /// The items on which the step acts, in order. Empty if there is no place to act on.
@@ -163,27 +125,25 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
     let of_subject = || record.disks.iter().filter(|disk| recipe::concerns(subject, &disk.name));
     let disks = || of_subject().map(|disk| Item::Disk(disk.name.clone()));
     let own_disks = || of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone()));
-    let files = |there: bool| if there { vec![Item::Files] } else { vec![] };
-    let found = match kind {
-        StepKind::Switch => vec![],
-        // An adopted disk is already there, and stays there.
-        StepKind::PrepareDisks | StepKind::PrepareOther => own_disks().collect(),
-        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::CopyDisk => disks().collect(),
-        StepKind::DropDisk => own_disks().collect(),
-        StepKind::SaveBack => disks().filter(|item| draft.new_image(item).is_some()).collect(),
-        StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross => {
-            own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect()
-        }
-        StepKind::DropRecovery => record.recovery.iter().map(|_| Item::Recovery).collect(),
-        StepKind::DropHost => files(record.files.host),
+    let found = match kind.scope() {
+        Scope::Nothing => vec![],
+        Scope::Domain => vec![Item::Domain],
+        Scope::OwnDisks => own_disks().collect(),
+        Scope::Disks => disks().collect(),
+        Scope::NewImages => disks().filter(|item| draft.new_image(item).is_some()).collect(),
+        Scope::DisksAndMemory => own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect(),
+        Scope::Memory => record.recovery.iter().map(|_| Item::Recovery).collect(),
         // Files are not removed under a domain that could not be removed. Then both are swept later.
-        StepKind::DropOther => files(record.files.other && !record.other_domain),
-        StepKind::DropHome => files(record.files.home),
-        StepKind::AttachNic | StepKind::DetachNic => match subject {
+        Scope::Folder(Folder::Other) if record.other_domain => vec![],
+        Scope::Folder(folder) if marks::has_files(record, folder) => vec![Item::Files],
+        Scope::Folder(_) => vec![],
+        Scope::Nic => match subject {
             Subject::Nic { mac } => vec![Item::Nic(mac.clone())],
-            _ => vec![],
+            Subject::Vm | Subject::Disk { .. } | Subject::Snapshot { .. } | Subject::DiskImage { .. } | Subject::Size { .. } => {
+                vec![]
+            }
         },
-        StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => match (kind, subject) {
+        Scope::Snapshots => match (kind, subject) {
             (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete && !active.undoing => {
                 // This step removes the snapshots that do not survive, never the subject itself.
                 losing(record).filter(|item| *item != Item::Snapshot(name.clone())).collect()
@@ -191,7 +151,6 @@ fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
             (_, Subject::Snapshot { name }) => vec![Item::Snapshot(name.clone())],
             (_, _) => losing(record).collect(),
         },
-        _ => vec![Item::Domain],
     };
     let reachable = |item: &Item| draft.address(kind.call(), kind.sent_to(), item).is_some();
     if found.first().is_some_and(reachable) { found } else { vec![] }
@@ -239,11 +198,8 @@ fn send(draft: &mut Draft<'_>) {
     let patience = draft.record.spec.patience;
     let Some(active) = &mut draft.record.operation else { return };
     let (Some(kind), Some(item)) = (active.kind(), active.pending.first().cloned()) else { return };
-    let whole = match kind {
-        // The press itself is done at once. The long wait is for the guest.
-        StepKind::PressPower => patience.hypervisor,
-        kind => patience_of(patience, kind),
-    };
+    // The press itself is done at once. The long wait is for the guest.
+    let whole = if kind == StepKind::PressPower { patience.hypervisor } else { patience_of(patience, kind) };
     // A repeated call has the time that remains, but always enough to find out that its work is already done.
     let left = active.deadline.map_or(whole, |deadline| deadline.since(now).max(LOOK_PATIENCE).min(whole));
     active.attempt = active.attempt.saturating_add(1);
@@ -265,10 +221,8 @@ pub(crate) fn look(draft: &mut Draft<'_>, phase: Phase) {
 /// The host of a migration at which a look in `phase` is made.
 pub(crate) fn look_side(draft: &Draft<'_>, phase: &Phase) -> Side {
     let kind = draft.record.operation.as_ref().and_then(Active::kind);
-    match phase {
-        Phase::Settling | Phase::Blind { settling: true, .. } => Side::Here,
-        _ => kind.map_or(Side::Here, StepKind::looked_at),
-    }
+    let settling = matches!(phase, Phase::Settling | Phase::Blind { settling: true, .. });
+    kind.filter(|_| !settling).map_or(Side::Here, StepKind::looked_at)
 }
 
 fn set_phase(draft: &mut Draft<'_>, phase: Phase) {
@@ -367,10 +321,11 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
 
 /// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated about the step.
 pub(crate) fn came_true(draft: &mut Draft<'_>, call: Call, item: &Item) {
-    match call {
-        Call::Save => draft.memory_is_written(),
-        Call::DeleteSnapshot => one_done(draft, StepKind::DeleteSnapshot, item),
-        _ => {}
+    if call == Call::Save {
+        draft.memory_is_written();
+    }
+    if call == Call::DeleteSnapshot {
+        one_done(draft, StepKind::DeleteSnapshot, item);
     }
 }
 
@@ -400,40 +355,7 @@ fn all_done(draft: &mut Draft<'_>, kind: StepKind) {
 }
 
 fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
-    let now = draft.now;
-    let record = &mut draft.record;
-    match kind {
-        StepKind::DropHome => record.files.home = false,
-        StepKind::DropHost => {
-            record.files.host = false;
-            record.unused.clear();
-        }
-        StepKind::DropOther => record.files.other = false,
-        StepKind::RemoveOther => record.other_domain = false,
-        StepKind::Boot | StepKind::Unpause => {
-            record.running_since = Some(now);
-            if let Some(place) = &record.placement {
-                record.placed = place.generation;
-            }
-            if kind == StepKind::Boot {
-                draft.forget_recovery();
-            }
-        }
-        StepKind::Reboot | StepKind::Reset => record.running_since = Some(now),
-        StepKind::DropRecovery => record.recovery = None,
-        StepKind::Save => {
-            record.running_since = None;
-            draft.memory_is_written();
-        }
-        StepKind::PressPower | StepKind::PowerOff => record.running_since = None,
-        StepKind::Remove => {
-            record.running_since = None;
-            if let Some(place) = &record.placement {
-                record.driver_state.remove(&place.driver);
-            }
-        }
-        _ => {}
-    }
+    marks::after(&mut draft.record, kind, draft.now);
     pass(draft);
 }
 
@@ -490,9 +412,9 @@ pub(crate) fn restarted(draft: &mut Draft<'_>) {
 
 /// The operator states that the current step of a failed operation has succeeded.
 pub(crate) fn stated_done(draft: &mut Draft<'_>) {
-    match draft.record.operation.as_ref().and_then(Active::kind) {
-        Some(kind) => {
-            write_ahead(draft, kind);
+    match draft.record.operation.as_ref().and_then(|active| Some((active.id, active.kind()?))) {
+        Some((operation, kind)) => {
+            marks::before(&mut draft.record, kind, operation);
             let pending = items(draft, kind);
             if let Some(active) = &mut draft.record.operation {
                 active.pending = pending;

@@ -2,7 +2,7 @@
 
 use crate::can;
 use crate::facts::Facts;
-use ostler_model::{Active, DriverError, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
+use ostler_model::{Active, DriverError, Fault, Lane, Moment, Phase, Reason, Side, State, StepKind, Timestamp, VmRecord};
 
 /// The explanation of a VM: for what it waits, since when, until when, and what can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,15 +142,15 @@ fn rests_for(record: &VmRecord, facts: &Facts) -> Option<String> {
              that it arrived states recover --success, that it did not recover --failure",
             other.host
         )),
-        (State::Unknown, Some(here), None) => Some(match record.reason {
-            Reason::StoreIsStale | Reason::Foreign => {
+        (State::Unknown, Some(here), None) => Some(match record.reason.fault() {
+            Some(Fault::NotOurs) => {
                 format!("a person to look at its domain: on host {here}, if it has not moved since")
             }
-            Reason::IoError | Reason::Watchdog => {
+            Some(Fault::StandsStill) => {
                 format!("a person to look at the guest on host {here}, and to resume it or switch it off (--hard)")
             }
-            Reason::GuestCrashed => format!("a person to look at the guest on host {here}, and to switch it off (--hard)"),
-            _ => format!("host {here} to be seen"),
+            Some(Fault::Crashed) => format!("a person to look at the guest on host {here}, and to switch it off (--hard)"),
+            None => format!("host {here} to be seen"),
         }),
         (State::Suspended, ..) if record.reason == Reason::StepFailed && record.usable_recovery().is_some() => Some(
             "somebody to resume it. If its saved memory cannot be restored: resume --cold drops that, and starts it from its disks"

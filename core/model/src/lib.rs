@@ -3,9 +3,10 @@
 //! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate depends on this one.
 //!
 //! The store keeps these types inside a versioned envelope (`ostler-store`). If a change of a type makes older rows unreadable
-//! and
-//! `#[serde(default)]` cannot help, `ostler-store` needs a migration. HTTP uses a separate set of types (`ostler-api`), which are
-//! converted explicitly.
+//! and `#[serde(default)]` cannot help, `ostler-store` needs a migration. HTTP uses a separate set of types (`ostler-api`), which
+//! are converted explicitly.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod id;
 mod name;
@@ -24,6 +25,7 @@ mod observation;
 mod step;
 
 mod operation;
+mod reason;
 mod record;
 
 mod event;
@@ -46,9 +48,10 @@ pub use name::{
 pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
 pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject};
 pub use planned::Planned;
+pub use reason::{Fault, Reason};
 pub use record::{
-    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, Reason, RecoveryFile, Sighting, Snapshot,
-    Storage, VmRecord,
+    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, RecoveryFile, Sighting, Snapshot, Storage,
+    VmRecord,
 };
 pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
 pub use restored::{GENERATIONS_SKIPPED, LostTime, Restored};
@@ -57,8 +60,8 @@ pub use schedule::{
     ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
 };
 pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec, Patience, VmSpec};
-pub use state::{State, StateKind};
-pub use step::{Goal, Side, StepKind};
+pub use state::{Monitored, State, StateKind};
+pub use step::{Folder, Goal, Scope, Side, StepKind};
 pub use time::{Millis, Timestamp};
-pub use verb::{Strength, Verb};
+pub use verb::{Family, Strength, Verb};
 pub use wild::WildDomain;

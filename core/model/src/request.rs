@@ -126,6 +126,20 @@ pub enum Args {
     },
 }
 
+impl Args {
+    /// Whether the operator states that the old host is switched off.
+    #[must_use]
+    pub const fn fenced(&self) -> bool {
+        matches!(self, Self::Migrate { fenced: true, .. })
+    }
+
+    /// Whether the operator states that the new host sees the VM's files.
+    #[must_use]
+    pub const fn storage_moved(&self) -> bool {
+        matches!(self, Self::Migrate { storage_moved: true, .. })
+    }
+}
+
 /// The answer to a request that was not refused. It is sent after the commit of everything that it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

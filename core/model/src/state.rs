@@ -61,7 +61,52 @@ pub enum StateKind {
     End,
 }
 
+/// The states of rest in which a VM has a host, and in which a look at that host decides where it rests next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Monitored {
+    /// [`State::Running`].
+    Running,
+    /// [`State::Suspended`].
+    Suspended,
+    /// [`State::Poweroff`].
+    Poweroff,
+    /// [`State::Unknown`].
+    Unknown,
+}
+
+impl From<Monitored> for State {
+    fn from(rest: Monitored) -> Self {
+        match rest {
+            Monitored::Running => Self::Running,
+            Monitored::Suspended => Self::Suspended,
+            Monitored::Poweroff => Self::Poweroff,
+            Monitored::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl State {
+    /// The same state, if the monitor judges a VM in it by a look. None: the VM has no host, or an operation is in progress, or
+    /// a person has to decide (`failed`).
+    #[must_use]
+    pub const fn monitored(self) -> Option<Monitored> {
+        match self {
+            Self::Running => Some(Monitored::Running),
+            Self::Suspended => Some(Monitored::Suspended),
+            Self::Poweroff => Some(Monitored::Poweroff),
+            Self::Unknown => Some(Monitored::Unknown),
+            Self::Pending | Self::Hold | Self::Stopped | Self::Undeployed | Self::Failed | Self::Done => None,
+            Self::Prolog
+            | Self::Boot
+            | Self::Migrate
+            | Self::Hotplug
+            | Self::Snapshot
+            | Self::Save
+            | Self::Epilog
+            | Self::Shutdown => None,
+        }
+    }
+
     /// Four letters for tables, in the style that operators of such systems know.
     #[must_use]
     pub const fn short(self) -> &'static str {

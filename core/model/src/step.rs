@@ -106,7 +106,64 @@ pub enum Goal {
     Absent,
 }
 
+/// One of the places where a VM's files may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Folder {
+    /// At the front end.
+    Home,
+    /// On the VM's host.
+    Host,
+    /// On the other host of a migration.
+    Other,
+}
+
+/// The part of a VM that a step acts on. The step makes one call for each item of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Nothing: the step makes no call.
+    Nothing,
+    /// The domain.
+    Domain,
+    /// The disks that the operation is about, adopted ones included.
+    Disks,
+    /// The disks that the operation is about and that Ostler made. An adopted disk is already there, and stays there.
+    OwnDisks,
+    /// The disks that become images.
+    NewImages,
+    /// The disks that Ostler made, and the memory file if it can be restored from.
+    DisksAndMemory,
+    /// The memory file.
+    Memory,
+    /// All files at one place.
+    Folder(Folder),
+    /// The network card that the operation is about.
+    Nic,
+    /// System snapshots.
+    Snapshots,
+}
+
 impl StepKind {
+    /// The part of the VM that the step acts on.
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::Switch => Scope::Nothing,
+            Self::PrepareDisks | Self::PrepareOther | Self::DropDisk => Scope::OwnDisks,
+            Self::AttachDisk | Self::DetachDisk | Self::CopyDisk => Scope::Disks,
+            Self::SaveBack => Scope::NewImages,
+            Self::CopyIn | Self::CopyOut | Self::CopyAcross => Scope::DisksAndMemory,
+            Self::DropRecovery => Scope::Memory,
+            Self::DropHome => Scope::Folder(Folder::Home),
+            Self::DropHost => Scope::Folder(Folder::Host),
+            Self::DropOther => Scope::Folder(Folder::Other),
+            Self::AttachNic | Self::DetachNic => Scope::Nic,
+            Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => Scope::Snapshots,
+            Self::Boot | Self::Restore | Self::Unpause | Self::Stamp => Scope::Domain,
+            Self::PressPower | Self::PowerOff | Self::Save | Self::Remove | Self::RemoveOther => Scope::Domain,
+            Self::Reboot | Self::Reset | Self::Migrate | Self::Resize => Scope::Domain,
+        }
+    }
+
     /// The state that a VM shows while the step runs, unless the verb shows another state for it.
     #[must_use]
     pub const fn state(self) -> State {
@@ -210,7 +267,11 @@ impl StepKind {
     pub const fn sent_to(self) -> Side {
         match self {
             Self::CopyAcross | Self::PrepareOther | Self::RemoveOther | Self::DropOther => Side::Other,
-            _ => Side::Here,
+            Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Side::Here,
+            Self::Boot | Self::Restore | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Save => Side::Here,
+            Self::Remove | Self::Reboot | Self::Reset | Self::Switch | Self::Stamp | Self::Resize | Self::SaveBack => Side::Here,
+            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Side::Here,
+            Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot | Self::Migrate => Side::Here,
         }
     }
 
@@ -219,7 +280,16 @@ impl StepKind {
     pub const fn looked_at(self) -> Side {
         match self {
             Self::Migrate | Self::RemoveOther => Side::Other,
-            _ => Side::Here,
+            Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Side::Here,
+            Self::Boot | Self::Restore | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Save => Side::Here,
+            Self::Remove | Self::Reboot | Self::Reset | Self::Switch | Self::Stamp | Self::Resize | Self::SaveBack => Side::Here,
+            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Side::Here,
+            Self::CreateSnapshot
+            | Self::RevertSnapshot
+            | Self::DeleteSnapshot
+            | Self::CopyAcross
+            | Self::PrepareOther
+            | Self::DropOther => Side::Here,
         }
     }
 

@@ -119,6 +119,23 @@ pub enum Strength {
     Forget,
 }
 
+/// What a verb is about. Several rules hold for a whole family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Whether, where and how the VM runs.
+    Power,
+    /// It moves the VM to another host.
+    Migration,
+    /// It changes the hardware, or copies a disk, and leaves the VM in its state.
+    Hotplug,
+    /// It is about a system snapshot.
+    Snapshot,
+    /// It only changes the record.
+    Record,
+    /// It carries another operation on.
+    Recovery,
+}
+
 impl Verb {
     /// How strong the verb is.
     #[must_use]
@@ -141,48 +158,82 @@ impl Verb {
         }
     }
 
+    /// What the verb is about.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo => Family::Recovery,
+            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => Family::Record,
+            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => Family::Record,
+            Self::Migrate | Self::MigrateLive | Self::MigratePoweroff | Self::MigratePoweroffHard => Family::Migration,
+            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach => Family::Hotplug,
+            Self::Resize | Self::DiskSnapshotLive => Family::Hotplug,
+            Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete => Family::Snapshot,
+            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop | Self::Adopt => Family::Power,
+            Self::Resume | Self::ResumeCold | Self::Boot | Self::Reboot | Self::RebootHard => Family::Power,
+            Self::Poweroff | Self::PoweroffHard | Self::Undeploy | Self::UndeployHard => Family::Power,
+            Self::Shutdown | Self::ShutdownHard | Self::Delete | Self::DeleteRecreate | Self::Forget => Family::Power,
+        }
+    }
+
     /// Whether it carries another operation on.
     #[must_use]
     pub const fn is_recovery(self) -> bool {
-        matches!(self, Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo)
+        matches!(self.family(), Family::Recovery)
     }
 
     /// Whether it only changes the record. Such a verb needs no slot, no driver and no host, and ends with the commit that
     /// accepts it.
     #[must_use]
     pub const fn is_record_only(self) -> bool {
-        matches!(
-            self,
-            Self::Resched
-                | Self::Unresched
-                | Self::DiskSnapshot
-                | Self::DiskSnapshotCancel
-                | Self::Update
-                | Self::Rename
-                | Self::Schedule
-                | Self::Unschedule
-                | Self::Reschedule
-        )
+        matches!(self.family(), Family::Record)
     }
 
     /// Whether it moves a VM to another host.
     #[must_use]
     pub const fn is_migration(self) -> bool {
-        matches!(self, Self::Migrate | Self::MigrateLive | Self::MigratePoweroff | Self::MigratePoweroffHard)
+        matches!(self.family(), Family::Migration)
     }
 
     /// Whether it changes the hardware of a VM, or copies one of its disks, and leaves the VM in the state that it was in.
     #[must_use]
     pub const fn is_hotplug(self) -> bool {
-        matches!(
-            self,
-            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach | Self::Resize | Self::DiskSnapshotLive
-        )
+        matches!(self.family(), Family::Hotplug)
     }
 
     /// Whether it is about a system snapshot.
     #[must_use]
     pub const fn is_snapshot(self) -> bool {
-        matches!(self, Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete)
+        matches!(self.family(), Family::Snapshot)
+    }
+
+    /// The graceful verb that asks the guest for the same that this hard verb does without asking. None if the verb is not hard.
+    #[must_use]
+    pub fn graceful(self) -> Option<Self> {
+        GRACEFUL.iter().find(|(hard, _)| *hard == self).map(|(_, graceful)| *graceful)
+    }
+}
+
+/// Each hard verb, with the graceful verb that leads to the same state.
+const GRACEFUL: [(Verb, Verb); 5] = [
+    (Verb::PoweroffHard, Verb::Poweroff),
+    (Verb::UndeployHard, Verb::Undeploy),
+    (Verb::ShutdownHard, Verb::Shutdown),
+    (Verb::RebootHard, Verb::Reboot),
+    (Verb::MigratePoweroffHard, Verb::MigratePoweroff),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{Strength, Verb};
+    use strum::IntoEnumIterator;
+
+    #[test]
+    fn every_hard_verb_and_no_other_has_a_graceful_one() {
+        for verb in Verb::iter() {
+            let graceful = verb.graceful();
+            assert_eq!(graceful.is_some(), verb.strength() == Strength::Hard, "{verb}");
+            assert!(graceful.is_none_or(|graceful| graceful.strength() == Strength::Graceful), "{verb}");
+        }
     }
 }

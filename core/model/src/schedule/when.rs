@@ -139,7 +139,12 @@ impl When {
         match self {
             Self::Once { at } => at.timestamp(zone).filter(|at| *at > after && zone::moment(*at).is_some()),
             Self::Every { period } => on_grid(*period, after, anchor),
-            _ => next_local(&self.pattern()?, zone, after),
+            Self::Daily { .. }
+            | Self::Weekly { .. }
+            | Self::Monthly { .. }
+            | Self::Yearly { .. }
+            | Self::Cron { .. }
+            | Self::Unread { .. } => next_local(&self.pattern()?, zone, after),
         }
     }
 
