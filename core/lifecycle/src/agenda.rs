@@ -101,10 +101,12 @@ pub(crate) fn understood(draft: &Draft<'_>, asked: &Request) -> Result<(), Refus
 
 /// The request was accepted, or the VM is already so. If a scheduled action made the request, this is one firing of that action.
 pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
+    // A request of a person is no firing of a scheduled action.
     let (Some(id), Some(answer)) = (asked.schedule, draft.answer.clone()) else { return };
     let now = draft.now;
     let under_way = draft.record.operation.as_ref().map(|active| active.id).filter(|id| answer.operation == Some(*id));
     let operation = answer.operation.unwrap_or(asked.operation);
+    // An action that was taken back meanwhile has nothing to write down.
     let Some(planned) = find(draft, id) else { return };
     planned.retry_at = None;
     planned.schedule.began(now, operation);
@@ -141,6 +143,7 @@ pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &End
 /// A scheduled action was due, and its request was refused or came too late.
 pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) {
     let now = draft.now;
+    // An action that was taken back meanwhile has nothing to write down.
     let Some(planned) = find(draft, id) else { return };
     match planned.schedule.due(now) {
         Some(Due::Fire { latest, .. }) if refusal.kind == RefusalKind::Busy => {

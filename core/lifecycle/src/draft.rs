@@ -4,10 +4,13 @@
 use crate::sight::Sight;
 use crate::{Decision, Facts, marks};
 use ostler_model::{
-    Active, Answer, Call, Claim, Destroyed, DriverError, Effect, EffectKey, Ended, EventKind, Generation, HistoryEntry, HostId,
-    ImageChange, ImageState, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason,
-    Reason, Refusal, RefusalKind, Request, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Call, Claim, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, HistoryEntry,
+    HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason,
+    Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
+
+/// The operation if it goes on. None if it has ended.
+pub(crate) type Next = Option<Active>;
 
 pub(crate) struct Draft<'a> {
     pub(crate) before: &'a VmRecord,
@@ -94,88 +97,25 @@ impl<'a> Draft<'a> {
         self.record.blind_since = None;
     }
 
-    /// Gives the slot to a new operation. The caller begins its plan.
-    pub(crate) fn occupy(&mut self, active: Active, by: &str, verb: Verb, destroys: Vec<Destroyed>) {
-        self.journal.push(Journal::Began { operation: active.id, verb, by: by.to_owned(), at: self.now });
-        self.events.push(EventKind::OperationBegan { operation: active.id, verb, by: by.to_owned(), destroys });
-        self.record.failure = None;
-        self.record.operation = Some(active);
-    }
-
-    /// Writes down an operation that begins and ends in this decision. It needs no slot: another operation may hold the slot
-    /// meanwhile.
-    pub(crate) fn note_instant(&mut self, asked: &Request) {
-        let (operation, verb, by) = (asked.operation, asked.verb, asked.by.clone());
-        self.journal.push(Journal::Began { operation, verb, by: by.clone(), at: self.now });
-        self.events.push(EventKind::OperationBegan { operation, verb, by, destroys: Vec::new() });
-        self.end_operation(operation, Ended::Succeeded);
+    /// Takes the operation out of the record, has `go_on` work on it, and puts it back if it goes on. Does nothing for a VM without
+    /// an operation. Only this function asks whether there is one: every function that `go_on` calls gets the operation.
+    pub(crate) fn work(&mut self, go_on: impl FnOnce(&mut Self, Active) -> Next) {
+        if let Some(active) = self.record.operation.take() {
+            self.record.operation = go_on(self, active);
+        }
     }
 
     /// Writes down that the current step has failed.
-    pub(crate) fn step_failed(&mut self, error: &DriverError) {
-        if let Some(active) = &self.record.operation {
-            self.journal.push(Journal::StepFailed { operation: active.id, error: error.clone(), at: self.now });
-        }
+    pub(crate) fn step_failed(&mut self, active: &Active, error: &DriverError) {
+        self.journal.push(Journal::StepFailed { operation: active.id, error: error.clone(), at: self.now });
     }
 
-    /// Writes down the end of an operation, and frees the slot if the operation holds it.
-    pub(crate) fn end_operation(&mut self, operation: OperationId, outcome: Ended) {
-        let (word, error) = match &outcome {
-            Ended::Succeeded => ("succeeded", None),
-            Ended::Failed { error } => ("failed", Some(error.clone())),
-            Ended::Superseded { .. } => ("superseded", None),
-        };
-        let succeeded = outcome == Ended::Succeeded;
-        crate::agenda::ended(self, operation, &outcome);
-        self.events.push(EventKind::OperationEnded { operation, outcome: word.to_owned(), error });
-        self.journal.push(Journal::Ended { operation, outcome, at: self.now });
-        if let Some(active) = self.record.operation.as_ref().filter(|active| active.id == operation) {
-            // A recovery that has rolled an attach back counts as succeeded. But the disk or card is gone, so it must leave the
-            // record too.
-            let unplugged = active.undoing && matches!(active.verb, Verb::DiskAttach | Verb::NicAttach);
-            if !succeeded || unplugged {
-                self.take_back();
-            }
-            self.record.operation = None;
-            // A look that began before the operation ended says nothing about the time after it. The new step number makes it
-            // void.
-            self.record.step = self.record.step.next();
-        }
-    }
-
-    /// Corrects what the record says about the subject of an operation that did not succeed.
-    fn take_back(&mut self) {
-        let Some(active) = self.record.operation.clone() else { return };
-        let record = &mut self.record;
-        for snapshot in &mut record.snapshots {
-            snapshot.losing = false;
-        }
-        match (active.verb, active.subject) {
-            (Verb::DiskAttach, Subject::Disk { name }) => {
-                record.disks.retain(|disk| disk.name != name);
-                record.spec.disks.retain(|disk| disk.name != name);
-            }
-            (Verb::NicAttach, Subject::Nic { mac }) => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac)),
-            // The rollback should have removed the snapshot, but it may still be there. Keep it in the record, hidden.
-            (Verb::SnapshotCreate, Subject::Snapshot { name }) if active.undoing => {
-                record.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.hidden = true);
-            }
-            (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
-            // During a rollback the record already has the size from before.
-            (Verb::Resize, Subject::Size { before }) if !active.undoing => record.spec.set_size(before),
-            (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
-                self.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Error });
-            }
-            (_, _) => {}
-        }
-    }
-
-    /// Opens a driver call about `item`: puts it into the record and into the outbox.
-    pub(crate) fn open_call(&mut self, call: Call, side: Side, item: Item, patience: Millis) {
-        let Some(active) = &self.record.operation else { return };
+    /// Opens a driver call about `item`: puts it into the record and into the outbox. Without a place to send it to there is no
+    /// call: such a step has no items ([`crate::items`]).
+    pub(crate) fn open_call(&mut self, active: &Active, call: Call, side: Side, item: Item, patience: Millis) {
         let key = EffectKey { vm: self.record.uuid, operation: active.id, step: active.step, item };
         let attempt = active.attempt;
-        let Some((host, driver, generation)) = self.address(call, side, &key.item) else { return };
+        let Some((host, driver, generation)) = self.address(&active.subject, call, side, &key.item) else { return };
         // If two hosts are one hypervisor, a removal at one host of a migration would remove the domain that lives at the other
         // host.
         let removes = call == Call::Remove && side == Side::Other;
@@ -185,7 +125,13 @@ impl<'a> Draft<'a> {
     }
 
     /// The host, the driver and the generation of a call. None if there is no such place.
-    pub(crate) fn address(&self, call: Call, side: Side, item: &Item) -> Option<(HostId, ostler_model::DriverName, Generation)> {
+    pub(crate) fn address(
+        &self,
+        subject: &Subject,
+        call: Call,
+        side: Side,
+        item: &Item,
+    ) -> Option<(HostId, DriverName, Generation)> {
         let record = &self.record;
         let place = record.place(side);
         let generation = place.map_or(record.placed, |place| place.generation);
@@ -201,16 +147,16 @@ impl<'a> Draft<'a> {
                 let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (where_it_is && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
                 let saves = call == Call::SaveBack;
-                let driver = if saves { self.new_image(item)?.driver } else { record.storage.as_ref()?.driver.clone() };
+                let driver = if saves { self.new_image(subject, item)?.driver } else { record.storage.as_ref()?.driver.clone() };
                 Some((host, driver, generation))
             }
         }
     }
 
     /// The image that a disk is to become, either now or when the VM is shut down.
-    pub(crate) fn new_image(&self, item: &Item) -> Option<NewImage> {
+    pub(crate) fn new_image(&self, subject: &Subject, item: &Item) -> Option<NewImage> {
         let Item::Disk(disk) = item else { return None };
-        if let Some(Subject::DiskImage { name, becomes }) = self.record.operation.as_ref().map(|active| &active.subject)
+        if let Subject::DiskImage { name, becomes } = subject
             && name == disk
         {
             return Some(becomes.clone());
@@ -219,7 +165,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Swaps the two placements of a migration. `back`: the VM goes back to the placement that it left. That is a new stay, with
-    /// a new generation: a domain that may still be about to start there under the old generation must not run.
+    /// a new generation: a domain that may still be about to start there under the old generation must not run. A VM that has no
+    /// second placement stays where it is.
     pub(crate) fn switch(&mut self, verb: Verb, guest_runs: bool, back: bool) {
         let record = &mut self.record;
         let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else { return };
@@ -249,10 +196,11 @@ impl<'a> Draft<'a> {
     /// when that host is seen.
     pub(crate) fn part_from_other(&mut self) {
         let record = &mut self.record;
-        let Some(place) = record.other.take() else { return };
-        let files = std::mem::take(&mut record.files.other);
-        if std::mem::take(&mut record.other_domain) || files {
-            self.leave_behind(place, files);
+        if let Some(place) = record.other.take() {
+            let files = std::mem::take(&mut record.files.other);
+            if std::mem::take(&mut record.other_domain) || files {
+                self.leave_behind(place, files);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Requests that only change the record and run beside any operation; and `forget`, which asks no host either.
 
-use crate::agenda;
 use crate::draft::Draft;
 use crate::hardware::{bad, new_image, resize};
+use crate::{agenda, slot};
 use ostler_model::{Args, ImageChange, Refusal, RefusalKind, Request, Verb};
 
 /// Whether `verb` needs no slot, so that it can run beside an operation.
@@ -46,7 +46,7 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         draft.already(None);
         return Ok(());
     }
-    draft.note_instant(asked);
+    slot::instant(draft, asked);
     draft.accept(Some(asked.operation), None);
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Disks, network cards, size, images and snapshots. This module writes a change into the record before its first step begins.
-//! [`Draft::end_operation`] takes the change back if the operation does not succeed.
+//! [`crate::subject`] takes the change back if the operation does not succeed.
 
 use crate::draft::Draft;
 use crate::input::fix_macs;

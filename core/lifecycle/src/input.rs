@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::restored::{self, Found};
-use crate::{Facts, agenda, judge, monitor, request, step};
+use crate::{Facts, agenda, judge, monitor, request, wake};
 use ostler_model::{
     Answer, Args, CallResult, Claim, DiskState, Effect, EffectKey, EventKind, FilesAt, Generation, HostId, ImageChange, Journal,
     MacAddress, Observation, OperationId, Placement, Reason, Refusal, RelPath, Request, ScheduleId, State, StepKind, StepNo,
@@ -240,7 +240,7 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
         if_version: None,
         schedule: None,
     };
-    request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
+    draft.record.operation = request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
     draft.finish()
 }
 
@@ -277,8 +277,8 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
         Input::MemoryRemoved { name } => monitor::memory_removed(&mut draft, name),
         Input::ScheduleRefused { schedule, refusal } => agenda::refused(&mut draft, *schedule, refusal),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
-        Input::Tick => step::tick(&mut draft),
-        Input::Restarted => step::restarted(&mut draft),
+        Input::Tick => draft.work(wake::tick),
+        Input::Restarted => wake::restarted(&mut draft),
     }
     Ok(draft.finish())
 }

@@ -34,6 +34,7 @@ mod destroys;
 mod draft;
 mod edit;
 mod hardware;
+mod items;
 mod judge;
 mod marks;
 mod migrate;
@@ -43,11 +44,15 @@ mod placement;
 mod plan;
 mod recover;
 mod request;
+mod rest;
 mod restored;
 mod settle;
+mod slot;
 mod step;
+mod subject;
 
 mod table;
+mod wake;
 mod why;
 mod zombie;
 

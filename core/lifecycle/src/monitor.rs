@@ -3,7 +3,7 @@
 
 use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
-use crate::{advice, judge, restored, settle};
+use crate::{advice, judge, rest, restored};
 use ostler_model::{
     Generation, HostId, Millis, Monitored, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb,
     VmRecord,
@@ -40,7 +40,7 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
     let seen = sight(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
-        return judge::seen_while_waiting(draft, seen);
+        return draft.work(|draft, active| judge::seen_while_waiting(draft, active, seen));
     }
     if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
         return;
@@ -65,6 +65,7 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
 /// Returns whether the caller must settle the VM by what was seen at its own placement. If the place of the guest cannot be told,
 /// nothing is concluded.
 fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool {
+    // Both hosts must be seen.
     let Some(there) = there else { return false };
     let there = sight_at(&draft.record, Side::Other, draft.facts.store, there);
     match whereabouts(&draft.record, seen, there) {
@@ -141,7 +142,7 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
         draft.consume_recovery();
     }
     draft.saved_after_all(seen);
-    let (rest, reason) = settle::at_rest(draft, seen, otherwise(draft, seen));
+    let (rest, reason) = rest::seen_as(draft, seen, otherwise(draft, seen));
     let changes = State::from(rest) != draft.record.state;
     if !changes && reason == draft.record.reason {
         return;
@@ -150,7 +151,7 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
         advice::seen(draft);
     }
     draft.note_sight(seen);
-    settle::rest_at(draft, rest, reason);
+    rest::at(draft, rest, reason);
 }
 
 /// The reason that is used where the hypervisor gives none.

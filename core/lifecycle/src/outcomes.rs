@@ -6,7 +6,7 @@ use crate::admission::{Admission, admission};
 use crate::can::any as name;
 use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
-use crate::{marks, plan, recover, settle};
+use crate::{marks, plan, recover, rest};
 use ostler_model::{
     Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics, Headroom, HostId, ImageId,
     NewImage, OperationId, Patience, Phase, Placement, RecoveryFile, RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo,
@@ -140,7 +140,7 @@ impl Stage {
     fn new(verb: Verb, origin: State, after: Option<Verb>, shared: bool) -> Self {
         let mut record = sample();
         record.state = origin;
-        let placed = settle::has_place(origin);
+        let placed = rest::has_place(origin);
         let begun = after.is_some() || !matches!(origin, State::Pending | State::Hold);
         record.storage = begun.then(|| Storage { datastore: DatastoreId(1), driver: name(), shared });
         record.files.host = placed;
@@ -270,8 +270,8 @@ impl Stage {
         if verb == Verb::Adopt {
             return Some(State::Done);
         }
-        if !settle::has_place(origin) {
-            return Some(settle::without_place(origin, self.record.usable_recovery().is_some()));
+        if !rest::has_place(origin) {
+            return Some(rest::without_place(origin, self.record.usable_recovery().is_some()));
         }
         let mut stage = self.clone();
         for step in back {

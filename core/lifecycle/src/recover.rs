@@ -1,10 +1,10 @@
 //! Recovery: the operator states what happened to the current step, sends it again, or rolls the operation back.
 
 use crate::destroys;
-use crate::draft::Draft;
+use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
-use crate::request::fresh;
 use crate::sight::{Sight, sight};
+use crate::slot::{self, fresh};
 use crate::step;
 use ostler_model::{
     Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
@@ -24,8 +24,9 @@ pub(crate) fn statement(verb: Verb) -> Option<Stated> {
 }
 
 pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
-    if let Some(active) = draft.record.operation.clone() {
-        return in_flight(draft, asked, stated, &active);
+    if let Some(active) = draft.record.operation.take() {
+        draft.record.operation = in_flight(draft, asked, stated, active)?;
+        return Ok(());
     }
     match (draft.record.state, draft.record.failure.clone()) {
         (State::Failed, Some(failure)) => after_failure(draft, asked, stated, &failure),
@@ -72,12 +73,12 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
     draft.part_from_other();
     // A look that began before says nothing about the new placement.
     draft.record.step = draft.record.step.next();
-    draft.note_instant(asked);
+    slot::instant(draft, asked);
     draft.accept(Some(asked.operation), None);
     Ok(())
 }
 
-fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Active) -> Result<(), Refusal> {
+fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: Active) -> Result<Next, Refusal> {
     if matches!(stated, Stated::Failure | Stated::Undo) {
         not_a_delete(draft, asked, active.verb, RefusalKind::Busy)?;
     }
@@ -90,15 +91,16 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: &Ac
         // The rollback is already under way: send its current step again.
         Stated::Undo if active.undoing => Stated::Retry,
         Stated::Undo => {
-            destroys = destroys::taken_back(&draft.record, &way_back(draft, asked, active)?, &active.subject);
+            destroys = destroys::taken_back(&draft.record, &way_back(draft, asked, &active)?, &active.subject);
             Stated::Undo
         }
         Stated::SuccessForced | Stated::Failure | Stated::Retry => stated,
     };
-    step::state(draft, stated);
-    draft.accept(Some(active.id), None);
+    let operation = active.id;
+    let next = step::state(draft, active, stated);
+    draft.accept(Some(operation), None);
     draft.destroys(destroys);
-    Ok(())
+    Ok(next)
 }
 
 /// A delete can only go on, because its disks may be gone already. (A delete that has failed was cut by a restore of the store.)
@@ -142,11 +144,11 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
     } else {
         destroys::told(draft, active.verb, &active.subject)
     };
-    draft.occupy(active, &asked.by, asked.verb, destroys.clone());
-    match stated {
-        Stated::Success | Stated::SuccessForced => step::stated_done(draft),
-        Stated::Retry | Stated::Undo | Stated::Failure => step::begin(draft),
-    }
+    slot::begin(draft, &active, &asked.by, asked.verb, destroys.clone());
+    draft.record.operation = match stated {
+        Stated::Success | Stated::SuccessForced => step::stated_done(draft, active),
+        Stated::Retry | Stated::Undo | Stated::Failure => step::begin(draft, active),
+    };
     draft.accept(Some(asked.operation), None);
     draft.destroys(destroys);
     Ok(())
@@ -178,8 +180,8 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     // A memory file that counts as used is not copied any more either.
     draft.consume_recovery();
     let destroys = vec![Destroyed::Memory];
-    draft.occupy(active, &asked.by, asked.verb, destroys.clone());
-    step::begin(draft);
+    slot::begin(draft, &active, &asked.by, asked.verb, destroys.clone());
+    draft.record.operation = step::begin(draft, active);
     draft.accept(Some(asked.operation), None);
     draft.destroys(destroys);
     Ok(())

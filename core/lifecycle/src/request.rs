@@ -1,13 +1,14 @@
 //! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it begins.
 
 use crate::admission::{Admission, admission};
-use crate::draft::Draft;
+use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
+use crate::slot;
 use crate::{advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, step};
 use ostler_model::{
-    Ability, Active, Args, Claim, Ended, Fault, Phase, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind,
-    StepKind, Strength, Subject, Verb,
+    Ability, Active, Args, Claim, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind,
+    Stated, StepKind, Strength, Subject, Verb,
 };
 
 /// The three answers to a request: accepted, already so, refused with a reason.
@@ -33,14 +34,18 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if asked.verb == Verb::ResumeCold && record.state == State::Failed {
         return recover::without_memory(draft, asked);
     }
-    if record.operation.is_some() && !edit::goes_beside(asked.verb) {
-        return while_busy(draft, asked);
+    if !edit::goes_beside(asked.verb)
+        && let Some(active) = draft.record.operation.take()
+    {
+        draft.record.operation = while_busy(draft, asked, active)?;
+        return Ok(());
     }
     apart(draft, asked)?;
+    let record = &draft.record;
     if asked.verb == Verb::Hold && (record.state, record.reason) == (State::Hold, Reason::StoreIsStale) {
         // A restore of the store has put the VM on hold for a time. This request makes the hold last.
         draft.set_state(State::Hold, Reason::Asked);
-        draft.note_instant(asked);
+        slot::instant(draft, asked);
         draft.accept(Some(asked.operation), None);
         return Ok(());
     }
@@ -52,7 +57,7 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         Admission::Refuse => Err(wrong_state(draft, asked.verb)),
         Admission::BeginIfOff => {
             let plan = plan_if_off(draft, asked.verb)?;
-            start(draft, asked, plan, Subject::Vm, None);
+            draft.record.operation = start(draft, asked, plan, Subject::Vm, None);
             Ok(())
         }
         Admission::Begin => begin(draft, asked),
@@ -82,19 +87,17 @@ fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 }
 
 /// A VM has one slot, and a stronger verb takes it over: graceful < hard < delete < forget. Calls in flight are told to stop.
-fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let Some(active) = draft.record.operation.clone() else { return Ok(()) };
+fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<Next, Refusal> {
     let verb = asked.verb;
     if active.verb == verb && !active.undoing && is_the_same(draft, asked, &active) {
         draft.already(Some(active.id));
-        return Ok(());
+        return Ok(Some(active));
     }
     // `boot` sends a start that hangs again, within the same operation.
     let starts = matches!(active.kind(), Some(StepKind::Boot | StepKind::Restore | StepKind::Unpause));
     if verb == Verb::Boot && starts && !active.undoing {
         draft.accept(Some(active.id), None);
-        step::state(draft, ostler_model::Stated::Retry);
-        return Ok(());
+        return Ok(step::state(draft, active, Stated::Retry));
     }
     let overtakes = match verb.strength() {
         Strength::Forget => true,
@@ -103,12 +106,12 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         Strength::Graceful | Strength::Plain => false,
     };
     if overtakes {
-        return overtake(draft, asked, &active);
+        return overtake(draft, asked, active);
     }
     if verb.graceful() == Some(active.verb) {
         // The guest is already off. The rest of the operation is the same for both verbs.
         draft.already(Some(active.id));
-        return Ok(());
+        return Ok(Some(active));
     }
     let detail = format!("VM {} is busy: operation {} ({}) is still running", draft.record.id, active.id, active.verb);
     let hint = match active.verb.strength() {
@@ -144,7 +147,7 @@ fn asks_guest(active: &Active) -> bool {
     matches!(active.kind(), Some(StepKind::PressPower | StepKind::Reboot))
 }
 
-fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(), Refusal> {
+fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: Active) -> Result<Next, Refusal> {
     if asked.verb == Verb::Forget {
         edit::may_forget(draft, asked)?;
     }
@@ -167,9 +170,9 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: &Active) -> Result<(
             (Some(_) | None, _) => {}
         }
     }
-    draft.end_operation(weaker.id, Ended::Superseded { by: asked.operation });
-    start(draft, asked, plan, Subject::Vm, Some(weaker.id));
-    Ok(())
+    let overtook = weaker.id;
+    slot::end(draft, weaker, Ended::Superseded { by: asked.operation });
+    Ok(start(draft, asked, plan, Subject::Vm, Some(overtook)))
 }
 
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -191,7 +194,7 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let lost = verb.is_migration() && migrate::prepare(draft, asked)?;
     let subject = if verb.is_hotplug() || verb.is_snapshot() { hardware::prepare(draft, asked)? } else { Subject::Vm };
     let plan = if lost { migrate::from_lost(&draft.record) } else { plan_of(draft, asked.verb)? };
-    start(draft, asked, plan, subject, None);
+    draft.record.operation = start(draft, asked, plan, subject, None);
     Ok(())
 }
 
@@ -328,7 +331,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if plan.contains(&StepKind::PrepareDisks) {
         draft.claims.extend(images);
     }
-    start(draft, asked, plan, Subject::Vm, None);
+    draft.record.operation = start(draft, asked, plan, Subject::Vm, None);
     Ok(())
 }
 
@@ -370,55 +373,27 @@ fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
-/// Gives the slot to the operation and begins its first step. An empty plan ends at once.
-pub(crate) fn start(
-    draft: &mut Draft<'_>,
-    asked: &Request,
-    plan: Plan,
-    subject: Subject,
-    overtook: Option<ostler_model::OperationId>,
-) {
+/// Begins the operation and its first step. An empty plan ends at once. Returns the operation if it goes on.
+pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject: Subject, overtook: Option<OperationId>) -> Next {
     let plan = advice::apply(draft, asked.verb, plan);
     let destroys = destroys::told(draft, asked.verb, &subject);
     let origin = origin(draft, &plan);
-    draft.occupy(fresh(asked, origin, plan, subject, draft.record.step), &asked.by, asked.verb, destroys.clone());
+    let active = slot::fresh(asked, origin, plan, subject, draft.record.step);
+    slot::begin(draft, &active, &asked.by, asked.verb, destroys.clone());
     if asked.verb == Verb::Forget {
         edit::forget(draft);
     }
-    if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
+    let next = if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
         // No host needs to be asked: the scheduler deploys the VM like any pending VM.
-        draft.end_operation(asked.operation, Ended::Succeeded);
+        slot::end(draft, active, Ended::Succeeded);
         draft.set_state(State::Pending, Reason::Asked);
+        None
     } else {
-        step::begin(draft);
-    }
+        step::begin(draft, active)
+    };
     draft.accept(Some(asked.operation), overtook);
     draft.destroys(destroys);
-}
-
-/// An operation whose first step has not begun.
-pub(crate) fn fresh(asked: &Request, origin: State, plan: Plan, subject: Subject, step: ostler_model::StepNo) -> Active {
-    Active {
-        id: asked.operation,
-        verb: asked.verb,
-        origin,
-        subject,
-        plan,
-        at: 0,
-        step,
-        pending: Vec::new(),
-        phase: Phase::Draining,
-        attempt: 0,
-        blind: 0,
-        crashes: 0,
-        sent: None,
-        deadline: None,
-        undoing: false,
-        stated: None,
-        acted: false,
-        cut: false,
-        error: None,
-    }
+    next
 }
 
 /// The state in which an operation began. An operation that overtakes another takes over the state in which the other one began.

@@ -13,12 +13,13 @@
 //!   record. Requests that could start a second domain are refused. Such a domain counts only on a host of the VM's own driver: a
 //!   driver must not be able to stop the VMs of another driver by claiming them.
 
-use crate::draft::Draft;
+use crate::draft::{Draft, Next};
 use crate::sight::Sight;
-use crate::{Facts, Input, monitor, settle};
+use crate::slot;
+use crate::{Facts, Input, monitor, rest, subject};
 use ostler_model::{
-    Active, DomainSeen, DriverError, DriverName, EventKind, FilesAt, Generation, HostId, Placement, Power, PowerReason, Reason,
-    Refusal, RefusalKind, Request, Restored, Side, Size, State, StepKind, Storage, StoreId, Strength, Subject, Verb, VmRecord,
+    Active, DomainSeen, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, HostId, Placement, Power, PowerReason,
+    Reason, Refusal, RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
 };
 
 /// A domain that a host has listed, stamped with a VM's identity.
@@ -123,19 +124,23 @@ fn come_to_rest(draft: &mut Draft<'_>) {
     for key in &open {
         draft.close_call(key);
     }
-    let Some(active) = &mut draft.record.operation else { return };
+    draft.work(cut);
+}
+
+/// Ends an operation whose outcome is lost with the store that was replaced.
+fn cut(draft: &mut Draft<'_>, mut active: Active) -> Next {
     active.cut = true;
-    let active = active.clone();
     let error = DriverError::unknown(
         "restored",
         "the store was restored from a backup that was made while this was under way; what came of it is not known",
     );
     if draft.record.placement.is_none() || moves_files(&active) {
-        return settle::rest_failed(draft, &error);
+        return rest::failed(draft, active, &error);
     }
-    keep_subject(draft);
-    draft.end_operation(active.id, ostler_model::Ended::Failed { error });
+    subject::keep(&mut draft.record, &mut active);
+    slot::end(draft, active, Ended::Failed { error });
     draft.set_state(State::Unknown, Reason::StoreIsStale);
+    None
 }
 
 /// Whether the operation's files may be half way. Then only a person, or the same steps once more, can carry it on.
@@ -175,37 +180,6 @@ fn moves_files(active: &Active) -> bool {
         | StepKind::DeleteSnapshot
         | StepKind::Stamp => false,
     })
-}
-
-/// Keeps the subject of the current operation in the record when the operation ends, because the guest may have it. Of a size
-/// that was being changed, the larger one stays booked. A snapshot that may be there stays in the record, hidden.
-pub(crate) fn keep_subject(draft: &mut Draft<'_>) {
-    let record = &mut draft.record;
-    let Some(active) = &mut record.operation else { return };
-    match &active.subject {
-        Subject::Disk { .. } | Subject::Nic { .. } => active.subject = Subject::Vm,
-        Subject::Size { before } => {
-            let now = record.spec.size();
-            record.spec.set_size(larger(*before, now));
-            active.subject = Subject::Vm;
-        }
-        Subject::Snapshot { name } => {
-            if active.verb == Verb::SnapshotCreate {
-                record.snapshots.iter_mut().filter(|known| known.name == *name).for_each(|known| known.hidden = true);
-                active.subject = Subject::Vm;
-            }
-        }
-        // The image is not complete. The end of the operation sets it to `error`.
-        Subject::DiskImage { .. } | Subject::Vm => {}
-    }
-}
-
-fn larger(one: Size, other: Size) -> Size {
-    Size {
-        cpu_milli: one.cpu_milli.max(other.cpu_milli),
-        vcpus: one.vcpus.max(other.vcpus),
-        memory_mib: one.memory_mib.max(other.memory_mib),
-    }
 }
 
 /// A person says that the record is right, for a VM that does not wait for that. An operation that is under way is not ended by
@@ -286,6 +260,7 @@ fn stale(draft: &mut Draft<'_>) {
 /// older generation the host refuses every call as stale, and the VM could neither be started nor deleted.
 fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
     let record = &mut draft.record;
+    // A VM without a placement has no own host.
     let Some(place) = &mut record.placement else { return };
     let here = newer.iter().filter(|(found, _)| found.host == place.host).map(|(_, generation)| *generation).max();
     if let Some(generation) = here {
@@ -330,11 +305,10 @@ fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
 /// No host has a newer domain. A domain at the VM's own placement, with that placement's generation, tells more than the
 /// operation that was under way in the backup: files that this operation was about to move have been in use since.
 fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
-    let Some(place) = draft.record.placement.clone() else { return };
-    if draft.record.other.is_some() || !matches!(draft.record.state, State::Failed | State::Unknown) {
-        return;
-    }
-    let Some(found) = found.iter().find(|found| found.host == place.host) else { return };
+    // Only these two states are in doubt; any other state of rest is believed.
+    let in_doubt = draft.record.other.is_none() && matches!(draft.record.state, State::Failed | State::Unknown);
+    let place = draft.record.placement.as_ref().filter(|_| in_doubt);
+    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return };
     let seen = crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     match seen {
         Sight::Paused(PowerReason::Starting) => {}
@@ -382,9 +356,9 @@ fn rest_as_seen(draft: &mut Draft<'_>, seen: Sight) {
     if seen.lives() {
         draft.consume_recovery();
     }
-    let (rest, reason) = settle::at_rest(draft, seen, Reason::SeenAgain);
+    let (rest, reason) = rest::seen_as(draft, seen, Reason::SeenAgain);
     draft.note_sight(seen);
-    settle::rest_at(draft, rest, reason);
+    rest::at(draft, rest, reason);
 }
 
 /// Another domain is newer than the record, and the VM is not alive where the record has it: the record is too old. Its saved

@@ -16,11 +16,12 @@
 //!
 //! The part of the drawing down to `Calling` is in this module. The part that follows an answer or a look is in `judge`.
 
-use crate::draft::Draft;
+use crate::draft::{Draft, Next};
+use crate::items::items;
 use crate::{marks, recipe, settle};
 use ostler_model::{
-    Active, Call, DriverError, EffectKey, EventKind, Folder, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience,
-    Phase, Reason, Scope, Side, State, Stated, StepKind, Subject, Verb, VmRecord,
+    Active, Call, DriverError, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience, Phase, Reason,
+    Side, State, Stated, StepKind, Subject, Verb,
 };
 
 /// While an operation waits after a press, it looks at least this often. Events make it look at once. This interval bounds the
@@ -48,36 +49,34 @@ pub fn retry_after(attempt: u32) -> Millis {
 }
 
 /// Begins the step that `at` points to, or ends the operation after the last one.
-pub(crate) fn begin(draft: &mut Draft<'_>) {
+pub(crate) fn begin(draft: &mut Draft<'_>, mut active: Active) -> Next {
     // Steps that have nothing to act on are skipped. A plan is short, so this loop ends.
     loop {
-        let Some(active) = &draft.record.operation else { return };
-        let Some(kind) = active.kind() else { return end(draft) };
-        let pending = items(draft, kind);
-        if pending.is_empty() {
-            if kind == StepKind::Switch {
-                switch(draft);
-            }
-            advance_index(draft);
-            continue;
+        let Some(kind) = active.kind() else { return end(draft, active) };
+        let pending = items(draft, &active, kind);
+        if !pending.is_empty() {
+            return begin_with(draft, active, kind, pending);
         }
-        return begin_with(draft, kind, pending);
+        if kind == StepKind::Switch {
+            switch(draft, &active);
+        }
+        active.at += 1;
     }
 }
 
 /// All steps are done. But nothing rests while an earlier call may still have an effect. `forget` asks no host, so it gets here
 /// while such calls are open.
-fn end(draft: &mut Draft<'_>) {
+fn end(draft: &mut Draft<'_>, mut active: Active) -> Next {
     if draft.record.open.is_empty() {
-        return settle::succeeded(draft);
+        return settle::succeeded(draft, active);
     }
     draft.set_state(State::Epilog, Reason::Asked);
-    set_phase(draft, Phase::Draining);
+    active.phase = Phase::Draining;
+    Some(active)
 }
 
 /// This step only changes the record: it swaps the two placements of a migration.
-fn switch(draft: &mut Draft<'_>) {
-    let Some(active) = &draft.record.operation else { return };
+fn switch(draft: &mut Draft<'_>, active: &Active) {
     let (verb, undoing) = (active.verb, active.undoing);
     // Another verb can have the origin `unknown` too, if it overtook a verb that began there. But since then its domain was
     // found.
@@ -97,144 +96,84 @@ fn switch(draft: &mut Draft<'_>) {
     }
 }
 
-fn begin_with(draft: &mut Draft<'_>, kind: StepKind, pending: Vec<Item>) {
+fn begin_with(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, pending: Vec<Item>) -> Next {
     draft.record.step = draft.record.step.next();
     let (step, now) = (draft.record.step, draft.now);
-    let Some(active) = &mut draft.record.operation else { return };
     active.step = step;
     active.pending = pending;
     active.attempt = 0;
-    active.blind = 0;
-    active.crashes = 0;
-    active.sent = None;
-    active.deadline = None;
     active.stated = None;
-    let (operation, undoing, shown) = (active.id, active.undoing, recipe::shown(active.verb, kind));
+    restart_count(&mut active);
+    let (operation, undoing) = (active.id, active.undoing);
     draft.journal.push(Journal::StepBegan { operation, step, kind, undoing, at: now });
     draft.events.push(EventKind::StepBegan { operation, step, step_kind: kind });
-    draft.set_state(shown, Reason::Asked);
+    draft.set_state(recipe::shown(active.verb, kind), Reason::Asked);
     marks::before(&mut draft.record, kind, operation);
-    begin_sending(draft, kind);
-}
-
-/// The items on which the step acts, in order. Empty if there is no place to act on.
-fn items(draft: &Draft<'_>, kind: StepKind) -> Vec<Item> {
-    let record = &draft.record;
-    let Some(active) = &record.operation else { return vec![] };
-    let subject = &active.subject;
-    let of_subject = || record.disks.iter().filter(|disk| recipe::concerns(subject, &disk.name));
-    let disks = || of_subject().map(|disk| Item::Disk(disk.name.clone()));
-    let own_disks = || of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone()));
-    let found = match kind.scope() {
-        Scope::Nothing => vec![],
-        Scope::Domain => vec![Item::Domain],
-        Scope::OwnDisks => own_disks().collect(),
-        Scope::Disks => disks().collect(),
-        Scope::NewImages => disks().filter(|item| draft.new_image(item).is_some()).collect(),
-        Scope::DisksAndMemory => own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect(),
-        Scope::Memory => record.recovery.iter().map(|_| Item::Recovery).collect(),
-        // Files are not removed under a domain that could not be removed. Then both are swept later.
-        Scope::Folder(Folder::Other) if record.other_domain => vec![],
-        Scope::Folder(folder) if marks::has_files(record, folder) => vec![Item::Files],
-        Scope::Folder(_) => vec![],
-        Scope::Nic => match subject {
-            Subject::Nic { mac } => vec![Item::Nic(mac.clone())],
-            Subject::Vm | Subject::Disk { .. } | Subject::Snapshot { .. } | Subject::DiskImage { .. } | Subject::Size { .. } => {
-                vec![]
-            }
-        },
-        Scope::Snapshots => match (kind, subject) {
-            (StepKind::DeleteSnapshot, Subject::Snapshot { name }) if active.verb != Verb::SnapshotDelete && !active.undoing => {
-                // This step removes the snapshots that do not survive, never the subject itself.
-                losing(record).filter(|item| *item != Item::Snapshot(name.clone())).collect()
-            }
-            (_, Subject::Snapshot { name }) => vec![Item::Snapshot(name.clone())],
-            (_, _) => losing(record).collect(),
-        },
-    };
-    let reachable = |item: &Item| draft.address(kind.call(), kind.sent_to(), item).is_some();
-    if found.first().is_some_and(reachable) { found } else { vec![] }
-}
-
-fn losing(record: &VmRecord) -> impl Iterator<Item = Item> + '_ {
-    record.snapshots.iter().filter(|snapshot| snapshot.losing).map(|snapshot| Item::Snapshot(snapshot.name.clone()))
+    begin_sending(draft, active, kind)
 }
 
 /// Sends the step's call, if it may be sent now. A VM has one mutating call at a time. Only a destroy may run beside another
 /// call, and only if the next step switches off or removes the domain again: the call in flight may still start it. A press of
 /// the power button waits until the guest has booted.
-pub(crate) fn begin_sending(draft: &mut Draft<'_>, kind: StepKind) {
-    if !draft.record.open.is_empty() && !may_run_beside(draft) {
-        return set_phase(draft, Phase::Draining);
+fn begin_sending(draft: &mut Draft<'_>, mut active: Active, kind: StepKind) -> Next {
+    if !draft.record.open.is_empty() && !may_run_beside(&active) {
+        active.phase = Phase::Draining;
+        return Some(active);
     }
     if let (true, Some(since)) = (matches!(kind, StepKind::PressPower | StepKind::Reboot), draft.record.running_since) {
         let until = since.plus(draft.record.spec.patience.boot_grace);
         if until > draft.now {
-            return set_phase(draft, Phase::Delaying { until });
+            active.phase = Phase::Delaying { until };
+            return Some(active);
         }
     }
-    send(draft);
+    send(draft, active)
 }
 
-fn may_run_beside(draft: &Draft<'_>) -> bool {
-    let Some(active) = &draft.record.operation else { return false };
+fn may_run_beside(active: &Active) -> bool {
     active.kind() == Some(StepKind::PowerOff)
         && matches!(active.plan.get(active.at + 1), Some(StepKind::PowerOff | StepKind::Remove))
 }
 
 /// Goes on to the next step, and records nothing about the result of this one.
-pub(crate) fn pass(draft: &mut Draft<'_>) {
-    let now = draft.now;
-    if let Some(active) = &draft.record.operation {
-        draft.journal.push(Journal::StepEnded { operation: active.id, at: now });
-    }
-    advance_index(draft);
-    begin(draft);
+pub(crate) fn pass(draft: &mut Draft<'_>, mut active: Active) -> Next {
+    draft.journal.push(Journal::StepEnded { operation: active.id, at: draft.now });
+    active.at += 1;
+    begin(draft, active)
 }
 
 /// Sends the call of the current item.
-fn send(draft: &mut Draft<'_>) {
-    let now = draft.now;
+pub(crate) fn send(draft: &mut Draft<'_>, mut active: Active) -> Next {
+    let (Some(kind), Some(item)) = (active.kind(), active.pending.first().cloned()) else {
+        // Nothing is left to send: the operation goes on with what is left of its plan.
+        return begin(draft, active);
+    };
     let patience = draft.record.spec.patience;
-    let Some(active) = &mut draft.record.operation else { return };
-    let (Some(kind), Some(item)) = (active.kind(), active.pending.first().cloned()) else { return };
     // The press itself is done at once. The long wait is for the guest.
     let whole = if kind == StepKind::PressPower { patience.hypervisor } else { patience_of(patience, kind) };
     // A repeated call has the time that remains, but always enough to find out that its work is already done.
-    let left = active.deadline.map_or(whole, |deadline| deadline.since(now).max(LOOK_PATIENCE).min(whole));
+    let left = active.deadline.map_or(whole, |deadline| deadline.since(draft.now).max(LOOK_PATIENCE).min(whole));
     active.attempt = active.attempt.saturating_add(1);
     active.phase = Phase::Calling;
     let (operation, attempts) = (active.id, active.attempt);
     if attempts > 1 {
         draft.journal.push(Journal::StepWent { operation, attempts, error: None });
     }
-    draft.open_call(kind.call(), kind.sent_to(), item, left);
+    draft.open_call(&active, kind.call(), kind.sent_to(), item, left);
+    Some(active)
 }
 
 /// Looks at a host, to find out the result of the current step or, if the step has failed, the state that it left.
-pub(crate) fn look(draft: &mut Draft<'_>, phase: Phase) {
-    let side = look_side(draft, &phase);
-    set_phase(draft, phase);
-    draft.open_call(Call::Observe, side, Item::Look, LOOK_PATIENCE);
+pub(crate) fn look(draft: &mut Draft<'_>, mut active: Active, phase: Phase) -> Next {
+    active.phase = phase;
+    draft.open_call(&active, Call::Observe, look_side(&active), Item::Look, LOOK_PATIENCE);
+    Some(active)
 }
 
-/// The host of a migration at which a look in `phase` is made.
-pub(crate) fn look_side(draft: &Draft<'_>, phase: &Phase) -> Side {
-    let kind = draft.record.operation.as_ref().and_then(Active::kind);
-    let settling = matches!(phase, Phase::Settling | Phase::Blind { settling: true, .. });
-    kind.filter(|_| !settling).map_or(Side::Here, StepKind::looked_at)
-}
-
-fn set_phase(draft: &mut Draft<'_>, phase: Phase) {
-    if let Some(active) = &mut draft.record.operation {
-        active.phase = phase;
-    }
-}
-
-fn advance_index(draft: &mut Draft<'_>) {
-    if let Some(active) = &mut draft.record.operation {
-        active.at += 1;
-    }
+/// The host of a migration at which a look in the present phase is made.
+pub(crate) fn look_side(active: &Active) -> Side {
+    let settling = matches!(active.phase, Phase::Settling | Phase::Blind { settling: true, .. });
+    active.kind().filter(|_| !settling).map_or(Side::Here, StepKind::looked_at)
 }
 
 /// How long a step may take, counted from the first sending of the current item.
@@ -249,178 +188,116 @@ pub(crate) fn patience_of(patience: Patience, kind: StepKind) -> Millis {
 }
 
 /// Earlier calls may have returned. If none is open any more, the current step goes on.
-pub(crate) fn drained(draft: &mut Draft<'_>) {
+pub(crate) fn drained(draft: &mut Draft<'_>, mut active: Active) -> Next {
     if !draft.record.open.is_empty() {
-        return;
+        return Some(active);
     }
-    let Some(active) = &mut draft.record.operation else { return };
     let stated = active.stated.take();
-    let Some(kind) = active.kind() else { return begin(draft) };
+    let Some(kind) = active.kind() else { return begin(draft, active) };
     match stated {
-        None => begin_sending(draft, kind),
+        None => begin_sending(draft, active, kind),
         Some(Stated::Retry) => {
-            restart_count(draft);
-            begin_sending(draft, kind);
+            restart_count(&mut active);
+            begin_sending(draft, active, kind)
         }
         Some(Stated::Success) if kind.goal() != Goal::Nothing => {
             // The look that came with the statement is older than the calls that have returned since. Look again.
             active.stated = Some(Stated::Success);
-            look(draft, Phase::Confirming);
+            look(draft, active, Phase::Confirming)
         }
-        Some(Stated::Success | Stated::SuccessForced) => all_done(draft, kind),
+        Some(Stated::Success | Stated::SuccessForced) => all_done(draft, active, kind),
         // For a migration, the place of the guest decides whether it can be taken back, not the operator's wish.
         Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => {
-            settle::fail(draft, &DriverError::unknown("operator", "the operator had it rolled back"));
+            settle::fail(draft, active, &DriverError::unknown("operator", "the operator had it rolled back"))
         }
-        Some(Stated::Failure) => settle::fail(draft, &DriverError::unknown("operator", "the operator stated that it failed")),
+        Some(Stated::Failure) => {
+            settle::fail(draft, active, &DriverError::unknown("operator", "the operator stated that it failed"))
+        }
         Some(Stated::Undo) => {
             let asked = DriverError::unknown("undone", "the operator had it rolled back");
             active.error = Some(asked.clone());
-            settle::roll_back(draft, &asked);
+            settle::roll_back(draft, active, &asked)
         }
     }
 }
 
 /// Carries out the operator's statement: at once if no call is open, otherwise when the open calls have returned.
-pub(crate) fn state(draft: &mut Draft<'_>, stated: Stated) {
+pub(crate) fn state(draft: &mut Draft<'_>, mut active: Active, stated: Stated) -> Next {
     draft.cancel_open();
-    if let Some(active) = &mut draft.record.operation {
-        active.stated = Some(stated);
-        active.phase = Phase::Draining;
-    }
-    drained(draft);
+    active.stated = Some(stated);
+    active.phase = Phase::Draining;
+    drained(draft, active)
 }
 
-fn restart_count(draft: &mut Draft<'_>) {
-    if let Some(active) = &mut draft.record.operation {
-        active.crashes = 0;
-        active.blind = 0;
-        active.deadline = None;
-        active.sent = None;
-    }
+fn restart_count(active: &mut Active) {
+    active.crashes = 0;
+    active.blind = 0;
+    active.deadline = None;
+    active.sent = None;
 }
 
-pub(crate) fn item_done(draft: &mut Draft<'_>, kind: StepKind) {
-    let Some(active) = &mut draft.record.operation else { return };
+/// The current item is done: goes on with the next one, or ends the step.
+pub(crate) fn item_done(draft: &mut Draft<'_>, mut active: Active, kind: StepKind) -> Next {
     if !active.pending.is_empty() {
         let item = active.pending.remove(0);
-        one_done(draft, kind, &item);
+        one_done(draft, &active.subject, kind, &item);
     }
-    let Some(active) = &mut draft.record.operation else { return };
     if !active.undoing {
         active.error = None;
     }
     if active.pending.is_empty() {
-        return step_done(draft, kind);
+        return step_done(draft, active, kind);
     }
     // Each item has the whole time, and its own count of attempts and crashes.
     active.attempt = 0;
-    restart_count(draft);
-    send(draft);
+    restart_count(&mut active);
+    send(draft, active)
 }
 
 /// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated about the step.
-pub(crate) fn came_true(draft: &mut Draft<'_>, call: Call, item: &Item) {
+pub(crate) fn came_true(draft: &mut Draft<'_>, subject: &Subject, call: Call, item: &Item) {
     if call == Call::Save {
         draft.memory_is_written();
     }
     if call == Call::DeleteSnapshot {
-        one_done(draft, StepKind::DeleteSnapshot, item);
+        one_done(draft, subject, StepKind::DeleteSnapshot, item);
     }
 }
 
 /// Writes the result of one item of a step into the record.
-fn one_done(draft: &mut Draft<'_>, kind: StepKind, item: &Item) {
+fn one_done(draft: &mut Draft<'_>, subject: &Subject, kind: StepKind, item: &Item) {
     match (kind, item) {
         (StepKind::DeleteSnapshot, Item::Snapshot(name)) => draft.record.snapshots.retain(|snapshot| snapshot.name != *name),
         (StepKind::SaveBack | StepKind::CopyDisk, Item::Disk(name)) => {
-            if let Some(becomes) = draft.new_image(item) {
+            if let Some(becomes) = draft.new_image(subject, item) {
                 draft.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Ready });
             }
             if let Some(disk) = draft.record.disks.iter_mut().find(|disk| disk.name == *name) {
                 disk.save_as = None;
             }
         }
+        // The other steps change the record once, when their last item is done ([`marks::after`]).
         (_, _) => {}
     }
 }
 
 /// The operator stated that the whole step is done.
-fn all_done(draft: &mut Draft<'_>, kind: StepKind) {
-    let pending = draft.record.operation.as_mut().map(|active| std::mem::take(&mut active.pending)).unwrap_or_default();
-    for item in &pending {
-        one_done(draft, kind, item);
+fn all_done(draft: &mut Draft<'_>, mut active: Active, kind: StepKind) -> Next {
+    for item in &std::mem::take(&mut active.pending) {
+        one_done(draft, &active.subject, kind, item);
     }
-    step_done(draft, kind);
+    step_done(draft, active, kind)
 }
 
-fn step_done(draft: &mut Draft<'_>, kind: StepKind) {
+fn step_done(draft: &mut Draft<'_>, active: Active, kind: StepKind) -> Next {
     marks::after(&mut draft.record, kind, draft.now);
-    pass(draft);
-}
-
-/// Time has passed. The phase of the operation says what the wait was for.
-pub(crate) fn tick(draft: &mut Draft<'_>) {
-    let now = draft.now;
-    let Some(active) = &draft.record.operation else { return };
-    if draft.record.step_due().is_none_or(|due| due > now) {
-        return;
-    }
-    match active.phase {
-        Phase::Delaying { .. } | Phase::Backoff { .. } => send(draft),
-        // An elapsed deadline counts only after a look agrees, also after a restart.
-        Phase::Waiting { .. } => look(draft, Phase::Confirming),
-        Phase::Blind { settling, .. } => look(draft, if settling { Phase::Settling } else { Phase::Confirming }),
-        Phase::Draining | Phase::Calling | Phase::Confirming | Phase::Settling => {}
-    }
-}
-
-/// The daemon was started. The process that sent the open calls is dead, so their outcome is unknown.
-pub(crate) fn restarted(draft: &mut Draft<'_>) {
-    let open: Vec<EffectKey> = draft.record.open.iter().map(|open| open.key.clone()).collect();
-    for key in &open {
-        draft.close_call(key);
-    }
-    let (now, patience) = (draft.now, draft.record.spec.patience);
-    let Some(active) = &mut draft.record.operation else { return };
-    let Some(kind) = active.kind() else { return begin(draft) };
-    match active.phase {
-        Phase::Draining => drained(draft),
-        Phase::Calling => {
-            active.acted = true;
-            // The call counts as sent now, at the latest. Otherwise a call that crashes the daemon would have no deadline.
-            if active.sent.is_none() {
-                active.sent = Some(now);
-                active.deadline = Some(now.plus(patience_of(patience, kind)));
-            }
-            if !active.undoing {
-                active.error = Some(DriverError::unknown("restarted", "the daemon was restarted while the call was open"));
-            }
-            if kind.proven_by_look() {
-                look(draft, Phase::Confirming);
-            } else {
-                // An edge effect carries its effect key to the host. A driver that finds the key stamped there does not send the
-                // effect twice.
-                send(draft);
-            }
-        }
-        Phase::Confirming => look(draft, Phase::Confirming),
-        Phase::Settling => look(draft, Phase::Settling),
-        Phase::Delaying { .. } | Phase::Backoff { .. } | Phase::Waiting { .. } | Phase::Blind { .. } => {}
-    }
+    pass(draft, active)
 }
 
 /// The operator states that the current step of a failed operation has succeeded.
-pub(crate) fn stated_done(draft: &mut Draft<'_>) {
-    match draft.record.operation.as_ref().and_then(|active| Some((active.id, active.kind()?))) {
-        Some((operation, kind)) => {
-            marks::before(&mut draft.record, kind, operation);
-            let pending = items(draft, kind);
-            if let Some(active) = &mut draft.record.operation {
-                active.pending = pending;
-            }
-            all_done(draft, kind);
-        }
-        None => begin(draft),
-    }
+pub(crate) fn stated_done(draft: &mut Draft<'_>, mut active: Active) -> Next {
+    let Some(kind) = active.kind() else { return begin(draft, active) };
+    marks::before(&mut draft.record, kind, active.id);
+    active.pending = items(draft, &active, kind);
+    all_done(draft, active, kind)
 }

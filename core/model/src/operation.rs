@@ -41,6 +41,19 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// When the operation goes on by itself. None: it waits for an answer.
+    #[must_use]
+    pub const fn due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Delaying { until } | Self::Backoff { until } | Self::Waiting { until } | Self::Blind { until, .. } => {
+                Some(*until)
+            }
+            Self::Draining | Self::Calling | Self::Confirming | Self::Settling => None,
+        }
+    }
+}
+
 /// The operation that holds a VM's one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Active {

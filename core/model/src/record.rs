@@ -397,13 +397,7 @@ impl VmRecord {
     /// When the current step goes on by itself.
     #[must_use]
     pub fn step_due(&self) -> Option<Timestamp> {
-        use crate::Phase;
-        match self.operation.as_ref()?.phase {
-            Phase::Delaying { until } | Phase::Backoff { until } | Phase::Waiting { until } | Phase::Blind { until, .. } => {
-                Some(until)
-            }
-            Phase::Draining | Phase::Calling | Phase::Confirming | Phase::Settling => None,
-        }
+        self.operation.as_ref().and_then(|active| active.phase.due())
     }
 
     /// The snapshot that `asked` means: by its name or by its label. None if no snapshot or more than one matches.
