@@ -1,7 +1,8 @@
 //! The table of verbs and states. It says from which states an operation begins, in which states the VM is already so, and from
 //! which states the verb is refused.
 
-use ostler_model::{State, Verb};
+use crate::recipe;
+use ostler_model::{State, Verb, VmRecord};
 
 /// The answer of a state to a verb, before any fact is considered. Printed into `docs/lifecycle.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,4 +96,12 @@ pub(crate) fn admission(state: State, verb: Verb) -> Admission {
         state if line.if_off.contains(&state) => Admission::BeginIfOff,
         _ => Admission::Refuse,
     }
+}
+
+/// Whether `verb` acts on the files of a VM that rests on its host, and would do harm if the VM were not off.
+pub(crate) fn needs_off(record: &VmRecord, verb: Verb) -> bool {
+    let paused_outside = record.state == State::Suspended && record.usable_recovery().is_none();
+    let touches_files =
+        matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::NicDetach | Verb::DiskSnapshotLive);
+    recipe::rests_off(record.state) && !paused_outside && (touches_files || verb.is_migration())
 }

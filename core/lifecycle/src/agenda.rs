@@ -2,7 +2,7 @@
 //! done, has failed or was missed is written down in the same transaction as its effect on the VM.
 
 use crate::draft::Draft;
-use crate::hardware::bad;
+use crate::refusals::bad;
 use ostler_model::{
     Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId, ScheduleState,
     Timestamp, Verb, VmRecord,

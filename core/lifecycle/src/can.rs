@@ -1,9 +1,10 @@
 //! Finds out which verbs a VM accepts now, by trying each one with `decide`. So an offered verb is never refused because of the
 //! record.
 
-use crate::facts::{Advice, Facts, Fate, Look};
-use crate::placement::Candidate;
-use crate::{Input, decide, recipe};
+use crate::decision::Input;
+use crate::facts::{Advice, Candidate, Facts, Fate, Look};
+use crate::input::decide;
+use crate::recipe;
 use ostler_model::{
     Args, DatastoreId, DiskFormat, DiskSource, DomainSeen, DriverError, HostId, Identity, Image, ImageId, ImageState, NicSpec,
     Observation, OperationId, Phase, Power, PowerReason, Reason, Request, State, Storage, StoreId, Timestamp, Verb, VmRecord,

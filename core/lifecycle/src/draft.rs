@@ -1,8 +1,10 @@
 //! A decision that is being made: the next record, and what follows from it. This module knows how to write a change down, not
 //! which change to make.
 
+use crate::decision::Decision;
+use crate::facts::Facts;
+use crate::marks;
 use crate::sight::Sight;
-use crate::{Decision, Facts, marks};
 use ostler_model::{
     Active, Answer, Call, Claim, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, HistoryEntry,
     HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason,

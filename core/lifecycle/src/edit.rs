@@ -1,7 +1,8 @@
 //! Requests that only change the record and run beside any operation; and `forget`, which asks no host either.
 
 use crate::draft::Draft;
-use crate::hardware::{bad, new_image, resize};
+use crate::hardware::{new_image, resize};
+use crate::refusals::bad;
 use crate::{agenda, slot};
 use ostler_model::{Args, ImageChange, Refusal, RefusalKind, Request, Verb};
 

@@ -1,8 +1,9 @@
 //! The facts that a decision may know beside the record. The runner fetches them before the decision.
 
-use crate::placement::Candidate;
-use crate::restored::Found;
-use ostler_model::{Ability, DriverError, DriverName, Image, Observation, State, StoreId, Verb, VmRecord};
+use crate::admission;
+use ostler_model::{
+    Ability, DomainSeen, DriverError, DriverName, HostId, HostName, Image, Observation, State, Storage, StoreId, Verb, VmRecord,
+};
 
 /// A fresh look, or the error that prevented it.
 pub type Look = Result<Observation, DriverError>;
@@ -27,6 +28,45 @@ pub struct Advice {
     pub refused: Option<String>,
     /// One fate for each snapshot of the record, in its order.
     pub fates: Vec<Fate>,
+}
+
+/// A host to which a VM could be deployed or moved, with the facts that are known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The host.
+    pub host: HostId,
+    /// Its hypervisor driver, if it has one.
+    pub driver: Option<DriverName>,
+    /// The system datastore for a VM that has none yet, if there is one.
+    pub storage: Option<Storage>,
+    /// The host that was known earlier and is the same hypervisor as this one.
+    pub twin: Option<HostName>,
+    /// The hosts where the VM has its placement or left something.
+    pub near: Vec<Near>,
+}
+
+/// A host that has something of the VM, beside a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Near {
+    /// The host.
+    pub host: HostId,
+    /// Its name.
+    pub name: HostName,
+    /// Whether this host and the candidate are one hypervisor.
+    pub one_hypervisor: bool,
+    /// Whether this host and the candidate are reached in the same way. Then a path is the same file on both.
+    pub one_file_system: bool,
+}
+
+/// A domain that a host has listed, stamped with a VM's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The host that has listed it.
+    pub host: HostId,
+    /// The host's hypervisor driver.
+    pub driver: DriverName,
+    /// The domain.
+    pub seen: DomainSeen,
 }
 
 /// The facts that are known beside the record.
@@ -91,7 +131,7 @@ pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => false,
         Verb::RecoverRetry | Verb::RecoverUndo => false,
     };
-    judged_by_look || crate::request::needs_off(record, verb)
+    judged_by_look || admission::needs_off(record, verb)
 }
 
 /// Whether the runner must ask the snapshot rules before `verb` is decided.

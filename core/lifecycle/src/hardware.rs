@@ -2,11 +2,10 @@
 //! [`crate::subject`] takes the change back if the operation does not succeed.
 
 use crate::draft::Draft;
-use crate::input::fix_macs;
-use crate::request::wrong_state;
+use crate::refusals::{bad, wrong_state};
 use ostler_model::{
     Args, Claim, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
-    Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb,
+    Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb, VmRecord,
 };
 
 /// Checks the request and writes the change into the record. Returns the subject of the operation.
@@ -36,11 +35,6 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
             Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"))
         }
     }
-}
-
-/// The refusal of a request that makes no sense for this VM.
-pub(crate) fn bad(draft: &Draft<'_>, asked: &Request, what: String, hint: &str) -> Refusal {
-    draft.refuse(asked.verb, RefusalKind::BadRequest, format!("VM {} {what}", draft.record.id), hint)
 }
 
 fn attach_disk(
@@ -123,6 +117,15 @@ fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<S
     spec.check().map_err(|error| bad(draft, asked, format!("cannot have that network card: {error}"), "change what is asked"))?;
     draft.record.spec = spec;
     Ok(Subject::Nic { mac })
+}
+
+/// Fixes the address of every network card. An address that is derived from the card's position would change when another card is
+/// removed.
+fn fix_macs(record: &mut VmRecord) {
+    let macs: Vec<_> = (0..record.spec.nics.len()).map(|at| record.mac_of(at)).collect();
+    for (nic, mac) in record.spec.nics.iter_mut().zip(macs) {
+        nic.mac = Some(mac);
+    }
 }
 
 fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Result<Subject, Refusal> {

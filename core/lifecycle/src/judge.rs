@@ -1,10 +1,11 @@
 //! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has failed.
 
 use crate::draft::{Draft, Next};
+use crate::facts::Look;
 use crate::recipe::{self, OnFailure};
 use crate::sight::{Sight, sight_at};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
-use crate::{Look, settle, step};
+use crate::{settle, step};
 use ostler_model::{
     Active, Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, OpenCall,
     Outcome, Phase, PowerReason, Reason, Side, Stated, StepKind, Timestamp,

@@ -16,56 +16,72 @@
 //! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
 //! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail.
 //! The consequence of a failure is a policy of (verb, step), not code of its own.
+//!
+//! ```text
+//! decide ─┬─ request ── may it begin, and with which plan: admission, abilities, advice, placement, migrate, hardware, edit, plan
+//!         │     └────── recover carries a failed operation on;   destroys tells what is removed for good
+//!         ├─ judge, wake ── an operation goes on: step <─> judge <─> settle, over items, marks, slot, subject, rest
+//!         ├─ monitor, gone ── what is seen without an operation
+//!         └─ restored ── the record is older than the world
+//! can, why, outcomes, table: the same rules, told to people
+//! ```
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod decision;
 mod facts;
 mod input;
 mod sight;
 
 pub mod recipe;
 
+mod abilities;
 mod admission;
-mod adoption;
 mod advice;
 mod agenda;
-mod can;
 mod destroys;
-mod draft;
 mod edit;
 mod hardware;
-mod items;
-mod judge;
-mod marks;
 mod migrate;
-mod monitor;
-mod outcomes;
 mod placement;
 mod plan;
 mod recover;
+mod refusals;
 mod request;
+
+mod draft;
+mod items;
+mod judge;
+mod marks;
 mod rest;
-mod restored;
 mod settle;
 mod slot;
 mod step;
 mod subject;
-
-mod table;
 mod wake;
-mod why;
+
+mod adoption;
+mod gone;
+mod monitor;
+mod restored;
 mod zombie;
+
+mod can;
+mod outcomes;
+mod table;
+mod why;
 
 pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
 pub use agenda::due;
 pub use can::{can, presumed};
-pub use facts::{Advice, Facts, Fate, Look, wants_advice, wants_look};
-pub use input::{Adopted, Decision, Input, NewVm, adopt, create, decide};
+pub use decision::{Decision, Input};
+pub use facts::{Advice, Candidate, Facts, Fate, Found, Look, Near, wants_advice, wants_look};
+pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
 pub use outcomes::{Cell, Happens, Leads, outcomes};
-pub use placement::{Candidate, MOVES_AT_ONE_HOST, Near, Offer, Proposal, Scene, Unfit, Waits, WhyNot, propose};
+pub use placement::{MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Unfit, Waits, WhyNot, propose};
 pub use recipe::{OnFailure, Plan};
-pub use restored::{Found, is_elsewhere, must_rest};
+pub use restored::{is_elsewhere, must_rest};
 pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};

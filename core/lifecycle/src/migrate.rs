@@ -4,7 +4,7 @@
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
-use crate::{placement, request};
+use crate::{abilities, placement};
 use ostler_model::{Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
 
 /// Checks that the VM can be moved to the target, and gives it a placement there. From now on it holds its capacity at both
@@ -53,7 +53,7 @@ pub(crate) fn from_lost(record: &VmRecord) -> Plan {
 }
 
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    match (request::needed(draft, asked.verb), &draft.facts.target_abilities) {
+    match (abilities::needed(&draft.record, asked.verb), &draft.facts.target_abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
             let detail = format!("VM {}: the driver of the host it would go to does not offer {needed} there", draft.record.id);
             Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "see `ostler host show`; --poweroff needs less"))

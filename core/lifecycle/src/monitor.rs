@@ -4,10 +4,7 @@
 use crate::draft::Draft;
 use crate::sight::{Sight, sight, sight_at};
 use crate::{advice, judge, rest, restored};
-use ostler_model::{
-    Generation, HostId, Millis, Monitored, Observation, Power, PowerReason, Reason, RelPath, Side, State, StepNo, Timestamp, Verb,
-    VmRecord,
-};
+use ostler_model::{Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord};
 
 /// How long a host may be silent before its running VMs become `unknown`. This is longer than a restart of the daemon or of the
 /// spanning tree of a switch, and shorter than an operator's patience.
@@ -103,22 +100,6 @@ fn whereabouts(record: &VmRecord, here: Sight, there: Sight) -> Option<Side> {
         (Sight::Off(_) | Sight::Absent, Sight::Absent) if one_set_of_disks || !moved_away => Some(Side::Here),
         (_, _) => None,
     }
-}
-
-/// A placement that the VM had left is empty: removes its leftover.
-pub(crate) fn swept(draft: &mut Draft<'_>, host: HostId, generation: Generation) {
-    draft.record.leftovers.retain(|left| left.place.host != host || left.place.generation > generation);
-}
-
-/// A host will not be seen again: removes the VM's leftover there. A VM that has its placement there keeps it. Only a request can
-/// change that, for each VM.
-pub(crate) fn host_gone(draft: &mut Draft<'_>, host: HostId) {
-    draft.record.leftovers.retain(|left| left.place.host != host);
-}
-
-/// An unused memory file was removed.
-pub(crate) fn memory_removed(draft: &mut Draft<'_>, name: &RelPath) {
-    draft.record.unused.retain(|unused| unused != name);
 }
 
 fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {

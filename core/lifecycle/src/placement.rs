@@ -4,6 +4,7 @@
 //! the transaction that commits it.
 
 use crate::draft::Draft;
+use crate::facts::{Candidate, Near};
 use ostler_model::{
     Capacity, DriverName, HostId, HostName, Placement, Refusal, RefusalKind, Request, State, Storage, Verb, VmRecord,
 };
@@ -12,34 +13,6 @@ use std::fmt;
 /// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and more moves at once only take
 /// longer together.
 pub const MOVES_AT_ONE_HOST: usize = 8;
-
-/// A host to which a VM could be deployed or moved, with the facts that are known of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The host.
-    pub host: HostId,
-    /// Its hypervisor driver, if it has one.
-    pub driver: Option<DriverName>,
-    /// The system datastore for a VM that has none yet, if there is one.
-    pub storage: Option<Storage>,
-    /// The host that was known earlier and is the same hypervisor as this one.
-    pub twin: Option<HostName>,
-    /// The hosts where the VM has its placement or left something.
-    pub near: Vec<Near>,
-}
-
-/// A host that has something of the VM, beside a candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Near {
-    /// The host.
-    pub host: HostId,
-    /// Its name.
-    pub name: HostName,
-    /// Whether this host and the candidate are one hypervisor.
-    pub one_hypervisor: bool,
-    /// Whether this host and the candidate are reached in the same way. Then a path is the same file on both.
-    pub one_file_system: bool,
-}
 
 /// A place that a VM can be deployed or moved to.
 #[derive(Debug, Clone, PartialEq, Eq)]

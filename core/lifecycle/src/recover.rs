@@ -1,11 +1,10 @@
 //! Recovery: the operator states what happened to the current step, sends it again, or rolls the operation back.
 
-use crate::destroys;
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
 use crate::sight::{Sight, sight};
-use crate::slot::{self, fresh};
-use crate::step;
+use crate::slot::fresh;
+use crate::{destroys, slot, step};
 use ostler_model::{
     Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
 };

@@ -1,14 +1,14 @@
 //! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it begins.
 
-use crate::admission::{Admission, admission};
+use crate::admission::{Admission, admission, needs_off};
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
+use crate::refusals::wrong_state;
 use crate::sight::{Sight, sight};
-use crate::slot;
-use crate::{advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, step};
+use crate::{abilities, advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, slot, step};
 use ostler_model::{
-    Ability, Active, Args, Claim, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind,
-    Stated, StepKind, Strength, Subject, Verb,
+    Active, Args, Claim, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, Stated,
+    StepKind, Strength, Subject, Verb,
 };
 
 /// The three answers to a request: accepted, already so, refused with a reason.
@@ -262,14 +262,6 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
-/// Whether `verb` acts on the files of a VM that rests on its host, and would do harm if the VM were not off.
-pub(crate) fn needs_off(record: &ostler_model::VmRecord, verb: Verb) -> bool {
-    let paused_outside = record.state == State::Suspended && record.usable_recovery().is_none();
-    let touches_files =
-        matches!(verb, Verb::Stop | Verb::Undeploy | Verb::Shutdown | Verb::DiskDetach | Verb::NicDetach | Verb::DiskSnapshotLive);
-    recipe::rests_off(record.state) && !paused_outside && (touches_files || verb.is_migration())
-}
-
 fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     plan::plan(&draft.record, verb).ok_or_else(|| wrong_state(draft, verb))
 }
@@ -335,36 +327,8 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The ability that the driver needs for `verb`, as the VM is now.
-pub(crate) fn needed(draft: &Draft<'_>, verb: Verb) -> Option<Ability> {
-    let record = &draft.record;
-    let runs = record.state == State::Running;
-    match verb {
-        Verb::Suspend => Some(Ability::Suspend),
-        // Saved memory is only moved; a running or paused guest must be saved first.
-        Verb::Stop => record.usable_recovery().is_none().then_some(Ability::Suspend),
-        Verb::Migrate => runs.then_some(Ability::Suspend),
-        Verb::MigrateLive => Some(Ability::Migrate),
-        Verb::Reboot | Verb::RebootHard => Some(Ability::Reboot),
-        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach => runs.then_some(Ability::Hotplug),
-        Verb::Resize => runs.then_some(Ability::LiveResize),
-        Verb::DiskSnapshotLive => runs.then_some(Ability::DiskCopy),
-        Verb::SnapshotRevert | Verb::SnapshotDelete => Some(Ability::Snapshots),
-        // No ability is checked here: the snapshot rules refuse it, because they can say why.
-        Verb::SnapshotCreate => None,
-        // Every driver can do these.
-        Verb::Hold | Verb::Release | Verb::Deploy | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Adopt => None,
-        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard => None,
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate | Verb::Forget => None,
-        Verb::MigratePoweroff | Verb::MigratePoweroffHard => None,
-        Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => None,
-        Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => None,
-        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => None,
-    }
-}
-
 fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
-    match (needed(draft, verb), &draft.facts.abilities) {
+    match (abilities::needed(&draft.record, verb), &draft.facts.abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
             let detail = format!("VM {}: its driver does not offer {needed} on its host", draft.record.id);
             Err(draft.refuse(verb, RefusalKind::NotAble, detail, "see `ostler host show` for what the driver can do there"))
@@ -404,26 +368,4 @@ fn origin(draft: &Draft<'_>, plan: &Plan) -> State {
         (None, _) if plan.as_slice() == [StepKind::Switch] => migrate::at_rest(draft.record.usable_recovery().is_some()),
         (None, StateKind::Rest | StateKind::Transient | StateKind::End) => draft.before.state,
     }
-}
-
-pub(crate) fn wrong_state(draft: &Draft<'_>, verb: Verb) -> Refusal {
-    let state = draft.record.state;
-    let from: Vec<String> = {
-        use strum::IntoEnumIterator;
-        State::iter()
-            .filter(|from| matches!(admission(*from, verb), Admission::Begin | Admission::BeginIfOff))
-            .map(|s| s.to_string())
-            .collect()
-    };
-    let hint = if state == State::Done {
-        "a VM that is done stays done; create a new one".to_owned()
-    } else {
-        format!("{verb} works from: {}", from.join(", "))
-    };
-    draft.refuse(
-        verb,
-        RefusalKind::WrongState,
-        format!("VM {} is {state}; {verb} is not possible from there", draft.record.id),
-        hint,
-    )
 }

@@ -13,25 +13,15 @@
 //!   record. Requests that could start a second domain are refused. Such a domain counts only on a host of the VM's own driver: a
 //!   driver must not be able to stop the VMs of another driver by claiming them.
 
+use crate::decision::Input;
 use crate::draft::{Draft, Next};
-use crate::sight::Sight;
-use crate::slot;
-use crate::{Facts, Input, monitor, rest, subject};
+use crate::facts::{Facts, Found};
+use crate::sight::{Sight, sight, sight_at};
+use crate::{gone, rest, slot, subject};
 use ostler_model::{
-    Active, DomainSeen, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, HostId, Placement, Power, PowerReason,
-    Reason, Refusal, RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
+    Active, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Placement, Power, PowerReason, Reason, Refusal,
+    RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
 };
-
-/// A domain that a host has listed, stamped with a VM's identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The host that has listed it.
-    pub host: HostId,
-    /// The host's hypervisor driver.
-    pub driver: DriverName,
-    /// The domain.
-    pub seen: DomainSeen,
-}
 
 impl Found {
     /// The generation in its stamp, if `store` stamped it for `record`.
@@ -110,8 +100,8 @@ pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
         // look nor silence proves anything.
         Input::Restarted | Input::Tick | Input::Answered { .. } => come_to_rest(draft),
         // A person's statement about a host is true all the same.
-        Input::HostGone { host } => monitor::host_gone(draft, *host),
-        Input::MemoryRemoved { name } => monitor::memory_removed(draft, name),
+        Input::HostGone { host } => gone::host_gone(draft, *host),
+        Input::MemoryRemoved { name } => gone::memory_removed(draft, name),
         Input::Observed { .. } | Input::Swept { .. } | Input::ScheduleRefused { .. } | Input::CouldNotAsk { .. } => {}
         Input::Request(_) => {}
     }
@@ -298,7 +288,7 @@ fn reconciled(draft: &mut Draft<'_>, why: String) {
 fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
     let place = draft.record.placement.as_ref();
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return false };
-    let seen = crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let seen = sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     matches!(seen, Sight::Running | Sight::Paused(_) | Sight::Crashed)
 }
 
@@ -309,7 +299,7 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     let in_doubt = draft.record.other.is_none() && matches!(draft.record.state, State::Failed | State::Unknown);
     let place = draft.record.placement.as_ref().filter(|_| in_doubt);
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return };
-    let seen = crate::sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let seen = sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     match seen {
         Sight::Paused(PowerReason::Starting) => {}
         Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::Off(_) => rest_as_seen(draft, seen),
@@ -342,12 +332,7 @@ fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, stora
     // The guest has run since its memory was saved, or its memory is in another file by now.
     draft.consume_recovery();
     draft.record.failure = None;
-    let seen = crate::sight::sight_at(
-        &draft.record,
-        Side::Here,
-        draft.facts.store,
-        &ostler_model::Observation::Present(found.seen.clone()),
-    );
+    let seen = sight_at(&draft.record, Side::Here, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     rest_as_seen(draft, seen);
 }
 
