@@ -8,6 +8,8 @@ mod when;
 mod zone;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use calendar::{MonthDay, Period, TimeOfDay, Weekday, YearDay};

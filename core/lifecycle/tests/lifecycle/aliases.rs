@@ -1,6 +1,7 @@
 //! Two hosts that are one hypervisor both show the domain that lives at one of them.
 
-use crate::rig::{STORE, new_vm};
+use crate::rig::STORE;
+use crate::samples::new_vm;
 use ostler_lifecycle::{Sight, create, doomed, sight_at};
 use ostler_model::{
     DomainSeen, Generation, HostId, Identity, Leftover, Observation, Placement, Power, PowerReason, Side, Timestamp, VmRecord,

@@ -1,6 +1,7 @@
 //! Negative controls: with each of these faults the invariants must turn red, and for the right reason.
 
-use crate::model::{run, story};
+use crate::acts::story;
+use crate::model::run;
 use crate::rig::Fault;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 

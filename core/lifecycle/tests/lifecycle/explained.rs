@@ -1,6 +1,7 @@
 //! `why` tells what is waited for, since when, until when, and what can be done; and what it says can be done is accepted.
 
-use crate::rig::{Rig, Violation, asked};
+use crate::rig::{Rig, Violation};
+use crate::samples::asked;
 use crate::script::args;
 use ostler_lifecycle::{Facts, can, decide, why_with};
 use ostler_model::{Args, HostId, Phase, Refusal, State, StateKind, Verb};

@@ -1,6 +1,7 @@
 //! What a decision may know beside the record, as this world would tell; and what becomes of images.
 
-use crate::rig::{Rig, Rules, STORE, Violation, new_vm};
+use crate::rig::{Rig, Rules, STORE, Violation};
+use crate::samples::new_vm;
 use crate::world::HOSTS;
 use ostler_lifecycle::{Advice, Candidate, Facts, Fate, Found, NewVm, is_elsewhere, wants_advice, wants_look};
 use ostler_model::{

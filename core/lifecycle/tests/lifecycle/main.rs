@@ -3,6 +3,7 @@
 //! shows that those turn red.
 #![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
 
+mod acts;
 mod adoption;
 mod aliases;
 mod controls;
@@ -13,6 +14,7 @@ mod faults;
 mod invariants;
 mod model;
 mod rig;
+mod samples;
 mod script;
 mod world;
 
@@ -21,6 +23,7 @@ mod deadlines;
 mod deletes;
 mod destroys;
 mod failures;
+mod failures_of_memory;
 mod failures_to_end;
 mod fencing;
 mod hotplug;
@@ -30,20 +33,26 @@ mod lost_at_rest;
 mod memory;
 mod migrations;
 mod migrations_cold;
+mod migrations_cold_cut;
 mod migrations_live;
 mod migrations_lost;
 mod migrations_recovered;
 mod monitoring;
 mod outcomes;
 mod overtaking;
+mod overtaking_by_delete;
 mod placement;
 mod preemption;
 mod put_away;
 mod records;
 mod recovery;
+mod recovery_undo;
 mod restarts;
 mod restored;
+mod restored_lives;
 mod snapshots;
+mod snapshots_at_risk;
 mod steps;
 mod unreached;
 mod walks;
+mod walks_to_the_end;

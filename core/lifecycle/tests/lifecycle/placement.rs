@@ -171,7 +171,7 @@ fn a_request_is_refused_for_the_reasons_that_the_scheduler_passes_a_host_by() {
         change(&mut candidate);
         let mut facts = Rig::new(1, true, Fault::None).facts(None);
         facts.target = Some(candidate);
-        let asked = crate::rig::asked(9, verb, Args::None, B, false);
+        let asked = crate::samples::asked(9, verb, Args::None, B, false);
         match decide(vm, &facts, &Input::Request(asked), vm.since) {
             Err(refusal) => (refusal.kind, refusal.detail),
             Ok(Decision { .. }) => panic!("accepted"),

@@ -2,12 +2,13 @@
 //! through [`Rig::feed`], which holds it against the invariants.
 
 use crate::invariants;
+use crate::samples::{asked, began, new_vm};
 use crate::world::World;
-use ostler_lifecycle::{Decision, Facts, Input, NewVm, adopt, create, decide, doomed, due, to_sweep};
+use ostler_lifecycle::{Decision, Facts, Input, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
-    Ability, Args, Call, CallResult, DiskFormat, DiskSource, DiskSpec, DiskState, DriverError, Effect, EffectKey, Graphics,
-    Headroom, HostId, ImageId, ImageState, Item, Journal, Millis, Observation, OperationId, OperationRecord, Patience, Refusal,
-    RefusalKind, Request, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Ability, Args, Call, CallResult, DriverError, Effect, EffectKey, HostId, ImageId, ImageState, Item, Journal, Millis,
+    Observation, OperationId, OperationRecord, Refusal, RefusalKind, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmRecord,
+    VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,70 +130,6 @@ pub(crate) enum Rules {
 pub(crate) const STORE: StoreId = StoreId(uuid::Uuid::from_u128(0x5705e));
 pub(crate) const ALIEN: StoreId = StoreId(uuid::Uuid::from_u128(0xa11e));
 pub(crate) const UUID: VmUuid = VmUuid(uuid::Uuid::from_u128(0xbeef));
-
-pub(crate) fn spec() -> VmSpec {
-    VmSpec {
-        name: "web".parse().unwrap(),
-        cpu_milli: 1000,
-        vcpus: 1,
-        memory_mib: 96,
-        boot: ostler_model::BootSpec::default(),
-        disks: vec![],
-        nics: vec![],
-        graphics: Graphics::None,
-        host: None,
-        labels: BTreeMap::new(),
-        user_data: String::new(),
-        patience: Patience::default(),
-        headroom: Headroom { vcpus: Some(4), memory_mib: None },
-    }
-}
-
-pub(crate) fn new_vm(disks: usize, hold: bool) -> NewVm {
-    let disk = |at: usize| DiskState {
-        name: ["vda", "vdb"][at].parse().unwrap(),
-        file: format!("disk-{at}.qcow2").parse().unwrap(),
-        format: DiskFormat::Qcow2,
-        image: None,
-        save_as: None,
-        adopted: None,
-    };
-    let disks: Vec<DiskState> = (0..disks).map(disk).collect();
-    let asked = |disk: &DiskState| DiskSpec {
-        name: disk.name.clone(),
-        source: DiskSource::Blank { size_mib: 1 },
-        format: disk.format,
-        read_only: false,
-    };
-    NewVm {
-        id: VmId(1),
-        uuid: UUID,
-        operation: OperationId(1),
-        by: "operator".to_owned(),
-        spec: VmSpec { disks: disks.iter().map(asked).collect(), ..spec() },
-        disks,
-        hold,
-    }
-}
-
-/// A request of the operator's.
-pub(crate) fn asked(operation: u64, verb: Verb, args: Args, host: HostId, force: bool) -> Request {
-    Request {
-        operation: OperationId(operation),
-        verb,
-        by: "operator".to_owned(),
-        host: Some(host),
-        enforce: false,
-        force,
-        if_version: None,
-        args,
-        schedule: None,
-    }
-}
-
-fn began(vm: VmId, id: OperationId, verb: Verb, by: &str, began: Timestamp) -> OperationRecord {
-    OperationRecord { id, vm, verb: Some(verb), by: by.to_owned(), began, ended: None, outcome: None, steps: Vec::new() }
-}
 
 impl Rig {
     pub(crate) fn new(disks: usize, shared: bool, fault: Fault) -> Self {
