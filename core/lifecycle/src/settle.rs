@@ -59,6 +59,10 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
         }
         Some(_) | None => {
             let rests = recipe::ends_in(verb, origin);
+            if rests == State::Poweroff {
+                // A VM that is off has no memory. A save that was begun and never ended may have left a file that is incomplete.
+                draft.forget_recovery();
+            }
             // The VM is still paused at the hypervisor, and only there is its memory.
             let outside = rests == State::Suspended && draft.record.usable_recovery().is_none();
             draft.set_state(rests, if outside { Reason::External } else { Reason::Asked });

@@ -1,7 +1,11 @@
 //! VMs that are off or suspended on a host that is lost: they are moved without asking that host, and stay what they were.
 
+use crate::acts::Act;
+use crate::model::happen;
+use crate::rig::{Fault, Rig};
 use crate::script::{Stage, check_on};
 use expect_test::{Expect, expect};
+use ostler_model::{ErrorKind, State, Verb};
 
 fn shared(story: &str, expected: Expect) {
     check_on(Stage { disks: 1, shared: true }, story, expected);
@@ -190,4 +194,33 @@ fn one_that_ran_or_was_to_run_is_started() {
             migrate@2:fenced boot (boot: calling) > deploy
         "#]],
     );
+}
+
+/// Found by `restored_lives`: a VM that was paused at its hypervisor was to be stopped, and its host died during the save.
+#[test]
+fn a_save_that_never_ended_leaves_no_memory_behind_when_the_vm_leaves_its_host() {
+    let acts = [
+        Act::Ask(Verb::Deploy, 1, 0),
+        Act::Go(12),
+        Act::Ask(Verb::Stop, 1, 0),
+        Act::Go(12),
+        Act::Ask(Verb::Resume, 1, 0),
+        Act::Ask(Verb::Deploy, 1, 0),
+        Act::Go(1),
+        Act::Fail(0, ErrorKind::Refused),
+        Act::Go(1),
+        Act::Ask(Verb::Stop, 1, 0),
+        Act::Dies(1),
+        Act::Fail(0, ErrorKind::Refused),
+        Act::Go(6),
+        Act::Lose(0, false),
+        Act::Go(2),
+    ];
+    let mut rig = Rig::new(0, true, Fault::None);
+    for act in &acts {
+        happen(&mut rig, act).unwrap();
+    }
+    assert!(rig.record.recovery.as_ref().is_some_and(|file| !file.complete), "the save was begun: {}", rig.line());
+    happen(&mut rig, &Act::Ask(Verb::Migrate, 2, 151)).unwrap();
+    assert_eq!((rig.state(), rig.record.recovery.clone()), (State::Poweroff, None));
 }
