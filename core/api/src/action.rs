@@ -73,7 +73,7 @@ pub fn verb_info(name: &str) -> Option<&'static VerbInfo> {
     VERBS.iter().find(|info| info.verb == name)
 }
 
-/// The body of an action that has no body type of its own. The body may be left out.
+/// The body of an action that has no body type of its own. The body may be left out. A field that its verb does not take is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionBody {

@@ -16,6 +16,8 @@
 //! **Invariants:** nothing is decided here: the engine answers, and the answer is passed on. Reads go to the store directly, for
 //! it answers in microseconds. No lock is held across an answer.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod app;
 mod audit;
 mod auth;

@@ -114,10 +114,8 @@ impl Log {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             let trace = std::backtrace::Backtrace::capture();
-            let trace = match trace.status() {
-                std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
-                _ => String::new(),
-            };
+            let captured = trace.status() == std::backtrace::BacktraceStatus::Captured;
+            let trace = if captured { format!("\n{trace}") } else { String::new() };
             log.line(&format!("ERROR a defect of ostlerd: thread {} {panic}{trace}", thread.name().unwrap_or("without a name")));
         }));
     }

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 it was told to end; 1 something failed; 2 the flags or the configuration are wrong; 3 another daemon has the store.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use anyhow::Context;
 use clap::Parser;
 use ostler_server::{Config, DaemonError, DriverConfig, Log, Ready};

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 #[serde(untagged)]
 #[allow(dead_code)] // never built: each verb reads its own
 pub(crate) enum AnyBody {
-    /// Verbs that are not named below.
+    /// Verbs that are not named below. `deploy` takes `host` and `enforce`, the recoveries take `force`, all others nothing.
     Plain(wire::ActionBody),
     /// `migrate`, `migrate-live`, `migrate-poweroff`, `migrate-poweroff-hard`.
     Migrate(wire::MigrateBody),
@@ -122,7 +122,17 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
             let body: wire::ForgetBody = fits(body)?;
             Ok(Asked { force: body.force, ..Asked::default() })
         }
-        _ => plain(reader, &fits(body)?),
+        Verb::Deploy => plain(reader, verb, &fits(body)?, &["host", "enforce"]),
+        Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
+            plain(reader, verb, &fits(body)?, &["force"])
+        }
+        Verb::Hold | Verb::Release | Verb::Suspend | Verb::Stop | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Adopt => {
+            plain(reader, verb, &fits(body)?, &[])
+        }
+        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard => {
+            plain(reader, verb, &fits(body)?, &[])
+        }
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => plain(reader, verb, &fits(body)?, &[]),
     }
 }
 
@@ -134,7 +144,13 @@ fn fits<T: DeserializeOwned>(body: Value) -> Answer<T> {
     Ok(decode(body)?)
 }
 
-fn plain(reader: &Reader, body: &wire::ActionBody) -> Answer<Asked> {
+/// Reads the body of a verb that has none of its own. `takes` names the fields that the verb takes; any other field that asks for
+/// something is refused, because it would have no effect. `false` asks for nothing: clients send it with every verb.
+fn plain(reader: &Reader, verb: Verb, body: &wire::ActionBody, takes: &[&str]) -> Answer<Asked> {
+    let given = [("host", body.host.is_some()), ("enforce", body.enforce), ("force", body.force)];
+    if let Some((field, _)) = given.into_iter().find(|(field, given)| *given && !takes.contains(field)) {
+        return Err(Unfit::new(field, format!("is not for {verb}, and would have no effect")).into());
+    }
     let host = body.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id);
     Ok(Asked { args: Args::None, host, enforce: body.enforce, force: body.force })
 }
@@ -202,15 +218,14 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
 
 fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Answer<Asked> {
     let verb: Verb = word("verb", &body.verb)?;
-    let later = match verb {
+    let later = if matches!(verb, Verb::Schedule | Verb::Unschedule | Verb::Reschedule) {
         // The lifecycle refuses to have those done later, whatever they are asked with.
-        Verb::Schedule | Verb::Unschedule | Verb::Reschedule => Asked::default(),
-        verb => {
-            let args = body.args.clone().unwrap_or_else(|| json!({}));
-            let later = asked(reader, vm, verb, args, by).map_err(|error| error.inside("args"))?;
-            stated_now(&later)?;
-            later
-        }
+        Asked::default()
+    } else {
+        let args = body.args.clone().unwrap_or_else(|| json!({}));
+        let later = asked(reader, vm, verb, args, by).map_err(|error| error.inside("args"))?;
+        stated_now(&later)?;
+        later
     };
     let planned = convert::schedule_from_wire(body, verb, later.args, later.host, by)?;
     Ok(Args::NewSchedule(Box::new(planned)).into())
@@ -218,10 +233,7 @@ fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> A
 
 /// What only a person who looks can answer for is not said ahead.
 fn stated_now(later: &Asked) -> Answer<()> {
-    let (fenced, moved) = match later.args {
-        Args::Migrate { fenced, storage_moved } => (fenced, storage_moved),
-        _ => (false, false),
-    };
+    let (fenced, moved) = (later.args.fenced(), later.args.storage_moved());
     for (given, field) in [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")] {
         if given {
             return Err(Unfit::new(field, "cannot be stated ahead: ask for it when it is so").into());

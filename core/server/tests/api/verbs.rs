@@ -107,6 +107,28 @@ async fn values_that_make_no_sense_name_their_field() {
 }
 
 #[tokio::test]
+async fn a_field_that_would_have_no_effect_is_refused() {
+    let daemon = Daemon::start();
+    let id = daemon.vm("a").await;
+    let cases = [
+        ("hold", r#"{"host":"h"}"#, "host"),
+        ("suspend", r#"{"enforce":true}"#, "enforce"),
+        ("poweroff", r#"{"force":true}"#, "force"),
+        ("delete", r#"{"force":true}"#, "force"),
+        ("deploy", r#"{"force":true}"#, "force"),
+        ("recover-retry", r#"{"host":"h"}"#, "host"),
+        ("recover-success", r#"{"enforce":true,"force":true}"#, "enforce"),
+        ("schedule", r#"{"verb":"resume","when":"daily 02:00","args":{"host":"h"}}"#, "args.host"),
+    ];
+    for (verb, body, field) in cases {
+        let problem = daemon.refused(Method::POST, &path(id, verb), body, 422, "invalid").await;
+        assert_eq!(problem.field.as_deref(), Some(field), "{verb} {body}: {problem:?}");
+    }
+    // `false` asks for nothing, and clients send it with every verb.
+    daemon.asked(&id.to_string(), "release", json!({"enforce": false, "force": false})).await;
+}
+
+#[tokio::test]
 async fn what_the_state_or_the_record_forbids_is_refused() {
     let daemon = Daemon::start();
     let id = daemon.vm("a").await;
