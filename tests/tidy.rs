@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-lifecycle", &["ostler-model"]),
     ("ostler-store", &["ostler-model"]),
     ("ostler-driver", &["ostler-model"]),
+    ("ostler-driver-testkit", &["ostler-model", "ostler-driver"]),
     ("ostler-libvirt", &["ostler-model", "ostler-driver"]),
     ("ostler-wasm", &["ostler-model", "ostler-driver"]),
     ("ostler-engine", &["ostler-model", "ostler-lifecycle", "ostler-store", "ostler-driver"]),
@@ -26,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("ostler-cli", &["ostler-api", "ostler-testkit", "ostler-wasm"]),
     ("ostler-sdk", &[]),
-    ("ostler-testkit", &["ostler-model", "ostler-driver", "ostler-wasm"]),
+    ("ostler-testkit", &["ostler-model", "ostler-driver", "ostler-driver-testkit", "ostler-wasm"]),
     ("ostler-plugin-sim", &["ostler-sdk"]),
     ("ostler-plugin-transfer-qcow2", &["ostler-sdk"]),
     ("ostler-plugin-snapshots-kvm", &["ostler-sdk"]),
@@ -37,6 +38,9 @@ const EDGES: &[(&str, &[&str])] = &[
 /// External crates that only one crate of the workspace may depend on.
 const OWNED: &[(&str, &str)] =
     &[("redb", "ostler-store"), ("virt", "ostler-libvirt"), ("virt-sys", "ostler-libvirt"), ("wasmtime", "ostler-wasm")];
+
+/// Crates for tests of drivers. The daemon is built without them.
+const TEST_KITS: &[&str] = &["ostler-driver-testkit", "ostler-testkit"];
 
 /// Circles of imports between modules of one crate, with a reason. A circle that is not here, or that is larger than here, is
 /// refused.
@@ -142,6 +146,35 @@ fn an_edge_that_is_not_allowed_is_found() {
     let mut found = dependencies();
     found.get_mut("ostler-lifecycle").expect("a crate").extend(["ostler-store".to_owned(), "redb".to_owned()]);
     assert_eq!(forbidden(&found), ["ostler-lifecycle -> ostler-store", "ostler-lifecycle names redb"]);
+}
+
+/// Crates that one crate is built of, by the edges of all of them.
+fn built_of(crates: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![name.to_owned()]);
+    while let Some(name) = next.pop() {
+        next.extend(crates.get(&name).into_iter().flatten().filter(|to| seen.insert((*to).clone())).cloned());
+    }
+    seen
+}
+
+/// Crates of tests that the daemon is built of.
+fn test_kits(crates: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    built_of(crates, "ostler-server").into_iter().filter(|name| TEST_KITS.contains(&name.as_str())).collect()
+}
+
+#[test]
+fn the_daemon_is_built_without_the_test_kits() {
+    let found = dependencies();
+    assert!(built_of(&found, "ostler-server").contains("ostler-model"), "a crate that it needs by others is seen");
+    assert!(TEST_KITS.iter().all(|name| found.contains_key(*name)), "the test kits were not found: {found:?}");
+    assert_eq!(test_kits(&found), [] as [&str; 0]);
+}
+
+#[test]
+fn a_test_kit_in_the_daemon_is_found() {
+    let mut found = dependencies();
+    found.get_mut("ostler-wasm").expect("a crate").insert("ostler-driver-testkit".to_owned());
+    assert_eq!(test_kits(&found), ["ostler-driver-testkit"]);
 }
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -1,7 +1,7 @@
 //! The interface between the engine and everything that touches a hypervisor or a disk.
 //!
 //! There is one set of traits: [`Hypervisor`], [`Transfer`], [`SnapshotRules`]. The built-in KVM driver and WebAssembly
-//! components implement the same traits. The [`conformance`] suite runs against all of them, and against [`fake`].
+//! components implement the same traits. The conformance suite of `ostler-driver-testkit` runs against all of them.
 //!
 //! Every driver promises this, and the suite checks it:
 //! - **Every call converges.** A *level* call compares its goal with what is there: a repeat finds the goal and answers success.
@@ -17,9 +17,6 @@ mod context;
 mod registry;
 mod spec;
 mod traits;
-
-pub mod conformance;
-pub mod fake;
 
 pub use context::{CallControl, Site};
 pub use registry::{DriverInfo, DriverKind, DriverOrigin, Registry, RegistryError};

@@ -1,8 +1,8 @@
 //! Measures how long a call into a hypervisor component takes, with a new instance and its calls to the host: `cargo run --release
 //! -p ostler-testkit --example calls -- target/plugins/sim.wasm`
 
-use ostler_driver::conformance::Bench;
 use ostler_driver::{CallControl, DriverKind};
+use ostler_driver_testkit::conformance::Bench;
 use ostler_model::{CallContext, EffectKey, Generation, Identity, Item, OperationId, StepNo, StoreId, Timestamp, VmUuid};
 use ostler_testkit::{LocalBench, TestOptions};
 use ostler_wasm::{Grants, Host, HostOptions};

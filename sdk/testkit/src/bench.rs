@@ -2,8 +2,8 @@
 
 use crate::{TestOptions, TestkitError};
 use async_trait::async_trait;
-use ostler_driver::conformance::{Bench, TransferBench};
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
+use ostler_driver_testkit::conformance::{Bench, TransferBench};
 use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity, RelPath, VmUuid};
 use ostler_wasm::{Manifest, SiteDirectory};
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with}
 pub use report::TestReport;
 
 use ostler_driver::DriverKind;
-use ostler_driver::conformance::{self, Report};
+use ostler_driver_testkit::conformance::{self, Report};
 use ostler_wasm::{Grants, Host, HostError, HostOptions, Inspection, LoadError};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The report of trying a component.
 
-use ostler_driver::conformance::{Ended, Report};
+use ostler_driver_testkit::conformance::{Ended, Report};
 use ostler_wasm::Inspection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

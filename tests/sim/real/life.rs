@@ -2,8 +2,8 @@
 
 use super::weather::Weather;
 use super::{Dice, Fault, dice};
-use ostler_driver::fake::{Fake, FakeFile};
 use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Registry};
+use ostler_driver_testkit::fake::{Fake, FakeFile};
 use ostler_engine::{Engine, EngineConfig, Hooks, Sabotage};
 use ostler_model::{
     Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host, HostId, HostState, Image, ImageId,

@@ -4,7 +4,7 @@ use super::person::Asked;
 use super::watch::Violation;
 use super::{Dice, Fault, Run, dice};
 use crate::rng::Rng;
-use ostler_driver::fake::{Op, Recorded, Whim};
+use ostler_driver_testkit::fake::{Op, Recorded, Whim};
 use ostler_model::{DriverError, ErrorKind, HostId, Power, PowerReason, VmUuid};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::support::{ALPHA, World, ask, comes, config, until};
 use crate::wild::{adopt, system, wild, wild_at};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, AdoptRequest, EngineConfig};
 use ostler_model::*;
 use std::time::Duration;

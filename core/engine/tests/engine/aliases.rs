@@ -2,10 +2,10 @@
 
 use crate::support::{ALPHA, BETA, World, ask, registry, spec, until};
 use async_trait::async_trait;
-use ostler_driver::fake::{Fake, Op};
 use ostler_driver::{
     CallControl, ChangeBatch, DomainMetrics, DomainSpec, DriverKind, FileRef, Hypervisor, HypervisorJob, JobStatus, Listed, Site,
 };
+use ostler_driver_testkit::fake::{Fake, Op};
 use ostler_engine::{ActionRequest, EngineError};
 use ostler_model::*;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use crate::support::{ALPHA, World, ask, refusal, until};
 use async_trait::async_trait;
-use ostler_driver::fake::Op;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::ActionRequest;
 use ostler_model::*;
 use ostler_store::ResourceChange;
@@ -12,7 +12,7 @@ fn with(verb: Verb, args: Args) -> ActionRequest {
     ActionRequest { args, ..ask(verb) }
 }
 
-fn machine(world: &World, vm: VmId) -> ostler_driver::fake::FakeMachine {
+fn machine(world: &World, vm: VmId) -> ostler_driver_testkit::fake::FakeMachine {
     world.fake.domain(ALPHA, world.record(vm).uuid).expect("is there").machine
 }
 

@@ -2,8 +2,8 @@
 
 use crate::support::{ALPHA, World, config, registry, spec, until};
 use async_trait::async_trait;
-use ostler_driver::fake::{Fake, Op};
 use ostler_driver::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, DriverKind, FileRef, Hypervisor, Listed, Site};
+use ostler_driver_testkit::fake::{Fake, Op};
 use ostler_engine::EngineConfig;
 use ostler_model::*;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Calls that wait for a place among the others of their driver and host. Over the fake.
 
 use crate::support::{BETA, World, ask, config, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, EngineConfig};
 use ostler_model::*;
 

@@ -1,7 +1,7 @@
 //! A whole life, each verb once at least.
 
 use crate::support::{ALPHA, World, ask, spec};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_model::{HostId, State, Verb};
 
 #[tokio::test(flavor = "multi_thread")]

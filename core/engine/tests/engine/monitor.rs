@@ -1,7 +1,7 @@
 //! What happens outside of Ostler is seen; what cannot be asked is not concluded.
 
 use crate::support::{ALPHA, BETA, World, ask, comes, config, refusal, until};
-use ostler_driver::fake::{Fake, FakeDomain, Op};
+use ostler_driver_testkit::fake::{Fake, FakeDomain, Op};
 use ostler_engine::{ActionRequest, EngineConfig, Hooks};
 use ostler_lifecycle::UNREACHABLE_GRACE;
 use ostler_model::*;

@@ -1,7 +1,7 @@
 //! VMs that move between two hosts that share nothing, over the fake.
 
 use crate::support::{ALPHA, BETA, World, ask, comes, config, refusal, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, EngineConfig, Hooks};
 use ostler_model::*;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a dry run answers is what the act then answers: for random requests of random VMs in a world that does not move meanwhile.
 
 use crate::support::{ALPHA, BETA, World, spec, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, EngineError, Preview, Replied};
 use ostler_model::*;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The three answers to a request, and what makes two requests one.
 
 use crate::support::{ALPHA, BETA, World, ask, refusal, spec, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, CreateRequest, EngineError, Idempotency};
 use ostler_model::{Ended, EventSeq, HostId, OperationId, RefusalKind, State, Verb, Version, VmId};
 use std::time::Duration;

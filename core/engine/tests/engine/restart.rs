@@ -6,7 +6,7 @@
 
 use crate::support::{ALPHA, World, ask, comes, config, spec, until};
 use futures::FutureExt as _;
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{CreateRequest, Engine, EngineConfig, Hooks, Point, Sabotage};
 use ostler_model::*;
 use std::sync::atomic::{AtomicUsize, Ordering};

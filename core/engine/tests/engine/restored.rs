@@ -1,7 +1,7 @@
 //! The store is lost, and comes back from an older backup while the hypervisors went on.
 
 use crate::support::{ALPHA, BETA, World, ask, comes, config, refusal, spec, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::ActionRequest;
 use ostler_model::*;
 use std::time::Duration;

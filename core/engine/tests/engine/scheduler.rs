@@ -1,7 +1,7 @@
 //! Placement: never more than there is, never where it must not be, and always a word why not.
 
 use crate::support::{ALPHA, BETA, World, comes, spec, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_model::*;
 use ostler_store::{HostEdit, ResourceChange};
 use std::time::Duration;

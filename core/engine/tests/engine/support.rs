@@ -1,7 +1,7 @@
 //! A world to test in: a store in a directory of its own, the fake as hypervisor and transfer manager on two hosts, and an engine.
 
-use ostler_driver::fake::Fake;
 use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Registry};
+use ostler_driver_testkit::fake::Fake;
 use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineConfig, EngineError, Replied, Waited};
 use ostler_model::*;
 use ostler_store::{Options, ResourceChange, Store};
@@ -125,7 +125,7 @@ async fn ground(engine: &Engine, fake: &Fake) {
         engine.change(change, "test").await.expect("changes");
     }
     for host in [ALPHA, BETA] {
-        let file = ostler_driver::fake::FakeFile { content: "base".to_owned(), complete: true };
+        let file = ostler_driver_testkit::fake::FakeFile { content: "base".to_owned(), complete: true };
         fake.put_file(host, "images".parse().expect("a name"), "base.qcow2".parse().expect("a path"), file);
     }
     until("hosts to be probed", || {

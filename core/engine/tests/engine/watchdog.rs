@@ -1,7 +1,7 @@
 //! Parts of the engine that panic. What they had in hand goes on, though nobody asks for it. Over the fake.
 
 use crate::support::{World, config, spec, until};
-use ostler_driver::fake::Op;
+use ostler_driver_testkit::fake::Op;
 use ostler_engine::{EngineConfig, EngineError, Hooks, Point};
 use ostler_model::*;
 use std::sync::Arc;

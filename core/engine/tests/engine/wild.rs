@@ -1,8 +1,8 @@
 //! A domain that somebody else made.
 
 use crate::support::{ALPHA, World};
-use ostler_driver::fake::{FakeDomain, FakeFile};
 use ostler_driver::{DomainDisk, FileRef};
+use ostler_driver_testkit::fake::{FakeDomain, FakeFile};
 use ostler_engine::AdoptRequest;
 use ostler_model::*;
 
@@ -32,6 +32,6 @@ pub(crate) fn wild_at(world: &World, uuid: VmUuid, path: &str) -> FakeDomain {
     world.fake.put_file(ALPHA, system(), path.clone(), FakeFile { content: "old".to_owned(), complete: true });
     let file = FileRef { host: ALPHA, datastore: system(), path, absolute };
     let disk = DomainDisk { name: "vda".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false, below: None };
-    let machine = ostler_driver::fake::FakeMachine { vcpus: 2, memory_mib: 512, disks: vec![disk], ..Default::default() };
+    let machine = ostler_driver_testkit::fake::FakeMachine { vcpus: 2, memory_mib: 512, disks: vec![disk], ..Default::default() };
     FakeDomain { seen, run: 77, edges: Default::default(), machine }
 }

@@ -23,8 +23,8 @@ mod bench;
 #[cfg(test)]
 mod controls;
 
-use crate::{DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer};
 use async_trait::async_trait;
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer};
 use ostler_model::{DiskFormat, Identity, VmUuid};
 use std::fmt;
 use std::future::Future;

@@ -6,11 +6,11 @@ mod transfer;
 
 use super::bench::FakeBench;
 use crate::fake::Fake;
-use crate::{
+use async_trait::async_trait;
+use ostler_driver::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
     Listed, Site,
 };
-use async_trait::async_trait;
 use ostler_model::{
     Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Generation, HostFacts, Identity, MacAddress, Observation,
     Outcome, Power, SnapshotName, StepNo, VmUuid, WildDomain,

@@ -2,7 +2,7 @@
 
 use super::stage::broken;
 use super::{Check, Trouble, check};
-use crate::{RulesQuestion, RulesVerdict, SnapshotRules, Verdict};
+use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotRules, Verdict};
 use ostler_model::{Ability, State, Verb};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

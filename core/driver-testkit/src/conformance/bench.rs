@@ -2,8 +2,8 @@
 
 use super::{Bench, TransferBench};
 use crate::fake::{EdgeCount, Fake, FakeDomain, FakeFile, FakeMachine};
-use crate::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use async_trait::async_trait;
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use ostler_model::{
     DatastoreName, DiskFormat, DomainSeen, ExecTransport, Firmware, Graphics, HostId, Identity, Power, PowerReason, VmUuid,
 };

@@ -3,7 +3,7 @@
 use super::hypervisor::{one_edge, stamped};
 use super::stage::{Stage, answered, broken};
 use super::{Check, Verdict, check};
-use crate::FileRef;
+use ostler_driver::FileRef;
 use ostler_model::{Ability, ErrorKind, Power, VmUuid};
 use std::time::{Duration, Instant};
 

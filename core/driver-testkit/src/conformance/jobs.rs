@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, answered, broken, skip};
 use super::{Check, Trouble, Verdict, check};
-use crate::{CallControl, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
+use ostler_driver::{CallControl, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
 use ostler_model::{
     Ability, DiskFormat, DiskName, DomainSeen, DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid,
 };

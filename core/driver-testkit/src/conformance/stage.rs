@@ -1,7 +1,7 @@
 //! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded waits.
 
 use super::{Bench, Trouble, Verdict};
-use crate::{CallControl, DomainSpec, Hypervisor, Site};
+use ostler_driver::{CallControl, DomainSpec, Hypervisor, Site};
 use ostler_model::{
     Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Identity, Item, Observation,
     OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,

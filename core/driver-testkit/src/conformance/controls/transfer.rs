@@ -2,8 +2,8 @@
 
 use crate::conformance::bench::FakeBench;
 use crate::fake::{Fake, FakeFile};
-use crate::{CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, NOT_ABLE, Site, Transfer, TransferJob};
 use async_trait::async_trait;
+use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, NOT_ABLE, Site, Transfer, TransferJob};
 use ostler_model::{DriverError, ErrorKind, Outcome};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::hypervisor::done;
 use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
 use super::{Fake, FakeMachine, Op, State};
-use crate::{CallControl, DomainDisk, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
+use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
 use ostler_model::{
     CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
 };

@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, broken, skip};
 use super::{Check, Trouble, Verdict, check};
-use crate::{CallControl, DomainDisk, DomainNic, DomainSpec};
+use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec};
 use ostler_model::{Ability, ErrorKind, Identity, VmUuid, WildDomain};
 
 /// All of them.

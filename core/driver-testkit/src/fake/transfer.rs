@@ -3,8 +3,8 @@
 use super::hypervisor::done;
 use super::world::NAMES;
 use super::{Fake, Op};
-use crate::{CallControl, FileKind, FileLook, FileRef, JobStatus, Site, Transfer, TransferJob};
 use async_trait::async_trait;
+use ostler_driver::{CallControl, FileKind, FileLook, FileRef, JobStatus, Site, Transfer, TransferJob};
 use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
 

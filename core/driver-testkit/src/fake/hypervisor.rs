@@ -3,11 +3,11 @@
 use super::jobs::{HyperJob, Journey};
 use super::world::{Edge, World};
 use super::{Fake, Op, Recorded, Working};
-use crate::{
+use async_trait::async_trait;
+use ostler_driver::{
     CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
     Listed, Site,
 };
-use async_trait::async_trait;
 use ostler_model::{
     Ability, CallContext, CallResult, Capacity, DiskFormat, DiskName, DriverError, HostFacts, HostId, Identity, MacAddress, Millis,
     Observation, Outcome, Power, SnapshotName, VmUuid, WildDomain,

@@ -147,7 +147,7 @@ async fn revert_nothing(stage: &Stage) -> Verdict {
 
 async fn delete_twice(stage: &Stage) -> Verdict {
     let (vm, one) = taken(stage, 1).await?;
-    let delete = async |call: &crate::CallControl| {
+    let delete = async |call: &ostler_driver::CallControl| {
         stage.done("delete-snapshot", || stage.driver.delete_snapshot(&stage.site, call, &one)).await.map(drop)
     };
     for call in stage.thrice(vm, 1) {

@@ -1,7 +1,7 @@
 //! The domains and files of the fake's hosts, and the effects of calls on them. No time and no faults.
 
 use super::FakeMachine;
-use crate::{DiskSource, DomainSpec, FileRef, TransferJob};
+use ostler_driver::{DiskSource, DomainSpec, FileRef, TransferJob};
 use ostler_model::{
     CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity, Observation, Outcome, Power,
     PowerReason, RelPath, VmUuid,

@@ -1,7 +1,7 @@
 //! Faults of snapshot rules, and the checks that each fault must make fail.
 
-use crate::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 use async_trait::async_trait;
+use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 use ostler_model::DriverError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

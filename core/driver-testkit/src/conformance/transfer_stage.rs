@@ -2,7 +2,7 @@
 
 use super::stage::{answered, broken, control};
 use super::{TransferBench, Trouble, Verdict};
-use crate::{CallControl, DiskSource, FileRef, JobStatus, Site, Transfer, TransferJob};
+use ostler_driver::{CallControl, DiskSource, FileRef, JobStatus, Site, Transfer, TransferJob};
 use ostler_model::{DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

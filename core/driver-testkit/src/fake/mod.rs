@@ -39,8 +39,8 @@ pub use knobs::{Gate, Order, Whim};
 pub use machine::{FakeMachine, FakeSnapshot};
 pub use world::{EdgeCount, FakeDomain, FakeFile};
 
-use crate::Site;
 use knobs::Knobs;
+use ostler_driver::Site;
 use ostler_model::{Ability, DatastoreName, DriverError, EffectKey, HostId, PowerReason, RelPath, VmUuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

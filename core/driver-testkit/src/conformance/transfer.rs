@@ -3,7 +3,7 @@
 use super::stage::{answered, broken, skip};
 use super::transfer_stage::Stage;
 use super::{Check, Trouble, Verdict, check};
-use crate::{CallControl, DiskSource, FileKind, FileLook, FileRef, NOT_ABLE, TransferJob};
+use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, NOT_ABLE, TransferJob};
 use ostler_model::{DiskFormat, DriverError, ErrorKind};
 use std::time::Duration;
 

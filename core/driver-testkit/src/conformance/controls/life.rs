@@ -1,7 +1,7 @@
 //! Faulty versions of the calls on a running domain.
 
 use super::{Fault, Faulty};
-use crate::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site};
+use ostler_driver::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site};
 use ostler_model::{
     CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, SnapshotName, WildDomain,
 };

@@ -241,7 +241,7 @@ async fn press_once(stage: &Stage) -> Verdict {
 }
 
 /// Checks that the call's effect key is stamped into the domain, if the domain is still there.
-pub(super) async fn stamped(stage: &Stage, vm: VmUuid, call: &crate::CallControl) -> Verdict {
+pub(super) async fn stamped(stage: &Stage, vm: VmUuid, call: &ostler_driver::CallControl) -> Verdict {
     match stage.look(vm).await? {
         Observation::Present(domain) if domain.last_edge.as_ref() != Some(&call.context.key) => {
             broken(format!("the domain's last edge is {:?}, not the one that was sent", domain.last_edge))

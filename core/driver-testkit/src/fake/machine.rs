@@ -1,7 +1,7 @@
 //! A domain's hardware and snapshots, and the calls that change them while the domain runs.
 
 use super::world::{FakeDomain, World, absent, gone, seen};
-use crate::{DomainDisk, DomainNic, DomainSpec};
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec};
 use ostler_model::{
     CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason, SnapshotName, VmUuid, WildDomain,
 };

@@ -1,7 +1,7 @@
 //! Tests that orders have the effects that they describe.
 
 use super::*;
-use crate::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
+use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
 use ostler_model::{
     CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity, Item, Observation, OperationId,
     StepNo, StoreId, Timestamp,
