@@ -2,7 +2,7 @@
 
 use crate::moving::{abort, begin, begin_slowly, end_of, has_moved, has_stayed, here, placed, slow_guest, speed_up, there};
 use crate::rig::{BOOT, Rig, SOON, power};
-use ostler_driver::{DomainDisk, DomainNic, DomainSpec, Hypervisor};
+use ostler_driver::{DomainDisk, DomainNic, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate};
 use ostler_model::{DiskFormat, ErrorKind, MacAddress, Observation, Power};
 use ostler_tests::lab::{self, Lab, SerialLog};
 use ostler_tests::wait::wait_until;
@@ -96,7 +96,7 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     // The guest moves back to the first host, where it has left nothing.
     let home = DomainSpec { ..rig.spec(&vm, 3) };
     let call = rig.call(&vm, 9, 3);
-    rig.run(rig.kvm.begin_migrate(&other.site, &call, &home, &rig.site, &[])).expect("begins");
+    rig.run(Migrate::begin(&*rig.kvm, &other.site, &call, &home, &rig.site, &[])).expect("begins");
     wait_until("it to be home", SOON, || match rig.observe(&vm) {
         Ok(Observation::Present(seen)) if seen.power == Power::Running && seen.identity == Some(home.identity) => Ok(()),
         other => Err(format!("{other:?}")),

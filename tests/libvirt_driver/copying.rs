@@ -1,25 +1,23 @@
 //! A disk in use is copied. A domain that somebody else made is read and stamped.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
-use ostler_driver::{FileRef, Hypervisor, HypervisorJob, JobStatus};
+use ostler_driver::{Adopt, DiskCopy, FileRef, Hypervisor, JobStatus};
 use ostler_model::{DiskFormat, DriverError, ErrorKind, Generation, Identity, Outcome, Power, StoreId};
 use ostler_tests::lab::{self, Lab, SerialLog};
 use ostler_tests::wait::wait_until;
 use std::process::Command;
 
-const COPY: HypervisorJob = HypervisorJob::CopyDisk;
-
 fn begin(rig: &Rig, vm: &Vm, step: u64, target: &FileRef, format: DiskFormat) -> Result<JobStatus, DriverError> {
     let disk = "vda".parse().expect("valid");
-    rig.run(rig.kvm.begin_copy_disk(&rig.site, &rig.call(vm, step, 1), &disk, target, format))
+    rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &rig.call(vm, step, 1), &disk, target, format))
 }
 
 fn poll(rig: &Rig, vm: &Vm, step: u64) -> Result<JobStatus, DriverError> {
-    rig.run(rig.kvm.poll_job(&rig.site, &rig.call(vm, step, 1), COPY))
+    rig.run(DiskCopy::poll(&*rig.kvm, &rig.site, &rig.call(vm, step, 1)))
 }
 
 fn abort(rig: &Rig, vm: &Vm, step: u64) -> Result<(), DriverError> {
-    rig.run(rig.kvm.abort_job(&rig.site, &rig.call(vm, step, 1), COPY))
+    rig.run(DiskCopy::abort(&*rig.kvm, &rig.site, &rig.call(vm, step, 1)))
 }
 
 #[track_caller]
@@ -156,10 +154,10 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     abort(&rig, &vm, 7).expect("stops");
     assert!(!mirrors(&rig));
     let (disk, stale) = ("vda".parse().expect("valid"), rig.call(&vm, 8, 0));
-    let copy = rig.run(rig.kvm.begin_copy_disk(&rig.site, &stale, &disk, &other, DiskFormat::Qcow2));
+    let copy = rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &stale, &disk, &other, DiskFormat::Qcow2));
     assert_eq!(refusal(copy), (ErrorKind::Stale, "stale".to_owned()));
     let none = "vdx".parse().expect("valid");
-    let copy = rig.run(rig.kvm.begin_copy_disk(&rig.site, &rig.call(&vm, 9, 1), &none, &other, DiskFormat::Qcow2));
+    let copy = rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &rig.call(&vm, 9, 1), &none, &other, DiskFormat::Qcow2));
     assert_eq!(refusal(copy), (ErrorKind::Refused, "no-disk".to_owned()));
     rig.destroy(&vm, 10).expect("off");
     assert_eq!(refusal(begin(&rig, &vm, 11, &other, DiskFormat::Qcow2)), (ErrorKind::Gone, "not-running".to_owned()));

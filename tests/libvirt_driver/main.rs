@@ -9,7 +9,7 @@ mod saving;
 mod snapshots;
 mod still;
 
-use ostler_driver::Hypervisor;
+use ostler_driver::{Changes, Hypervisor, Metrics, Reboot, Suspend};
 use ostler_model::{Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid};
 use ostler_tests::lab::{self, LibvirtHost};
 use ostler_tests::wait::wait_until;
@@ -36,7 +36,7 @@ fn a_guest_lives_its_life_and_every_call_may_come_twice() {
 
     let listed = rig.run(rig.kvm.list(&rig.site)).expect("lists");
     assert_eq!((listed.domains.len(), listed.unreadable.len()), (1, 0));
-    let metrics = rig.run(rig.kvm.metrics(&rig.site)).expect("counts");
+    let metrics = rig.run(Metrics::sample(&*rig.kvm, &rig.site)).expect("counts");
     assert_eq!((metrics.len(), metrics[0].vm), (1, Some(vm.uuid)));
     assert!(metrics[0].cpu_ns > 1_000_000 && metrics[0].memory_kib > 10_000 && metrics[0].disk_read > 0, "{metrics:?}");
 
@@ -98,14 +98,14 @@ fn a_guest_reboots_once() {
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
     for _ in 0..2 {
-        let reboot = rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 2, 1)));
+        let reboot = rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 2, 1)));
         assert_eq!(seen(reboot).last_edge, Some(rig.call(&vm, 2, 1).context.key));
     }
     vm.console.wait_for("ACPI-POWER-BUTTON", SOON);
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.wait_for(&vm, Power::Running, PowerReason::None);
     rig.destroy(&vm, 3).expect("destroys");
-    for call in [rig.kvm.reboot(&rig.site, &rig.call(&vm, 4, 1)), rig.kvm.reset(&rig.site, &rig.call(&vm, 5, 1))] {
+    for call in [Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 4, 1)), rig.kvm.reset(&rig.site, &rig.call(&vm, 5, 1))] {
         assert_eq!(refusal(rig.run(call)), (ErrorKind::Gone, "not-running".to_owned()));
     }
 }
@@ -238,10 +238,10 @@ fn what_happens_behind_our_back_is_seen_as_it_is() {
     let mut vm = rig.vm(&[]);
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
-    let start = rig.run(rig.kvm.changes(&rig.site, 0, Duration::ZERO)).expect("told");
+    let start = rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told");
     assert!(start.lost, "a new reader looks at all");
     rig.host.virsh(&["suspend", &vm.name]).expect("suspend");
-    let batch = rig.run(rig.kvm.changes(&rig.site, start.cursor, SOON)).expect("told");
+    let batch = rig.run(Changes::changes(&*rig.kvm, &rig.site, start.cursor, SOON)).expect("told");
     assert_eq!((batch.vms.as_slice(), batch.lost), (&[vm.uuid][..], false));
     rig.wait_for(&vm, Power::Paused, PowerReason::Person);
     assert_eq!(refusal(rig.press(&vm, 2)), (ErrorKind::Refused, "paused".to_owned()));
@@ -277,7 +277,7 @@ fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
     let rig = Rig::up("away");
     let vm = rig.vm(&[]);
     rig.deploy(&vm, 1, 1).expect("deploys");
-    let cursor = rig.run(rig.kvm.changes(&rig.site, 0, Duration::ZERO)).expect("told").cursor;
+    let cursor = rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told").cursor;
     rig.host.stop_daemon();
     for _ in 0..3 {
         assert_eq!(refusal(rig.observe(&vm)), (ErrorKind::Retry, "no-connection".to_owned()));
@@ -286,7 +286,7 @@ fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
     }
     rig.host.start_daemon();
     rig.wait_for(&vm, Power::Running, PowerReason::None);
-    let batch = rig.run(rig.kvm.changes(&rig.site, cursor, SOON)).expect("told");
+    let batch = rig.run(Changes::changes(&*rig.kvm, &rig.site, cursor, SOON)).expect("told");
     assert!(batch.lost, "events were missed");
     // The daemon is killed right before a call. The driver must notice that the old connection is dead.
     rig.host.kill_daemon();
@@ -430,11 +430,11 @@ fn an_ignored_reboot_turns_one_power_off_of_the_guest_into_a_reboot_unless_it_is
     let mut vm = rig.vm(&["vt.noacpi", "vt.selfoff=4"]);
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
-    rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 2, 1))).expect("asked, and ignored");
+    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 2, 1))).expect("asked, and ignored");
     vm.console.wait_for("SELF-OFF", SOON);
     vm.console.wait_for("GUEST-READY", BOOT);
     // A reset by the driver ends this behaviour.
-    rig.run(rig.kvm.reboot(&rig.site, &rig.call(&vm, 3, 1))).expect("asked, and ignored");
+    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 3, 1))).expect("asked, and ignored");
     rig.run(rig.kvm.reset(&rig.site, &rig.call(&vm, 4, 1))).expect("reset");
     vm.console.wait_for("GUEST-READY", BOOT);
     vm.console.wait_for("SELF-OFF", SOON);

@@ -1,13 +1,11 @@
 //! A running guest moves to another host. It counts on there, and nothing of it is left here.
 
 use crate::rig::{BOOT, Other, Rig, SOON, Vm, refusal, seen};
-use ostler_driver::{DomainSpec, Hypervisor, HypervisorJob, JobStatus};
+use ostler_driver::{DomainSpec, Hypervisor, JobStatus, Migrate, Reboot};
 use ostler_model::{DriverError, ErrorKind, Generation, Observation, Outcome, Power, Progress};
 use ostler_tests::lab::{self, SerialLog};
 use ostler_tests::wait::wait_until;
 use std::process::Command;
-
-const MOVE: HypervisorJob = HypervisorJob::Migrate;
 
 /// The placement at the destination, with another generation and its own console.
 pub(crate) fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
@@ -16,15 +14,15 @@ pub(crate) fn placed(rig: &Rig, vm: &Vm, generation: u64) -> DomainSpec {
 
 pub(crate) fn begin(rig: &Rig, vm: &Vm, step: u64, spec: &DomainSpec, other: &Other) -> Result<JobStatus, DriverError> {
     let call = rig.call(vm, step, spec.identity.generation.0);
-    rig.run(rig.kvm.begin_migrate(&rig.site, &call, spec, &other.site, &[]))
+    rig.run(Migrate::begin(&*rig.kvm, &rig.site, &call, spec, &other.site, &[]))
 }
 
 pub(crate) fn poll(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<JobStatus, DriverError> {
-    rig.run(rig.kvm.poll_job(&rig.site, &rig.call(vm, step, generation), MOVE))
+    rig.run(Migrate::poll(&*rig.kvm, &rig.site, &rig.call(vm, step, generation)))
 }
 
 pub(crate) fn abort(rig: &Rig, vm: &Vm, step: u64, generation: u64) -> Result<(), DriverError> {
-    rig.run(rig.kvm.abort_job(&rig.site, &rig.call(vm, step, generation), MOVE))
+    rig.run(Migrate::abort(&*rig.kvm, &rig.site, &rig.call(vm, step, generation)))
 }
 
 /// Polls until the job has ended.
@@ -222,7 +220,7 @@ fn what_cannot_move_says_why_and_runs_on() {
     vm.console.wait_for("TICK 3 ", BOOT);
 
     let call = rig.call(&vm, 2, 2);
-    let home = rig.run(rig.kvm.begin_migrate(&rig.site, &call, &spec, &rig.site, &[]));
+    let home = rig.run(Migrate::begin(&*rig.kvm, &rig.site, &call, &spec, &rig.site, &[]));
     assert_eq!(refusal(home), (ErrorKind::Refused, "same-host".to_owned()));
     let uri = other.site.config.remove("migrate-uri").expect("set");
     assert_eq!(refusal(begin(&rig, &vm, 2, &spec, &other)), (ErrorKind::Refused, "no-migrate-uri".to_owned()));
@@ -234,7 +232,7 @@ fn what_cannot_move_says_why_and_runs_on() {
     let mut read_only = spec.clone();
     read_only.disks[0].read_only = true;
     let disks = ["vda".parse().expect("valid")];
-    let sent = rig.run(rig.kvm.begin_migrate(&rig.site, &call, &read_only, &other.site, &disks));
+    let sent = rig.run(Migrate::begin(&*rig.kvm, &rig.site, &call, &read_only, &other.site, &disks));
     assert_eq!(refusal(sent), (ErrorKind::Refused, "read-only-disk".to_owned()));
 
     rig.host.virsh(&["suspend", &vm.name]).expect("suspended");
@@ -271,7 +269,7 @@ fn a_disk_that_is_not_shared_moves_along() {
     spec.disks[0].file.absolute.clone_from(&target);
     let disks = ["vda".parse().expect("valid")];
     let call = rig.call(&vm, 2, 2);
-    rig.run(rig.kvm.begin_migrate(&rig.site, &call, &spec, &other.site, &disks)).expect("begins");
+    rig.run(Migrate::begin(&*rig.kvm, &rig.site, &call, &spec, &other.site, &disks)).expect("begins");
     end_of(&rig, &vm, 2, 2).expect("moves");
     has_moved(&rig, &vm, &other, 2);
     std::fs::remove_file(&vm.disk).expect("the old disk is not needed");

@@ -1,7 +1,7 @@
 //! Plugs disks and network cards, and resizes CPUs and memory of a running guest. The guest confirms what it has.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
-use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, Hypervisor};
+use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, Hotplug, Hypervisor, LiveResize};
 use ostler_model::{CallResult, DiskFormat, ErrorKind, MacAddress, Observation, Power};
 use ostler_tests::lab;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! The rig of these tests: a host of the lab, the driver, and the arguments of its calls.
 
 use async_trait::async_trait;
-use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site};
+use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, Suspend};
 use ostler_driver_testkit::conformance::{self, Bench, Report};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::{

@@ -1,7 +1,7 @@
 //! The caller of a save dies at some moment. libvirt continues the save, and the repeated call must find out the result.
 
 use crate::rig::{BOOT, Rig, SOON, power, refusal, seen};
-use ostler_driver::Hypervisor;
+use ostler_driver::{Hypervisor, Suspend};
 use ostler_model::{ErrorKind, Power, PowerReason};
 use ostler_tests::kvm::ticks;
 use ostler_tests::lab;

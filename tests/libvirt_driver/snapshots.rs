@@ -1,7 +1,7 @@
 //! Snapshots of memory and disk: after a revert the guest counts on from the snapshot's number.
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
-use ostler_driver::Hypervisor;
+use ostler_driver::{Adopt, Hypervisor, Snapshots};
 use ostler_model::{CallResult, ErrorKind, Generation, Observation, Power, SnapshotName};
 use ostler_tests::lab;
 
@@ -10,19 +10,19 @@ fn name(text: &str) -> SnapshotName {
 }
 
 fn create(rig: &Rig, vm: &Vm, step: u64, text: &str) -> CallResult {
-    rig.run(rig.kvm.create_snapshot(&rig.site, &rig.call(vm, step, 1), &name(text)))
+    rig.run(Snapshots::create(&*rig.kvm, &rig.site, &rig.call(vm, step, 1), &name(text)))
 }
 
 fn revert(rig: &Rig, vm: &Vm, step: u64, generation: u64, text: &str) -> CallResult {
-    rig.run(rig.kvm.revert_snapshot(&rig.site, &rig.call(vm, step, generation), &name(text)))
+    rig.run(Snapshots::revert(&*rig.kvm, &rig.site, &rig.call(vm, step, generation), &name(text)))
 }
 
 fn delete(rig: &Rig, vm: &Vm, step: u64, text: &str) -> CallResult {
-    rig.run(rig.kvm.delete_snapshot(&rig.site, &rig.call(vm, step, 9), &name(text)))
+    rig.run(Snapshots::delete(&*rig.kvm, &rig.site, &rig.call(vm, step, 9), &name(text)))
 }
 
 fn list(rig: &Rig, vm: &Vm) -> Vec<String> {
-    rig.run(rig.kvm.list_snapshots(&rig.site, vm.uuid)).expect("asked")
+    rig.run(Snapshots::list(&*rig.kvm, &rig.site, vm.uuid)).expect("asked")
 }
 
 /// The next number that the guest counts.
@@ -89,7 +89,7 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     }
     rig.run(rig.kvm.destroy(&rig.site, &rig.call(&vm, 11, 2))).expect("off");
     assert_eq!(refusal(create(&rig, &vm, 12, "third")).0, ErrorKind::Stale);
-    let off = rig.run(rig.kvm.create_snapshot(&rig.site, &rig.call(&vm, 12, 2), &name("third")));
+    let off = rig.run(Snapshots::create(&*rig.kvm, &rig.site, &rig.call(&vm, 12, 2), &name("third")));
     assert_eq!(refusal(off), (ErrorKind::Gone, "not-running".to_owned()));
     for _ in 0..2 {
         assert_eq!(power(delete(&rig, &vm, 13, "a-second")), Power::Off);

@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, SOON};
 use crate::signal_daemon;
-use ostler_driver::Hypervisor;
+use ostler_driver::{Changes, Hypervisor};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::ErrorKind;
 use ostler_tests::lab;
@@ -29,9 +29,9 @@ fn a_host_that_stands_still_and_goes_on_costs_its_connections_and_nothing_else()
         let answers: Vec<Arc<AtomicUsize>> = (0..AT_ONCE).map(|_| Arc::default()).collect();
         let asking: Vec<_> = answers.iter().map(|count| rig.spawn(ask_until_it_fails(&rig, Arc::clone(count)))).collect();
         wait_until("all to ask", SOON, || answers.iter().all(|count| count.load(Ordering::Relaxed) >= WARM));
-        let cursor = rig.run(rig.kvm.changes(&rig.site, 0, Duration::ZERO)).expect("told").cursor;
+        let cursor = rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told").cursor;
         let (kvm, site) = (Arc::clone(&rig.kvm), rig.site.clone());
-        let listening = rig.spawn(async move { kvm.changes(&site, cursor, PATIENCE).await });
+        let listening = rig.spawn(async move { Changes::changes(&*kvm, &site, cursor, PATIENCE).await });
 
         // libvirtd continues only after keepalive has declared all connections dead: those of the questions and that of the events.
         signal_daemon(&rig.host, "STOP");

@@ -1,6 +1,6 @@
 //! The loaded drivers. The engine reads the registry for every call; it changes when a driver is loaded.
 
-use crate::{Hypervisor, SnapshotRules, Transfer};
+use crate::{Hypervisor, SnapshotRules, Transfer, parts};
 use ostler_model::{Ability, DriverName};
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -24,6 +24,14 @@ impl DriverKind {
             Self::Hypervisor(_) => "hypervisor",
             Self::Transfer(_) => "transfer",
             Self::Rules(_) => "snapshot-rules",
+        }
+    }
+
+    /// The abilities that it states without having their parts.
+    fn without_part(&self) -> Vec<Ability> {
+        match self {
+            Self::Hypervisor(driver) => parts::without_part(&**driver),
+            Self::Transfer(_) | Self::Rules(_) => Vec::new(),
         }
     }
 }
@@ -84,15 +92,41 @@ pub enum RegistryError {
     },
 }
 
-struct Entry {
+fn words(abilities: &[Ability]) -> String {
+    abilities.iter().map(Ability::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A hypervisor driver states abilities that it has no part for. A call that needs one would find nothing to call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("driver {name} states abilities that it has no part for: {}", words(.abilities))]
+pub struct WithoutPart {
+    /// The name of the driver.
+    pub name: DriverName,
+    /// These abilities.
+    pub abilities: Vec<Ability>,
+}
+
+/// A driver that may be entered into the registry. It has a part for each ability that it states.
+pub struct DriverEntry {
     info: DriverInfo,
     kinds: Vec<DriverKind>,
+}
+
+impl DriverEntry {
+    /// A driver with its kinds. One component may be of several kinds.
+    ///
+    /// # Errors
+    /// If a hypervisor driver states an ability that it has no part for.
+    pub fn new(info: DriverInfo, kinds: Vec<DriverKind>) -> Result<Self, WithoutPart> {
+        let abilities: Vec<Ability> = kinds.iter().flat_map(DriverKind::without_part).collect();
+        if abilities.is_empty() { Ok(Self { info, kinds }) } else { Err(WithoutPart { name: info.name, abilities }) }
+    }
 }
 
 /// The loaded drivers. Cheap to clone; all clones see the same.
 #[derive(Clone, Default)]
 pub struct Registry {
-    entries: Arc<RwLock<BTreeMap<DriverName, Entry>>>,
+    entries: Arc<RwLock<BTreeMap<DriverName, DriverEntry>>>,
 }
 
 impl Registry {
@@ -102,11 +136,9 @@ impl Registry {
         Self::default()
     }
 
-    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old driver. One component may be of
-    /// several kinds.
-    pub fn insert(&self, info: DriverInfo, kinds: Vec<DriverKind>) {
-        let name = info.name.clone();
-        self.write().insert(name, Entry { info, kinds });
+    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old driver.
+    pub fn insert(&self, entry: DriverEntry) {
+        self.write().insert(entry.info.name.clone(), entry);
     }
 
     /// All loaded drivers, each with its kinds.
@@ -169,12 +201,16 @@ impl Registry {
         })
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<DriverName, Entry>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<DriverName, DriverEntry>> {
         // A panic while the lock was held cannot leave the map half written: each write is one insert.
         self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<DriverName, Entry>> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<DriverName, DriverEntry>> {
         self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -164,21 +164,23 @@ pub enum TransferJob {
         /// For an overlay: the image below it, as the destination sees it.
         base: Option<FileRef>,
     },
-    /// Make an image of a disk that nobody writes to: a complete file of `format` with no file below it, in the image's own
-    /// folder. Needs the transfer ability to make images.
-    SaveBack {
-        /// The disk.
-        disk: FileRef,
-        /// Its format.
-        from_format: DiskFormat,
-        /// The image's file.
-        image: FileRef,
-        /// The image's format.
-        format: DiskFormat,
-    },
     /// Remove a file or a folder; if it does not exist, that is success.
     Delete {
         /// The file, or the folder with everything below it.
         target: FileRef,
     },
+}
+
+/// Make an image of a disk that nobody writes to: a complete file of `format` with no file below it, in the image's own folder.
+/// Level: a repeat finds the image and answers success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveBackJob {
+    /// The disk.
+    pub disk: FileRef,
+    /// Its format.
+    pub from_format: DiskFormat,
+    /// The image's file.
+    pub image: FileRef,
+    /// The image's format.
+    pub format: DiskFormat,
 }

@@ -8,6 +8,7 @@ use crate::journal;
 use crate::mailbox::Message;
 use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
+use ostler_driver::require;
 use ostler_lifecycle::{
     Adopted, Becomes, Decision, Facts, NewVm, NotAdopted, accepts_changes, adopt, becomes, create, is_adoptable,
 };
@@ -274,10 +275,11 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
         return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
     };
     is_adoptable(&seen, shared.store.id()).map_err(|why| not_adopted(request, why))?;
-    let wild = within(ASK_TIMEOUT, driver.inspect(&site, seen.uuid)).await.map_err(asked)?;
     let directory = shared.directory();
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
+    let adopts = require(driver.adopt(), &name).map_err(asked)?;
+    let wild = within(ASK_TIMEOUT, adopts.inspect(&site, seen.uuid)).await.map_err(asked)?;
     let becomes = becomes(&wild, request.name.clone(), &site.name, directory.datastores.values(), &calls::TOPS);
     let becomes = becomes.map_err(|why| not_adopted(request, why))?;
     Ok(Surveyed { seen, wild, driver: name, becomes })

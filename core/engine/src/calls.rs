@@ -4,8 +4,8 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
-    CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Layer, Site,
-    Transfer, TransferJob,
+    CallControl, DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, JobStatus, Layer, SaveBackJob, Site, Transfer,
+    TransferJob, require,
 };
 use ostler_model::{
     Call, CallResult, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, ErrorKind, Generation, HostId,
@@ -77,29 +77,38 @@ pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecor
 }
 
 async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) -> CallResult {
-    let driver = args.hypervisor()?;
+    let (driver, name) = (args.hypervisor()?, &args.effect.driver);
     match args.effect.call {
         Call::Deploy => driver.deploy(site, control, &args.domain(args.effect.host, args.effect.generation)?).await,
         Call::Restore => {
             let domain = args.domain(args.effect.host, args.effect.generation)?;
-            driver.restore(site, control, &domain, &args.recovery()?).await
+            require(driver.suspend(), name)?.restore(site, control, &domain, &args.recovery()?).await
         }
-        Call::Unpause => driver.unpause(site, control).await,
+        Call::Unpause => require(driver.suspend(), name)?.unpause(site, control).await,
         Call::PressPower => driver.press_power(site, control).await,
         Call::Destroy => driver.destroy(site, control).await,
-        Call::Save => driver.save(site, control, &args.recovery()?).await,
+        Call::Save => require(driver.suspend(), name)?.save(site, control, &args.recovery()?).await,
         Call::Remove => driver.remove(site, control).await,
-        Call::Reboot => driver.reboot(site, control).await,
-        Call::Reset => driver.reset(site, control).await,
-        Call::AttachDisk => driver.attach_disk(site, control, &args.domain_disk(args.disk()?, args.effect.host)?).await,
-        Call::DetachDisk => driver.detach_disk(site, control, &args.disk()?.name).await,
-        Call::AttachNic => driver.attach_nic(site, control, &args.nic()?).await,
-        Call::DetachNic => driver.detach_nic(site, control, args.mac()?).await,
-        Call::Resize => driver.resize(site, control, args.record.spec.vcpus, args.record.spec.memory_mib).await,
-        Call::CreateSnapshot => driver.create_snapshot(site, control, args.snapshot()?).await,
-        Call::RevertSnapshot => driver.revert_snapshot(site, control, args.snapshot()?).await,
-        Call::DeleteSnapshot => driver.delete_snapshot(site, control, args.snapshot()?).await,
-        Call::Stamp => driver.stamp(site, control, &args.identity(args.effect.generation)).await,
+        Call::Reboot => require(driver.reboot(), name)?.reboot(site, control).await,
+        Call::Reset => require(driver.reboot(), name)?.reset(site, control).await,
+        Call::AttachDisk => {
+            let disk = args.domain_disk(args.disk()?, args.effect.host)?;
+            require(driver.hotplug(), name)?.attach_disk(site, control, &disk).await
+        }
+        Call::DetachDisk => require(driver.hotplug(), name)?.detach_disk(site, control, &args.disk()?.name).await,
+        Call::AttachNic => require(driver.hotplug(), name)?.attach_nic(site, control, &args.nic()?).await,
+        Call::DetachNic => require(driver.hotplug(), name)?.detach_nic(site, control, args.mac()?).await,
+        Call::Resize => {
+            let spec = &args.record.spec;
+            require(driver.live_resize(), name)?.resize(site, control, spec.vcpus, spec.memory_mib).await
+        }
+        Call::CreateSnapshot => require(driver.snapshots(), name)?.create(site, control, args.snapshot()?).await,
+        Call::RevertSnapshot => require(driver.snapshots(), name)?.revert(site, control, args.snapshot()?).await,
+        Call::DeleteSnapshot => require(driver.snapshots(), name)?.delete(site, control, args.snapshot()?).await,
+        Call::Stamp => {
+            let identity = args.identity(args.effect.generation);
+            require(driver.adopt(), name)?.stamp(site, control, &identity).await
+        }
         Call::Observe => {
             let seen = driver.observe(site, args.record.uuid).await?;
             Ok(Outcome { seen: Some(seen), state: None })
@@ -114,41 +123,54 @@ fn wrong_lane() -> CallResult {
 }
 
 /// A call that takes long. The driver begins it, reports its progress when it is asked, and can be told to stop.
-enum Job {
+struct Job<'a> {
+    /// The name of the driver, for the error of one that cannot do the job.
+    name: &'a DriverName,
+    work: Work,
+}
+
+/// The driver of a job, and the job's arguments.
+enum Work {
     Transfer(Arc<dyn Transfer>, TransferJob),
+    SaveBack(Arc<dyn Transfer>, SaveBackJob),
     Migrate { driver: Arc<dyn Hypervisor>, domain: Box<DomainSpec>, to: Arc<Site>, move_disks: Vec<DiskName> },
     CopyDisk { driver: Arc<dyn Hypervisor>, disk: DiskName, target: FileRef, format: DiskFormat },
 }
 
-impl Job {
+impl Job<'_> {
     async fn begin(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
-        match self {
-            Self::Transfer(driver, job) => driver.begin(site, control, job).await,
-            Self::Migrate { driver, domain, to, move_disks } => driver.begin_migrate(site, control, domain, to, move_disks).await,
-            Self::CopyDisk { driver, disk, target, format } => driver.begin_copy_disk(site, control, disk, target, *format).await,
+        match &self.work {
+            Work::Transfer(driver, job) => driver.begin(site, control, job).await,
+            Work::SaveBack(driver, job) => require(driver.images(), self.name)?.begin_save_back(site, control, job).await,
+            Work::Migrate { driver, domain, to, move_disks } => {
+                require(driver.migrate(), self.name)?.begin(site, control, domain, to, move_disks).await
+            }
+            Work::CopyDisk { driver, disk, target, format } => {
+                require(driver.disk_copy(), self.name)?.begin(site, control, disk, target, *format).await
+            }
         }
     }
 
     async fn poll(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
-        match self {
-            Self::Transfer(driver, _) => driver.poll(site, control).await,
-            Self::Migrate { driver, .. } => driver.poll_job(site, control, HypervisorJob::Migrate).await,
-            Self::CopyDisk { driver, .. } => driver.poll_job(site, control, HypervisorJob::CopyDisk).await,
+        match &self.work {
+            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => driver.poll(site, control).await,
+            Work::Migrate { driver, .. } => require(driver.migrate(), self.name)?.poll(site, control).await,
+            Work::CopyDisk { driver, .. } => require(driver.disk_copy(), self.name)?.poll(site, control).await,
         }
     }
 
     async fn abort(&self, site: &Site, control: &CallControl) -> Result<(), DriverError> {
-        match self {
-            Self::Transfer(driver, _) => driver.abort(site, control).await,
-            Self::Migrate { driver, .. } => driver.abort_job(site, control, HypervisorJob::Migrate).await,
-            Self::CopyDisk { driver, .. } => driver.abort_job(site, control, HypervisorJob::CopyDisk).await,
+        match &self.work {
+            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => driver.abort(site, control).await,
+            Work::Migrate { driver, .. } => require(driver.migrate(), self.name)?.abort(site, control).await,
+            Work::CopyDisk { driver, .. } => require(driver.disk_copy(), self.name)?.abort(site, control).await,
         }
     }
 }
 
 /// Begins the job and asks for its progress until it is done. If this future is dropped, the job is begun again when the effect
 /// is sent again.
-async fn run_job(job: &Job, site: &Site, control: &CallControl) -> CallResult {
+async fn run_job(job: &Job<'_>, site: &Site, control: &CallControl) -> CallResult {
     let begun = clock::instant();
     let mut status = job.begin(site, control).await?;
     loop {
@@ -342,7 +364,11 @@ impl Arguments<'_> {
         self.image(of_subject.ok_or_else(|| missing("the image to be"))?.image, host)
     }
 
-    fn job(&self) -> Result<Job, DriverError> {
+    fn job(&self) -> Result<Job<'_>, DriverError> {
+        Ok(Job { name: &self.effect.driver, work: self.work()? })
+    }
+
+    fn work(&self) -> Result<Work, DriverError> {
         let transfer = match self.effect.call {
             Call::Prepare => self.prepare()?,
             Call::CopyIn => self.copy(self.home_to(self.effect.host))?,
@@ -352,16 +378,16 @@ impl Arguments<'_> {
             Call::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
             Call::DropDisk => TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? },
             Call::DropRecovery => TransferJob::Delete { target: self.recovery()? },
-            Call::SaveBack => self.save_back()?,
+            Call::SaveBack => return Ok(Work::SaveBack(self.transfer()?, self.save_back()?)),
             Call::Migrate => return self.migrate(),
             Call::CopyDisk => {
                 let disk = self.disk()?;
                 let (target, format) = self.new_image(disk, self.effect.host)?;
-                return Ok(Job::CopyDisk { driver: self.hypervisor()?, disk: disk.name.clone(), target, format });
+                return Ok(Work::CopyDisk { driver: self.hypervisor()?, disk: disk.name.clone(), target, format });
             }
             _ => return Err(DriverError::refused("wrong-lane", "a call was sent as a job")),
         };
-        Ok(Job::Transfer(self.transfer()?, transfer))
+        Ok(Work::Transfer(self.transfer()?, transfer))
     }
 
     fn placed(&self) -> Result<HostId, DriverError> {
@@ -376,17 +402,17 @@ impl Arguments<'_> {
         (self.home(), (ON_HOST, host))
     }
 
-    fn migrate(&self) -> Result<Job, DriverError> {
+    fn migrate(&self) -> Result<Work, DriverError> {
         let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
         let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
         // Read-only disks are not moved: the destination has the same content already, and a hypervisor would not send them.
         let written = domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());
         let move_disks = if self.record.storage_is_shared() { Vec::new() } else { written.collect() };
-        Ok(Job::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
+        Ok(Work::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
     }
 
-    fn save_back(&self) -> Result<TransferJob, DriverError> {
+    fn save_back(&self) -> Result<SaveBackJob, DriverError> {
         let disk = self.disk()?;
         // An adopted disk is never in the VM's folder, so its own path counts even if the VM has no placement.
         let from = if self.record.placement.is_some() || disk.adopted.is_some() {
@@ -396,7 +422,7 @@ impl Arguments<'_> {
             self.file_on(top, host, Some(disk.file.as_str()))?
         };
         let (image, format) = self.new_image(disk, self.effect.host)?;
-        Ok(TransferJob::SaveBack { disk: from, from_format: disk.format, image, format })
+        Ok(SaveBackJob { disk: from, from_format: disk.format, image, format })
     }
 
     fn prepare(&self) -> Result<TransferJob, DriverError> {

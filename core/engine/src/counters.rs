@@ -4,7 +4,7 @@
 use crate::Engine;
 use crate::handle::EngineError;
 use ostler_driver::DomainMetrics;
-use ostler_model::{Ability, DriverError, VmId};
+use ostler_model::{DriverError, VmId};
 use std::time::Duration;
 
 /// How long a host may take to answer with counters. People look at counters, so a late answer is of no use.
@@ -20,11 +20,9 @@ impl Engine {
         let Some(place) = &record.placement else { return Ok(None) };
         let unusable = |why: String| EngineError::Unusable { what: format!("the counters of VM {vm}"), why };
         let driver = self.drivers().hypervisor(&place.driver).map_err(|error| unusable(error.to_string()))?;
-        if !driver.abilities().contains(&Ability::Metrics) {
-            return Ok(None);
-        }
+        let Some(counts) = driver.metrics() else { return Ok(None) };
         let site = self.site(place.host).ok_or_else(|| unusable("its host is not known".to_owned()))?;
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, driver.metrics(&site)).await;
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, counts.sample(&site)).await;
         let all = counted.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")));
         let all = all.map_err(|error| unusable(error.told()))?;
         Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))

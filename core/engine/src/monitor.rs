@@ -7,7 +7,7 @@ use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_driver::{Hypervisor, Listed, Site};
 use ostler_lifecycle::{Input, is_suspect};
-use ostler_model::{Ability, DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp, VmUuid};
+use ostler_model::{DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp, VmUuid};
 use ostler_store::{Commit, EventDraft, ReadError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -130,12 +130,12 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
 async fn follow(shared: &Arc<Shared>, host: HostId) {
     let mut cursor = 0;
     loop {
-        let able = driver_of(shared, host).ok().filter(|(driver, _)| driver.abilities().contains(&Ability::Changes));
-        let Some((driver, site)) = able else {
+        let known = driver_of(shared, host).ok();
+        let Some((changes, site)) = known.as_ref().and_then(|(driver, site)| Some((driver.changes()?, site))) else {
             tokio::time::sleep(shared.config.poll_every).await;
             continue;
         };
-        match within(CHANGES_WAIT + ASK_TIMEOUT, driver.changes(&site, cursor, CHANGES_WAIT)).await {
+        match within(CHANGES_WAIT + ASK_TIMEOUT, changes.changes(site, cursor, CHANGES_WAIT)).await {
             Ok(batch) => {
                 cursor = batch.cursor;
                 let vms = batch.vms.into_iter().collect::<BTreeSet<_>>();

@@ -4,7 +4,7 @@
 //! convenience and proves nothing. After a restart ostlerd knows no job; `poll` then says *gone*, and a repeated `begin`
 //! looks at libvirt to find the outcome.
 
-use ostler_driver::{HypervisorJob, JobStatus};
+use ostler_driver::JobStatus;
 use ostler_model::{CallResult, DriverError, EffectKey, ErrorKind, Progress, VmUuid};
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,6 +16,15 @@ use tokio::sync::watch;
 const MOST_AT_WORK: usize = 256;
 /// The number of ended jobs that are remembered, for the poll that asks how a job ended.
 const KEPT: usize = 256;
+
+/// The kinds of job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobKind {
+    /// A live migration.
+    Migrate,
+    /// The copy of a disk in use.
+    CopyDisk,
+}
 
 /// The jobs of one host, one per domain.
 #[derive(Default)]
@@ -34,7 +43,7 @@ pub(crate) struct Job {
     /// The effect key of the call that began it.
     pub(crate) key: EffectKey,
     /// The kind of job.
-    pub(crate) kind: HypervisorJob,
+    pub(crate) kind: JobKind,
     stage: watch::Sender<Stage>,
     stopped: watch::Sender<bool>,
 }
@@ -72,12 +81,7 @@ impl Jobs {
     }
 
     /// The job of this effect key that is at work, or a new one whose task is made by `work`.
-    pub(crate) fn begin<W>(
-        &self,
-        key: &EffectKey,
-        kind: HypervisorJob,
-        work: impl FnOnce(Arc<Job>) -> W,
-    ) -> Result<Arc<Job>, DriverError>
+    pub(crate) fn begin<W>(&self, key: &EffectKey, kind: JobKind, work: impl FnOnce(Arc<Job>) -> W) -> Result<Arc<Job>, DriverError>
     where
         W: Future<Output = CallResult> + Send + 'static,
     {
@@ -109,7 +113,7 @@ impl Jobs {
     }
 
     /// The job of this effect key and kind, if it is known.
-    pub(crate) fn find(&self, key: &EffectKey, kind: HypervisorJob) -> Option<Arc<Job>> {
+    pub(crate) fn find(&self, key: &EffectKey, kind: JobKind) -> Option<Arc<Job>> {
         let table = self.lock();
         table.jobs.get(&key.vm).map(|(_, job)| job).filter(|job| (&job.key, job.kind) == (key, kind)).cloned()
     }
@@ -207,7 +211,7 @@ mod tests {
         let jobs = Jobs::default();
         let (gate, opened) = tokio::sync::oneshot::channel::<()>();
         let first = jobs
-            .begin(&key(1, 1), HypervisorJob::Migrate, |job| async move {
+            .begin(&key(1, 1), JobKind::Migrate, |job| async move {
                 job.works();
                 opened.await.expect("opens");
                 Ok(NOTHING)
@@ -215,21 +219,21 @@ mod tests {
             .expect("begins");
         first.decided(soon()).await;
         assert!(matches!(first.status(""), Ok(JobStatus::Pending(_))));
-        let again = jobs.begin(&key(1, 1), HypervisorJob::Migrate, |_| async { panic!("not a second time") });
+        let again = jobs.begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("not a second time") });
         assert!(Arc::ptr_eq(&again.expect("found"), &first));
-        let other = jobs.begin(&key(1, 2), HypervisorJob::Migrate, |_| async { Ok(NOTHING) });
+        let other = jobs.begin(&key(1, 2), JobKind::Migrate, |_| async { Ok(NOTHING) });
         assert_eq!(other.err().map(|error| error.code), Some("busy".to_owned()));
         gate.send(()).expect("heard");
         assert_eq!(first.ended(soon()).await, Some(Ok(NOTHING)));
-        assert!(jobs.find(&key(1, 1), HypervisorJob::Migrate).is_some(), "its end can be asked for");
-        assert!(jobs.find(&key(1, 1), HypervisorJob::CopyDisk).is_none());
-        assert!(jobs.begin(&key(1, 2), HypervisorJob::Migrate, |_| async { Ok(NOTHING) }).is_ok());
+        assert!(jobs.find(&key(1, 1), JobKind::Migrate).is_some(), "its end can be asked for");
+        assert!(jobs.find(&key(1, 1), JobKind::CopyDisk).is_none());
+        assert!(jobs.begin(&key(1, 2), JobKind::Migrate, |_| async { Ok(NOTHING) }).is_ok());
     }
 
     #[tokio::test]
     async fn a_job_that_panics_ends_in_doubt() {
         let jobs = Jobs::default();
-        let job = jobs.begin(&key(1, 1), HypervisorJob::Migrate, |_| async { panic!("on purpose") }).expect("begins");
+        let job = jobs.begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("on purpose") }).expect("begins");
         let ended = job.ended(soon()).await.expect("it ends");
         assert_eq!(ended.expect_err("no answer").kind, ErrorKind::Unknown);
     }
@@ -238,10 +242,10 @@ mod tests {
     async fn only_so_many_ends_are_remembered() {
         let jobs = Jobs::default();
         for vm in 0..(KEPT as u128 + 10) {
-            let job = jobs.begin(&key(vm, 1), HypervisorJob::Migrate, |_| async { Ok(NOTHING) }).expect("begins");
+            let job = jobs.begin(&key(vm, 1), JobKind::Migrate, |_| async { Ok(NOTHING) }).expect("begins");
             job.ended(soon()).await;
         }
         assert!(jobs.lock().jobs.len() <= KEPT + 1);
-        assert!(jobs.find(&key(0, 1), HypervisorJob::Migrate).is_none(), "the oldest was forgotten");
+        assert!(jobs.find(&key(0, 1), JobKind::Migrate).is_none(), "the oldest was forgotten");
     }
 }

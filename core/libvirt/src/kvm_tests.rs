@@ -1,10 +1,13 @@
 //! The driver against libvirt's own test driver, which lives in this process: no daemon, no root.
 
 use super::*;
+use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin};
 use ostler_model::{
     CallContext, EffectKey, ExecTransport, Generation, HostId, Item, OperationId, Power, StepNo, StoreId, Timestamp,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use uuid::Uuid;
 
 fn site(uri: &str) -> Site {
@@ -26,10 +29,24 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
+#[test]
+fn the_driver_has_a_part_for_each_ability_that_it_states() {
+    let kvm = Kvm::new(KvmOptions::default());
+    let info = DriverInfo {
+        name: "kvm".parse().expect("a name"),
+        version: "0".to_owned(),
+        description: "KVM".to_owned(),
+        origin: DriverOrigin::BuiltIn,
+        abilities: kvm.abilities().to_vec(),
+    };
+    let entry = DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(kvm))]);
+    assert!(entry.is_ok(), "{:?}", entry.err());
+}
+
 #[tokio::test]
 async fn a_domain_that_nobody_stamped_is_seen_and_left_alone_until_it_is_adopted() {
     let (kvm, site) = (Kvm::new(KvmOptions::default()), site("test:///default"));
-    let listed = kvm.list(&site).await.expect("lists");
+    let listed = Hypervisor::list(&kvm, &site).await.expect("lists");
     let [wild] = listed.domains.as_slice() else { panic!("the test driver has one domain: {listed:?}") };
     assert_eq!((wild.name.as_str(), wild.power, wild.identity), ("test", Power::Running, None));
     let call = call(wild.uuid, soon());
@@ -60,8 +77,8 @@ async fn a_host_that_cannot_be_reached_is_retried_and_never_empty() {
     for _ in 0..3 {
         for error in [
             kvm.observe(&site, VmUuid(Uuid::from_u128(7))).await.expect_err("not reached"),
-            kvm.list(&site).await.expect_err("not reached"),
-            kvm.changes(&site, 0, Duration::ZERO).await.expect_err("not reached"),
+            Hypervisor::list(&kvm, &site).await.expect_err("not reached"),
+            Changes::changes(&kvm, &site, 0, Duration::ZERO).await.expect_err("not reached"),
             kvm.destroy(&site, &call(VmUuid(Uuid::from_u128(7)), soon())).await.expect_err("not reached"),
         ] {
             assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "no-connection"), "{error}");

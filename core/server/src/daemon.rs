@@ -5,13 +5,13 @@ use crate::audit::AuditTrail;
 use crate::auth::{ADMIN, hash, new_secret};
 use crate::clock::now;
 use crate::config::{Config, ConfigError};
-use crate::drivers::{Loader, enter};
+use crate::drivers::{DriverProblem, Loader};
 use crate::listen::{Limits, UnixSocket, serve_tcp};
 use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
 use crate::services::StoreSites;
-use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
+use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
 use ostler_engine::{Engine, EngineConfig, EngineError};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::DriverName;
@@ -177,7 +177,11 @@ fn bindings(rules: &BTreeMap<DriverName, DriverName>, registry: &Registry) -> Re
 /// is said in the log and left out: its hosts cannot be asked then, and everything else goes on.
 async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<(Loader, bool), DaemonError> {
     let kvm: DriverName = KVM.parse()?;
-    enter_kvm(registry, kvm.clone(), store);
+    let mut all = true;
+    if let Err(err) = enter_kvm(registry, kvm.clone(), store) {
+        all = false;
+        tracing::error!(driver = %kvm, error = chain(&err), "a driver is not loaded");
+    }
     let options = HostOptions {
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),
@@ -185,10 +189,9 @@ async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registr
         ..HostOptions::default()
     };
     let loader = Loader::new(Host::new(options)?, data.join("drivers"), BTreeSet::from([kvm]));
-    let mut all = true;
     for path in plugin_files(config.plugin_dir.as_deref())? {
         match loader.load_file(&path, &config.drivers).await {
-            Ok(driver) => enter(registry, &driver),
+            Ok(entry) => registry.insert(entry),
             Err(err) => {
                 all = false;
                 tracing::error!(path = %path.display(), error = chain(&err), "a driver is not loaded");
@@ -199,7 +202,7 @@ async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registr
     loader.tidy(&rows).await;
     for row in rows.into_iter().filter(|row| row.enabled) {
         match loader.load_row(&row).await {
-            Ok(driver) => enter(registry, &driver),
+            Ok(entry) => registry.insert(entry),
             Err(err) => {
                 all = false;
                 tracing::error!(driver = %row.name, error = chain(&err), "a driver is not loaded");
@@ -209,7 +212,7 @@ async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registr
     Ok((loader, all))
 }
 
-fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) {
+fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) -> Result<(), DriverProblem> {
     let driver = Arc::new(Kvm::new(KvmOptions { store: Some(store.id()), ..KvmOptions::default() }));
     let info = DriverInfo {
         name,
@@ -218,7 +221,8 @@ fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) {
         origin: DriverOrigin::BuiltIn,
         abilities: driver.abilities().to_vec(),
     };
-    registry.insert(info, vec![DriverKind::Hypervisor(driver)]);
+    registry.insert(DriverEntry::new(info, vec![DriverKind::Hypervisor(driver)])?);
+    Ok(())
 }
 
 /// The components of the plugin directory, in the order of their names.

@@ -9,10 +9,10 @@ use crate::config::DriverConfig;
 use crate::problem::ApiError;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, code};
-use ostler_driver::{DriverInfo, Registry};
+use ostler_driver::{DriverEntry, DriverInfo, Registry, WithoutPart};
 use ostler_model::DriverName;
 use ostler_store::{DriverRow, Store};
-use ostler_wasm::{Grants, Host, Inspection, LoadError, LoadedDriver, Manifest, Secret};
+use ostler_wasm::{Grants, Host, Inspection, LoadError, Manifest, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,9 @@ pub enum DriverProblem {
         /// What the file is.
         new: String,
     },
+    /// It cannot do what it states.
+    #[error(transparent)]
+    WithoutPart(#[from] WithoutPart),
     /// A file could not be handled.
     #[error("cannot {what} {path}")]
     File {
@@ -80,7 +83,10 @@ impl From<DriverProblem> for ApiError {
         let unusable = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, crate::problem::chain(&problem));
         let taken = || Self::new(StatusCode::CONFLICT, code::EXISTS, problem.to_string());
         match problem {
-            DriverProblem::Load(_) | DriverProblem::File { .. } | DriverProblem::OtherFile { .. } => unusable.field("path"),
+            DriverProblem::Load(_)
+            | DriverProblem::WithoutPart(_)
+            | DriverProblem::File { .. }
+            | DriverProblem::OtherFile { .. } => unusable.field("path"),
             DriverProblem::NotAsked { .. } => unusable.field("grants").hint("`ostler plugin inspect FILE` shows what it asks for"),
             DriverProblem::BuiltIn(_) => unusable,
             DriverProblem::Exists(_) => {
@@ -95,7 +101,7 @@ impl From<DriverProblem> for ApiError {
 pub(crate) struct Fresh {
     /// What the store keeps of it.
     pub(crate) row: DriverRow,
-    driver: LoadedDriver,
+    entry: DriverEntry,
 }
 
 /// Loads components.
@@ -136,8 +142,8 @@ impl Loader {
         let before = store.read()?.drivers()?.into_iter().find(|old| old.name == row.name);
         may_enter(&row, &inspection, before.as_ref(), registry.get(&row.name), new.replace)?;
         self.keep(&bytes, Path::new(&row.file)).await?;
-        let driver = self.load_as(&row, bytes).await?;
-        Ok(Fresh { row, driver })
+        let entry = self.load_as(&row, bytes).await?;
+        Ok(Fresh { row, entry })
     }
 
     /// Where a component's file is kept.
@@ -181,7 +187,7 @@ impl Loader {
     }
 
     /// Loads what was added earlier, if it is still that file.
-    pub(crate) async fn load_row(&self, row: &DriverRow) -> Result<LoadedDriver, DriverProblem> {
+    pub(crate) async fn load_row(&self, row: &DriverRow) -> Result<DriverEntry, DriverProblem> {
         let path = PathBuf::from(&row.file);
         let bytes = ostler_wasm::read_component(&path).await?;
         let found = ostler_wasm::inspect(&row.file, &bytes)?.digest;
@@ -191,14 +197,14 @@ impl Loader {
         self.load_as(row, bytes).await
     }
 
-    async fn load_as(&self, row: &DriverRow, bytes: Vec<u8>) -> Result<LoadedDriver, DriverProblem> {
+    async fn load_as(&self, row: &DriverRow, bytes: Vec<u8>) -> Result<DriverEntry, DriverProblem> {
         let grants = Grants {
             capabilities: row.grants.keys().cloned().collect(),
             commands: row.grants.get("exec").into_iter().flatten().cloned().collect(),
             config: row.config.clone(),
             secrets: BTreeMap::new(),
         };
-        Ok(self.host.load_bytes(&row.file, bytes, grants).await?)
+        self.entry(&row.file, bytes, grants).await
     }
 
     /// Loads a file of the plugin directory.
@@ -206,7 +212,7 @@ impl Loader {
         &self,
         path: &Path,
         configs: &BTreeMap<String, DriverConfig>,
-    ) -> Result<LoadedDriver, DriverProblem> {
+    ) -> Result<DriverEntry, DriverProblem> {
         let (what, bytes) = (path.display().to_string(), ostler_wasm::read_component(path).await?);
         let inspection = ostler_wasm::inspect(&what, &bytes)?;
         let name = inspection.manifest.name.clone();
@@ -221,12 +227,17 @@ impl Loader {
             config: config.config,
             secrets: secrets(&config.secrets).await?,
         };
-        Ok(self.host.load_bytes(&what, bytes, grants).await?)
+        self.entry(&what, bytes, grants).await
+    }
+
+    async fn entry(&self, what: &str, bytes: Vec<u8>, grants: Grants) -> Result<DriverEntry, DriverProblem> {
+        let driver = self.host.load_bytes(what, bytes, grants).await?;
+        Ok(DriverEntry::new(driver.info(), driver.kinds())?)
     }
 
     /// From now on everybody knows it; calls in flight end on the one it replaces.
     pub(crate) fn enter(&self, registry: &Registry, fresh: Fresh) {
-        enter(registry, &fresh.driver);
+        registry.insert(fresh.entry);
     }
 }
 
@@ -250,11 +261,6 @@ fn may_enter(
         (true, false) => Err(DriverProblem::Exists(row.name.clone())),
         (true, true) | (false, _) => Ok(()),
     }
-}
-
-/// Makes a loaded driver known.
-pub(crate) fn enter(registry: &Registry, driver: &LoadedDriver) {
-    registry.insert(driver.info(), driver.kinds());
 }
 
 async fn secrets(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Secret>, DriverProblem> {

@@ -21,6 +21,8 @@ wasmtime::component::bindgen!({
             export ostler:driver/live-resize@0.1.0;
             export ostler:driver/disk-copy@0.1.0;
             export ostler:driver/adopt@0.1.0;
+            export ostler:driver/console@0.1.0;
+            export ostler:driver/fence@0.1.0;
             export ostler:driver/transfer@0.1.0;
             export ostler:driver/transfer-images@0.1.0;
             export ostler:driver/transfer-inspect@0.1.0;

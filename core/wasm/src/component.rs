@@ -1,5 +1,6 @@
 //! A loaded component, as the three kinds of driver.
 
+mod abilities;
 mod hypervisor;
 mod rules;
 mod transfer;
@@ -41,6 +42,8 @@ struct Exports {
     live_resize: Option<exported::live_resize::GuestIndices>,
     disk_copy: Option<exported::disk_copy::GuestIndices>,
     adopt: Option<exported::adopt::GuestIndices>,
+    console: Option<exported::console::GuestIndices>,
+    fence: Option<exported::fence::GuestIndices>,
     transfer: Option<exported::transfer::GuestIndices>,
     transfer_images: Option<exported::transfer_images::GuestIndices>,
     transfer_inspect: Option<exported::transfer_inspect::GuestIndices>,
@@ -92,6 +95,8 @@ impl LoadedDriver {
             live_resize: indices!(able(Ability::LiveResize), live_resize),
             disk_copy: indices!(able(Ability::DiskCopy), disk_copy),
             adopt: indices!(able(Ability::Adopt), adopt),
+            console: indices!(able(Ability::Console), console),
+            fence: indices!(able(Ability::Fence), fence),
             transfer: indices!(kind("transfer"), transfer),
             transfer_images: indices!(kind("transfer") && inspection.exports("transfer-images"), transfer_images),
             transfer_inspect: indices!(kind("transfer") && inspection.exports("transfer-inspect"), transfer_inspect),
@@ -219,15 +224,6 @@ impl Component {
             None => Ok(()),
         }
     }
-
-    /// The answer for an ability that is not exported. The engine never asks for one.
-    fn unable(&self, ability: Ability) -> DriverError {
-        DriverError::refused("no-such-ability", format!("driver {} cannot do {ability}", self.0.side.manifest.name))
-    }
-
-    fn no_kind(&self, kind: &str) -> DriverError {
-        DriverError::refused("wrong-kind", format!("driver {} is not a {kind} driver", self.0.side.manifest.name))
-    }
 }
 
 /// The call as a resource of the store. The store owns it, and lends it for the time of the call.
@@ -265,3 +261,46 @@ macro_rules! body {
     }};
 }
 use body;
+
+/// One call of an exported function for an effect, and its answer.
+macro_rules! send {
+    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {{
+        let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
+            let lent = $crate::component::lend(store)?;
+            guest.$function(store, lent $(, $argument)*).await
+        });
+        $crate::component::answer($self.call($crate::component::Request::act($name, $site, $call), body).await?)
+    }};
+}
+use send;
+
+/// A mutating call of one exported function.
+macro_rules! act {
+    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {
+        $crate::convert::outcome(
+            $crate::component::send!($self, $site, $call, $interface, $function, $name $(, $argument)*)?,
+            $call.context.key.vm,
+        )
+    };
+}
+use act;
+
+/// One call about a job: begin it, or ask for its progress.
+macro_rules! job {
+    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {
+        $crate::convert::job_status(
+            $crate::component::send!($self, $site, $call, $interface, $function, $name $(, $argument)*)?,
+            $call.context.key.vm,
+        )
+    };
+}
+use job;
+
+/// One question about a host, and its answer.
+macro_rules! ask {
+    ($self:ident, $site:ident, $patience:expr, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {{
+        let body = $crate::component::body!($self.0.exports, $interface, |guest, store| guest.$function(store $(, $argument)*).await);
+        $crate::component::answer($self.call($crate::component::Request::ask($name, Some($site), $patience), body).await?)
+    }};
+}
+use ask;

@@ -6,8 +6,8 @@ use crate::bindings::ostler::driver::types as wit;
 use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
-    ChangeBatch, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileKind, FileLook, FileRef, JobStatus, Listed,
-    RulesQuestion, RulesVerdict, Site, SnapshotFate, TransferJob, Verdict,
+    ChangeBatch, ConsoleEndpoint, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileKind, FileLook, FileRef,
+    JobStatus, Listed, RulesQuestion, RulesVerdict, SaveBackJob, Site, SnapshotFate, TransferJob, Verdict,
 };
 use ostler_model::{
     Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId,
@@ -261,17 +261,11 @@ pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
     }
 }
 
-/// A transfer job, by the interface that is called for it.
-pub(crate) enum TransferAsked {
-    Job(exported::transfer::Job),
-    SaveBack(exported::transfer_images::SaveBackJob),
-}
-
 /// # Errors
 /// The job names a host that the directory does not know.
-pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<TransferAsked, DriverError> {
+pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<exported::transfer::Job, DriverError> {
     use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
-    let job = match job {
+    Ok(match job {
         TransferJob::Prepare { target, format, source } => {
             let source = match source {
                 DiskSource::Image { base, format } => Source::Image(FromImage { base: file(base), format: format.to_string() }),
@@ -293,16 +287,29 @@ pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> 
             })
         }
         TransferJob::Delete { target } => Job::Delete(file(target)),
-        TransferJob::SaveBack { disk, from_format, image, format } => {
-            return Ok(TransferAsked::SaveBack(exported::transfer_images::SaveBackJob {
-                disk: file(disk),
-                disk_format: from_format.to_string(),
-                image: file(image),
-                format: format.to_string(),
-            }));
-        }
-    };
-    Ok(TransferAsked::Job(job))
+    })
+}
+
+pub(crate) fn save_back(job: &SaveBackJob) -> exported::transfer_images::SaveBackJob {
+    exported::transfer_images::SaveBackJob {
+        disk: file(&job.disk),
+        disk_format: job.from_format.to_string(),
+        image: file(&job.image),
+        format: job.format.to_string(),
+    }
+}
+
+/// Converts the place of a console. It is one of the two that the contract knows, and one line.
+pub(crate) fn endpoint(given: exported::console::Endpoint) -> Result<ConsoleEndpoint, DriverError> {
+    let exported::console::Endpoint { kind, address, extra: _ } = given;
+    if !["vnc", "serial"].contains(&kind.as_str()) {
+        return Err(lied(format!("a console of kind {:?}", cut(&kind, NAME_MAX))));
+    }
+    let is_place = ["tcp:", "unix:"].iter().any(|start| address.starts_with(start));
+    if !is_place || address.len() > TEXT_MAX || address.chars().any(char::is_control) {
+        return Err(lied(format!("a console at {:?}", cut(&address, NAME_MAX))));
+    }
+    Ok(ConsoleEndpoint { kind, address })
 }
 
 /// Converts the findings about a file. Its names come from the file, which may hold any text: they are cut and made one

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ostler_driver::{DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
+use ostler_driver::{DomainSpec, FileRef, Hypervisor, JobStatus};
 use ostler_model::{ErrorKind, Firmware, Generation, Graphics, HostId, Identity, Observation, OpaqueState, Progress, StoreId};
 use ostler_wasm::{Grants, HostOptions, Secret};
 use std::sync::Arc;
@@ -105,9 +105,9 @@ async fn a_call_is_told_who_it_is() {
     control.state = Some(state.clone());
     let outcome = driver.remove(&nowhere(""), &control).await.expect("removed");
     assert_eq!((outcome.seen, outcome.state), (Some(Observation::Absent), Some(state)));
-    let batch = driver.changes(&nowhere(""), 5, Duration::from_millis(1)).await.expect("changes");
+    let batch = driver.changes().expect("exported").changes(&nowhere(""), 5, Duration::from_millis(1)).await.expect("changes");
     assert_eq!(batch.cursor, 6);
-    assert_eq!(driver.reboot(&nowhere(""), &control).await.expect_err("not exported").code, "no-such-ability");
+    assert!(driver.reboot().is_none(), "not exported");
     assert_eq!(told(&driver, &nowhere("random")).await.expect("told"), "(4096, true)");
 }
 
@@ -116,42 +116,55 @@ async fn a_migration_is_told_the_settings_of_where_it_goes() {
     let mut grants = all();
     grants.config.insert("deed".to_owned(), "of the driver".to_owned());
     let (granted, _) = driver(grants.clone()).await;
+    let migrate = granted.migrate().expect("exported");
     let (here, control) = (nowhere(""), call(1, MINUTE));
     let mut there = nowhere("there");
     there.name = "far".parse().expect("a name");
     there.config.insert("not-named".to_owned(), "x".to_owned());
     let disks = ["vdb".parse().expect("a name")];
-    let error = granted.begin_migrate(&here, &control, &domain(), &there, &disks).await.expect_err("told");
+    let error = migrate.begin(&here, &control, &domain(), &there, &disks).await.expect_err("told");
     let most = r#"[("vcpus-most", "1"), ("memory-most-mib", "64")]"#;
     let settings = r#"[("config.answer", "42"), ("config.deed", "there")]"#;
     assert_eq!(error.detail, format!(r#"({most}, "far", "live", ["vdb"], {settings})"#));
-    let Ok(JobStatus::Pending(progress)) = granted.poll_job(&here, &control, HypervisorJob::Migrate).await else {
-        panic!("pending")
-    };
+    let Ok(JobStatus::Pending(progress)) = migrate.poll(&here, &control).await else { panic!("pending") };
     assert_eq!((progress.done, progress.total), (1, 2));
-    let error = granted.abort_job(&here, &control, HypervisorJob::Migrate).await.expect_err("told");
+    let error = migrate.abort(&here, &control).await.expect_err("told");
     assert_eq!(error.detail, "\"abort\"");
-    let error = granted.poll_job(&here, &control, HypervisorJob::CopyDisk).await.expect_err("not exported");
-    assert_eq!(error.code, "no-such-ability");
+    assert!(granted.disk_copy().is_none(), "not exported");
     grants.capabilities.remove("config");
     let (denied, _) = driver(grants).await;
-    let error = denied.begin_migrate(&here, &control, &domain(), &there, &[]).await.expect_err("told");
+    let error = denied.migrate().expect("exported").begin(&here, &control, &domain(), &there, &[]).await.expect_err("told");
     assert!(error.detail.ends_with("[], [])"), "{error}");
 }
 
 #[tokio::test]
 async fn what_a_wild_domain_is_told_to_be_is_checked() {
     let (driver, _) = driver(all()).await;
-    let wild = driver.inspect(&nowhere(""), vm(1)).await.expect("inspected");
+    let (adopt, snapshots) = (driver.adopt().expect("exported"), driver.snapshots().expect("exported"));
+    let wild = adopt.inspect(&nowhere(""), vm(1)).await.expect("inspected");
     assert_eq!((wild.name.as_str(), wild.nics[0].0.as_str(), wild.disks[0].1.as_str()), ("wild", "52:54:00:aa:00:01", "/x/y"));
     for deed in ["disk", "file", "format", "mac", "bridge", "many", "units"] {
-        let error = driver.inspect(&nowhere(deed), vm(1)).await.expect_err(deed);
+        let error = adopt.inspect(&nowhere(deed), vm(1)).await.expect_err(deed);
         assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-lied"), "{deed}: {error}");
     }
-    assert_eq!(driver.list_snapshots(&nowhere(""), vm(1)).await, Ok(vec!["a".to_owned(), "b c".to_owned()]));
-    assert_eq!(driver.list_snapshots(&nowhere("flood"), vm(1)).await.expect_err("too many").code, "driver-lied");
-    let error = driver.stamp(&nowhere(""), &call(1, MINUTE), &domain().identity).await.expect_err("told");
+    assert_eq!(snapshots.list(&nowhere(""), vm(1)).await, Ok(vec!["a".to_owned(), "b c".to_owned()]));
+    assert_eq!(snapshots.list(&nowhere("flood"), vm(1)).await.expect_err("too many").code, "driver-lied");
+    let error = adopt.stamp(&nowhere(""), &call(1, MINUTE), &domain().identity).await.expect_err("told");
     assert_eq!(error.detail, format!("({:?}, 9)", vm(1).to_string()));
+}
+
+#[tokio::test]
+async fn the_place_of_a_console_is_checked_and_a_fence_is_told_for_whom_it_is() {
+    let (driver, _) = driver(all()).await;
+    let (console, fence) = (driver.console().expect("exported"), driver.fence().expect("exported"));
+    let found = console.open(&nowhere(""), vm(1), "vnc").await.expect("there");
+    assert_eq!((found.kind.as_str(), found.address.as_str()), ("vnc", "tcp:127.0.0.1:5900"));
+    for deed in ["kind", "place", "lines", "long"] {
+        let error = console.open(&nowhere(deed), vm(1), "vnc").await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-lied"), "{deed}: {error}");
+    }
+    assert_eq!(fence.fence(&nowhere("off"), &call(1, MINUTE)).await, Ok(()));
+    assert_eq!(fence.fence(&nowhere(""), &call(1, MINUTE)).await.expect_err("told").detail, "9");
 }
 
 #[tokio::test]

@@ -113,13 +113,21 @@ async fn what_it_is_is_read_from_it() {
     let info = driver.info();
     assert_eq!(
         (info.name.as_str(), info.version.as_str(), info.abilities.as_slice()),
-        ("test-guest", "1.2.3", &[Ability::Migrate, Ability::Snapshots, Ability::Changes, Ability::Adopt][..])
+        (
+            "test-guest",
+            "1.2.3",
+            &[Ability::Migrate, Ability::Snapshots, Ability::Console, Ability::Changes, Ability::Fence, Ability::Adopt][..]
+        )
     );
     let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else { panic!("a component") };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
     assert_eq!(missing, ["config", "files", "exec:show", "exec:sleep", "exec:missing"]);
     assert_eq!(driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(), ["hypervisor", "snapshot-rules"]);
+    assert!(
+        ostler_driver::DriverEntry::new(driver.info(), driver.kinds()).is_ok(),
+        "it has a part for each ability that it states"
+    );
     let printed = driver.inspection().to_string();
     for line in [
         "test-guest 1.2.3: Does what a test tells it",

@@ -2,7 +2,7 @@
 
 use super::weather::Weather;
 use super::{Dice, Fault, dice};
-use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Registry};
+use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::{Fake, FakeFile};
 use ostler_engine::{Engine, EngineConfig, Hooks, Sabotage};
 use ostler_model::{
@@ -207,6 +207,7 @@ fn registry(fake: &Fake) -> Registry {
         origin: DriverOrigin::BuiltIn,
         abilities: Vec::new(),
     };
-    registry.insert(info, vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))]);
+    let kinds = vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))];
+    registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     registry
 }

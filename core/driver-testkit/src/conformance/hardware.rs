@@ -3,7 +3,7 @@
 use super::stage::{Stage, broken, skip};
 use super::{Check, Trouble, Verdict, check};
 use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec};
-use ostler_model::{Ability, ErrorKind, Identity, VmUuid, WildDomain};
+use ostler_model::{ErrorKind, Identity, VmUuid, WildDomain};
 
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {
@@ -37,10 +37,8 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
 
 /// The domain's hardware, if the driver can tell it.
 pub(super) async fn hardware(stage: &Stage, vm: VmUuid) -> Result<Option<WildDomain>, Trouble> {
-    if !stage.driver.abilities().contains(&Ability::Adopt) {
-        return Ok(None);
-    }
-    match stage.asked("inspect", || stage.driver.inspect(&stage.site, vm)).await? {
+    let Some(adopts) = stage.driver.adopt() else { return Ok(None) };
+    match stage.asked("inspect", || adopts.inspect(&stage.site, vm)).await? {
         Ok(wild) => Ok(Some(wild)),
         Err(error) => broken(format!("inspect answered: {error}")),
     }
@@ -60,7 +58,7 @@ async fn has_nic(stage: &Stage, when: &str, vm: VmUuid, nic: &DomainNic, wanted:
 
 /// A running domain, and a disk that can be plugged into it.
 async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDisk), Trouble> {
-    stage.needs(Ability::Hotplug)?;
+    stage.plugs()?;
     let vm = stage.vm();
     let Some(disk) = stage.bench.spare_disk(vm).await else { return skip("the bench has no disk to plug in") };
     stage.deploy(vm, generation).await?;
@@ -69,7 +67,7 @@ async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDis
 }
 
 async fn spare_nic(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainNic), Trouble> {
-    stage.needs(Ability::Hotplug)?;
+    stage.plugs()?;
     let Some(nic) = stage.bench.spare_nic() else {
         return skip("no bridge is named to plug a network card into (`ostler plugin test --bridge NAME`)");
     };
@@ -80,40 +78,44 @@ async fn spare_nic(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainNic)
 }
 
 async fn attach_disk_twice(stage: &Stage) -> Verdict {
+    let plugs = stage.plugs()?;
     let (vm, disk) = spare_disk(stage, 1).await?;
     for call in stage.thrice(vm, 1) {
-        stage.done("attach-disk", || stage.driver.attach_disk(&stage.site, &call, &disk)).await?;
+        stage.done("attach-disk", || plugs.attach_disk(&stage.site, &call, &disk)).await?;
         has_disk(stage, "after attach-disk", vm, &disk, true).await?;
     }
     stage.untouched("after attach-disk", stage.identity(vm, 1)).await
 }
 
 async fn detach_disk_twice(stage: &Stage) -> Verdict {
+    let plugs = stage.plugs()?;
     let (vm, disk) = spare_disk(stage, 1).await?;
     let attach = stage.call(vm, 1);
-    stage.done("attach-disk", || stage.driver.attach_disk(&stage.site, &attach, &disk)).await?;
+    stage.done("attach-disk", || plugs.attach_disk(&stage.site, &attach, &disk)).await?;
     for call in stage.thrice(vm, 1) {
-        stage.done("detach-disk", || stage.driver.detach_disk(&stage.site, &call, &disk.name)).await?;
+        stage.done("detach-disk", || plugs.detach_disk(&stage.site, &call, &disk.name)).await?;
         has_disk(stage, "after detach-disk", vm, &disk, false).await?;
     }
     stage.untouched("after detach-disk", stage.identity(vm, 1)).await
 }
 
 async fn attach_nic_twice(stage: &Stage) -> Verdict {
+    let plugs = stage.plugs()?;
     let (vm, nic) = spare_nic(stage, 1).await?;
     for call in stage.thrice(vm, 1) {
-        stage.done("attach-nic", || stage.driver.attach_nic(&stage.site, &call, &nic)).await?;
+        stage.done("attach-nic", || plugs.attach_nic(&stage.site, &call, &nic)).await?;
         has_nic(stage, "after attach-nic", vm, &nic, true).await?;
     }
     stage.untouched("after attach-nic", stage.identity(vm, 1)).await
 }
 
 async fn detach_nic_twice(stage: &Stage) -> Verdict {
+    let plugs = stage.plugs()?;
     let (vm, nic) = spare_nic(stage, 1).await?;
     let attach = stage.call(vm, 1);
-    stage.done("attach-nic", || stage.driver.attach_nic(&stage.site, &attach, &nic)).await?;
+    stage.done("attach-nic", || plugs.attach_nic(&stage.site, &attach, &nic)).await?;
     for call in stage.thrice(vm, 1) {
-        stage.done("detach-nic", || stage.driver.detach_nic(&stage.site, &call, &nic.mac)).await?;
+        stage.done("detach-nic", || plugs.detach_nic(&stage.site, &call, &nic.mac)).await?;
         has_nic(stage, "after detach-nic", vm, &nic, false).await?;
     }
     stage.untouched("after detach-nic", stage.identity(vm, 1)).await
@@ -121,7 +123,7 @@ async fn detach_nic_twice(stage: &Stage) -> Verdict {
 
 async fn hotplug_fences(stage: &Stage) -> Verdict {
     let (vm, disk) = spare_disk(stage, 5).await?;
-    let (driver, site, call) = (&stage.driver, &stage.site, stage.call(vm, 4));
+    let (driver, site, call) = (stage.plugs()?, &stage.site, stage.call(vm, 4));
     stage.fails("attach-disk with a lower generation", ErrorKind::Stale, || driver.attach_disk(site, &call, &disk)).await?;
     stage.fails("detach-disk with a lower generation", ErrorKind::Stale, || driver.detach_disk(site, &call, &disk.name)).await?;
     if let Some(nic) = stage.bench.spare_nic() {
@@ -133,17 +135,17 @@ async fn hotplug_fences(stage: &Stage) -> Verdict {
 }
 
 async fn hotplug_needs_domain(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Hotplug)?;
+    let plugs = stage.plugs()?;
     let vm = stage.vm();
     let Some(disk) = stage.bench.spare_disk(vm).await else { return skip("the bench has no disk to plug in") };
     let call = stage.call(vm, 1);
-    stage.fails("attach-disk of no domain", ErrorKind::Gone, || stage.driver.attach_disk(&stage.site, &call, &disk)).await?;
+    stage.fails("attach-disk of no domain", ErrorKind::Gone, || plugs.attach_disk(&stage.site, &call, &disk)).await?;
     stage.absent(vm, "after attach-disk of no domain").await
 }
 
 /// A running domain that can be given more CPUs or memory.
 pub(super) async fn growing(stage: &Stage, generation: u64) -> Result<DomainSpec, Trouble> {
-    stage.needs(Ability::LiveResize)?;
+    stage.resizes()?;
     let vm = stage.vm();
     let (call, spec) = (stage.call(vm, generation), stage.domain(vm, generation).await);
     if (spec.vcpus, spec.memory_mib) == (spec.vcpus_most, spec.memory_most_mib) {
@@ -156,8 +158,9 @@ pub(super) async fn growing(stage: &Stage, generation: u64) -> Result<DomainSpec
 
 /// Resizes the domain to the most that it can be given, and checks the result if the driver can tell it.
 pub(super) async fn grown(stage: &Stage, call: &CallControl, spec: &DomainSpec) -> Verdict {
+    let resizes = stage.resizes()?;
     let (vcpus, memory) = (spec.vcpus_most, spec.memory_most_mib);
-    stage.done("resize", || stage.driver.resize(&stage.site, call, vcpus, memory)).await?;
+    stage.done("resize", || resizes.resize(&stage.site, call, vcpus, memory)).await?;
     has_size(stage, "resize", spec.identity.vm, (vcpus, memory)).await
 }
 
@@ -180,19 +183,20 @@ async fn resize_twice(stage: &Stage) -> Verdict {
 }
 
 async fn resize_fences(stage: &Stage) -> Verdict {
+    let resizes = stage.resizes()?;
     let spec = growing(stage, 5).await?;
     let (vm, most) = (spec.identity.vm, (spec.vcpus_most, spec.memory_most_mib));
     let call = stage.call(vm, 4);
-    let resize = || stage.driver.resize(&stage.site, &call, most.0, most.1);
+    let resize = || resizes.resize(&stage.site, &call, most.0, most.1);
     stage.fails("resize with a lower generation", ErrorKind::Stale, resize).await?;
     has_size(stage, "a stale resize", vm, (spec.vcpus, spec.memory_mib)).await?;
     stage.untouched("after a stale resize", spec.identity).await
 }
 
 async fn inspect_tells(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Adopt)?;
+    let adopts = stage.adopts()?;
     let vm = stage.vm();
-    let asked = stage.asked("inspect", || stage.driver.inspect(&stage.site, vm)).await?;
+    let asked = stage.asked("inspect", || adopts.inspect(&stage.site, vm)).await?;
     if asked.as_ref().err().is_none_or(|error| error.kind != ErrorKind::Gone) {
         return broken(format!("inspect of no domain answered {asked:?}; gone was to be expected"));
     }
@@ -218,7 +222,7 @@ async fn inspect_tells(stage: &Stage) -> Verdict {
 
 /// A running domain to adopt: a wild one if the bench can make it, else one of an earlier placement.
 async fn wild(stage: &Stage) -> Result<Identity, Trouble> {
-    stage.needs(Ability::Adopt)?;
+    stage.adopts()?;
     let vm = stage.vm();
     if !stage.bench.make_wild(vm).await {
         stage.deploy(vm, 1).await?;
@@ -227,11 +231,12 @@ async fn wild(stage: &Stage) -> Result<Identity, Trouble> {
 }
 
 async fn stamp_twice(stage: &Stage) -> Verdict {
+    let adopts = stage.adopts()?;
     let identity = wild(stage).await?;
     let vm = identity.vm;
     let before = hardware(stage, vm).await?;
     for call in stage.thrice(vm, 2) {
-        stage.done("stamp", || stage.driver.stamp(&stage.site, &call, &identity)).await?;
+        stage.done("stamp", || adopts.stamp(&stage.site, &call, &identity)).await?;
         stage.untouched("after stamp", identity).await?;
     }
     let after = hardware(stage, vm).await?;
@@ -239,20 +244,20 @@ async fn stamp_twice(stage: &Stage) -> Verdict {
 }
 
 async fn stamp_fences(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Adopt)?;
+    let adopts = stage.adopts()?;
     let vm = stage.vm();
     stage.deploy(vm, 5).await?;
     let (call, identity) = (stage.call(vm, 4), stage.identity(vm, 4));
-    stage.fails("stamp with a lower generation", ErrorKind::Stale, || stage.driver.stamp(&stage.site, &call, &identity)).await?;
+    stage.fails("stamp with a lower generation", ErrorKind::Stale, || adopts.stamp(&stage.site, &call, &identity)).await?;
     stage.untouched("after a stale stamp", stage.identity(vm, 5)).await
 }
 
 async fn stamp_leaves_foreign(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Adopt)?;
+    let adopts = stage.adopts()?;
     let vm = stage.vm();
     let (call, theirs) = (stage.call(vm, 1), stage.foreign(vm, 1).await);
     stage.done("deploy by another store", || stage.driver.deploy(&stage.site, &call, &theirs)).await?;
     let (call, ours) = (stage.call(vm, 2), stage.identity(vm, 2));
-    stage.fails("stamp of another store's", ErrorKind::Refused, || stage.driver.stamp(&stage.site, &call, &ours)).await?;
+    stage.fails("stamp of another store's", ErrorKind::Refused, || adopts.stamp(&stage.site, &call, &ours)).await?;
     stage.untouched("after stamp of another store's", theirs.identity).await
 }

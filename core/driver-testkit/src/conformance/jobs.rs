@@ -2,10 +2,8 @@
 
 use super::stage::{Stage, answered, broken, skip};
 use super::{Check, Trouble, Verdict, check};
-use ostler_driver::{CallControl, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
-use ostler_model::{
-    Ability, DiskFormat, DiskName, DomainSeen, DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid,
-};
+use ostler_driver::{CallControl, DomainSpec, FileRef, JobStatus, Site};
+use ostler_model::{DiskFormat, DiskName, DomainSeen, DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -38,15 +36,15 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
 
 impl Stage {
     /// Begins a job and polls it to its end. If a poll answers that there is no such job, the job is begun again.
-    async fn job<F>(
+    async fn job<B, P>(
         &self,
         what: &str,
-        kind: HypervisorJob,
-        call: &CallControl,
-        begin: impl Fn() -> F,
+        begin: impl Fn() -> B,
+        poll: impl Fn() -> P,
     ) -> Result<Result<Outcome, DriverError>, Trouble>
     where
-        F: Future<Output = Begun> + Send,
+        B: Future<Output = Begun> + Send,
+        P: Future<Output = Begun> + Send,
     {
         let end = Instant::now() + self.patience();
         let mut status = answered(what, self.patience(), begin()).await?;
@@ -64,7 +62,7 @@ impl Stage {
             status = if again {
                 answered(what, self.patience(), begin()).await?
             } else {
-                match answered("poll", self.patience(), self.driver.poll_job(&self.site, call, kind)).await? {
+                match answered("poll", self.patience(), poll()).await? {
                     Err(error) if error.kind == ErrorKind::Gone => answered(what, self.patience(), begin()).await?,
                     polled => polled,
                 }
@@ -73,8 +71,9 @@ impl Stage {
     }
 
     async fn migrate(&self, call: &CallControl, journey: &Journey) -> Result<Result<Outcome, DriverError>, Trouble> {
-        let begin = || self.driver.begin_migrate(&self.site, call, &journey.spec, &journey.to, &[]);
-        self.job("migrate", HypervisorJob::Migrate, call, begin).await
+        let migrates = self.migrates()?;
+        let begin = || migrates.begin(&self.site, call, &journey.spec, &journey.to, &[]);
+        self.job("migrate", begin, || migrates.poll(&self.site, call)).await
     }
 
     async fn migrated(&self, what: &str, call: &CallControl, journey: &Journey) -> Verdict {
@@ -93,7 +92,7 @@ struct Journey {
 }
 
 async fn journey(stage: &Stage) -> Result<Journey, Trouble> {
-    stage.needs(Ability::Migrate)?;
+    stage.migrates()?;
     let to = stage.there()?;
     let vm = stage.vm();
     stage.deploy(vm, 1).await?;
@@ -146,21 +145,23 @@ async fn migrate_twice(stage: &Stage) -> Verdict {
 }
 
 async fn migrate_lost_answer(stage: &Stage) -> Verdict {
+    let migrates = stage.migrates()?;
     let journey = journey(stage).await?;
     let call = stage.call(journey.vm, 2);
-    stage.drop_early(stage.driver.begin_migrate(&stage.site, &call, &journey.spec, &journey.to, &[])).await;
+    stage.drop_early(migrates.begin(&stage.site, &call, &journey.spec, &journey.to, &[])).await;
     stage.look(journey.vm).await?;
     stage.migrated("migrate, after its answer was lost", &stage.again(&call), &journey).await
 }
 
 async fn migrate_abort(stage: &Stage) -> Verdict {
+    let migrates = stage.migrates()?;
     let journey = journey(stage).await?;
     let call = stage.call(journey.vm, 2);
-    let begin = || stage.driver.begin_migrate(&stage.site, &call, &journey.spec, &journey.to, &[]);
+    let begin = || migrates.begin(&stage.site, &call, &journey.spec, &journey.to, &[]);
     if let Err(error) = stage.asked("migrate", begin).await? {
         return broken(format!("migrate answered: {error}"));
     }
-    match stage.asked("abort", || stage.driver.abort_job(&stage.site, &call, HypervisorJob::Migrate)).await? {
+    match stage.asked("abort", || migrates.abort(&stage.site, &call)).await? {
         Ok(()) => stayed(stage, "after abort", journey.vm, &journey.to).await?,
         // The migration was quicker than the abort: then the domain must have moved.
         Err(error) if error.kind == ErrorKind::Unknown => arrived(stage, "after an abort that came too late", &journey).await?,
@@ -196,14 +197,14 @@ async fn stale(stage: &Stage, vm: VmUuid, generation: u64, to: &Site, place: &st
 }
 
 async fn migrate_fences(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Migrate)?;
+    stage.migrates()?;
     let (vm, to) = (stage.vm(), stage.there()?);
     stage.deploy(vm, 5).await?;
     stale(stage, vm, 4, &to, "here").await
 }
 
 async fn migrate_fences_there(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Migrate)?;
+    stage.migrates()?;
     let (vm, to) = (stage.vm(), stage.there()?);
     off_there(stage, &to, stage.identity(vm, 9)).await?;
     stage.deploy(vm, 5).await?;
@@ -211,7 +212,7 @@ async fn migrate_fences_there(stage: &Stage) -> Verdict {
 }
 
 async fn migrate_leaves_foreign(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Migrate)?;
+    stage.migrates()?;
     let (vm, to) = (stage.vm(), stage.there()?);
     let theirs = stage.foreign(vm, 1).await.identity;
     off_there(stage, &to, theirs).await?;
@@ -230,17 +231,17 @@ async fn migrate_leaves_foreign(stage: &Stage) -> Verdict {
 }
 
 async fn migrate_needs_the_other(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Migrate)?;
+    let migrates = stage.migrates()?;
     let Some(blind) = stage.bench.blind_site() else { return skip("the bench has no host that cannot be asked") };
     let vm = stage.vm();
     stage.deploy(vm, 1).await?;
     stage.bench.guest_ready(vm).await;
     let (call, spec) = (stage.call(vm, 2), stage.bench.domain_there(stage.identity(vm, 2)).await);
-    let begin = || stage.driver.begin_migrate(&stage.site, &call, &spec, &blind, &[]);
+    let begin = || migrates.begin(&stage.site, &call, &spec, &blind, &[]);
     if let Ok(JobStatus::Done(_)) = answered("migrate", stage.patience(), begin()).await? {
         return broken("migrate answered success, and the other host cannot be asked");
     }
-    let aborted = stage.asked("abort", || stage.driver.abort_job(&stage.site, &call, HypervisorJob::Migrate)).await?;
+    let aborted = stage.asked("abort", || migrates.abort(&stage.site, &call)).await?;
     if let Err(error) = aborted {
         return broken(format!("abort answered: {error}"));
     }
@@ -256,7 +257,7 @@ struct Copying {
 
 impl Copying {
     async fn new(stage: &Stage, generation: u64) -> Result<Self, Trouble> {
-        stage.needs(Ability::DiskCopy)?;
+        stage.copies()?;
         let vm = stage.vm();
         let Some(target) = stage.bench.copy_place(vm) else { return skip("the bench has no place for copies of disks") };
         let (call, mut spec) = (stage.call(vm, generation), stage.domain(vm, generation).await);
@@ -269,8 +270,9 @@ impl Copying {
     }
 
     async fn copy(&self, stage: &Stage, call: &CallControl, disk: &DiskName) -> Result<Result<Outcome, DriverError>, Trouble> {
-        let begin = || stage.driver.begin_copy_disk(&stage.site, call, disk, &self.target, DiskFormat::Raw);
-        stage.job("copy-disk", HypervisorJob::CopyDisk, call, begin).await
+        let copies = stage.copies()?;
+        let begin = || copies.begin(&stage.site, call, disk, &self.target, DiskFormat::Raw);
+        stage.job("copy-disk", begin, || copies.poll(&stage.site, call)).await
     }
 
     async fn copied(&self, stage: &Stage, what: &str, call: &CallControl) -> Verdict {
@@ -300,13 +302,14 @@ async fn copy_disk_twice(stage: &Stage) -> Verdict {
 }
 
 async fn copy_disk_abort(stage: &Stage) -> Verdict {
+    let copies = stage.copies()?;
     let copying = Copying::new(stage, 1).await?;
     let call = stage.call(copying.vm, 1);
-    let begin = || stage.driver.begin_copy_disk(&stage.site, &call, &copying.disk, &copying.target, DiskFormat::Raw);
+    let begin = || copies.begin(&stage.site, &call, &copying.disk, &copying.target, DiskFormat::Raw);
     if let Err(error) = stage.asked("copy-disk", begin).await? {
         return broken(format!("copy-disk answered: {error}"));
     }
-    if let Err(error) = stage.asked("abort", || stage.driver.abort_job(&stage.site, &call, HypervisorJob::CopyDisk)).await? {
+    if let Err(error) = stage.asked("abort", || copies.abort(&stage.site, &call)).await? {
         return broken(format!("abort answered: {error}"));
     }
     stage.untouched("after abort", stage.identity(copying.vm, 1)).await?;

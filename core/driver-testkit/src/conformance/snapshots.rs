@@ -4,7 +4,7 @@ use super::hardware::{grown, has_size};
 use super::hypervisor::stamped;
 use super::stage::{Stage, broken};
 use super::{Check, Trouble, Verdict, check};
-use ostler_model::{Ability, ErrorKind, Power, SnapshotName, VmUuid};
+use ostler_model::{ErrorKind, Power, SnapshotName, VmUuid};
 
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {
@@ -26,7 +26,8 @@ fn name(text: &str) -> Result<SnapshotName, Trouble> {
 }
 
 async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdict {
-    match stage.asked("list-snapshots", || stage.driver.list_snapshots(&stage.site, vm)).await? {
+    let snaps = stage.snaps()?;
+    match stage.asked("list-snapshots", || snaps.list(&stage.site, vm)).await? {
         Ok(found) if found == wanted => Ok(()),
         Ok(found) => broken(format!("{when}, there are the snapshots {found:?}, not {wanted:?}")),
         Err(error) => broken(format!("list-snapshots answered: {error}")),
@@ -35,37 +36,38 @@ async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdi
 
 /// A running domain with the snapshot `one`.
 async fn taken(stage: &Stage, generation: u64) -> Result<(VmUuid, SnapshotName), Trouble> {
-    stage.needs(Ability::Snapshots)?;
+    let snaps = stage.snaps()?;
     let (vm, one) = (stage.vm(), name("one")?);
     stage.deploy(vm, generation).await?;
     stage.bench.guest_ready(vm).await;
     let call = stage.call(vm, generation);
-    stage.done("create-snapshot", || stage.driver.create_snapshot(&stage.site, &call, &one)).await?;
+    stage.done("create-snapshot", || snaps.create(&stage.site, &call, &one)).await?;
     Ok((vm, one))
 }
 
 async fn create_twice(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, one) = taken(stage, 1).await?;
     for call in stage.thrice(vm, 1) {
-        stage.done("create-snapshot", || stage.driver.create_snapshot(&stage.site, &call, &one)).await?;
+        stage.done("create-snapshot", || snaps.create(&stage.site, &call, &one)).await?;
         listed(stage, "after create-snapshot was sent again", vm, &["one"]).await?;
     }
     let (call, two) = (stage.call(vm, 1), name("another")?);
-    stage.done("create-snapshot", || stage.driver.create_snapshot(&stage.site, &call, &two)).await?;
+    stage.done("create-snapshot", || snaps.create(&stage.site, &call, &two)).await?;
     listed(stage, "after a second create-snapshot", vm, &["one", "another"]).await?;
     stage.untouched("after create-snapshot", stage.identity(vm, 1)).await
 }
 
 async fn create_lost(stage: &Stage) -> Verdict {
-    stage.needs(Ability::Snapshots)?;
+    let snaps = stage.snaps()?;
     let (vm, one) = (stage.vm(), name("one")?);
     stage.deploy(vm, 1).await?;
     stage.bench.guest_ready(vm).await;
     let call = stage.call(vm, 1);
-    stage.drop_early(stage.driver.create_snapshot(&stage.site, &call, &one)).await;
+    stage.drop_early(snaps.create(&stage.site, &call, &one)).await;
     stage.look(vm).await?;
     let again = stage.again(&call);
-    let create = || stage.driver.create_snapshot(&stage.site, &again, &one);
+    let create = || snaps.create(&stage.site, &again, &one);
     stage.done("create-snapshot, after its answer was lost", create).await?;
     listed(stage, "after create-snapshot was sent again", vm, &["one"]).await?;
     stage.untouched("after create-snapshot was sent again", stage.identity(vm, 1)).await
@@ -73,29 +75,30 @@ async fn create_lost(stage: &Stage) -> Verdict {
 
 async fn fences(stage: &Stage) -> Verdict {
     let (vm, one) = taken(stage, 5).await?;
-    let (driver, site, two) = (&stage.driver, &stage.site, name("two")?);
+    let (driver, site, two) = (stage.snaps()?, &stage.site, name("two")?);
     let call = stage.call(vm, 4);
-    stage.fails("create-snapshot with a lower generation", ErrorKind::Stale, || driver.create_snapshot(site, &call, &two)).await?;
-    stage.fails("revert-snapshot with a lower generation", ErrorKind::Stale, || driver.revert_snapshot(site, &call, &one)).await?;
-    stage.fails("delete-snapshot with a lower generation", ErrorKind::Stale, || driver.delete_snapshot(site, &call, &one)).await?;
+    stage.fails("create-snapshot with a lower generation", ErrorKind::Stale, || driver.create(site, &call, &two)).await?;
+    stage.fails("revert-snapshot with a lower generation", ErrorKind::Stale, || driver.revert(site, &call, &one)).await?;
+    stage.fails("delete-snapshot with a lower generation", ErrorKind::Stale, || driver.delete(site, &call, &one)).await?;
     listed(stage, "after stale calls", vm, &["one"]).await?;
     stage.untouched("after stale calls", stage.identity(vm, 5)).await
 }
 
 async fn revert_once(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, one) = taken(stage, 1).await?;
     let call = stage.call(vm, 1);
-    stage.done("revert-snapshot", || stage.driver.revert_snapshot(&stage.site, &call, &one)).await?;
+    stage.done("revert-snapshot", || snaps.revert(&stage.site, &call, &one)).await?;
     stamped(stage, vm, &call).await?;
     // A second revert would undo the change that is made here.
     let spec = stage.domain(vm, 1).await;
-    let grows = stage.driver.abilities().contains(&Ability::LiveResize);
+    let grows = stage.driver.live_resize().is_some();
     if grows {
         stage.bench.guest_ready(vm).await;
         grown(stage, &stage.call(vm, 1), &spec).await?;
     }
     let again = stage.again(&call);
-    stage.done("revert-snapshot, sent again", || stage.driver.revert_snapshot(&stage.site, &again, &one)).await?;
+    stage.done("revert-snapshot, sent again", || snaps.revert(&stage.site, &again, &one)).await?;
     stamped(stage, vm, &call).await?;
     if grows {
         has_size(stage, "revert-snapshot, sent again,", vm, (spec.vcpus_most, spec.memory_most_mib)).await?;
@@ -107,9 +110,10 @@ async fn revert_once(stage: &Stage) -> Verdict {
 }
 
 async fn revert_brings_back(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, one) = taken(stage, 1).await?;
     let spec = stage.domain(vm, 1).await;
-    let grows = stage.driver.abilities().contains(&Ability::LiveResize);
+    let grows = stage.driver.live_resize().is_some();
     for off in [false, true] {
         if grows {
             grown(stage, &stage.call(vm, 1), &spec).await?;
@@ -119,7 +123,7 @@ async fn revert_brings_back(stage: &Stage) -> Verdict {
             stage.done("destroy", || stage.driver.destroy(&stage.site, &call)).await?;
         }
         let call = stage.call(vm, 1);
-        stage.done("revert-snapshot", || stage.driver.revert_snapshot(&stage.site, &call, &one)).await?;
+        stage.done("revert-snapshot", || snaps.revert(&stage.site, &call, &one)).await?;
         stage.power(vm, "after revert-snapshot", Power::Running).await?;
         stage.bench.guest_ready(vm).await;
         if grows {
@@ -131,24 +135,27 @@ async fn revert_brings_back(stage: &Stage) -> Verdict {
 }
 
 async fn revert_restamps(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, one) = taken(stage, 1).await?;
     let call = stage.call(vm, 2);
-    stage.done("revert-snapshot", || stage.driver.revert_snapshot(&stage.site, &call, &one)).await?;
+    stage.done("revert-snapshot", || snaps.revert(&stage.site, &call, &one)).await?;
     stage.untouched("after revert-snapshot for a later generation", stage.identity(vm, 2)).await
 }
 
 async fn revert_nothing(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, _) = taken(stage, 1).await?;
     let (call, other) = (stage.call(vm, 1), name("other")?);
-    let revert = || stage.driver.revert_snapshot(&stage.site, &call, &other);
+    let revert = || snaps.revert(&stage.site, &call, &other);
     stage.fails("revert-snapshot to what is not there", ErrorKind::Gone, revert).await?;
     stage.untouched("after revert-snapshot to what is not there", stage.identity(vm, 1)).await
 }
 
 async fn delete_twice(stage: &Stage) -> Verdict {
+    let snaps = stage.snaps()?;
     let (vm, one) = taken(stage, 1).await?;
     let delete = async |call: &ostler_driver::CallControl| {
-        stage.done("delete-snapshot", || stage.driver.delete_snapshot(&stage.site, call, &one)).await.map(drop)
+        stage.done("delete-snapshot", || snaps.delete(&stage.site, call, &one)).await.map(drop)
     };
     for call in stage.thrice(vm, 1) {
         delete(&call).await?;
@@ -156,7 +163,7 @@ async fn delete_twice(stage: &Stage) -> Verdict {
     }
     stage.untouched("after delete-snapshot", stage.identity(vm, 1)).await?;
     let (create, destroy, remove) = (stage.call(vm, 1), stage.call(vm, 1), stage.call(vm, 1));
-    stage.done("create-snapshot", || stage.driver.create_snapshot(&stage.site, &create, &one)).await?;
+    stage.done("create-snapshot", || snaps.create(&stage.site, &create, &one)).await?;
     stage.done("destroy", || stage.driver.destroy(&stage.site, &destroy)).await?;
     delete(&stage.call(vm, 1)).await?;
     listed(stage, "after delete-snapshot of a domain that is off", vm, &[]).await?;

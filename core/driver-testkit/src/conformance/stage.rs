@@ -1,7 +1,9 @@
 //! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded waits.
 
 use super::{Bench, Trouble, Verdict};
-use ostler_driver::{CallControl, DomainSpec, Hypervisor, Site};
+use ostler_driver::{
+    Adopt, CallControl, DiskCopy, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate, Reboot, Site, Snapshots, Suspend,
+};
 use ostler_model::{
     Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Identity, Item, Observation,
     OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
@@ -113,8 +115,46 @@ impl Stage {
         self.bench.patience()
     }
 
-    pub(super) fn needs(&self, ability: Ability) -> Verdict {
-        if self.driver.abilities().contains(&ability) { Ok(()) } else { skip(format!("the driver has no ability {ability}")) }
+    /// The driver's part for an ability. The check is skipped if the driver does not state the ability, and fails if the driver
+    /// states it without having the part.
+    pub(super) fn part<'a, P: ?Sized>(&self, part: Option<&'a P>, ability: Ability) -> Result<&'a P, Trouble> {
+        match part {
+            _ if !self.driver.abilities().contains(&ability) => skip(format!("the driver has no ability {ability}")),
+            Some(part) => Ok(part),
+            None => broken(format!("the driver states the ability {ability}, and has no part for it")),
+        }
+    }
+
+    pub(super) fn reboots(&self) -> Result<&dyn Reboot, Trouble> {
+        self.part(self.driver.reboot(), Ability::Reboot)
+    }
+
+    pub(super) fn suspends(&self) -> Result<&dyn Suspend, Trouble> {
+        self.part(self.driver.suspend(), Ability::Suspend)
+    }
+
+    pub(super) fn plugs(&self) -> Result<&dyn Hotplug, Trouble> {
+        self.part(self.driver.hotplug(), Ability::Hotplug)
+    }
+
+    pub(super) fn resizes(&self) -> Result<&dyn LiveResize, Trouble> {
+        self.part(self.driver.live_resize(), Ability::LiveResize)
+    }
+
+    pub(super) fn adopts(&self) -> Result<&dyn Adopt, Trouble> {
+        self.part(self.driver.adopt(), Ability::Adopt)
+    }
+
+    pub(super) fn snaps(&self) -> Result<&dyn Snapshots, Trouble> {
+        self.part(self.driver.snapshots(), Ability::Snapshots)
+    }
+
+    pub(super) fn migrates(&self) -> Result<&dyn Migrate, Trouble> {
+        self.part(self.driver.migrate(), Ability::Migrate)
+    }
+
+    pub(super) fn copies(&self) -> Result<&dyn DiskCopy, Trouble> {
+        self.part(self.driver.disk_copy(), Ability::DiskCopy)
     }
 
     /// Waits for a call's answer. Sends the call again while the answer is `retry`, because an earlier call may still be at work.

@@ -3,7 +3,7 @@
 use super::stage::{answered, broken, skip};
 use super::transfer_stage::Stage;
 use super::{Check, Trouble, Verdict, check};
-use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, NOT_ABLE, TransferJob};
+use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, SaveBackJob, TransferJob};
 use ostler_model::{DiskFormat, DriverError, ErrorKind};
 use std::time::Duration;
 
@@ -231,9 +231,9 @@ async fn abort_stops(stage: &Stage) -> Verdict {
     stage.only("after it was begun again", &target, &["disk"]).await
 }
 
-fn save_back(disk: &FileRef, image: &FileRef) -> TransferJob {
+fn save_back(disk: &FileRef, image: &FileRef) -> SaveBackJob {
     let (disk, image) = (disk.clone(), image.clone());
-    TransferJob::SaveBack { disk, from_format: DiskFormat::Qcow2, image, format: DiskFormat::Qcow2 }
+    SaveBackJob { disk, from_format: DiskFormat::Qcow2, image, format: DiskFormat::Qcow2 }
 }
 
 /// Makes an image of `disk`. The check is skipped if the driver makes no images.
@@ -241,7 +241,6 @@ async fn image_of(stage: &Stage, disk: &FileRef) -> Result<(FileRef, CallControl
     let (image, call) = (stage.place("image"), stage.call());
     match stage.job(&call, &save_back(disk, &image)).await? {
         Ok(_) => Ok((image, call)),
-        Err(error) if error.code == "not-able" => skip("the driver makes no images"),
         Err(error) => broken(format!("save-back answered: {error}")),
     }
 }
@@ -315,10 +314,8 @@ async fn save_back_names(stage: &Stage) -> Verdict {
 /// The driver's answer about a file. The check is skipped if the driver cannot inspect files.
 async fn look(stage: &Stage, file: &FileRef) -> Result<Result<FileLook, DriverError>, Trouble> {
     let patience = stage.bench.patience();
-    match answered("inspect", patience, stage.driver.inspect_file(&stage.site, file, patience)).await? {
-        Err(error) if error.code == NOT_ABLE => skip("the driver cannot look into files"),
-        told => Ok(told),
-    }
+    let Some(inspects) = stage.driver.inspect() else { return skip("the driver cannot look into files") };
+    answered("inspect", patience, inspects.inspect(&stage.site, file, patience)).await
 }
 
 async fn inspect_tells(stage: &Stage) -> Verdict {

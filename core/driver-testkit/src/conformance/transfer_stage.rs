@@ -1,8 +1,8 @@
 //! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to their end.
 
-use super::stage::{answered, broken, control};
+use super::stage::{answered, broken, control, skip};
 use super::{TransferBench, Trouble, Verdict};
-use ostler_driver::{CallControl, DiskSource, FileRef, JobStatus, Site, Transfer, TransferJob};
+use ostler_driver::{CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob};
 use ostler_model::{DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,25 @@ use uuid::Uuid;
 
 /// How often a job is polled.
 const POLL_EVERY: Duration = Duration::from_millis(20);
+
+/// A job of the driver's mandatory part, or of the part that makes images.
+#[derive(Clone, Copy)]
+pub(super) enum Work<'a> {
+    Transfer(&'a TransferJob),
+    SaveBack(&'a SaveBackJob),
+}
+
+impl<'a> From<&'a TransferJob> for Work<'a> {
+    fn from(job: &'a TransferJob) -> Self {
+        Self::Transfer(job)
+    }
+}
+
+impl<'a> From<&'a SaveBackJob> for Work<'a> {
+    fn from(job: &'a SaveBackJob) -> Self {
+        Self::SaveBack(job)
+    }
+}
 
 /// A driver, its bench, and the files that a check has made.
 pub(super) struct Stage {
@@ -46,10 +65,23 @@ impl Stage {
         again
     }
 
+    /// Begins a job. The check is skipped if the driver does not have the part that the job needs.
+    async fn begin(&self, call: &CallControl, work: Work<'_>) -> Result<Result<JobStatus, DriverError>, Trouble> {
+        let patience = self.bench.patience();
+        match work {
+            Work::Transfer(job) => answered("begin", patience, self.driver.begin(&self.site, call, job)).await,
+            Work::SaveBack(job) => {
+                let Some(images) = self.driver.images() else { return skip("the driver makes no images") };
+                answered("begin-save-back", patience, images.begin_save_back(&self.site, call, job)).await
+            }
+        }
+    }
+
     /// Begins a job and polls it to its end.
-    pub(super) async fn job(&self, call: &CallControl, job: &TransferJob) -> Result<Result<Outcome, DriverError>, Trouble> {
+    pub(super) async fn job(&self, call: &CallControl, job: impl Into<Work<'_>>) -> Result<Result<Outcome, DriverError>, Trouble> {
+        let work = job.into();
         let (patience, end) = (self.bench.patience(), Instant::now() + self.bench.patience());
-        let mut status = answered("begin", patience, self.driver.begin(&self.site, call, job)).await?;
+        let mut status = self.begin(call, work).await?;
         loop {
             match status {
                 Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome)),
@@ -62,14 +94,14 @@ impl Stage {
                 }
                 Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
                     tokio::time::sleep(POLL_EVERY).await;
-                    status = answered("begin", patience, self.driver.begin(&self.site, call, job)).await?;
+                    status = self.begin(call, work).await?;
                 }
                 Err(error) => return Ok(Err(error)),
             }
         }
     }
 
-    pub(super) async fn done(&self, what: &str, call: &CallControl, job: &TransferJob) -> Verdict {
+    pub(super) async fn done(&self, what: &str, call: &CallControl, job: impl Into<Work<'_>>) -> Verdict {
         match self.job(call, job).await? {
             Ok(_) => Ok(()),
             Err(error) => broken(format!("{what} answered: {error}")),

@@ -1,24 +1,32 @@
 //! Migrations and copies of disks: jobs that are begun, polled and aborted by effect key.
 
-use super::hypervisor::done;
+use super::calls::done;
 use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
 use super::{Fake, FakeMachine, Op, State};
-use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, HypervisorJob, JobStatus, Site};
+use async_trait::async_trait;
+use ostler_driver::{CallControl, DiskCopy, DomainDisk, DomainSpec, FileRef, JobStatus, Migrate, Site};
 use ostler_model::{
     CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
 };
 
+/// The kinds of job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum JobKind {
+    Migrate,
+    CopyDisk,
+}
+
 /// The destination of a migration, and the domain's specification there.
 #[derive(Clone)]
-pub(super) struct Journey {
-    pub(super) domain: DomainSpec,
-    pub(super) to: Site,
-    pub(super) move_disks: Vec<DiskName>,
+struct Journey {
+    domain: DomainSpec,
+    to: Site,
+    move_disks: Vec<DiskName>,
 }
 
 /// A job to do.
 #[derive(Clone)]
-pub(super) enum HyperJob {
+enum HyperJob {
     Migrate(Box<Journey>),
     CopyDisk { disk: DiskName, target: FileRef, format: DiskFormat },
 }
@@ -32,10 +40,10 @@ pub(super) struct Begun {
 }
 
 impl HyperJob {
-    const fn kind(&self) -> HypervisorJob {
+    const fn kind(&self) -> JobKind {
         match self {
-            Self::Migrate(_) => HypervisorJob::Migrate,
-            Self::CopyDisk { .. } => HypervisorJob::CopyDisk,
+            Self::Migrate(_) => JobKind::Migrate,
+            Self::CopyDisk { .. } => JobKind::CopyDisk,
         }
     }
 }
@@ -93,7 +101,7 @@ impl State {
         Ok(status)
     }
 
-    fn poll_job(&mut self, key: &EffectKey, kind: HypervisorJob) -> Result<JobStatus, DriverError> {
+    fn poll_job(&mut self, key: &EffectKey, kind: JobKind) -> Result<JobStatus, DriverError> {
         let begun = self.hyper_jobs.get(key).filter(|begun| begun.job.kind() == kind);
         let begun = begun.ok_or_else(|| gone("no-such-job", "no job of this identity was begun"))?;
         // If the hosts cannot reach each other, the job makes no progress until they can.
@@ -106,7 +114,7 @@ impl State {
         }
         match self.hyper_jobs.remove(key) {
             Some(begun) => self.finish(begun.host, key.vm, begun.job),
-            None => Ok(JobStatus::Done(done())),
+            None => Ok(done()),
         }
     }
 
@@ -118,20 +126,27 @@ impl State {
         Ok(JobStatus::Done(outcome))
     }
 
-    fn abort_job(&mut self, host: HostId, context: &CallContext, kind: HypervisorJob) -> Result<(), DriverError> {
+    fn abort_job(&mut self, host: HostId, context: &CallContext, kind: JobKind) -> Result<(), DriverError> {
         let vm = context.key.vm;
         self.world.fence(host, vm, context.generation)?;
         self.hyper_jobs.remove(&context.key);
         match kind {
-            HypervisorJob::CopyDisk => Ok(()),
-            HypervisorJob::Migrate if self.world.domains.contains_key(&(host, vm)) => Ok(()),
-            HypervisorJob::Migrate => Err(DriverError::unknown("moved", "the domain is not here any more")),
+            JobKind::CopyDisk => Ok(()),
+            JobKind::Migrate if self.world.domains.contains_key(&(host, vm)) => Ok(()),
+            JobKind::Migrate => Err(DriverError::unknown("moved", "the domain is not here any more")),
         }
     }
 }
 
 impl Fake {
-    pub(super) async fn begin_job(&self, op: Op, site: &Site, call: &CallControl, job: HyperJob) -> Result<JobStatus, DriverError> {
+    /// The VMs for which a job is at work on a host, if jobs go on by themselves ([`Fake::jobs_go_on`]).
+    pub(super) fn has_job(&self, host: HostId) -> impl Iterator<Item = VmUuid> + use<> {
+        let state = self.lock();
+        let jobs = state.hyper_jobs.iter().filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
+        jobs.map(|(key, _)| key.vm).collect::<Vec<_>>().into_iter()
+    }
+
+    async fn begin_job(&self, op: Op, site: &Site, call: &CallControl, job: HyperJob) -> Result<JobStatus, DriverError> {
         let context = call.context.clone();
         let recorded = self.record(op, site, Some(&context), Some(context.key.vm));
         self.reach(site)?;
@@ -167,17 +182,12 @@ impl Fake {
             // A job that fails changes nothing.
             let _ = fake.with_state(vm, |state| match state.hyper_jobs.remove(&key) {
                 Some(begun) => state.finish(begun.host, vm, begun.job),
-                None => Ok(JobStatus::Done(done())),
+                None => Ok(done()),
             });
         }));
     }
 
-    pub(super) async fn poll_hyper_job(
-        &self,
-        site: &Site,
-        call: &CallControl,
-        kind: HypervisorJob,
-    ) -> Result<JobStatus, DriverError> {
+    async fn poll_hyper_job(&self, site: &Site, call: &CallControl, kind: JobKind) -> Result<JobStatus, DriverError> {
         let key = &call.context.key;
         let recorded = self.record(Op::PollJob, site, Some(&call.context), Some(key.vm));
         self.reach(site)?;
@@ -188,7 +198,7 @@ impl Fake {
         Ok(status)
     }
 
-    pub(super) async fn abort_hyper_job(&self, site: &Site, call: &CallControl, kind: HypervisorJob) -> Result<(), DriverError> {
+    async fn abort_hyper_job(&self, site: &Site, call: &CallControl, kind: JobKind) -> Result<(), DriverError> {
         let recorded = self.record(Op::AbortJob, site, Some(&call.context), Some(call.context.key.vm));
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
@@ -205,6 +215,52 @@ impl Fake {
         drop(state);
         self.changed.send_replace(count);
         Ok(result)
+    }
+}
+
+#[async_trait]
+impl Migrate for Fake {
+    async fn begin(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        to: &Site,
+        move_disks: &[DiskName],
+    ) -> Result<JobStatus, DriverError> {
+        let job = HyperJob::Migrate(Box::new(Journey { domain: domain.clone(), to: to.clone(), move_disks: move_disks.to_vec() }));
+        self.begin_job(Op::Migrate, site, call, job).await
+    }
+
+    async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
+        self.poll_hyper_job(site, call, JobKind::Migrate).await
+    }
+
+    async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
+        self.abort_hyper_job(site, call, JobKind::Migrate).await
+    }
+}
+
+#[async_trait]
+impl DiskCopy for Fake {
+    async fn begin(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        disk: &DiskName,
+        target: &FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, DriverError> {
+        let job = HyperJob::CopyDisk { disk: disk.clone(), target: target.clone(), format };
+        self.begin_job(Op::CopyDisk, site, call, job).await
+    }
+
+    async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
+        self.poll_hyper_job(site, call, JobKind::CopyDisk).await
+    }
+
+    async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
+        self.abort_hyper_job(site, call, JobKind::CopyDisk).await
     }
 }
 

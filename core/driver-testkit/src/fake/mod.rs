@@ -25,6 +25,8 @@
 //!
 //! As with a real hypervisor, a call whose future is dropped goes on. Until it has ended, `observe` answers `retry` (`busy`).
 
+mod abilities;
+mod calls;
 mod hypervisor;
 mod jobs;
 mod knobs;

@@ -1,7 +1,10 @@
 //! Tests that orders have the effects that they describe.
 
 use super::*;
-use ostler_driver::{CallControl, DomainDisk, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus};
+use ostler_driver::{
+    CallControl, DomainDisk, DomainSpec, DriverEntry, DriverInfo, DriverKind, DriverOrigin, FileRef, Hotplug, Hypervisor,
+    JobStatus, LiveResize, Migrate, Snapshots, Suspend,
+};
 use ostler_model::{
     CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity, Item, Observation, OperationId,
     StepNo, StoreId, Timestamp,
@@ -49,6 +52,24 @@ async fn a_held_call_that_is_dropped_keeps_the_vm_busy() {
     }
 }
 
+#[test]
+fn the_fake_has_the_parts_that_it_states_and_no_others() {
+    let none = Fake::with_abilities(&[]);
+    assert!(none.suspend().is_none() && none.migrate().is_none() && none.adopt().is_none());
+    for ability in Fake::new().abilities() {
+        let info = DriverInfo {
+            name: "fake".parse().expect("a name"),
+            version: "0".to_owned(),
+            description: "one ability".to_owned(),
+            origin: DriverOrigin::BuiltIn,
+            abilities: vec![*ability],
+        };
+        let fake = Fake::with_abilities(&[*ability]);
+        let entry = DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(fake))]);
+        assert!(entry.is_ok(), "{:?}", entry.err());
+    }
+}
+
 #[tokio::test]
 async fn orders_are_counted_and_narrowed() {
     let fake = Fake::new();
@@ -83,9 +104,9 @@ async fn a_host_that_is_cut_off_says_nothing() {
     let fake = Fake::new();
     fake.cut_off(HostId(1), true);
     assert_eq!(fake.observe(&site(), vm()).await.expect_err("away").kind, ErrorKind::Retry);
-    assert!(fake.list(&site()).await.is_err());
+    assert!(Hypervisor::list(&fake, &site()).await.is_err());
     fake.cut_off(HostId(1), false);
-    assert!(fake.list(&site()).await.is_ok());
+    assert!(Hypervisor::list(&fake, &site()).await.is_ok());
 }
 
 fn file(host: u32, path: &str) -> FileRef {
@@ -135,11 +156,11 @@ async fn a_domain_moves_with_the_disks_it_is_told_to_take() {
     let run = fake.domain(HostId(1), vm()).expect("there").run;
     fake.long_jobs(2);
     let (spec, disks) = (domain(2, 2), ["vdb".parse().expect("a name")]);
-    let begin = async |step| fake.begin_migrate(&host(1), &call(step), &spec, &host(2), &disks).await;
+    let begin = async |step| fake.begin(&host(1), &call(step), &spec, &host(2), &disks).await;
     assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))));
     assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))), "attached to");
     assert_eq!(begin(3).await.expect_err("another").code, "busy");
-    let poll = async || fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await;
+    let poll = async || fake.poll(&host(1), &call(2)).await;
     assert!(matches!(poll().await, Ok(JobStatus::Pending(_))));
     assert_eq!(fake.running(), [(HostId(1), vm())]);
     assert!(matches!(poll().await, Ok(JobStatus::Done(_))));
@@ -159,15 +180,15 @@ async fn a_domain_runs_on_where_it_was_while_the_hosts_have_lost_each_other() {
     fake.long_jobs(1);
     let spec = domain(2, 2);
     fake.cut_off(HostId(2), true);
-    let begin = async |step| fake.begin_migrate(&host(1), &call(step), &spec, &host(2), &[]).await;
+    let begin = async |step| fake.begin(&host(1), &call(step), &spec, &host(2), &[]).await;
     assert_eq!(begin(2).await.expect_err("away").kind, ErrorKind::Retry);
     fake.cut_off(HostId(2), false);
     assert!(matches!(begin(2).await, Ok(JobStatus::Pending(_))));
     fake.cut_off(HostId(2), true);
-    let poll = async || fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await;
+    let poll = async || fake.poll(&host(1), &call(2)).await;
     assert_eq!(poll().await.expect_err("away").kind, ErrorKind::Retry);
     assert_eq!(fake.running(), [(HostId(1), vm())]);
-    assert_eq!(fake.abort_job(&host(1), &call(2), HypervisorJob::Migrate).await, Ok(()));
+    assert_eq!(fake.abort(&host(1), &call(2)).await, Ok(()));
     assert_eq!(poll().await.expect_err("aborted").kind, ErrorKind::Gone);
     assert_eq!(fake.running(), [(HostId(1), vm())]);
     assert!(fake.jobs_at_work().is_empty());
@@ -177,12 +198,12 @@ async fn a_domain_runs_on_where_it_was_while_the_hosts_have_lost_each_other() {
 async fn a_call_beside_a_migration_is_told() {
     let fake = running().await;
     fake.long_jobs(1);
-    fake.begin_migrate(&host(1), &call(2), &domain(2, 2), &host(2), &[]).await.expect("begun");
+    fake.begin(&host(1), &call(2), &domain(2, 2), &host(2), &[]).await.expect("begun");
     assert!(fake.destroy(&host(1), &call(3)).await.is_ok());
     assert!(fake.violations().is_empty(), "destroy may run beside others");
     assert!(fake.resize(&host(1), &call(4), 2, 64).await.is_err());
     assert_eq!(fake.violations().len(), 1);
-    let ended = fake.poll_job(&host(1), &call(2), HypervisorJob::Migrate).await.expect_err("it was destroyed");
+    let ended = fake.poll(&host(1), &call(2)).await.expect_err("it was destroyed");
     assert_eq!((ended.kind, fake.running()), (ErrorKind::Gone, Vec::new()));
 }
 
@@ -190,16 +211,16 @@ async fn a_call_beside_a_migration_is_told() {
 async fn a_snapshot_brings_back_what_was() {
     let fake = running().await;
     let name = "s-1".parse().expect("a name");
-    fake.create_snapshot(&host(1), &call(2), &name).await.expect("made");
+    fake.create(&host(1), &call(2), &name).await.expect("made");
     fake.resize(&host(1), &call(3), 3, 100).await.expect("grown");
     fake.detach_disk(&host(1), &call(4), &"vdb".parse().expect("a name")).await.expect("detached");
     for _ in 0..2 {
-        fake.revert_snapshot(&host(1), &call(5), &name).await.expect("reverted");
+        fake.revert(&host(1), &call(5), &name).await.expect("reverted");
     }
     let found = fake.domain(HostId(1), vm()).expect("there");
     assert_eq!((found.machine.vcpus, found.machine.memory_mib, found.machine.disks.len()), (1, 64, 2));
     assert_eq!((found.edges.reverts, found.seen.last_edge), (1, Some(call(5).context.key)));
-    fake.delete_snapshot(&host(1), &call(6), &name).await.expect("deleted");
-    assert_eq!(fake.list_snapshots(&host(1), vm()).await, Ok(Vec::new()));
+    fake.delete(&host(1), &call(6), &name).await.expect("deleted");
+    assert_eq!(Snapshots::list(&fake, &host(1), vm()).await, Ok(Vec::new()));
     assert_eq!(fake.resize(&host(1), &call(7), 5, 64).await.expect_err("too many").code, "beyond-most");
 }

@@ -1,25 +1,42 @@
 //! The fake as a transfer driver.
 
-use super::hypervisor::done;
-use super::world::NAMES;
+use super::calls::done;
+use super::world::{NAMES, World};
 use super::{Fake, Op};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, FileKind, FileLook, FileRef, JobStatus, Site, Transfer, TransferJob};
+use ostler_driver::{
+    CallControl, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect, TransferJob,
+};
 use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
 
 /// A job that was begun and has not ended.
 pub(super) struct Job {
-    job: TransferJob,
+    work: Work,
     polls_left: u32,
 }
 
-fn op_of(job: &TransferJob) -> Op {
-    match job {
-        TransferJob::Prepare { .. } => Op::Prepare,
-        TransferJob::Copy { .. } => Op::Copy,
-        TransferJob::SaveBack { .. } => Op::SaveBack,
-        TransferJob::Delete { .. } => Op::Delete,
+/// A job to do.
+enum Work {
+    Transfer(TransferJob),
+    SaveBack(SaveBackJob),
+}
+
+impl Work {
+    const fn op(&self) -> Op {
+        match self {
+            Self::Transfer(TransferJob::Prepare { .. }) => Op::Prepare,
+            Self::Transfer(TransferJob::Copy { .. }) => Op::Copy,
+            Self::Transfer(TransferJob::Delete { .. }) => Op::Delete,
+            Self::SaveBack(_) => Op::SaveBack,
+        }
+    }
+
+    fn run(&self, world: &mut World) -> Result<(), DriverError> {
+        match self {
+            Self::Transfer(job) => world.transfer(job),
+            Self::SaveBack(job) => world.save_back(job),
+        }
     }
 }
 
@@ -30,30 +47,7 @@ fn pending(polls_left: u32) -> JobStatus {
 #[async_trait]
 impl Transfer for Fake {
     async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError> {
-        let recorded = self.record(op_of(job), site, Some(&call.context), Some(call.context.key.vm));
-        self.reach(site)?;
-        let plan = self.lock().knobs.plan(&recorded);
-        let (fake, key, job) = (self.clone(), call.context.key.clone(), job.clone());
-        let at_work = AtWork::begin(self, key.vm);
-        // As on a real host, a transfer that was begun goes on when its caller goes away.
-        let work = tokio::spawn(async move {
-            let _at_work = at_work;
-            plan.before().await?;
-            let status = {
-                let mut state = fake.lock();
-                let polls = state.polls;
-                if polls == 0 {
-                    state.world.transfer(&job)?;
-                    JobStatus::Done(done())
-                } else {
-                    let job = state.jobs.entry(key).or_insert(Job { job, polls_left: polls });
-                    pending(job.polls_left)
-                }
-            };
-            plan.after().await?;
-            Ok(status)
-        });
-        work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())))
+        self.begin_transfer(site, call, Work::Transfer(job.clone())).await
     }
 
     async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
@@ -75,7 +69,32 @@ impl Transfer for Fake {
         plan.after().await
     }
 
-    async fn inspect_file(&self, site: &Site, file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
+    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
+        match self.lock().transferring.get(&vm) {
+            Some(_) => Err(DriverError::retry("busy", "a transfer that was begun is still at work")),
+            None => Ok(()),
+        }
+    }
+
+    fn images(&self) -> Option<&dyn TransferImages> {
+        Some(self)
+    }
+
+    fn inspect(&self) -> Option<&dyn TransferInspect> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl TransferImages for Fake {
+    async fn begin_save_back(&self, site: &Site, call: &CallControl, job: &SaveBackJob) -> Result<JobStatus, DriverError> {
+        self.begin_transfer(site, call, Work::SaveBack(job.clone())).await
+    }
+}
+
+#[async_trait]
+impl TransferInspect for Fake {
+    async fn inspect(&self, site: &Site, file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
         let recorded = self.record(Op::InspectFile, site, None, None);
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
@@ -93,13 +112,6 @@ impl Transfer for Fake {
             encrypted: false,
             damage: (!found.complete).then(|| "it was not written to its end".to_owned()),
         })
-    }
-
-    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
-        match self.lock().transferring.get(&vm) {
-            Some(_) => Err(DriverError::retry("busy", "a transfer that was begun is still at work")),
-            None => Ok(()),
-        }
     }
 }
 
@@ -129,6 +141,33 @@ impl Drop for AtWork {
 }
 
 impl Fake {
+    async fn begin_transfer(&self, site: &Site, call: &CallControl, work: Work) -> Result<JobStatus, DriverError> {
+        let recorded = self.record(work.op(), site, Some(&call.context), Some(call.context.key.vm));
+        self.reach(site)?;
+        let plan = self.lock().knobs.plan(&recorded);
+        let (fake, key) = (self.clone(), call.context.key.clone());
+        let at_work = AtWork::begin(self, key.vm);
+        // As on a real host, a transfer that was begun goes on when its caller goes away.
+        let task = tokio::spawn(async move {
+            let _at_work = at_work;
+            plan.before().await?;
+            let status = {
+                let mut state = fake.lock();
+                let polls = state.polls;
+                if polls == 0 {
+                    work.run(&mut state.world)?;
+                    done()
+                } else {
+                    let job = state.jobs.entry(key).or_insert(Job { work, polls_left: polls });
+                    pending(job.polls_left)
+                }
+            };
+            plan.after().await?;
+            Ok(status)
+        });
+        task.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())))
+    }
+
     fn step(&self, call: &CallControl) -> Result<JobStatus, DriverError> {
         let mut state = self.lock();
         let key = &call.context.key;
@@ -138,8 +177,8 @@ impl Fake {
         if job.polls_left > 0 {
             return Ok(pending(job.polls_left));
         }
-        let Some(Job { job, .. }) = state.jobs.remove(key) else { return Ok(JobStatus::Done(done())) };
-        state.world.transfer(&job)?;
-        Ok(JobStatus::Done(done()))
+        let Some(Job { work, .. }) = state.jobs.remove(key) else { return Ok(done()) };
+        work.run(&mut state.world)?;
+        Ok(done())
     }
 }

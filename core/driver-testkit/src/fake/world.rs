@@ -1,7 +1,7 @@
 //! The domains and files of the fake's hosts, and the effects of calls on them. No time and no faults.
 
 use super::FakeMachine;
-use ostler_driver::{DiskSource, DomainSpec, FileRef, TransferJob};
+use ostler_driver::{DiskSource, DomainSpec, FileRef, SaveBackJob, TransferJob};
 use ostler_model::{
     CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity, Observation, Outcome, Power,
     PowerReason, RelPath, VmUuid,
@@ -307,18 +307,6 @@ impl World {
                 None if self.files.get(&place(to)).is_some_and(|file| file.complete) => Ok(()),
                 None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
             },
-            TransferJob::SaveBack { disk, image, format, .. } => match self.files.get(&place(disk)).cloned() {
-                Some(file) if file.content.starts_with(NAMES) => {
-                    Err(DriverError::refused("names-other-file", format!("{} names another file", disk.absolute)))
-                }
-                Some(file) => {
-                    let content = format!("{format} of {}", file.content);
-                    self.files.insert(place(image), FakeFile { content, complete: true });
-                    Ok(())
-                }
-                None if self.files.get(&place(image)).is_some_and(|file| file.complete) => Ok(()),
-                None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
-            },
             TransferJob::Delete { target } => {
                 let (host, datastore, path) = place(target);
                 let below = format!("{path}/");
@@ -327,6 +315,21 @@ impl World {
                 });
                 Ok(())
             }
+        }
+    }
+
+    pub(super) fn save_back(&mut self, SaveBackJob { disk, image, format, .. }: &SaveBackJob) -> Result<(), DriverError> {
+        match self.files.get(&place(disk)).cloned() {
+            Some(file) if file.content.starts_with(NAMES) => {
+                Err(DriverError::refused("names-other-file", format!("{} names another file", disk.absolute)))
+            }
+            Some(file) => {
+                let content = format!("{format} of {}", file.content);
+                self.files.insert(place(image), FakeFile { content, complete: true });
+                Ok(())
+            }
+            None if self.files.get(&place(image)).is_some_and(|file| file.complete) => Ok(()),
+            None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
         }
     }
 }

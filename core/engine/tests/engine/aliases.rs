@@ -3,14 +3,13 @@
 use crate::support::{ALPHA, BETA, World, ask, registry, spec, until};
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, ChangeBatch, DomainMetrics, DomainSpec, DriverKind, FileRef, Hypervisor, HypervisorJob, JobStatus, Listed, Site,
+    CallControl, DomainSpec, DriverEntry, DriverKind, FileRef, Hypervisor, JobStatus, Listed, Migrate, Site, Suspend,
 };
 use ostler_driver_testkit::fake::{Fake, Op};
 use ostler_engine::{ActionRequest, EngineError};
 use ostler_model::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 /// The fake, which has all that is on beta where it has what is on alpha.
 struct Aliased {
@@ -46,18 +45,22 @@ impl Hypervisor for Aliased {
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
         self.fake.remove(&Self::at(site), call).await
     }
-    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.fake.reboot(&Self::at(site), call).await
+    async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
+        self.fake.observe(&Self::at(site), vm).await
     }
-    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.fake.reset(&Self::at(site), call).await
+    async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
+        self.fake.list(&Self::at(site)).await
     }
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
-        self.fake.changes(&Self::at(site), cursor, wait).await
+    fn suspend(&self) -> Option<&dyn Suspend> {
+        Some(self)
     }
-    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
-        self.fake.metrics(&Self::at(site)).await
+    fn migrate(&self) -> Option<&dyn Migrate> {
+        Some(self)
     }
+}
+
+#[async_trait]
+impl Suspend for Aliased {
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         self.fake.save(&Self::at(site), call, file).await
     }
@@ -67,13 +70,11 @@ impl Hypervisor for Aliased {
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
         self.fake.unpause(&Self::at(site), call).await
     }
-    async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
-        self.fake.observe(&Self::at(site), vm).await
-    }
-    async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
-        self.fake.list(&Self::at(site)).await
-    }
-    async fn begin_migrate(
+}
+
+#[async_trait]
+impl Migrate for Aliased {
+    async fn begin(
         &self,
         site: &Site,
         call: &CallControl,
@@ -81,13 +82,13 @@ impl Hypervisor for Aliased {
         to: &Site,
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
-        self.fake.begin_migrate(&Self::at(site), call, domain, &Self::at(to), move_disks).await
+        self.fake.begin(&Self::at(site), call, domain, &Self::at(to), move_disks).await
     }
-    async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
-        self.fake.poll_job(&Self::at(site), call, job).await
+    async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
+        self.fake.poll(&Self::at(site), call).await
     }
-    async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
-        self.fake.abort_job(&Self::at(site), call, job).await
+    async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
+        self.fake.abort(&Self::at(site), call).await
     }
 }
 
@@ -97,7 +98,7 @@ async fn aliased() -> (World, Arc<Aliased>, VmId) {
     let driver = Arc::new(Aliased { fake: world.fake.clone(), told: AtomicU32::new(0) });
     let info = registry(&world.fake).list().remove(0).0;
     let kinds = vec![DriverKind::Hypervisor(driver.clone()), DriverKind::Transfer(Arc::new(world.fake.clone()))];
-    world.engine.drivers().insert(info, kinds);
+    world.engine.drivers().insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     let vm = world.running_as(VmSpec { disks: Vec::new(), ..spec("a") }).await;
     (world, driver, vm)
 }

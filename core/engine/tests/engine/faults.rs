@@ -2,7 +2,9 @@
 
 use crate::support::{ALPHA, World, config, registry, spec, until};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, ChangeBatch, DomainMetrics, DomainSpec, DriverKind, FileRef, Hypervisor, Listed, Site};
+use ostler_driver::{
+    CallControl, ChangeBatch, Changes, DomainSpec, DriverEntry, DriverKind, Hypervisor, Listed, Metrics, Reboot, Site, Suspend,
+};
 use ostler_driver_testkit::fake::{Fake, Op};
 use ostler_engine::EngineConfig;
 use ostler_model::*;
@@ -211,10 +213,10 @@ impl Panicking {
 #[async_trait]
 impl Hypervisor for Panicking {
     fn abilities(&self) -> &[Ability] {
-        self.fake.abilities()
+        &[Ability::Reboot, Ability::Suspend, Ability::Changes, Ability::Metrics]
     }
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
-        self.fake.probe(site).await
+        Ok(HostFacts { abilities: self.abilities().to_vec(), ..self.fake.probe(site).await? })
     }
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
         self.maybe(&self.left);
@@ -229,21 +231,6 @@ impl Hypervisor for Panicking {
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
         self.fake.remove(site, call).await
     }
-    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.fake.reboot(site, call).await
-    }
-    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.fake.reset(site, call).await
-    }
-    async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
-        self.fake.save(site, call, file).await
-    }
-    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
-        self.fake.restore(site, call, domain, file).await
-    }
-    async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.fake.unpause(site, call).await
-    }
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         self.maybe(&self.blind);
         self.fake.observe(site, vm).await
@@ -252,12 +239,25 @@ impl Hypervisor for Panicking {
         self.maybe(&self.blind);
         self.fake.list(site).await
     }
+    fn reboot(&self) -> Option<&dyn Reboot> {
+        Hypervisor::reboot(&self.fake)
+    }
+    fn suspend(&self) -> Option<&dyn Suspend> {
+        self.fake.suspend()
+    }
+    fn changes(&self) -> Option<&dyn Changes> {
+        Some(self)
+    }
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        self.fake.metrics()
+    }
+}
+
+#[async_trait]
+impl Changes for Panicking {
     async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
         self.maybe(&self.blind);
-        self.fake.changes(site, cursor, wait).await
-    }
-    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
-        self.fake.metrics(site).await
+        Changes::changes(&self.fake, site, cursor, wait).await
     }
 }
 
@@ -268,7 +268,7 @@ async fn a_panic_of_a_driver_is_an_answer_and_the_watch_goes_on() {
     let panicking = Arc::new(Panicking { fake: world.fake.clone(), left, blind });
     let info = registry(&world.fake).list().remove(0).0;
     let kinds = vec![DriverKind::Hypervisor(panicking.clone()), DriverKind::Transfer(Arc::new(world.fake.clone()))];
-    world.engine.drivers().insert(info, kinds);
+    world.engine.drivers().insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     let vm = world.running("panic").await;
     panicking.blind.store(10, Ordering::SeqCst);
     until("all panics to be over", || panicking.blind.load(Ordering::SeqCst) == 0).await;

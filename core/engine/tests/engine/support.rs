@@ -1,6 +1,6 @@
 //! A world to test in: a store in a directory of its own, the fake as hypervisor and transfer manager on two hosts, and an engine.
 
-use ostler_driver::{DriverInfo, DriverKind, DriverOrigin, Registry};
+use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::Fake;
 use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineConfig, EngineError, Replied, Waited};
 use ostler_model::*;
@@ -109,7 +109,7 @@ pub(crate) fn registry(fake: &Fake) -> Registry {
         abilities: Vec::new(),
     };
     let kinds = vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))];
-    registry.insert(info, kinds);
+    registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     registry
 }
 
@@ -363,7 +363,8 @@ impl World {
             origin: DriverOrigin::BuiltIn,
             abilities: Vec::new(),
         };
-        world.engine.drivers().insert(info, vec![DriverKind::Rules(rules)]);
+        let entry = DriverEntry::new(info, vec![DriverKind::Rules(rules)]).expect("rules state no abilities");
+        world.engine.drivers().insert(entry);
         world
     }
 }

@@ -9,7 +9,7 @@ use crate::services;
 use axum::http::StatusCode;
 use futures::future::join_all;
 use ostler_api::code;
-use ostler_driver::{FileKind, FileLook, FileRef, NOT_ABLE, Site, Transfer};
+use ostler_driver::{FileKind, FileLook, FileRef, NOT_ABLE, Site, Transfer, require};
 use ostler_model::{Datastore, DiskSource, DriverError, ErrorKind, HostId, ImageState, RelPath, VmSpec};
 use ostler_store::Reader;
 use std::path::Path;
@@ -155,7 +155,8 @@ async fn look(
 ) -> Result<FileLook, Missed> {
     let absolute = format!("{}/{path}", datastore.root);
     let file = FileRef { host: site.id, datastore: datastore.name.clone(), path: path.clone(), absolute };
-    match tokio::time::timeout(patience, driver.inspect_file(site, &file, patience)).await {
+    let work = async { require(driver.inspect(), &datastore.driver)?.inspect(site, &file, patience).await };
+    match tokio::time::timeout(patience, work).await {
         Err(_) => Err(late(patience)),
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) if error.code == NOT_ABLE && site.id == HostId::FRONT_END => {

@@ -13,9 +13,6 @@ const JUDGE: Duration = Duration::from_millis(100);
 #[async_trait]
 impl SnapshotRules for Component {
     async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError> {
-        if self.0.exports.rules.is_none() {
-            return Err(self.no_kind("snapshot-rules"));
-        }
         let asked = convert::question(question);
         let body = body!(self.0.exports, rules, |guest, store| guest.call_judge(store, &asked).await);
         let given = self.call(Request::ask("judge", None, JUDGE), body).await?;

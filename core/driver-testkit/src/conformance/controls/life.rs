@@ -1,7 +1,7 @@
 //! Faulty versions of the calls on a running domain.
 
 use super::{Fault, Faulty};
-use ostler_driver::{CallControl, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus, Site};
+use ostler_driver::{Adopt, CallControl, DiskCopy, DomainSpec, FileRef, Hypervisor, JobStatus, Migrate, Site, Snapshots};
 use ostler_model::{
     CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, SnapshotName, WildDomain,
 };
@@ -49,7 +49,7 @@ impl Faulty {
         if self.is(Fault::MigrateRunsOverForeign) && theirs || self.is(Fault::MigrateRunsOverHigher) && !theirs && here.is_some() {
             self.inner.drop_domain(to.id, vm);
         }
-        let status = self.inner.begin_migrate(site, &call, domain, to, &[]).await;
+        let status = Migrate::begin(&self.inner, site, &call, domain, to, &[]).await;
         match (&status, here) {
             (Err(error), _) if self.is(Fault::MigrateBelievesTheBlind) && error.code == "unreachable" => {
                 self.inner.drop_domain(site.id, vm);
@@ -71,18 +71,6 @@ impl Faulty {
         }
     }
 
-    pub(super) async fn faulty_abort(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
-        if self.is(Fault::AbortGoesOn) && job == HypervisorJob::Migrate {
-            // The job ends as if it had not been aborted.
-            let _ = self.inner.poll_job(site, call, job).await;
-            return Ok(());
-        }
-        if self.is(Fault::CopyAbortFails) && job == HypervisorJob::CopyDisk {
-            return Err(DriverError::unknown("who-knows", "it may be at work"));
-        }
-        self.inner.abort_job(site, call, job).await
-    }
-
     pub(super) async fn faulty_copy(
         &self,
         site: &Site,
@@ -96,7 +84,7 @@ impl Faulty {
         {
             return self.nothing(site, &call).await.map(|_| done());
         }
-        match self.inner.begin_copy_disk(site, &call, disk, target, format).await {
+        match DiskCopy::begin(&self.inner, site, &call, disk, target, format).await {
             Err(error) if self.is(Fault::CopyTakesAnyDisk) && error.code == "no-disk" => Ok(done()),
             status => status,
         }
@@ -135,7 +123,7 @@ impl Faulty {
         let stale =
             before.as_ref().and_then(|domain| domain.seen.identity).is_some_and(|found| found.generation > call.context.generation);
         let twisted = if self.is(Fault::ForgetsGeneration) && !stale { call.clone() } else { self.twist(call, true) };
-        let result = self.inner.revert_snapshot(site, &twisted, name).await;
+        let result = self.inner.revert(site, &twisted, name).await;
         match result {
             Ok(_) if self.is(Fault::RevertForgetsStamp) => {
                 self.unstamped(site.id, before.and_then(|before| before.seen.identity), vm);

@@ -1,5 +1,6 @@
 //! Negative controls: the fake must pass the whole suite, and with each deliberate fault exactly the named checks must fail.
 
+mod abilities;
 mod life;
 mod rules;
 mod transfer;
@@ -8,16 +9,12 @@ use super::bench::FakeBench;
 use crate::fake::Fake;
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, ChangeBatch, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hypervisor, HypervisorJob, JobStatus,
-    Listed, Site,
+    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, Site,
+    Snapshots, Suspend,
 };
-use ostler_model::{
-    Ability, CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Generation, HostFacts, Identity, MacAddress, Observation,
-    Outcome, Power, SnapshotName, StepNo, VmUuid, WildDomain,
-};
+use ostler_model::{Ability, CallResult, DriverError, ErrorKind, Generation, HostFacts, Observation, Power, StepNo, VmUuid};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -35,6 +32,7 @@ enum Fault {
     UnpauseSucceedsIfOff,
     SaveFailsIfOff,
     ClaimsAbility,
+    StatesMore,
     HangsWhenCancelled,
     TellsOfNoChange,
     ForgetsMetrics,
@@ -153,37 +151,6 @@ impl Hypervisor for Faulty {
         }
         self.tell(self.inner.remove(site, &self.twist(call, false)).await)
     }
-    async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.inner.reboot(site, &self.twist(call, true)).await
-    }
-    async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
-        self.inner.reset(site, &self.twist(call, true)).await
-    }
-    async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
-        let there = self.inner.observe(site, call.context.key.vm).await;
-        if self.is(Fault::SaveFailsIfOff) && matches!(&there, Ok(Observation::Present(domain)) if domain.power == Power::Off) {
-            return Err(DriverError::new(ErrorKind::Gone, "off", "it is off"));
-        }
-        self.inner.save(site, &self.twist(call, false), file).await
-    }
-    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
-        let call = self.twist(call, false);
-        let result = self.inner.restore(site, &call, domain, file).await;
-        match result {
-            Ok(_) if self.is(Fault::RestoresRunning) => self.inner.unpause(site, &call).await,
-            Err(error) if self.is(Fault::RestoreStartsAnew) && error.kind == ErrorKind::Gone => {
-                self.inner.deploy(site, &call, domain).await
-            }
-            other => other,
-        }
-    }
-    async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
-        let result = self.inner.unpause(site, &self.twist(call, false)).await;
-        match result {
-            Err(error) if self.is(Fault::UnpauseSucceedsIfOff) && error.kind == ErrorKind::Gone => Ok(Outcome::default()),
-            other => other,
-        }
-    }
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         match self.inner.observe(site, vm).await {
             Err(error) if self.is(Fault::SaysAbsentWhenBlind) && error.code == "unreachable" => Ok(Observation::Absent),
@@ -191,101 +158,41 @@ impl Hypervisor for Faulty {
         }
     }
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
-        let mut listed = self.inner.list(site).await?;
+        let mut listed = Hypervisor::list(&self.inner, site).await?;
         if self.is(Fault::ForgetsIdentityInList) {
             listed.domains.iter_mut().for_each(|domain| domain.identity = None);
         }
         Ok(listed)
     }
-    async fn begin_migrate(
-        &self,
-        site: &Site,
-        call: &CallControl,
-        domain: &DomainSpec,
-        to: &Site,
-        move_disks: &[DiskName],
-    ) -> Result<JobStatus, DriverError> {
-        assert!(move_disks.is_empty(), "the suite moves no disks");
-        self.faulty_migrate(site, call, domain, to).await
+    fn reboot(&self) -> Option<&dyn Reboot> {
+        (!self.is(Fault::StatesMore)).then_some(self as _)
     }
-    async fn begin_copy_disk(
-        &self,
-        site: &Site,
-        call: &CallControl,
-        disk: &DiskName,
-        target: &FileRef,
-        format: DiskFormat,
-    ) -> Result<JobStatus, DriverError> {
-        self.faulty_copy(site, call, disk, target, format).await
+    fn suspend(&self) -> Option<&dyn Suspend> {
+        Some(self)
     }
-    async fn poll_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<JobStatus, DriverError> {
-        self.inner.poll_job(site, call, job).await
+    fn changes(&self) -> Option<&dyn Changes> {
+        Some(self)
     }
-    async fn abort_job(&self, site: &Site, call: &CallControl, job: HypervisorJob) -> Result<(), DriverError> {
-        self.faulty_abort(site, call, job).await
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(self)
     }
-    async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
-        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| *name == disk.name)).await;
-        self.faulty_attach(site, call, there, self.inner.attach_disk(site, &self.twist(call, false), disk)).await
+    fn migrate(&self) -> Option<&dyn Migrate> {
+        Some(self)
     }
-    async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
-        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await;
-        self.faulty_detach(there, self.inner.detach_disk(site, &self.twist(call, false), disk)).await
+    fn hotplug(&self) -> Option<&dyn Hotplug> {
+        Some(self)
     }
-    async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
-        let there = self.has(site, call, |wild| wild.nics.iter().any(|(mac, _)| *mac == nic.mac)).await;
-        self.faulty_attach(site, call, there, self.inner.attach_nic(site, &self.twist(call, false), nic)).await
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
     }
-    async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
-        let there = self.has(site, call, |wild| wild.nics.iter().any(|(found, _)| found == mac)).await;
-        self.faulty_detach(there, self.inner.detach_nic(site, &self.twist(call, false), mac)).await
+    fn live_resize(&self) -> Option<&dyn LiveResize> {
+        Some(self)
     }
-    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
-        if self.is(Fault::ResizeDoesNothing) {
-            return self.nothing(site, call).await;
-        }
-        self.inner.resize(site, &self.twist(call, false), vcpus, memory_mib).await
+    fn disk_copy(&self) -> Option<&dyn DiskCopy> {
+        Some(self)
     }
-    async fn create_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
-        let there = self.inner.list_snapshots(site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
-        if self.is(Fault::SnapshotFailsIfThere) && there {
-            return Err(DriverError::refused("exists", "it is there already"));
-        }
-        self.inner.create_snapshot(site, &self.twist(call, false), name).await
-    }
-    async fn revert_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
-        self.faulty_revert(site, call, name).await
-    }
-    async fn delete_snapshot(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
-        let there = self.inner.list_snapshots(site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
-        if self.is(Fault::DeleteSnapshotFailsIfGone) && !there {
-            return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", "there is no such snapshot"));
-        }
-        self.inner.delete_snapshot(site, &self.twist(call, false), name).await
-    }
-    async fn list_snapshots(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
-        self.inner.list_snapshots(site, vm).await
-    }
-    async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
-        let mut wild = self.inner.inspect(site, vm).await?;
-        if self.is(Fault::InspectForgetsDisks) {
-            wild.disks.clear();
-        }
-        Ok(wild)
-    }
-    async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
-        self.faulty_stamp(site, call, identity).await
-    }
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
-        let mut batch = self.inner.changes(site, cursor, wait).await?;
-        if self.is(Fault::TellsOfNoChange) {
-            batch.vms.clear();
-        }
-        Ok(batch)
-    }
-    async fn metrics(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
-        let samples = self.inner.metrics(site).await?;
-        Ok(if self.is(Fault::ForgetsMetrics) { Vec::new() } else { samples })
+    fn adopt(&self) -> Option<&dyn Adopt> {
+        Some(self)
     }
 }
 
@@ -340,6 +247,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::UnpauseSucceedsIfOff, &["unpause-off-is-gone"]),
     (Fault::SaveFailsIfOff, &["save-twice", "save-lost-answer"]),
     (Fault::ClaimsAbility, &["probe-answers"]),
+    (Fault::StatesMore, &["reboot-once", "reset-once", "reboot-fences"]),
     (Fault::HangsWhenCancelled, &["cancelled-ends"]),
     (Fault::TellsOfNoChange, &["changes-wake"]),
     (Fault::ForgetsMetrics, &["metrics-tell-of-running"]),

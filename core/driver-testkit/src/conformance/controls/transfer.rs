@@ -3,7 +3,10 @@
 use crate::conformance::bench::FakeBench;
 use crate::fake::{Fake, FakeFile};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, NOT_ABLE, Site, Transfer, TransferJob};
+use ostler_driver::{
+    CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect,
+    TransferJob,
+};
 use ostler_model::{DriverError, ErrorKind, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,14 @@ impl FaultyTransfer {
         self.inner.file(file.host, &file.datastore, &file.path).is_some()
     }
 
+    /// Acts as if the file named no other file.
+    fn believe(&self, file: &FileRef) {
+        if let Some(found) = self.inner.file(file.host, &file.datastore, &file.path) {
+            let content = found.content.replace("names ", "");
+            self.inner.put_file(file.host, file.datastore.clone(), file.path.clone(), FakeFile { content, ..found });
+        }
+    }
+
     /// Breaks every image, as if it needed the disk that is removed.
     fn fell(&self, disk: &FileRef) {
         for (datastore, path) in self.inner.files(disk.host) {
@@ -75,31 +86,9 @@ impl Transfer for FaultyTransfer {
             {
                 return Err(DriverError::new(ErrorKind::Gone, "gone", "it is gone"));
             }
-            (TransferFault::ImageFailsIfThere, TransferJob::SaveBack { image, .. }) if self.there(image) => {
-                return Err(DriverError::refused("exists", "it is there already"));
-            }
-            (TransferFault::ImageKeepsPartial, TransferJob::SaveBack { image, .. }) if self.there(image) => return done,
-            (TransferFault::ImageNeedsDisk, TransferJob::SaveBack { disk, .. }) if !self.there(disk) => {
-                return Err(DriverError::new(ErrorKind::Gone, "no-disk", "the disk is gone"));
-            }
-            (TransferFault::ImageOfNothing, TransferJob::SaveBack { disk, .. }) if !self.there(disk) => return done,
             (TransferFault::ImageStandsOnDisk, TransferJob::Delete { target }) => self.fell(target),
-            (TransferFault::MakesNoImages, TransferJob::SaveBack { .. }) => {
-                return Err(DriverError::refused("not-able", "this driver makes no images"));
-            }
-            (TransferFault::BelievesDisks, TransferJob::SaveBack { disk, .. }) => {
-                // Acts as if the disk named no other file.
-                if let Some(found) = self.inner.file(disk.host, &disk.datastore, &disk.path) {
-                    let content = found.content.replace("names ", "");
-                    self.inner.put_file(disk.host, disk.datastore.clone(), disk.path.clone(), FakeFile { content, ..found });
-                }
-            }
             (TransferFault::BelievesImages, TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. }) => {
-                // Acts as if the image named no other file.
-                if let Some(found) = self.inner.file(base.host, &base.datastore, &base.path) {
-                    let content = found.content.replace("names ", "");
-                    self.inner.put_file(base.host, base.datastore.clone(), base.path.clone(), FakeFile { content, ..found });
-                }
+                self.believe(base);
             }
             _ => {}
         }
@@ -114,10 +103,39 @@ impl Transfer for FaultyTransfer {
         }
         self.inner.abort(site, call).await
     }
-    async fn inspect_file(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
-        let told = self.inner.inspect_file(site, file, patience).await;
+    fn images(&self) -> Option<&dyn TransferImages> {
+        (self.fault != TransferFault::MakesNoImages).then_some(self as _)
+    }
+    fn inspect(&self) -> Option<&dyn TransferInspect> {
+        (self.fault != TransferFault::CannotLook).then_some(self as _)
+    }
+}
+
+#[async_trait]
+impl TransferImages for FaultyTransfer {
+    async fn begin_save_back(&self, site: &Site, call: &CallControl, job: &SaveBackJob) -> Result<JobStatus, DriverError> {
+        let done = Ok(JobStatus::Done(Outcome::default()));
         match self.fault {
-            TransferFault::CannotLook => Err(DriverError::refused(NOT_ABLE, "this driver cannot look")),
+            TransferFault::ImageFailsIfThere if self.there(&job.image) => {
+                return Err(DriverError::refused("exists", "it is there already"));
+            }
+            TransferFault::ImageKeepsPartial if self.there(&job.image) => return done,
+            TransferFault::ImageNeedsDisk if !self.there(&job.disk) => {
+                return Err(DriverError::new(ErrorKind::Gone, "no-disk", "the disk is gone"));
+            }
+            TransferFault::ImageOfNothing if !self.there(&job.disk) => return done,
+            TransferFault::BelievesDisks => self.believe(&job.disk),
+            _ => {}
+        }
+        self.inner.begin_save_back(site, call, job).await
+    }
+}
+
+#[async_trait]
+impl TransferInspect for FaultyTransfer {
+    async fn inspect(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
+        let told = TransferInspect::inspect(&self.inner, site, file, patience).await;
+        match self.fault {
             TransferFault::SeesNoNames => told.map(|found| FileLook { names: Vec::new(), ..found }),
             TransferFault::SeesDamage => told.map(|found| FileLook { damage: Some("always".to_owned()), ..found }),
             TransferFault::SeesWhatIsNot => told.or_else(|_| {

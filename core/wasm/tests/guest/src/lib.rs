@@ -9,6 +9,8 @@ wit_bindgen::generate!({
             include ostler:driver/with-migrate@0.1.0;
             include ostler:driver/with-snapshots@0.1.0;
             include ostler:driver/with-adopt@0.1.0;
+            include ostler:driver/with-console@0.1.0;
+            include ostler:driver/with-fence@0.1.0;
             export ostler:driver/snapshot-rules@0.1.0;
         }
     ",
@@ -17,7 +19,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use exports::ostler::driver::{adopt, changes, hypervisor, migrate, snapshot_rules, snapshots};
+use exports::ostler::driver::{adopt, changes, console, fence, hypervisor, migrate, snapshot_rules, snapshots};
 use ostler::driver::call_context::Call;
 use ostler::driver::types::{
     Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus, Observation, OpaqueState, Outcome, Progress,
@@ -279,6 +281,26 @@ impl adopt::Guest for Guest {
 
     fn stamp(_: &Call, identity: Identity) -> Result<Outcome, Error> {
         Err(told((identity.vm, identity.generation)))
+    }
+}
+
+/// Answers what the deed says.
+impl console::Guest for Guest {
+    fn open(_: String, kind: String) -> Result<console::Endpoint, Error> {
+        let (kind, address) = match deed()?.as_str() {
+            "kind" => ("hologram".to_owned(), "tcp:127.0.0.1:5900".to_owned()),
+            "place" => (kind, "http://127.0.0.1".to_owned()),
+            "lines" => (kind, "unix:/run/a\nb".to_owned()),
+            "long" => (kind, format!("unix:/{}", "x".repeat(10_000))),
+            _ => (kind, "tcp:127.0.0.1:5900".to_owned()),
+        };
+        Ok(console::Endpoint { kind, address, extra: Vec::new() })
+    }
+}
+
+impl fence::Guest for Guest {
+    fn fence(call: &Call) -> Result<(), Error> {
+        if deed()? == "off" { Ok(()) } else { Err(told(call.generation())) }
     }
 }
 

@@ -1,0 +1,93 @@
+//! Tests of what is entered into the registry.
+
+use super::*;
+use crate::{CallControl, DomainSpec, Listed, Reboot, Site};
+use async_trait::async_trait;
+use ostler_model::{CallResult, DriverError, HostFacts, Observation, VmUuid};
+
+/// A driver that states abilities, and has only the part to reboot.
+struct Stating(Vec<Ability>);
+
+fn never<T>() -> Result<T, DriverError> {
+    Err(DriverError::retry("unreachable", "no host"))
+}
+
+#[async_trait]
+impl Hypervisor for Stating {
+    fn abilities(&self) -> &[Ability] {
+        &self.0
+    }
+    async fn probe(&self, _: &Site) -> Result<HostFacts, DriverError> {
+        never()
+    }
+    async fn deploy(&self, _: &Site, _: &CallControl, _: &DomainSpec) -> CallResult {
+        never()
+    }
+    async fn press_power(&self, _: &Site, _: &CallControl) -> CallResult {
+        never()
+    }
+    async fn destroy(&self, _: &Site, _: &CallControl) -> CallResult {
+        never()
+    }
+    async fn remove(&self, _: &Site, _: &CallControl) -> CallResult {
+        never()
+    }
+    async fn observe(&self, _: &Site, _: VmUuid) -> Result<Observation, DriverError> {
+        never()
+    }
+    async fn list(&self, _: &Site) -> Result<Listed, DriverError> {
+        never()
+    }
+    fn reboot(&self) -> Option<&dyn Reboot> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Reboot for Stating {
+    async fn reboot(&self, _: &Site, _: &CallControl) -> CallResult {
+        never()
+    }
+    async fn reset(&self, _: &Site, _: &CallControl) -> CallResult {
+        never()
+    }
+}
+
+fn entry(abilities: &[Ability]) -> Result<DriverEntry, WithoutPart> {
+    let info = DriverInfo {
+        name: "some".parse().expect("a name"),
+        version: "1".to_owned(),
+        description: "some driver".to_owned(),
+        origin: DriverOrigin::BuiltIn,
+        abilities: abilities.to_vec(),
+    };
+    DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(Stating(abilities.to_vec())))])
+}
+
+#[test]
+fn a_driver_that_states_an_ability_and_has_no_part_for_it_is_refused() {
+    use Ability::{Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot, Snapshots, Suspend};
+    for lacking in [Suspend, Migrate, Hotplug, Snapshots, LiveResize, Metrics, Console, Changes, Fence, DiskCopy, Adopt] {
+        let refused = entry(&[Reboot, lacking]).err().expect("refused");
+        assert_eq!((refused.name.as_str(), refused.abilities), ("some", vec![lacking]));
+    }
+    let refused = entry(&[Suspend, Reboot, Fence]).err().expect("refused");
+    assert_eq!(refused.to_string(), "driver some states abilities that it has no part for: suspend, fence");
+}
+
+#[test]
+fn a_driver_with_all_parts_that_it_states_is_found() {
+    let (registry, name) = (Registry::new(), "some".parse().expect("a name"));
+    for abilities in [&[][..], &[Ability::Reboot]] {
+        registry.insert(entry(abilities).expect("it has what it states"));
+        assert_eq!(registry.hypervisor(&name).expect("is there").abilities(), abilities);
+    }
+}
+
+#[test]
+fn a_call_whose_part_is_missing_is_refused_with_the_name_of_the_driver() {
+    let (driver, name) = (Stating(Vec::new()), "some".parse().expect("a name"));
+    assert!(crate::require(Hypervisor::reboot(&driver), &name).is_ok());
+    let error = crate::require(driver.live_resize(), &name).err().expect("refused");
+    assert_eq!(error, DriverError::refused(crate::NOT_ABLE, "driver some cannot live-resize"));
+}
