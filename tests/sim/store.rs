@@ -7,8 +7,8 @@
 
 use ostler_lifecycle::Decision;
 use ostler_model::{
-    Answer, Capacity, Claim, Effect, EffectKey, Ended, HostId, Image, ImageChange, ImageId, ImageState, Journal, OperationId,
-    State, Verb, Version, VmId, VmRecord,
+    Amount, Answer, Book, BookKey, Capacity, Claim, Effect, EffectKey, Ended, Holding, HostId, Image, ImageChange, ImageId,
+    ImageState, Journal, OperationId, Page, State, Terms, Verb, Version, VmId, VmRecord, holding_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -132,25 +132,22 @@ impl Rows {
             .map(|effect| format!("effect {} is put into the outbox and is not open", effect.key))
     }
 
-    /// Mirrors `ostler_store::vm::claim_refused`.
+    /// The claim is judged by the same code as in `ostler_store`; only the page of the book is made here.
     fn claim_refused(&self, claim: &Claim, commit: &Commit) -> bool {
-        match claim {
-            Claim::Capacity { host, enforce } => {
-                let Some(total) = self.total.get(host) else { return true };
-                if !enforce {
-                    return false;
-                }
-                let old = self.records.get(&commit.vm);
-                let has = old.and_then(|old| holdings(old).find(|(at, _)| at == host)).map(|(_, has)| has).unwrap_or_default();
-                let wanted = commit.next.spec.capacity();
-                let taken = self.held.get(host).copied().unwrap_or_default().minus(has).unwrap_or_default();
-                let whole = taken.plus(wanted);
-                let cpu = wanted.cpu_milli <= has.cpu_milli || whole.cpu_milli <= total.cpu_milli;
-                let memory = wanted.memory_mib <= has.memory_mib || whole.memory_mib <= total.memory_mib;
-                !(cpu && memory)
+        let Holding { book, key, .. } = &claim.holding;
+        let id = key.as_str().parse().ok();
+        let old = self.records.get(&commit.vm).map(|old| old.holdings()).unwrap_or_default();
+        let (terms, held) = match book {
+            Book::Host => {
+                let host = id.map(HostId);
+                let held = host.and_then(|host| self.held.get(&host)).copied().unwrap_or_default();
+                (host.and_then(|host| self.total.get(&host)).map(|total| room(key, *total)), held.into())
             }
-            Claim::Image { image } => self.images.get(image).is_none_or(|image| image.state != ImageState::Ready),
-        }
+            Book::Image => (id.map(ImageId).and_then(|id| self.images.get(&id)).map(Image::terms), Amount::default()),
+            Book::Mac => (Some(Terms::of_none(key)), Amount::default()),
+        };
+        let own = holding_of(&old, *book, key).map(|held| held.amount.unwrap_or_default());
+        claim.judge(&Page { terms, own, held, owner: None }).is_err()
     }
 
     fn write(&mut self, commit: &Commit) {
@@ -250,6 +247,12 @@ fn set(of: &mut BTreeSet<VmId>, vm: VmId, wanted: bool) {
     } else {
         of.remove(&vm);
     }
+}
+
+/// The terms of a host of this size. Hosts of the simulation take VMs always.
+fn room(key: &BookKey, total: Capacity) -> Terms {
+    let Amount([_, cpu_milli, memory_mib]) = total.into();
+    Terms { limit: Amount([u64::MAX, cpu_milli, memory_mib]), ..Terms::of_none(key) }
 }
 
 /// What a VM holds, by host.

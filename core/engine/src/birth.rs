@@ -13,10 +13,10 @@ use ostler_lifecycle::{
     Adopted, Becomes, Decision, Facts, NewVm, NotAdopted, accepts_changes, adopt, becomes, create, is_adoptable,
 };
 use ostler_model::{
-    DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, Generation, ImageState,
-    MacAddress, OperationId, Placement, Power, State, VmId, VmSpec, VmUuid, WildDomain,
+    Book, ClaimRefused, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, Generation,
+    Holding, ImageState, Lack, MacAddress, OperationId, Placement, Power, State, VmId, VmSpec, VmUuid, WildDomain,
 };
-use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, ResourceRefused, VmChange};
+use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -59,10 +59,16 @@ pub(crate) async fn create_vm(
         let decision = decided(shared, request.clone(), || shared.store.next_vm_id())?;
         draws -= 1;
         match bear(shared, Birth { decision, idempotency: idempotency.clone(), former: None }).await {
-            Err(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if draws > 0 && !given.contains(&mac) => {}
+            Err(EngineError::Taken(refused)) if draws > 0 && chose(&given, &refused) => {}
             answer => return answer,
         }
     }
+}
+
+/// Whether Ostler itself chose what another VM has already. `given` are the addresses that the specification names.
+pub(crate) fn chose(given: &[MacAddress], refused: &ClaimRefused) -> bool {
+    let Holding { book, key, .. } = &refused.claim.holding;
+    *book == Book::Mac && !given.iter().any(|mac| mac.as_str() == key.as_str())
 }
 
 /// Decides a creation. The creation itself and its dry run both use this. A refusal uses up no VM id.
@@ -125,9 +131,12 @@ pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
 /// The error, if the store's answer says that the VM is not made.
 pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
     match committed {
-        Committed::ClaimRefused(refused) => {
-            Some(EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.detail })
-        }
+        Committed::ClaimRefused(refused) => Some(match refused.lack {
+            Lack::Taken { .. } => EngineError::Taken(refused),
+            Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => {
+                EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.to_string() }
+            }
+        }),
         Committed::Refused(refused) => Some(EngineError::Resource(refused)),
         Committed::Stale { .. } => Some(EngineError::NoSuchVm(vm)),
         Committed::Applied { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => None,

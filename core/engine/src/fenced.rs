@@ -61,8 +61,7 @@ fn on(shared: &Shared, host: HostId) -> Result<(Vec<String>, Vec<VmId>), EngineE
     let (mut there, mut left) = (Vec::new(), Vec::new());
     for vm in reader.vms_on_host(host)? {
         let Some(summary) = reader.vm_summary(vm)? else { continue };
-        let migrates = summary.held_too.is_some_and(|(other, _)| other == host);
-        if summary.host == Some(host) || migrates {
+        if summary.host == Some(host) || summary.holds_on(host) {
             there.push(format!("{} (id {vm})", summary.name));
         } else {
             left.push(vm);

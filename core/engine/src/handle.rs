@@ -2,8 +2,8 @@
 
 use ostler_lifecycle::{Found, Why};
 use ostler_model::{
-    Answer, Args, Destroyed, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId, Timestamp, Verb,
-    Version, VmId, VmName, VmSpec,
+    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId,
+    Timestamp, Verb, Version, VmId, VmName, VmSpec,
 };
 use std::time::Duration;
 
@@ -59,9 +59,12 @@ impl ActionRequest {
         Self { verb, by: by.into(), args: Args::None, host: None, enforce: false, force: false, if_version: None }
     }
 
-    /// Whether Ostler chooses the network address of the new card.
-    pub(crate) fn chooses_mac(&self) -> bool {
-        matches!(&self.args, Args::NewNic(nic) if nic.mac.is_none())
+    /// Whether Ostler itself chose what another VM has already, so that the next decision chooses something else.
+    pub(crate) fn chose(&self, refused: &ClaimRefused) -> bool {
+        match refused.claim.holding.book {
+            Book::Mac => matches!(&self.args, Args::NewNic(nic) if nic.mac.is_none()),
+            Book::Host | Book::Image => false,
+        }
     }
 
     /// The request for the lifecycle.
@@ -155,6 +158,9 @@ pub enum EngineError {
         /// The reason, and what to do.
         why: String,
     },
+    /// Another VM has something that can have one owner only: nothing was changed.
+    #[error(transparent)]
+    Taken(ClaimRefused),
     /// The change of a resource was refused: nothing was changed.
     #[error(transparent)]
     Resource(#[from] ostler_store::ResourceRefused),

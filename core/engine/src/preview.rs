@@ -3,12 +3,12 @@
 use crate::birth::{NO_OPERATION, NO_VM};
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
-use crate::runner::{as_commit, claim_refusal};
+use crate::runner::{as_commit, claim_refused};
 use crate::shared::Shared;
 use crate::{birth, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
 use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord};
-use ostler_store::{Committed, ResourceRefused};
+use ostler_store::Committed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,9 +30,12 @@ pub(crate) async fn preview(
     if decision.changed {
         let (commit, _) = as_commit(shared, record, &mut operations, &decision)?;
         match shared.store.rehearse(commit).await? {
-            Committed::ClaimRefused(claim) => return refused(claim_refusal(&claim, Some(asked.verb))),
             // The action itself would choose another address.
-            Committed::Refused(ResourceRefused::MacTaken { .. }) if asked.chooses_mac() => {}
+            Committed::ClaimRefused(claim) if asked.chose(&claim) => {}
+            Committed::ClaimRefused(claim) => match claim_refused(claim, Some(asked.verb)) {
+                EngineError::Refused(refusal) => return refused(refusal),
+                error => return Err(error),
+            },
             Committed::Refused(why) => return Err(EngineError::Resource(why)),
             // Only this runner writes the record, and there is no idempotency key.
             Committed::Applied { .. } | Committed::Stale { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => {}
@@ -50,7 +53,7 @@ pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Re
     let decision = birth::decided(shared, request, || NO_VM)?;
     match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
         // The creation itself would choose another address.
-        Some(EngineError::Resource(ResourceRefused::MacTaken { mac, .. })) if !given.contains(&mac) => {}
+        Some(EngineError::Taken(refused)) if birth::chose(&given, &refused) => {}
         Some(error) => return Err(error),
         None => {}
     }

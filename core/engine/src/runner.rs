@@ -15,10 +15,10 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Claim, ClaimRefused, Due, Effect, EffectKey, EventKind, HostId, ImageChange, OperationId, OperationRecord, Refusal,
-    RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
+    Answer, Book, ClaimRefused, Due, Effect, EffectKey, EventKind, HostId, ImageChange, Lack, OperationId, OperationRecord,
+    Refusal, RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
-use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, ResourceRefused, VmChange};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, VmChange};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -217,6 +217,7 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             // For example, there is already an image with that name. This answer is final too: otherwise the action would be
             // asked for for ever.
             Err(EngineError::Resource(refused)) => not_to_be_had(asked.verb, &refused),
+            Err(EngineError::Taken(refused)) => not_to_be_had(asked.verb, &refused),
             Err(error) => return Err(error),
         };
         settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
@@ -224,7 +225,7 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
     Ok(())
 }
 
-fn not_to_be_had(verb: Verb, refused: &ResourceRefused) -> Refusal {
+fn not_to_be_had(verb: Verb, refused: &impl std::error::Error) -> Refusal {
     Refusal { kind: RefusalKind::BadRequest, verb, detail: refused.to_string(), hint: "change what is planned".to_owned() }
 }
 
@@ -310,8 +311,9 @@ async fn request(
     ask(shared, state, asked, None, idempotency).await?.ok_or_else(no_answer)
 }
 
-/// Has a request decided. If Ostler chose a network address and another VM has it, this asks again. Each time it is a new
-/// operation, and so another address is chosen.
+/// Has a request decided. If Ostler chose something that another VM has, such as a network address, this asks again. Each time
+/// it is a new operation, and so something else is chosen. At most [`birth::DRAWS_MAX`] decisions are made: with every other
+/// claim that is refused, the first decision is the last.
 async fn ask(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -319,12 +321,12 @@ async fn ask(
     schedule: Option<ScheduleId>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let mut draws = if asked.chooses_mac() { birth::DRAWS_MAX } else { 1 };
+    let mut draws = birth::DRAWS_MAX;
     loop {
         let input = Input::Request(asked.to_request(shared.store.next_operation_id(), schedule));
         draws -= 1;
         match settle(shared, state, &input, idempotency).await {
-            Err(EngineError::Resource(ResourceRefused::MacTaken { .. })) if draws > 0 => {}
+            Err(EngineError::Taken(refused)) if draws > 0 && asked.chose(&refused) => {}
             answer => return answer,
         }
     }
@@ -444,7 +446,7 @@ fn not_applied(
     idempotency: Option<&Idempotency>,
 ) -> Result<Replied, EngineError> {
     match committed? {
-        Committed::ClaimRefused(refused) => Err(EngineError::Refused(claim_refusal(&refused, verb))),
+        Committed::ClaimRefused(refused) => Err(claim_refused(refused, verb)),
         Committed::Replayed(row) => replied(&row),
         Committed::IdempotencyConflict => {
             Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key.clone()).unwrap_or_default() })
@@ -507,10 +509,13 @@ fn forget(shared: &Shared, state: &mut Loaded, touched: &[OperationId]) {
     }
 }
 
-pub(crate) fn claim_refusal(refused: &ClaimRefused, verb: Option<Verb>) -> Refusal {
-    let (kind, hint) = match refused.claim {
-        Claim::Capacity { .. } => (RefusalKind::NoCapacity, "choose another host, or free some capacity"),
-        Claim::Image { .. } => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),
+/// The answer to a request whose claim does not hold.
+pub(crate) fn claim_refused(refused: ClaimRefused, verb: Option<Verb>) -> EngineError {
+    let (kind, hint) = match (&refused.lack, refused.claim.holding.book) {
+        (Lack::Taken { .. }, _) => return EngineError::Taken(refused),
+        (_, Book::Host | Book::Mac) => (RefusalKind::NoCapacity, "choose another host, or free some capacity"),
+        (_, Book::Image) => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),
     };
-    Refusal { kind, verb: verb.unwrap_or(Verb::Deploy), detail: refused.detail.clone(), hint: hint.to_owned() }
+    let (verb, detail) = (verb.unwrap_or(Verb::Deploy), refused.to_string());
+    EngineError::Refused(Refusal { kind, verb, detail, hint: hint.to_owned() })
 }

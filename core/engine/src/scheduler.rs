@@ -258,7 +258,7 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
     let proposed = locked(&shared.wishes.proposed).clone();
     for (vm, (host, capacity)) in proposed {
-        if reader.vm_summary(vm)?.is_some_and(|summary| summary.held.is_none()) {
+        if reader.vm_summary(vm)?.is_some_and(|summary| summary.host.is_none()) {
             let of = held.entry(host).or_default();
             *of = of.plus(capacity);
         }

@@ -6,9 +6,9 @@ use crate::facts::Facts;
 use crate::marks;
 use crate::sight::Sight;
 use ostler_model::{
-    Active, Answer, Call, Claim, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, HistoryEntry,
-    HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason,
-    Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Ask, Call, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, HistoryEntry, HostId,
+    ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal,
+    RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 /// The operation if it goes on. None if it has ended.
@@ -23,7 +23,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) effects: Vec<Effect>,
     pub(crate) settled: Vec<EffectKey>,
     pub(crate) cancels: Vec<EffectKey>,
-    pub(crate) claims: Vec<Claim>,
+    /// What is to be judged inside the transaction. The amounts follow from the record as it is at the end.
+    pub(crate) asks: Vec<Ask>,
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
     pub(crate) images: Vec<ImageChange>,
@@ -43,7 +44,7 @@ impl<'a> Draft<'a> {
             effects: Vec::new(),
             settled: Vec::new(),
             cancels: Vec::new(),
-            claims: Vec::new(),
+            asks: Vec::new(),
             journal: Vec::new(),
             events: Vec::new(),
             images: Vec::new(),
@@ -64,6 +65,7 @@ impl<'a> Draft<'a> {
         // A call that one decision both settles and sends again keeps its row in the outbox, because its effect key is the same.
         let mut settled = self.settled;
         settled.retain(|key| !self.effects.iter().any(|effect| effect.key == *key));
+        let claims = self.record.claims(&self.asks);
         Decision {
             record: self.record,
             changed,
@@ -71,7 +73,7 @@ impl<'a> Draft<'a> {
             effects: self.effects,
             settled,
             cancels: self.cancels,
-            claims: self.claims,
+            claims,
             journal: self.journal,
             events: self.events,
             images: self.images,

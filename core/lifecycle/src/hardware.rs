@@ -4,7 +4,7 @@
 use crate::draft::Draft;
 use crate::refusals::{bad, wrong_state};
 use ostler_model::{
-    Args, Claim, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
+    Args, Ask, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
     Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb, VmRecord,
 };
 
@@ -73,7 +73,7 @@ fn attach_disk(
     spec.check().map_err(|error| bad(draft, asked, format!("cannot have that disk: {error}"), "change what is asked"))?;
     draft.record.spec = spec;
     draft.record.disks.push(DiskState { name: name.clone(), file, format, image, save_as: None, adopted: None });
-    draft.claims.extend(image.map(|image| Claim::Image { image }));
+    draft.asks.extend(image.map(Ask::image));
     Ok(Subject::Disk { name })
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
     spec.check().map_err(|error| bad(draft, asked, format!("cannot have that size: {error}"), "change what is asked"))?;
     draft.record.spec = spec;
     if let Some(place) = &draft.record.placement {
-        draft.claims.push(Claim::Capacity { host: place.host, enforce: asked.enforce });
+        draft.asks.push(Ask::room(place.host, asked.enforce));
     }
     Ok(before)
 }

@@ -5,8 +5,8 @@ use crate::draft::Draft;
 use crate::facts::Facts;
 use crate::{agenda, gone, judge, monitor, request, restored, wake};
 use ostler_model::{
-    Answer, Args, Claim, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal, Request,
-    ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    Answer, Args, Ask, Claim, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal,
+    Request, ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// The data from which a VM is made.
@@ -32,8 +32,7 @@ pub struct NewVm {
 #[must_use]
 pub fn create(new: NewVm, now: Timestamp) -> Decision {
     let state = if new.hold { State::Hold } else { State::Pending };
-    let mut claims: Vec<Claim> = new.disks.iter().filter_map(|disk| disk.image).map(|image| Claim::Image { image }).collect();
-    claims.dedup();
+    let asks = ask_images(&new.disks);
     let name = new.spec.name.to_string();
     let mut record = VmRecord {
         id: new.id,
@@ -75,6 +74,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         restored: None,
     };
     name_macs(&mut record);
+    let claims = record.claims(&asks);
     let answer = Answer {
         vm: record.id,
         operation: None,
@@ -98,6 +98,13 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
     }
 }
 
+/// Asks for the images that disks stand on.
+fn ask_images(disks: &[DiskState]) -> Vec<Ask> {
+    let mut asks: Vec<Ask> = disks.iter().filter_map(|disk| disk.image).map(Ask::image).collect();
+    asks.dedup();
+    asks
+}
+
 /// A domain that somebody else made, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
@@ -119,7 +126,8 @@ pub struct Adopted {
 pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     let Adopted { vm, place, storage, name, running } = adopted;
     let (operation, by, host) = (vm.operation, vm.by.clone(), place.host);
-    let Decision { mut record, claims, events, .. } = create(vm, now);
+    let asks = ask_images(&vm.disks);
+    let Decision { mut record, events, .. } = create(vm, now);
     record.state = if running { State::Running } else { State::Poweroff };
     record.issued = place.generation;
     record.placed = place.generation;
@@ -131,8 +139,8 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     record.version = Version(0);
     let before = record.clone();
     let mut draft = Draft::new(&before, facts, now);
-    draft.claims = claims;
-    draft.claims.push(Claim::Capacity { host, enforce: false });
+    draft.asks = asks;
+    draft.asks.push(Ask::room(host, false));
     draft.events = events;
     draft.history_begin(host, Verb::Adopt, generation);
     let asked = Request {

@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
 use crate::{abilities, placement};
-use ostler_model::{Claim, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
+use ostler_model::{Ask, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
 
 /// Checks that the VM can be moved to the target, and gives it a placement there. From now on it holds its capacity at both
 /// hosts. Returns whether the host that it leaves is lost.
@@ -36,7 +36,7 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
     // One attempt uses up the wish to be moved (`resched`). If the attempt fails, that is told, and the move is not begun again
     // and again.
     record.resched = false;
-    draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
+    draft.asks.push(Ask::room(target.host, asked.enforce));
     Ok(lost)
 }
 

@@ -7,7 +7,7 @@ use crate::refusals::wrong_state;
 use crate::sight::{Sight, sight};
 use crate::{abilities, advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, slot, step};
 use ostler_model::{
-    Active, Args, Claim, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, Stated,
+    Active, Args, Ask, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, Stated,
     StepKind, Strength, Subject, Verb,
 };
 
@@ -312,16 +312,16 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         // Every host sees the same files. They are not copied, and the host has them now.
         record.files = ostler_model::FilesAt { host: true, home: false, other: false };
     }
-    let images: Vec<Claim> = record.images_held().map(|image| Claim::Image { image }).collect();
+    let images: Vec<Ask> = record.images_held().map(Ask::image).collect();
     let plan = match (record.files.host, record.files.home) {
         (true, false) => recipe::start(record),
         (_, _) => recipe::deploy(record, storage.shared),
     };
     let generation = draft.record.issued;
     draft.history_begin(target.host, asked.verb, generation);
-    draft.claims.push(Claim::Capacity { host: target.host, enforce: asked.enforce });
+    draft.asks.push(Ask::room(target.host, asked.enforce));
     if plan.contains(&StepKind::PrepareDisks) {
-        draft.claims.extend(images);
+        draft.asks.extend(images);
     }
     draft.record.operation = start(draft, asked, plan, Subject::Vm, None);
     Ok(())

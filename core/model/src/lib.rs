@@ -19,6 +19,7 @@ mod spec;
 mod state;
 mod verb;
 
+mod claim;
 mod destroyed;
 mod effect;
 mod observation;
@@ -34,6 +35,7 @@ mod request;
 mod restored;
 mod wild;
 
+pub use claim::{Amount, Ask, Book, BookKey, Bound, Claim, ClaimRefused, Holding, Lack, Page, Takes, Terms, held_anew, holding_of};
 pub use destroyed::Destroyed;
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
 pub use event::{Event, EventKind};
@@ -53,7 +55,7 @@ pub use record::{
     DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, RecoveryFile, Sighting, Snapshot, Storage,
     VmRecord,
 };
-pub use request::{Answer, Args, Claim, ClaimRefused, ImageChange, Refusal, RefusalKind, Request};
+pub use request::{Answer, Args, ImageChange, Refusal, RefusalKind, Request};
 pub use restored::{GENERATIONS_SKIPPED, LostTime, Restored};
 pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,

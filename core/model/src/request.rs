@@ -209,35 +209,6 @@ pub struct Refusal {
     pub hint: String,
 }
 
-/// A condition that must hold inside the transaction. Claims are checked in order, against the rows as they are there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Claim {
-    /// The host exists, and is on, or is draining and has the VM already. With `enforce`: the capacity that the VM will hold
-    /// fits.
-    Capacity {
-        /// The host.
-        host: HostId,
-        /// Whether the VM's capacity must fit.
-        enforce: bool,
-    },
-    /// The image exists and is ready.
-    Image {
-        /// The image.
-        image: ImageId,
-    },
-}
-
-/// The first claim that did not hold. Nothing of that VM was committed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{detail}")]
-pub struct ClaimRefused {
-    /// The claim.
-    pub claim: Claim,
-    /// Why, in words.
-    pub detail: String,
-}
-
 /// A change that a decision makes to an image, in the same transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageChange {

@@ -170,6 +170,7 @@ impl From<EngineError> for ApiError {
             EngineError::Unusable { what, why } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, format!("{what} cannot be used: {why}"))
             }
+            EngineError::Taken(refused) => Self::new(StatusCode::CONFLICT, code::EXISTS, refused.to_string()),
             EngineError::Resource(refused) => refused.into(),
             EngineError::IdempotencyConflict { .. } => {
                 Self::new(StatusCode::CONFLICT, code::IDEMPOTENCY_CONFLICT, error.to_string())
@@ -217,7 +218,7 @@ impl From<ResourceRefused> for ApiError {
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
             ResourceRefused::FileTaken { .. } => (StatusCode::CONFLICT, code::FILE_TAKEN),
-            ResourceRefused::UuidTaken { .. } | ResourceRefused::MacTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
+            ResourceRefused::UuidTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
         };
         Self::new(status, code, refused.to_string())
     }

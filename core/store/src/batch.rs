@@ -3,7 +3,7 @@
 //! Each commit is judged completely before its first write. So a commit that is refused leaves nothing behind, and the other
 //! commits go on: the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
 
-use crate::book::Books;
+use crate::book::{Books, Claimant};
 use crate::commit::{Committed, ResourceChange};
 use crate::error::{Fault, ReadError};
 use crate::meta::{self, Marks};
@@ -12,7 +12,7 @@ use crate::read::Reader;
 use crate::resource::Ahead;
 use crate::summary::VmSummary;
 use crate::tables::{Cold, EVENT, Hot, META};
-use ostler_model::EventSeq;
+use ostler_model::{Claim, EventSeq};
 use redb::{ReadableTableMetadata, WriteTransaction};
 
 /// Bounds. Tests make them small.
@@ -92,17 +92,20 @@ impl<'txn> Batch<'txn> {
                 old
             }
         };
-        for claim in &commit.claims {
-            if let Some(refused) = self.claim_refused(claim, commit.vm.as_ref(), old.as_ref())? {
-                return Ok(Verdict::No(Committed::ClaimRefused(refused)));
-            }
+        let new = commit.vm.as_ref().map(|vm| &vm.summary);
+        let by = Claimant::new(old.as_ref(), new, commit.forgets());
+        if let Some(refused) = self.claims_refused(commit.claims.iter().cloned(), &by)? {
+            return Ok(Verdict::No(Committed::ClaimRefused(refused)));
         }
-        if let Some(vm) = &commit.vm
-            && let Some(refused) = self.vm_refused(&vm.summary, old.as_ref(), commit.forgets())?
+        if let Some(vm) = new
+            && let Some(refused) = self.vm_refused(vm, old.as_ref(), commit.forgets())?
         {
             return Ok(Verdict::No(Committed::Refused(refused)));
         }
-        let ahead = Ahead::of_vm(old.as_ref(), commit.vm.as_ref().map(|vm| &vm.summary));
+        if let Some(refused) = self.claims_refused(Claim::implied(by.old, by.new), &by)? {
+            return Ok(Verdict::No(Committed::ClaimRefused(refused)));
+        }
+        let ahead = Ahead::of_vm(old.as_ref(), new);
         if let Some(refused) = self.resources_refused(&commit.resources, ahead)? {
             return Ok(Verdict::No(Committed::Refused(refused)));
         }

@@ -1,4 +1,4 @@
-//! The books: what VMs hold of hosts and images, and how many VMs are in each state. They are derived from the records, in the
+//! The books: what VMs hold, by book and thing, and how many VMs are in each state. They are derived from the records, in the
 //! transaction that changes the records. During a batch they are kept in memory, and they are written at its end, because the VMs
 //! of a batch share few hosts.
 
@@ -6,51 +6,64 @@ use crate::batch::Batch;
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::summary::VmSummary;
-use crate::tables::{HOST_USAGE, IMAGE_HOLD, STATE_COUNT};
-use ostler_model::{Capacity, HostId, ImageId, State, Usage};
-use redb::{ReadableTable, Table};
-use std::collections::{BTreeMap, HashMap};
+use crate::tables::{BOOK, STATE_COUNT};
+use ostler_model::{Amount, Book, BookKey, Holding, HostId, ImageId, State, Usage, VmId};
+use redb::ReadableTable;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The counts that a batch has read or changed.
+/// The sums and counts that a batch has read or changed.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    usage: HashMap<u32, Usage>,
-    holds: HashMap<u32, u64>,
+    sums: HashMap<(Book, BookKey), Amount>,
     counts: HashMap<&'static str, u64>,
 }
 
-fn usage_of((vms, cpu_milli, memory_mib): (u64, u64, u64)) -> Usage {
-    Usage { vms, held: Capacity { cpu_milli, memory_mib } }
+/// The value of a row of the table `book`.
+type Sum = (u64, u64, u64);
+
+const fn amount_of((a, b, c): Sum) -> Amount {
+    Amount([a, b, c])
 }
 
-/// Subtracts one from a number that must be at least one. If it is zero, `check` finds this. To stop here would help nobody.
-fn less(number: &mut u64, what: &str) {
-    match number.checked_sub(1) {
-        Some(rest) => *number = rest,
-        None => tracing::error!(what, "the books would fall below zero: run `ostler admin check`"),
+const fn usage_of(amount: Amount) -> Usage {
+    Usage { vms: amount.0[0], held: amount.capacity() }
+}
+
+/// Whose claims are judged, and against what.
+pub(crate) struct Claimant<'a> {
+    /// The VM. None if the commit is of no VM.
+    pub(crate) vm: Option<VmId>,
+    /// What it holds now.
+    pub(crate) old: &'a [Holding],
+    /// What it will hold.
+    pub(crate) new: &'a [Holding],
+    /// The VM that the same commit forgets. It has nothing any more.
+    pub(crate) goes: Option<VmId>,
+}
+
+impl<'a> Claimant<'a> {
+    pub(crate) fn new(old: Option<&'a VmSummary>, new: Option<&'a VmSummary>, goes: Option<VmId>) -> Self {
+        let holdings = |vm: Option<&'a VmSummary>| vm.map_or(&[][..], |vm| &vm.holdings);
+        Self { vm: new.map(|vm| vm.id), old: holdings(old), new: holdings(new), goes }
     }
 }
 
 impl Batch<'_> {
-    /// The capacity that VMs hold on a host now, as this batch sees it.
-    pub(crate) fn usage(&mut self, host: u32) -> Result<&mut Usage, Fault> {
+    /// What VMs hold of a thing now, as this batch sees it.
+    pub(crate) fn sum(&mut self, book: Book, key: &BookKey) -> Result<&mut Amount, Fault> {
         use std::collections::hash_map::Entry;
-        match self.books.usage.entry(host) {
+        match self.books.sums.entry((book, key.clone())) {
             Entry::Occupied(page) => Ok(page.into_mut()),
             Entry::Vacant(page) => {
-                let kept = self.hot.host_usage.get(host)?.map(|row| usage_of(row.value())).unwrap_or_default();
+                let kept = self.hot.book.get((book.into(), key.as_str()))?.map(|row| amount_of(row.value())).unwrap_or_default();
                 Ok(page.insert(kept))
             }
         }
     }
 
     /// How many disks stand on an image now, as this batch sees it.
-    pub(crate) fn holds(&mut self, image: u32) -> Result<&mut u64, Fault> {
-        use std::collections::hash_map::Entry;
-        match self.books.holds.entry(image) {
-            Entry::Occupied(page) => Ok(page.into_mut()),
-            Entry::Vacant(page) => Ok(page.insert(self.hot.image_hold.get(image)?.map_or(0, |row| row.value()))),
-        }
+    pub(crate) fn holds(&mut self, image: ImageId) -> Result<u64, Fault> {
+        Ok(self.sum(Book::Image, &image.into())?.0[0])
     }
 
     fn count(&mut self, state: &'static str) -> Result<&mut u64, Fault> {
@@ -62,37 +75,21 @@ impl Batch<'_> {
     }
 
     /// Changes the books for the change of one VM.
-    pub(crate) fn books_enter(&mut self, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
-        let held = |vm: Option<&VmSummary>| vm.map(|vm| (vm.held, vm.held_too)).unwrap_or_default();
-        if held(old) != held(new) {
-            for (host, capacity) in old.into_iter().flat_map(VmSummary::holdings) {
-                let usage = self.usage(host.0)?;
-                less(&mut usage.vms, "VMs of a host");
-                usage.held = Capacity {
-                    cpu_milli: usage.held.cpu_milli.saturating_sub(capacity.cpu_milli),
-                    memory_mib: usage.held.memory_mib.saturating_sub(capacity.memory_mib),
-                };
-            }
-            for (host, capacity) in new.into_iter().flat_map(VmSummary::holdings) {
-                let usage = self.usage(host.0)?;
-                usage.vms = usage.vms.saturating_add(1);
-                usage.held = usage.held.plus(capacity);
-            }
-        }
-        let (images_old, images_new) = (old.map_or(&[][..], |vm| &vm.images), new.map_or(&[][..], |vm| &vm.images));
-        if images_old != images_new {
-            for image in images_old {
-                less(self.holds(image.0)?, "holds of an image");
-            }
-            for image in images_new {
-                let holds = self.holds(image.0)?;
-                *holds = holds.saturating_add(1);
-            }
+    pub(crate) fn books_enter(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
+        let holdings = |vm: Option<&VmSummary>| vm.map(|vm| vm.holdings.clone()).unwrap_or_default();
+        let (before, after) = (holdings(old), holdings(new));
+        if before != after {
+            self.sums_enter(&before, &after)?;
+            self.owners_enter(id, &before, &after)?;
         }
         let (state_old, state_new) = (old.map(VmSummary::state_key), new.map(VmSummary::state_key));
         if state_old != state_new {
             if let Some(state) = state_old {
-                less(self.count(state)?, "VMs in a state");
+                let count = self.count(state)?;
+                if *count == 0 {
+                    below_zero("VMs in a state");
+                }
+                *count = count.saturating_sub(1);
             }
             if let Some(state) = state_new {
                 let count = self.count(state)?;
@@ -102,21 +99,51 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes the counts that were read or changed. A count of zero has no row.
+    fn sums_enter(&mut self, before: &[Holding], after: &[Holding]) -> Result<(), Fault> {
+        for (Holding { book, key, .. }, amount) in before.iter().filter_map(|held| Some((held, held.amount?))) {
+            let sum = self.sum(*book, key)?;
+            if !amount.within(*sum) {
+                below_zero(book.into());
+            }
+            *sum = sum.less(amount);
+        }
+        for (Holding { book, key, .. }, amount) in after.iter().filter_map(|held| Some((held, held.amount?))) {
+            let sum = self.sum(*book, key)?;
+            *sum = sum.plus(amount);
+        }
+        Ok(())
+    }
+
+    /// Updates the rows that say which VM has a thing.
+    fn owners_enter(&mut self, id: u64, before: &[Holding], after: &[Holding]) -> Result<(), Fault> {
+        let owned = |held: &[Holding]| -> BTreeSet<(&'static str, String)> {
+            let sole = held.iter().filter(|held| held.amount.is_none());
+            sole.map(|held| (held.book.into(), held.key.to_string())).collect()
+        };
+        let (before, after) = (owned(before), owned(after));
+        for (book, key) in before.difference(&after) {
+            self.hot.holder.remove((*book, key.as_str(), id))?;
+        }
+        for (book, key) in after.difference(&before) {
+            self.hot.holder.insert((*book, key.as_str(), id), ())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the sums and counts that were read or changed. A sum or count of zero has no row.
     pub(crate) fn books_flush(&mut self) -> Result<(), Fault> {
         let books = std::mem::take(&mut self.books);
-        for (host, usage) in books.usage {
-            let row = (usage.vms, usage.held.cpu_milli, usage.held.memory_mib);
-            if row == (0, 0, 0) {
-                self.hot.host_usage.remove(host)?;
+        // In order, so that a batch is logged in the same way each time.
+        for ((book, key), sum) in books.sums.into_iter().collect::<BTreeMap<_, _>>() {
+            let row = (book.into(), key.as_str());
+            if sum == Amount::default() {
+                self.hot.book.remove(row)?;
             } else {
-                self.hot.host_usage.insert(host, row)?;
+                let [a, b, c] = sum.0;
+                self.hot.book.insert(row, (a, b, c))?;
             }
         }
-        for (image, holds) in books.holds {
-            number_put(&mut self.hot.image_hold, image, holds)?;
-        }
-        for (state, count) in books.counts {
+        for (state, count) in books.counts.into_iter().collect::<BTreeMap<_, _>>() {
             if count == 0 {
                 self.hot.state_count.remove(state)?;
             } else {
@@ -127,23 +154,40 @@ impl Batch<'_> {
     }
 }
 
-fn number_put(table: &mut Table<'_, u32, u64>, key: u32, value: u64) -> Result<(), Fault> {
-    if value == 0 {
-        table.remove(key)?;
-    } else {
-        table.insert(key, value)?;
-    }
-    Ok(())
+/// Reports a number that would fall below zero. The check finds it too. To stop here would help nobody.
+fn below_zero(what: &'static str) {
+    tracing::error!(what, "the books would fall below zero: run `ostler admin check`");
 }
 
 impl Reader {
+    /// What VMs hold of a thing.
+    fn sum(&self, book: Book, key: &BookKey) -> Result<Amount, ReadError> {
+        let row = self.table(BOOK)?.get((book.into(), key.as_str())).map_err(Fault::from)?;
+        Ok(row.map(|row| amount_of(row.value())).unwrap_or_default())
+    }
+
+    /// Every thing of a book of which VMs hold any.
+    fn sums(&self, book: Book) -> Result<Vec<(String, Amount)>, ReadError> {
+        let table = self.table(BOOK)?;
+        let name: &'static str = book.into();
+        let mut found = Vec::new();
+        for row in table.range((name, "")..).map_err(Fault::from)? {
+            let (key, sum) = row.map_err(Fault::from)?;
+            let (of, thing) = key.value();
+            if of != name {
+                break;
+            }
+            found.push((thing.to_owned(), amount_of(sum.value())));
+        }
+        Ok(found)
+    }
+
     /// The capacity that VMs hold on a host.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn usage(&self, host: HostId) -> Result<Usage, ReadError> {
-        let table = self.table(HOST_USAGE)?;
-        Ok(table.get(host.0).map_err(Fault::from)?.map(|row| usage_of(row.value())).unwrap_or_default())
+        Ok(usage_of(self.sum(Book::Host, &host.into())?))
     }
 
     /// The capacity that VMs hold, for every host where they hold any.
@@ -151,11 +195,9 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn usage_all(&self) -> Result<BTreeMap<HostId, Usage>, ReadError> {
-        let table = self.table(HOST_USAGE)?;
-        let rows = ReadableTable::iter(&table).map_err(Fault::from)?;
-        rows.map(|row| row.map(|(host, usage)| (HostId(host.value()), usage_of(usage.value()))))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Fault::from(error).into())
+        let rows = self.sums(Book::Host)?.into_iter();
+        // A key that is no id is of no host. The check reports it.
+        Ok(rows.filter_map(|(host, sum)| Some((host.parse().ok()?, usage_of(sum)))).collect())
     }
 
     /// How many disks stand on an image.
@@ -163,16 +205,7 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn image_holds(&self, image: ImageId) -> Result<u64, ReadError> {
-        Ok(self.table(IMAGE_HOLD)?.get(image.0).map_err(Fault::from)?.map_or(0, |row| row.value()))
-    }
-
-    /// For each image, how many disks stand on it. Images without any are left out.
-    pub(crate) fn image_holds_all(&self) -> Result<BTreeMap<ImageId, u64>, ReadError> {
-        let table = self.table(IMAGE_HOLD)?;
-        let rows = ReadableTable::iter(&table).map_err(Fault::from)?;
-        rows.map(|row| row.map(|(image, holds)| (ImageId(image.value()), holds.value())))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Fault::from(error).into())
+        Ok(self.sum(Book::Image, &image.into())?.0[0])
     }
 
     /// How many VMs are in each state. States without VMs are left out.

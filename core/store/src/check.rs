@@ -7,7 +7,7 @@ use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
 use crate::tables;
-use ostler_model::{Effect, EffectKey, MacAddress, OperationRecord, State, Usage, VmId, VmRecord, VmUuid};
+use ostler_model::{Amount, Book, BookKey, Effect, EffectKey, Holding, OperationRecord, State, VmId, VmRecord, VmUuid};
 use redb::{Key, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -79,16 +79,15 @@ struct Derived {
     by_state: BTreeSet<(String, u64)>,
     by_uuid: BTreeSet<(u128, u64)>,
     by_host: BTreeSet<(u32, u64)>,
-    by_mac: BTreeSet<(u64, u64)>,
-    macs: BTreeMap<MacAddress, BTreeSet<String>>,
+    holders: BTreeSet<(String, String, u64)>,
+    owners: BTreeMap<(Book, BookKey), BTreeSet<String>>,
     by_datastore: BTreeSet<(u32, u64)>,
     live: BTreeSet<u64>,
     active: BTreeSet<u64>,
     resched: BTreeSet<u64>,
     done: BTreeSet<(u64, u64)>,
     timers: BTreeSet<(u64, u64)>,
-    usage: BTreeMap<u32, Usage>,
-    holds: BTreeMap<u32, u64>,
+    sums: BTreeMap<(String, String), Amount>,
     counts: BTreeMap<State, u64>,
     open: BTreeMap<VmUuid, (VmId, Vec<EffectKey>)>,
     ids: BTreeSet<u64>,
@@ -108,10 +107,6 @@ impl Derived {
         let left = record.leftovers.iter().map(|left| &left.place);
         for place in record.placement.iter().chain(&record.other).chain(left) {
             self.by_host.insert((place.host.0, id));
-        }
-        for mac in record.macs_held() {
-            self.by_mac.insert((mac.bits(), id));
-            self.macs.entry(mac).or_default().insert(format!("{} (id {id})", record.spec.name));
         }
         if record.state != State::Done {
             self.live.insert(id);
@@ -133,14 +128,19 @@ impl Derived {
         if let Some(due) = record.next_due() {
             self.timers.insert((due.0, id));
         }
-        // The record says how much a VM holds. Here it is only proven that the books are the sum of that.
-        for (host, capacity) in record.held().into_iter().chain(record.held_too()) {
-            let usage = self.usage.entry(host.0).or_default();
-            usage.vms += 1;
-            usage.held = usage.held.plus(capacity);
-        }
-        for image in record.images_held() {
-            *self.holds.entry(image.0).or_default() += 1;
+        // The record says what a VM holds. Here it is only proven that the books are the sum of that.
+        for Holding { book, key, amount } in record.holdings() {
+            let name = (book.to_string(), key.to_string());
+            match amount {
+                Some(amount) => {
+                    let sum = self.sums.entry(name).or_default();
+                    *sum = sum.plus(amount);
+                }
+                None => {
+                    self.holders.insert((name.0, name.1, id));
+                    self.owners.entry((book, key)).or_default().insert(format!("{} (id {id})", record.spec.name));
+                }
+            }
         }
         *self.counts.entry(record.state).or_default() += 1;
         self.open.insert(record.uuid, (record.id, record.open.iter().map(|call| call.key.clone()).collect()));
@@ -234,14 +234,12 @@ impl Reader {
         findings.compare(Of::Derived, "vm_by_owner", &self.keys(tables::VM_BY_OWNER, named)?, &derived.by_owner);
         findings.compare(Of::Derived, "vm_by_state", &self.keys(tables::VM_BY_STATE, named)?, &derived.by_state);
         findings.compare(Of::Derived, "vm_by_host", &self.keys(tables::VM_BY_HOST, |key| key)?, &derived.by_host);
-        findings.compare(Of::Derived, "vm_by_mac", &self.keys(tables::VM_BY_MAC, |key| key)?, &derived.by_mac);
-        for (mac, vms) in derived.macs.iter().filter(|(_, vms)| vms.len() > 1) {
+        let held = |(book, key, id): (&str, &str, u64)| (book.to_owned(), key.to_owned(), id);
+        findings.compare(Of::Derived, "holder", &self.keys(tables::HOLDER, held)?, &derived.holders);
+        for ((book, key), vms) in derived.owners.iter().filter(|(_, vms)| vms.len() > 1) {
             let vms: Vec<&str> = vms.iter().map(String::as_str).collect();
             let vms = vms.join(" and ");
-            findings.add(
-                Of::Odd,
-                format!("network address: {mac} is that of VMs {vms}; detach it from all but one, and attach another"),
-            );
+            findings.add(Of::Odd, format!("{}: {key} is that of VMs {vms}; {}", book.noun(), book.advice()));
         }
         findings.compare(Of::Derived, "vm_by_datastore", &self.keys(tables::VM_BY_DATASTORE, |key| key)?, &derived.by_datastore);
         findings.compare(Of::Derived, "vm_live", &self.keys(tables::VM_LIVE, |key| key)?, &derived.live);
@@ -255,14 +253,9 @@ impl Reader {
     }
 
     fn check_books(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
-        let usage: BTreeMap<u32, Usage> = self.usage_all()?.into_iter().map(|(host, usage)| (host.0, usage)).collect();
-        if usage != derived.usage {
-            findings.add(Of::Derived, format!("host_usage: is {usage:?}, the records say {:?}", derived.usage));
-        }
-        let holds: BTreeMap<u32, u64> = self.image_holds_all()?.into_iter().map(|(image, holds)| (image.0, holds)).collect();
-        if holds != derived.holds {
-            findings.add(Of::Derived, format!("image_hold: is {holds:?}, the records say {:?}", derived.holds));
-        }
+        let sums = self.rows(tables::BOOK, |(book, key), (a, b, c)| ((book.to_owned(), key.to_owned()), Amount([a, b, c])))?;
+        let (is, should) = (sums.into_iter().collect(), derived.sums.clone().into_iter().collect());
+        findings.compare(Of::Derived, "book", &is, &should);
         let counts = self.state_counts()?;
         if counts != derived.counts {
             findings.add(Of::Derived, format!("state_count: is {counts:?}, the records say {:?}", derived.counts));
@@ -272,7 +265,8 @@ impl Reader {
             findings.add(Of::Kept, format!("host: {host} is not there, but something of a VM is or may be on it"));
         }
         let images = self.keys(tables::IMAGE, |id| id)?;
-        for image in derived.holds.keys().filter(|image| !images.contains(image)) {
+        let held = derived.sums.keys().filter(|(book, _)| *book == Book::Image.to_string()).map(|(_, image)| image);
+        for image in held.filter(|image| !image.parse().is_ok_and(|image| images.contains(&image))) {
             findings.add(Of::Kept, format!("image: {image} is not there, but a disk stands on it"));
         }
         let datastores = self.keys(tables::DATASTORE, |id| id)?;

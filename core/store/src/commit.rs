@@ -2,8 +2,8 @@
 
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
-    HostName, HostState, Identified, Image, ImageId, ImageName, ImageState, MacAddress, OperationRecord, RelPath, Timestamp,
-    Version, VmId, VmRecord,
+    HostName, HostState, Identified, Image, ImageId, ImageName, ImageState, OperationRecord, RelPath, Timestamp, Version, VmId,
+    VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -300,16 +300,6 @@ pub enum ResourceRefused {
         vm: VmId,
         /// The VM that has the UUID.
         other: VmId,
-    },
-    /// A network card of another VM has that address.
-    #[error("the network address {mac} is that of VM {name} (id {vm}): give another, or none and one is chosen")]
-    MacTaken {
-        /// The address.
-        mac: MacAddress,
-        /// The VM that has it.
-        vm: VmId,
-        /// The name of that VM.
-        name: String,
     },
 }
 

@@ -5,8 +5,8 @@ use crate::error::{Fault, OpenError};
 use crate::prepare::PreparedVm;
 use crate::store::Options;
 use crate::tables::{
-    HOST_USAGE, IMAGE_HOLD, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_MAC, VM_BY_NAME, VM_BY_OWNER,
-    VM_BY_STATE, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
+    BOOK, HOLDER, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
+    VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
 use crate::{meta, row};
 use ostler_model::VmRecord;
@@ -14,9 +14,9 @@ use redb::{Builder, ReadableTable, WriteTransaction};
 use std::path::Path;
 
 /// Raise this with every change of what is derived from a record: [`crate::VmSummary`], the keys of indexes,
-/// `VmRecord::next_due`, `held`, `held_too`, `also_on`, `images_held` and `macs_held`. If a store has another number, everything
+/// `VmRecord::next_due`, `also_on` and `holdings`. If a store has another number, everything
 /// is derived again when it is opened.
-pub(crate) const DERIVED: u64 = 3;
+pub(crate) const DERIVED: u64 = 4;
 
 /// Derives everything again in the store of this file, which nobody has open.
 pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
@@ -42,7 +42,6 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
         VM_BY_STATE,
         VM_BY_OWNER,
         VM_BY_HOST,
-        VM_BY_MAC,
         VM_BY_DATASTORE,
         VM_LIVE,
         VM_ACTIVE,
@@ -50,8 +49,8 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
         VM_DONE,
         TIMER,
         STATE_COUNT,
-        HOST_USAGE,
-        IMAGE_HOLD
+        BOOK,
+        HOLDER
     );
     // The bounds do not matter: nothing is appended here.
     let limits = Limits { events_kept: u64::MAX, operations_kept: usize::MAX };
@@ -130,7 +129,7 @@ mod tests {
         change(&db, |txn| {
             txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
             txn.delete_table(VM_SUMMARY).expect("deletes");
-            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
             txn.open_table(VM_SUMMARY).expect("opens");
             meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
         });
@@ -230,18 +229,18 @@ mod tests {
         };
         assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
         let mended = restored("book", |txn| {
-            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
             drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"));
             drop(txn.open_table(VM_SUMMARY).expect("opens").pop_last().expect("writes"));
         });
         let mended = mended.await.expect("restores");
-        for table in ["host_usage", "timer", "vm_summary"] {
+        for table in ["book", "timer", "vm_summary"] {
             assert!(mended.iter().any(|finding| finding.starts_with(table)), "{table}: {mended:#?}");
         }
         let again = Store::open(&dir.path().join("book"), options()).expect("opens");
         assert_eq!(again.check().expect("reads"), Vec::<String>::new());
         let refused = restored("row", |txn| {
-            txn.open_table(HOST_USAGE).expect("opens").insert(2, (9, 9, 9)).expect("writes");
+            txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
             drop(txn.open_table(tables::HOST).expect("opens").pop_last().expect("writes"));
         });
         assert!(matches!(refused.await, Err(crate::BackupError::Broken { .. })), "a row that follows from nothing is lost");
@@ -261,7 +260,7 @@ mod tests {
             ("vm_by_state", |txn| drop(txn.open_table(VM_BY_STATE).expect("opens").insert(("x", 1), ()).expect("writes"))),
             ("vm_by_owner", |txn| drop(txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes"))),
             ("vm_by_host", |txn| drop(txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes"))),
-            ("vm_by_mac", |txn| drop(txn.open_table(VM_BY_MAC).expect("opens").insert((1, 1), ()).expect("writes"))),
+            ("holder", |txn| drop(txn.open_table(HOLDER).expect("opens").insert(("mac", "1", 1), ()).expect("writes"))),
             ("vm_by_datastore", |txn| drop(txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes"))),
             ("vm_live", |txn| drop(txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes"))),
             ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),
@@ -269,8 +268,9 @@ mod tests {
             ("vm_done", |txn| drop(txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes"))),
             ("timer", |txn| drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"))),
             ("state_count", |txn| drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))),
-            ("host_usage", |txn| drop(txn.open_table(HOST_USAGE).expect("opens").pop_last().expect("writes"))),
-            ("image_hold", |txn| drop(txn.open_table(IMAGE_HOLD).expect("opens").insert(1, 9).expect("writes"))),
+            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").pop_first().expect("writes"))),
+            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("image", "1"), (9, 0, 0)).expect("writes"))),
+            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("no such book", "1"), (9, 0, 0)).expect("writes"))),
             ("host_by_name", |txn| drop(txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes"))),
             ("image_by_name", |txn| drop(txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes"))),
             ("operation", |txn| drop(txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes"))),

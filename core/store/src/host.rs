@@ -76,7 +76,7 @@ impl Batch<'_> {
         let vm = VmId(key.value().1);
         let how = match self.vm_summary(vm)? {
             Some(summary) if summary.host == Some(id) => "has its place there",
-            Some(summary) if summary.held_on(id).is_some() => "migrates from there or to it",
+            Some(summary) if summary.holds_on(id) => "migrates from there or to it",
             Some(_) | None => {
                 "may have left something there; it is looked for once the host is seen. If it does not come back, remove it as fenced"
             }

@@ -63,7 +63,7 @@ impl Batch<'_> {
             }
             Some(_) => {}
         }
-        let disks = *self.holds(id.0)?;
+        let disks = self.holds(id)?;
         if disks > 0 {
             return in_use(ResourceKind::Image, id, format!("{disks} disks of VMs"));
         }
@@ -75,7 +75,7 @@ impl Batch<'_> {
         if image.state == ImageState::Ready {
             return in_use(ResourceKind::Image, id, "anybody who deploys it, it is ready");
         }
-        match ahead.holds(id, *self.holds(id.0)?) {
+        match ahead.holds(id, self.holds(id)?) {
             0 => Ok(None),
             disks => in_use(ResourceKind::Image, id, format!("{disks} disks of VMs")),
         }

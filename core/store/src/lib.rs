@@ -33,7 +33,6 @@
 //! ├── vm_by_state      (state, VM id)                      lists; the scheduler's queue
 //! ├── vm_by_owner      (owner, VM id)
 //! ├── vm_by_host       (host id, VM id)                    where it has its place, migrates from or to, or may have left something
-//! ├── vm_by_mac        (network address, VM id)            of its cards; no two VMs get the same
 //! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until nothing of it is left
 //! ├── vm_live          VM id                               not done
 //! ├── vm_active        VM id                               an operation in hand, or a call that may be under way
@@ -41,8 +40,9 @@
 //! ├── vm_done          (since, VM id)                      done, and nothing of it is left: to be forgotten some day
 //! ├── timer            (due, VM id)                        next_due() of the record                          timer.rs
 //! ├── state_count      state -> VMs in it                                                                    book.rs
-//! ├── host_usage       host id -> (VMs, CPU thousandths, MiB) held                                           book.rs
-//! └── image_hold       image id -> disks that stand on it                                                    book.rs
+//! ├── book             (book, thing) -> sum of what VMs hold of it, in up to three parts                     book.rs
+//! │                    host: VMs, CPU thousandths, MiB; image: disks that stand on it
+//! └── holder           (book, thing, VM id)                of things that one VM has, such as network addresses  book.rs
 //!
 //! operation            operation id -> OperationRecord                                                       operation.rs
 //! └── operation_by_vm  (VM id, operation id) -> whether it ended; a bounded number of ended ones is kept
@@ -81,6 +81,7 @@ mod backup;
 mod batch;
 mod book;
 mod check;
+mod claim;
 mod commit;
 mod datastore;
 mod derive;

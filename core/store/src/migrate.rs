@@ -13,11 +13,11 @@ use crate::meta;
 use crate::read::Reader;
 use crate::tables::{Cold, Hot, META};
 use ostler_model::StoreId;
-use redb::{Database, ReadableDatabase, TableError, WriteTransaction};
+use redb::{Database, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use uuid::Uuid;
 
 /// The schema that this version writes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// One step on the way from the first schema to [`SCHEMA`].
 pub(crate) struct Migration {
@@ -30,8 +30,15 @@ pub(crate) struct Migration {
 }
 
 /// Schema 1 was the first one that was released.
-const MIGRATIONS: &[Migration] =
-    &[Migration { to: 2, what: "sets of VMs to move to another host, and of VMs to forget", run: make_tables }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { to: 2, what: "sets of VMs to move to another host, and of VMs to forget", run: make_tables },
+    Migration { to: 3, what: "one table for all books, and one for what has one holder", run: join_books },
+];
+
+/// The books of schema 2. What was in them is derived again.
+const HOST_USAGE: TableDefinition<'static, u32, (u64, u64, u64)> = TableDefinition::new("host_usage");
+const IMAGE_HOLD: TableDefinition<'static, u32, u64> = TableDefinition::new("image_hold");
+const VM_BY_MAC: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("vm_by_mac");
 
 impl From<ReadError> for OpenError {
     fn from(error: ReadError) -> Self {
@@ -128,6 +135,13 @@ fn make_tables(txn: &WriteTransaction) -> Result<(), OpenError> {
     Ok(())
 }
 
+fn join_books(txn: &WriteTransaction) -> Result<(), OpenError> {
+    txn.delete_table(HOST_USAGE).map_err(Fault::from)?;
+    txn.delete_table(IMAGE_HOLD).map_err(Fault::from)?;
+    txn.delete_table(VM_BY_MAC).map_err(Fault::from)?;
+    make_tables(txn)
+}
+
 /// Makes all tables of an empty database.
 fn make(db: &Database, schema: u32) -> Result<(), OpenError> {
     let txn = db.begin_write().map_err(Fault::from)?;
@@ -145,7 +159,7 @@ fn make(db: &Database, schema: u32) -> Result<(), OpenError> {
 mod tests {
     use super::*;
     use crate::row;
-    use redb::{Builder, TableDefinition, backends::InMemoryBackend};
+    use redb::{Builder, backends::InMemoryBackend};
 
     const OLD: TableDefinition<'static, &str, &str> = TableDefinition::new("tokens");
 

@@ -48,7 +48,6 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct PreparedVm {
     pub(crate) summary: VmSummary,
-    pub(crate) capacity: ostler_model::Capacity,
     pub(crate) row: Vec<u8>,
     pub(crate) summary_row: Vec<u8>,
     pub(crate) expect: Option<Version>,
@@ -146,7 +145,7 @@ impl PreparedVm {
     pub(crate) fn new(record: &VmRecord, expect: Option<Version>) -> Result<Self, RowError> {
         let summary = VmSummary::from(record);
         let summary_row = row::encode(&summary)?;
-        Ok(Self { capacity: record.spec.capacity(), row: row::encode(record)?, summary, summary_row, expect })
+        Ok(Self { row: row::encode(record)?, summary, summary_row, expect })
     }
 }
 
@@ -170,8 +169,8 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
             return Err(malformed(format!("effect {} is put into the outbox but is not open in its record", effect.key)));
         }
     }
-    if commit.claims.iter().any(|claim| matches!(claim, Claim::Capacity { .. })) && record.is_none() {
-        return Err(malformed("capacity is claimed for no VM"));
+    if !commit.claims.is_empty() && record.is_none() {
+        return Err(malformed("something is claimed for no VM"));
     }
     let removes = |change: &ResourceChange| {
         use ResourceChange as C;

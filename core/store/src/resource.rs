@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Ahead<'a> {
     names: BTreeSet<(&'static str, String)>,
     datastores: BTreeSet<DatastoreId>,
-    images_old: &'a [ImageId],
-    images_new: &'a [ImageId],
+    old: Option<&'a VmSummary>,
+    new: Option<&'a VmSummary>,
 }
 
 /// The result of judging a change: the reason if it is refused.
@@ -32,10 +32,10 @@ pub(crate) fn in_use(kind: ResourceKind, which: impl ToString, by: impl Into<Str
 }
 
 impl<'a> Ahead<'a> {
-    /// The images that the VM's change frees, and the images that it uses.
+    /// What the VM's change frees, and what it uses.
     pub(crate) fn of_vm(old: Option<&'a VmSummary>, new: Option<&'a VmSummary>) -> Self {
         // If the commit has no VM, no VM is replaced either.
-        Self { images_old: old.map_or(&[], |vm| &vm.images), images_new: new.map_or(&[], |vm| &vm.images), ..Self::default() }
+        Self { old, new, ..Self::default() }
     }
 
     /// Refuses a name that another row has, or that an earlier change of this commit takes.
@@ -53,8 +53,8 @@ impl<'a> Ahead<'a> {
 
     /// How many disks will stand on an image after the commit. `now` is how many stand on it now.
     pub(crate) fn holds(&self, id: ImageId, now: u64) -> u64 {
-        let count = |images: &[ImageId]| images.iter().filter(|image| **image == id).count() as u64;
-        now.saturating_sub(count(self.images_old)).saturating_add(count(self.images_new))
+        let disks = |vm: Option<&VmSummary>| vm.map_or(0, |vm| vm.disks_on(id));
+        now.saturating_sub(disks(self.old)).saturating_add(disks(self.new))
     }
 }
 

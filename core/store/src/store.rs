@@ -35,6 +35,8 @@ pub enum Sabotage {
     NoSync,
     /// Nobody checks whether a network address is another VM's.
     AnyAddress,
+    /// Nobody checks claims.
+    AnyClaim,
 }
 
 /// The options for opening a store.

@@ -5,8 +5,8 @@
 
 use crate::row::Row;
 use ostler_model::{
-    Capacity, DatastoreId, HostId, ImageId, MacAddress, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId,
-    VmName, VmRecord, VmUuid,
+    Book, DatastoreId, Holding, HostId, ImageId, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId, VmName,
+    VmRecord, VmUuid, holding_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,12 +49,6 @@ pub struct VmSummary {
     /// When a decision is due even if nothing happens before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// The capacity that it holds on the host of its placement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<(HostId, Capacity)>,
-    /// The capacity that it holds on the other host of a migration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_too: Option<(HostId, Capacity)>,
     /// All hosts except `host` where something of it is or may be, each once: the other host of a migration, and hosts that it
     /// left without being seen gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,12 +59,9 @@ pub struct VmSummary {
     /// Whether the scheduler is asked to move it to another host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resched: bool,
-    /// The images that it holds, one entry per disk.
+    /// Everything that it holds in any book.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub images: Vec<ImageId>,
-    /// The addresses of its network cards. No other VM may have them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub macs: Vec<MacAddress>,
+    pub holdings: Vec<Holding>,
     /// Its system datastore, until it is done and nothing of it is left anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DatastoreId>,
@@ -116,13 +107,10 @@ impl From<&VmRecord> for VmSummary {
             }),
             active: record.operation.is_some() || !record.open.is_empty(),
             due: record.next_due(),
-            held: record.held(),
-            held_too: record.held_too(),
             also_on: record.also_on(),
             unused_memory: !record.unused.is_empty(),
             resched: record.resched,
-            images: record.images_held().collect(),
-            macs: record.macs_held().collect(),
+            holdings: record.holdings(),
             datastore: record.storage.as_ref().filter(|_| !ends).map(|storage| storage.datastore),
         }
     }
@@ -144,19 +132,20 @@ impl VmSummary {
         self.host.into_iter().chain(self.also_on.iter().copied())
     }
 
-    /// The capacity that it holds, by host.
-    pub(crate) fn holdings(&self) -> impl Iterator<Item = (HostId, Capacity)> {
-        self.held.into_iter().chain(self.held_too)
+    /// Whether it holds capacity on a host.
+    #[must_use]
+    pub fn holds_on(&self, host: HostId) -> bool {
+        holding_of(&self.holdings, Book::Host, &host.into()).is_some()
     }
 
-    /// The capacity that it holds on one host.
-    pub(crate) fn held_on(&self, host: HostId) -> Option<Capacity> {
-        self.holdings().find(|(at, _)| *at == host).map(|(_, capacity)| capacity)
+    /// How many of its disks stand on an image.
+    pub(crate) fn disks_on(&self, image: ImageId) -> u64 {
+        holding_of(&self.holdings, Book::Image, &image.into()).and_then(|held| held.amount).map_or(0, |amount| amount.0[0])
     }
 
-    /// Whether it is done, nothing of it is left on a host, it holds no image, and no driver call is under way.
+    /// Whether it is done, nothing of it is left on a host, it holds nothing of a shared thing, and no driver call is under way.
     pub(crate) fn over(&self) -> bool {
-        let stands = self.hosts().next().is_some() || self.holdings().next().is_some() || !self.images.is_empty();
+        let stands = self.hosts().next().is_some() || self.holdings.iter().any(|held| held.amount.is_some());
         self.state == State::Done && !self.active && !stands
     }
 }

@@ -76,15 +76,14 @@ tables! {
         VM_BY_STATE vm_by_state: (&'static str, u64) => ();
         VM_BY_OWNER vm_by_owner: (&'static str, u64) => ();
         VM_BY_HOST vm_by_host: (u32, u64) => ();
-        VM_BY_MAC vm_by_mac: (u64, u64) => ();
         VM_BY_DATASTORE vm_by_datastore: (u32, u64) => ();
         VM_LIVE vm_live: u64 => ();
         VM_ACTIVE vm_active: u64 => ();
         VM_RESCHED vm_resched: u64 => ();
         VM_DONE vm_done: (u64, u64) => ();
         STATE_COUNT state_count: &'static str => u64;
-        HOST_USAGE host_usage: u32 => (u64, u64, u64);
-        IMAGE_HOLD image_hold: u32 => u64;
+        BOOK book: (&'static str, &'static str) => (u64, u64, u64);
+        HOLDER holder: (&'static str, &'static str, u64) => ();
         TIMER timer: (u64, u64) => ();
         OPERATION operation: u64 => Bytes;
         OPERATION_BY_VM operation_by_vm: (u64, u64) => bool;

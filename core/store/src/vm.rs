@@ -1,6 +1,7 @@
 //! VMs: the record, its summary, and the indexes that are derived from them.
 
 use crate::batch::Batch;
+use crate::book::Claimant;
 use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
 use crate::prepare::PreparedVm;
@@ -8,7 +9,7 @@ use crate::read::Reader;
 use crate::row;
 use crate::summary::VmSummary;
 use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
-use ostler_model::{Claim, ClaimRefused, HostId, HostState, ImageState, MacAddress, Timestamp, VmId, VmName, VmRecord, VmUuid};
+use ostler_model::{HostId, Timestamp, VmId, VmName, VmRecord, VmUuid};
 use redb::{ReadableTable, TableDefinition};
 use std::collections::BTreeSet;
 
@@ -24,54 +25,8 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    /// Checks a claim. Answers the reason if it does not hold.
-    pub(crate) fn claim_refused(
-        &mut self,
-        claim: &Claim,
-        vm: Option<&PreparedVm>,
-        old: Option<&VmSummary>,
-    ) -> Result<Option<ClaimRefused>, ReadError> {
-        let refused = |detail: String| Ok(Some(ClaimRefused { claim: claim.clone(), detail }));
-        match claim {
-            Claim::Capacity { host: id, enforce } => {
-                let Some(host) = self.host(*id)? else { return refused(format!("there is no host {id}")) };
-                // A draining host keeps the VMs that it has.
-                let has = old.and_then(|old| old.held_on(*id));
-                if !(host.state == HostState::On || has.is_some() && host.state == HostState::Draining) {
-                    return refused(format!("host {} is {} and takes no VMs", host.name, host.state));
-                }
-                let Some(vm) = vm.filter(|_| *enforce) else { return Ok(None) };
-                let has = has.unwrap_or_default();
-                let taken = self.usage(id.0)?.held.minus(has).unwrap_or_default();
-                let whole = taken.plus(vm.capacity);
-                // The VM does not need free room for what it holds already. So on a host that is too full it may stay as it is,
-                // and may shrink.
-                let cpu = vm.capacity.cpu_milli <= has.cpu_milli || whole.cpu_milli <= host.total.cpu_milli;
-                let memory = vm.capacity.memory_mib <= has.memory_mib || whole.memory_mib <= host.total.memory_mib;
-                if cpu && memory {
-                    return Ok(None);
-                }
-                refused(format!(
-                    "host {} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
-                    host.name,
-                    taken.cpus(),
-                    host.total.cpus(),
-                    taken.memory_mib,
-                    host.total.memory_mib,
-                    vm.capacity.cpus(),
-                    vm.capacity.memory_mib
-                ))
-            }
-            Claim::Image { image: id } => match self.image(*id)? {
-                None => refused(format!("there is no image {id}")),
-                Some(image) if image.state != ImageState::Ready => refused(format!("image {} is {}", image.name, image.state)),
-                Some(_) => Ok(None),
-            },
-        }
-    }
-
-    /// Refuses a record that names something that does not exist, or that has the UUID or the address of a network card of
-    /// another VM. The VM that the same commit forgets does not count.
+    /// Refuses a record that names something that does not exist, or that has the UUID of another VM. The VM that the same
+    /// commit forgets does not count.
     pub(crate) fn vm_refused(
         &self,
         new: &VmSummary,
@@ -97,21 +52,8 @@ impl Batch<'_> {
         {
             return missing(ResourceKind::Datastore, datastore.to_string());
         }
-        for mac in new.macs.iter().filter(|mac| !old.is_some_and(|vm| vm.macs.contains(mac))) {
-            let key = mac.bits();
-            let has = self.hot.vm_by_mac.range((key, 0)..=(key, u64::MAX)).map_err(Fault::from)?;
-            for row in has {
-                let owner = VmId(row.map_err(Fault::from)?.0.value().1);
-                if owner != new.id && goes != Some(owner) {
-                    let name = self.vm_summary(owner)?.map_or_else(|| owner.to_string(), |vm| vm.name.to_string());
-                    return Ok(Some(ResourceRefused::MacTaken { mac: mac.clone(), vm: owner, name }));
-                }
-            }
-        }
-        for image in new.images.iter().filter(|image| !old.is_some_and(|vm| vm.images.contains(image))) {
-            if self.hot.image.get(image.0).map_err(Fault::from)?.is_none() {
-                return missing(ResourceKind::Image, image.to_string());
-            }
+        if let Some((kind, which)) = self.missing_thing(&Claimant::new(old, Some(new), goes))? {
+            return missing(kind, which.to_string());
         }
         Ok(None)
     }
@@ -122,7 +64,7 @@ impl Batch<'_> {
         self.hot.vm.insert(id, vm.row.as_slice())?;
         self.hot.vm_summary.insert(id, vm.summary_row.as_slice())?;
         self.vm_index(id, old, Some(&vm.summary))?;
-        self.books_enter(old, Some(&vm.summary))
+        self.books_enter(id, old, Some(&vm.summary))
     }
 
     /// Removes a record and everything that is derived from it.
@@ -131,7 +73,7 @@ impl Batch<'_> {
         self.hot.vm.remove(id)?;
         self.hot.vm_summary.remove(id)?;
         self.vm_index(id, Some(old), None)?;
-        self.books_enter(Some(old), None)
+        self.books_enter(id, Some(old), None)
     }
 
     /// Changes the index rows of one VM from its old summary to its new one. Rows that do not change are not touched.
@@ -179,24 +121,7 @@ impl Batch<'_> {
                 hot.vm_by_uuid.insert(uuid, id)?;
             }
         }
-        self.vm_index_macs(id, old, new)?;
         self.vm_index_hosts(id, old, new)
-    }
-
-    /// Updates the index by which a VM is found from the address of each of its network cards.
-    fn vm_index_macs(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
-        let macs = |vm: Option<&VmSummary>| vm.into_iter().flat_map(|vm| &vm.macs).map(MacAddress::bits).collect::<BTreeSet<_>>();
-        if old.map(|vm| &vm.macs) == new.map(|vm| &vm.macs) {
-            return Ok(());
-        }
-        let (before, after) = (macs(old), macs(new));
-        for mac in before.difference(&after) {
-            self.hot.vm_by_mac.remove((*mac, id))?;
-        }
-        for mac in after.difference(&before) {
-            self.hot.vm_by_mac.insert((*mac, id), ())?;
-        }
-        Ok(())
     }
 
     /// Updates the index by which a VM is found from every host where something of it is or may be.

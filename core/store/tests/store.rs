@@ -27,17 +27,13 @@ async fn a_record_is_written_only_on_the_version_it_was_decided_on() {
 async fn of_a_batch_that_wants_the_last_place_one_gets_it_and_the_others_are_told_why() {
     let store = store();
     applied(&store, ground()).await;
-    let step = (1..=6).map(|id| {
-        let mut commit = create(placed(vm(id), 1));
-        commit.claims = vec![Claim::Capacity { host: HostId(1), enforce: true }];
-        commit
-    });
+    let step = (1..=6).map(|id| with_room(create(placed(vm(id), 1)), 1, true));
     let answers = script::run(&store, step.collect()).await;
     let (got, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| matches!(answer, Committed::Applied { .. }));
     assert_eq!((got.len(), refused.len()), (4, 2));
     for answer in refused {
         let Committed::ClaimRefused(refused) = answer else { panic!("{answer:?}") };
-        assert!(refused.detail.contains("host-1 is full"), "{}", refused.detail);
+        assert!(refused.to_string().contains("host-1 is full"), "{refused}");
     }
     let usage = store.read().expect("reads").usage(HostId(1)).expect("reads");
     assert_eq!(usage, Usage { vms: 4, held: Capacity { cpu_milli: 4000, memory_mib: 2048 } });
@@ -50,15 +46,12 @@ async fn a_vm_does_not_compete_with_itself_and_without_enforcement_with_nobody()
     applied(&store, ground()).await;
     let mut big = vm(1);
     big.spec.cpu_milli = 4000;
-    let mut first = create(placed(big, 1));
-    first.claims = vec![Claim::Capacity { host: HostId(1), enforce: true }];
+    let first = with_room(create(placed(big, 1)), 1, true);
     applied(&store, first.clone()).await;
     let mut again = change(of(&first));
     again.claims = first.claims.clone();
     applied(&store, again).await;
-    let mut second = create(placed(vm(2), 1));
-    second.claims = vec![Claim::Capacity { host: HostId(1), enforce: false }];
-    applied(&store, second).await;
+    applied(&store, with_room(create(placed(vm(2), 1)), 1, false)).await;
     sound(&store);
 }
 
@@ -71,15 +64,19 @@ async fn claims_look_at_hosts_and_images_as_they_are() {
     let lock = ResourceChange::ImagePut(Image { state: ImageState::Locked, ..image(1) });
     applied(&store, Commit { resources: vec![drain, lock], ..Commit::default() }).await;
     let refused = [
-        (Claim::Capacity { host: HostId(1), enforce: false }, "draining"),
-        (Claim::Capacity { host: HostId(9), enforce: false }, "no host 9"),
-        (Claim::Image { image: ImageId(1) }, "locked"),
-        (Claim::Image { image: ImageId(9) }, "no image 9"),
+        (Ask::room(HostId(1), false), "draining"),
+        (Ask::room(HostId(9), false), "no host 9"),
+        (Ask::image(ImageId(1)), "locked"),
+        (Ask::image(ImageId(9)), "no image 9"),
     ];
-    for (claim, word) in refused {
-        let commit = Commit { claims: vec![Claim::Image { image: ImageId(2) }, claim.clone()], ..create(vm(1)) };
+    for (ask, word) in refused {
+        let claims = vm(1).claims(&[Ask::image(ImageId(2)), ask]);
+        let (commit, claim) = (Commit { claims: claims.clone(), ..create(vm(1)) }, &claims[1]);
         let answer = store.commit(commit).await.expect("decided");
-        assert!(matches!(&answer, Committed::ClaimRefused(why) if why.claim == claim && why.detail.contains(word)), "{answer:?}");
+        assert!(
+            matches!(&answer, Committed::ClaimRefused(why) if why.claim == *claim && why.to_string().contains(word)),
+            "{answer:?}"
+        );
     }
     assert_eq!(store.read().expect("reads").vm_count().expect("reads"), 0);
 }
@@ -155,7 +152,7 @@ async fn a_refused_commit_leaves_no_event_and_no_gap() {
     let store = store();
     applied(&store, ground()).await;
     let mut bad = create(vm(2));
-    bad.claims = vec![Claim::Image { image: ImageId(9) }];
+    bad.claims = of(&bad).claims(&[Ask::image(ImageId(9))]);
     let answers = script::run(&store, vec![create(vm(1)), bad, create(vm(3))]).await;
     assert_eq!(answers[0], Committed::Applied { seq: EventSeq(1) });
     assert_eq!(answers[2], Committed::Applied { seq: EventSeq(2) });

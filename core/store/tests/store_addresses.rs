@@ -20,7 +20,7 @@ fn with_card(mut record: VmRecord, mac: &str) -> VmRecord {
 async fn taken(store: &Store, commit: Commit) -> Option<String> {
     match store.commit(commit).await.expect("is decided") {
         Committed::Applied { .. } => None,
-        Committed::Refused(refused @ ResourceRefused::MacTaken { .. }) => Some(refused.to_string()),
+        Committed::ClaimRefused(refused) if refused.claim.holding.book == Book::Mac => Some(refused.to_string()),
         other => panic!("neither: {other:?}"),
     }
 }
@@ -37,7 +37,8 @@ async fn no_two_vms_have_one_address() {
     let (one, other) = (create(with_card(vm(3), "b2:00:00:00:00:03")), create(with_card(vm(4), "b2:00:00:00:00:03")));
     let both = tokio::join!(store.commit(one), store.commit(other), async { drop(hold) });
     assert!(matches!(both.0, Ok(Committed::Applied { .. })), "{both:?}");
-    assert!(matches!(both.1, Ok(Committed::Refused(ResourceRefused::MacTaken { vm: VmId(3), .. }))), "{both:?}");
+    let Ok(Committed::ClaimRefused(refused)) = &both.1 else { panic!("{both:?}") };
+    assert!(matches!(refused.lack, Lack::Taken { by: VmId(3), .. }), "{refused:?}");
     // Plugged in later.
     applied(&store, create(vm(5))).await;
     assert!(taken(&store, change(with_card(vm(5), MAC))).await.is_some());

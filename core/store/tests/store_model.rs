@@ -111,7 +111,7 @@ impl Model {
         let expect = old.map(|old| Version(old.version.0 - u64::from(what.late)));
         record.version = old.map_or(Version(1), |old| old.version.next());
         let claims = match what.host {
-            Some(host) if what.claim => vec![Claim::Capacity { host: HostId(host), enforce: true }],
+            Some(host) if what.claim => record.claims(&[Ask::room(HostId(host), true)]),
             _ => Vec::new(),
         };
         let over = old.map(|old| old.open.iter().map(|call| call.key.clone()).collect()).unwrap_or_default();
@@ -180,8 +180,8 @@ impl Model {
         if self.vms.get(&what.vm).map(|vm| vm.version) != change.expect {
             return Err("stale");
         }
-        if let Some(Claim::Capacity { host, .. }) = commit.claims.first()
-            && !self.fits(*host, &change.record)
+        if let Some(host) = what.host.filter(|_| what.claim)
+            && !self.fits(HostId(host), &change.record)
         {
             return Err("refused");
         }

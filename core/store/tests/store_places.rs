@@ -6,8 +6,6 @@ use ostler_model::*;
 use ostler_store::*;
 use support::*;
 
-const ROOM: Claim = Claim::Capacity { host: HostId(1), enforce: true };
-
 fn capacity(cpu_milli: u64, memory_mib: u64) -> Capacity {
     Capacity { cpu_milli, memory_mib }
 }
@@ -89,23 +87,23 @@ async fn a_claim_judges_what_the_vm_holds_of_that_host_and_counts_its_own_once()
     let mut other = vm(2);
     other.spec.cpu_milli = 1501;
     applied(&store, create(placed(other.clone(), 1))).await;
-    let begun = Commit { claims: vec![ROOM], ..change(moving(of(&created), 1)) };
+    let begun = with_room(change(moving(of(&created), 1)), 1, true);
     let answer = store.commit(begun.clone()).await.expect("decided");
     let Committed::ClaimRefused(full) = answer else { panic!("{answer:?}") };
-    assert!(full.detail.contains("host-1 is full: 1.501 of 4 CPUs"), "{}", full.detail);
+    assert!(full.to_string().contains("host-1 is full: 1.501 of 4 CPUs"), "{full}");
     assert_eq!(found(&store, 1), [VmId(2)], "nothing was changed");
     other.spec.cpu_milli = 1500;
-    let smaller = Commit { claims: vec![ROOM], ..change(placed(other, 1)) };
+    let smaller = with_room(change(placed(other, 1)), 1, true);
     applied(&store, smaller).await;
     applied(&store, begun.clone()).await;
     // On the way, and once it is there, it is there already: it does not stand in its own way.
-    let again = Commit { claims: vec![ROOM], ..change(of(&begun)) };
+    let again = with_room(change(of(&begun)), 1, true);
     applied(&store, again.clone()).await;
-    let there = Commit { claims: vec![ROOM], ..change(switched(of(&again))) };
+    let there = with_room(change(switched(of(&again))), 1, true);
     applied(&store, there.clone()).await;
     let mut grown = of(&there);
     grown.spec.cpu_milli = 2501;
-    let grown = Commit { claims: vec![ROOM], ..change(grown) };
+    let grown = with_room(change(grown), 1, true);
     assert!(matches!(store.commit(grown).await.expect("decided"), Committed::ClaimRefused(_)));
     sound(&store);
 }
@@ -124,7 +122,7 @@ async fn on_a_host_that_is_too_full_a_vm_may_shrink_and_stay_but_not_grow() {
     {
         let mut sized = at.clone();
         (sized.spec.cpu_milli, sized.spec.memory_mib) = (cpu_milli, memory_mib);
-        let resize = Commit { claims: vec![ROOM], ..change(sized) };
+        let resize = with_room(change(sized), 1, true);
         let answer = store.commit(resize.clone()).await.expect("decided");
         assert_eq!(matches!(answer, Committed::Applied { .. }), goes, "{cpu_milli} {memory_mib}: {answer:?}");
         if goes {

@@ -4,7 +4,6 @@ use crate::support::{ALPHA, World, ask, spec};
 use crate::wild::{adopt, wild};
 use ostler_engine::{ActionRequest, EngineError};
 use ostler_model::*;
-use ostler_store::ResourceRefused;
 use std::fmt::Debug;
 
 fn card(mac: Option<&MacAddress>) -> NicSpec {
@@ -21,7 +20,7 @@ fn attach(mac: Option<&MacAddress>) -> ActionRequest {
 
 fn taken<T: Debug>(answer: Result<T, EngineError>) -> String {
     match answer {
-        Err(EngineError::Resource(refused @ ResourceRefused::MacTaken { .. })) => refused.to_string(),
+        Err(EngineError::Taken(refused)) if refused.claim.holding.book == Book::Mac => refused.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }

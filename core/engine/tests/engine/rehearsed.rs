@@ -88,6 +88,7 @@ fn agree(foreseen: &Result<Preview, EngineError>, came: &Result<Replied, EngineE
     match (foreseen, came) {
         (Ok(Preview { refused: Some(foreseen), .. }), Err(EngineError::Refused(refused))) => foreseen == refused,
         (Err(EngineError::Resource(foreseen)), Err(EngineError::Resource(refused))) => foreseen == refused,
+        (Err(EngineError::Taken(foreseen)), Err(EngineError::Taken(refused))) => foreseen == refused,
         (Ok(Preview { refused: None, destroys, overtakes, .. }), Ok(Replied { answer, .. })) => {
             *destroys == answer.destroys && *overtakes == answer.overtook
         }

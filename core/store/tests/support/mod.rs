@@ -257,6 +257,12 @@ pub(crate) fn change(mut record: VmRecord) -> Commit {
     Commit { vm: Some(VmChange { record: record.into(), expect: Some(expect) }), events, ..Commit::default() }
 }
 
+/// The commit, with a claim to room on a host for the record as it will be.
+pub(crate) fn with_room(mut commit: Commit, host: u32, enforce: bool) -> Commit {
+    commit.claims = of(&commit).claims(&[Ask::room(HostId(host), enforce)]);
+    commit
+}
+
 /// The record that a commit writes.
 pub(crate) fn of(commit: &Commit) -> VmRecord {
     commit.vm.as_ref().expect("has one").record.as_ref().clone()

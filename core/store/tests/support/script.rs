@@ -10,12 +10,12 @@ pub(crate) type Step = Vec<Commit>;
 fn life(id: u64, host: u32) -> Vec<Commit> {
     let operation_id = id * 10;
     let mut created = create(with_disk(vm(id), 1));
-    created.claims = vec![Claim::Image { image: ImageId(1) }];
+    created.claims = of(&created).claims(&[Ask::image(ImageId(1))]);
     created.idempotency = Some(answer(&format!("create-{id}"), "body", 100 + id));
     created.operations = vec![operation(operation_id, id, true)];
     let (record, effect) = busy(placed(of(&created), host), operation_id + 1, 1000 + id);
     let mut deploy = change(record);
-    deploy.claims = vec![Claim::Capacity { host: HostId(host), enforce: true }];
+    deploy = with_room(deploy, host, true);
     deploy.outbox_put = vec![effect.clone()];
     deploy.operations = vec![operation(operation_id + 1, id, false)];
     let mut running = change(idle(of(&deploy), State::Running));
@@ -40,7 +40,7 @@ fn migration(id: u64) -> Vec<Commit> {
     let created = create(idle(placed(with_disk(vm(id), 1), 2), State::Running));
     let (record, effect) = busy(moving(of(&created), 1), id * 10, 3000 + id);
     let mut begun = change(record);
-    begun.claims = vec![Claim::Capacity { host: HostId(1), enforce: true }];
+    begun = with_room(begun, 1, true);
     begun.outbox_put = vec![effect.clone()];
     begun.operations = vec![operation(id * 10, id, false)];
     let mut there = change(idle(switched(of(&begun)), State::Running));

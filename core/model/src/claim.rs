@@ -1,0 +1,496 @@
+//! Books and claims: what VMs hold of things that they share or must not share, and what must be true before they may hold it.
+//!
+//! A *book* says, for one kind of thing, how much of each thing is held, or who has it. [`VmRecord::holdings`] is the only
+//! function that says what a VM holds. The books, their check, and all claims follow from it. So a new kind of claim is a new
+//! [`Book`], a part of `holdings`, and the [`Terms`] of the thing; the code that judges claims stays as it is.
+
+use crate::{Capacity, Host, HostId, HostState, Image, ImageId, ImageState, MacAddress, VmId, VmName, VmRecord};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// A book: one kind of thing that VMs hold.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Book {
+    /// The capacity of hosts: VMs, thousandths of a CPU, MiB.
+    Host,
+    /// Images, by the number of disks that stand on them.
+    Image,
+    /// Network addresses. Each has one owner.
+    Mac,
+}
+
+impl Book {
+    /// The advice for an operator of a store in which two VMs have one thing of this book. Older daemons did not check.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Mac => "detach it from all but one, and attach another",
+            Self::Host | Self::Image => "delete all of them but one",
+        }
+    }
+
+    /// The words for one thing of this book.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Image => "image",
+            Self::Mac => "network address",
+        }
+    }
+}
+
+/// Names one thing in a book: the id or the name that it has there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BookKey(String);
+
+impl BookKey {
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BookKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<HostId> for BookKey {
+    fn from(id: HostId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl From<ImageId> for BookKey {
+    fn from(id: ImageId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl From<&MacAddress> for BookKey {
+    fn from(mac: &MacAddress) -> Self {
+        Self(mac.to_string())
+    }
+}
+
+/// An amount of a thing, in up to three parts that are added up and bounded each for itself. Each book says what its parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Amount(pub [u64; 3]);
+
+impl Amount {
+    /// One, for books that only count.
+    pub const ONE: Self = Self([1, 0, 0]);
+    /// No bound, in any part.
+    pub const UNBOUNDED: Self = Self([u64::MAX; 3]);
+
+    fn each(self, other: Self, of: impl Fn(u64, u64) -> u64) -> Self {
+        let ([a, b, c], [x, y, z]) = (self.0, other.0);
+        Self([of(a, x), of(b, y), of(c, z)])
+    }
+
+    /// Sum, saturating.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.each(other, u64::saturating_add)
+    }
+
+    /// Difference. A part that would be below zero is zero.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        self.each(other, u64::saturating_sub)
+    }
+
+    /// Whether no part is larger than the same part of `bound`.
+    #[must_use]
+    pub fn within(self, bound: Self) -> bool {
+        self.0.iter().zip(bound.0).all(|(part, bound)| *part <= bound)
+    }
+
+    /// The capacity in an amount of the book of hosts.
+    #[must_use]
+    pub const fn capacity(self) -> Capacity {
+        let [_, cpu_milli, memory_mib] = self.0;
+        Capacity { cpu_milli, memory_mib }
+    }
+}
+
+/// What one VM with this capacity holds of its host.
+impl From<Capacity> for Amount {
+    fn from(capacity: Capacity) -> Self {
+        Self([1, capacity.cpu_milli, capacity.memory_mib])
+    }
+}
+
+/// What a VM holds of one thing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Holding {
+    /// The book.
+    pub book: Book,
+    /// The thing.
+    pub key: BookKey,
+    /// How much of it. None: all of it. No other VM may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+}
+
+/// What a VM holds of one thing, if it holds any of it.
+#[must_use]
+pub fn holding_of<'a>(holdings: &'a [Holding], book: Book, key: &BookKey) -> Option<&'a Holding> {
+    holdings.iter().find(|held| held.book == book && held.key == *key)
+}
+
+/// The things that `new` holds and `old` does not.
+pub fn held_anew<'a>(old: &'a [Holding], new: &'a [Holding]) -> impl Iterator<Item = &'a Holding> {
+    new.iter().filter(|held| holding_of(old, held.book, &held.key).is_none())
+}
+
+/// The rule by which a claim is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// The thing exists and takes the VM. What is held of it may be more than its limit.
+    Open,
+    /// As `Open`, and the VM's amount fits into the limit.
+    Limit,
+    /// No other VM has the thing.
+    Sole,
+}
+
+impl Bound {
+    /// [`Self::Limit`] if the limit is to be enforced.
+    #[must_use]
+    pub const fn enforced(enforce: bool) -> Self {
+        if enforce { Self::Limit } else { Self::Open }
+    }
+}
+
+/// What a decision wants to be judged. [`VmRecord::claims`] makes claims of it, once the record is as it will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The book.
+    pub book: Book,
+    /// The thing.
+    pub key: BookKey,
+    /// The rule.
+    pub bound: Bound,
+}
+
+impl Ask {
+    /// Room on a host.
+    #[must_use]
+    pub fn room(host: HostId, enforce: bool) -> Self {
+        Self { book: Book::Host, key: host.into(), bound: Bound::enforced(enforce) }
+    }
+
+    /// An image that is ready.
+    #[must_use]
+    pub fn image(image: ImageId) -> Self {
+        Self { book: Book::Image, key: image.into(), bound: Bound::Open }
+    }
+}
+
+/// A condition that must hold inside the transaction. Claims are judged in order, against the books as they are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// What the VM is to hold.
+    #[serde(flatten)]
+    pub holding: Holding,
+    /// The rule by which this is judged.
+    pub bound: Bound,
+}
+
+/// Whom a thing takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takes {
+    /// Every VM.
+    All,
+    /// Only VMs that hold some of it already.
+    Holders,
+    /// No VM.
+    Nobody,
+}
+
+/// By which terms a thing is held, as its row says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Its name, for messages.
+    pub called: String,
+    /// Its state, for messages.
+    pub state: String,
+    /// Whom it takes.
+    pub takes: Takes,
+    /// How much of it may be held.
+    pub limit: Amount,
+}
+
+impl Terms {
+    /// The terms of a thing that has no row, and is there once somebody has it.
+    #[must_use]
+    pub fn of_none(key: &BookKey) -> Self {
+        Self { called: key.to_string(), state: String::new(), takes: Takes::All, limit: Amount::UNBOUNDED }
+    }
+}
+
+impl Host {
+    /// By which terms VMs hold capacity here.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let takes = match self.state {
+            HostState::On => Takes::All,
+            // A draining host keeps the VMs that it has.
+            HostState::Draining => Takes::Holders,
+            HostState::Off => Takes::Nobody,
+        };
+        let Capacity { cpu_milli, memory_mib } = self.total;
+        let limit = Amount([u64::MAX, cpu_milli, memory_mib]);
+        Terms { called: self.name.to_string(), state: self.state.to_string(), takes, limit }
+    }
+}
+
+impl Image {
+    /// By which terms disks stand on it.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let takes = if self.state == ImageState::Ready { Takes::All } else { Takes::Nobody };
+        Terms { called: self.name.to_string(), state: self.state.to_string(), takes, limit: Amount::UNBOUNDED }
+    }
+}
+
+/// What the books say of one thing, at the moment when a claim to it is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The terms of the thing. None if there is no such thing.
+    pub terms: Option<Terms>,
+    /// What the VM of the claim holds of it already.
+    pub own: Option<Amount>,
+    /// What all VMs hold of it, this one included.
+    pub held: Amount,
+    /// Another VM that has it.
+    pub owner: Option<(VmId, VmName)>,
+}
+
+impl Claim {
+    /// The claims that follow from what is held anew: a thing that has one owner is never taken from it, whether the decision
+    /// asks or not.
+    pub fn implied<'a>(old: &'a [Holding], new: &'a [Holding]) -> impl Iterator<Item = Self> + 'a {
+        held_anew(old, new).filter(|held| held.amount.is_none()).map(|held| Self { holding: held.clone(), bound: Bound::Sole })
+    }
+
+    /// Judges the claim.
+    ///
+    /// # Errors
+    /// What is lacking, if it does not hold.
+    pub fn judge(&self, page: &Page) -> Result<(), Lack> {
+        let Some(terms) = &page.terms else { return Err(Lack::Missing) };
+        let taken = match terms.takes {
+            Takes::All => true,
+            Takes::Holders => page.own.is_some(),
+            Takes::Nobody => false,
+        };
+        if !taken {
+            return Err(Lack::Closed { called: terms.called.clone(), state: terms.state.clone() });
+        }
+        match self.bound {
+            Bound::Open => Ok(()),
+            Bound::Limit => {
+                let (own, wanted) = (page.own.unwrap_or_default(), self.holding.amount.unwrap_or_default());
+                let taken = page.held.less(own);
+                let whole = taken.plus(wanted);
+                // The VM does not need free room for what it holds already. So of a thing that is too full it may keep what it
+                // has, and may hold less.
+                let fits = |part: usize| wanted.0[part] <= own.0[part] || whole.0[part] <= terms.limit.0[part];
+                if (0..wanted.0.len()).all(fits) {
+                    return Ok(());
+                }
+                Err(Lack::Full { called: terms.called.clone(), taken, limit: terms.limit })
+            }
+            Bound::Sole => match &page.owner {
+                None => Ok(()),
+                Some((by, name)) => Err(Lack::Taken { by: *by, name: name.clone() }),
+            },
+        }
+    }
+}
+
+/// Why a claim does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Lack {
+    /// There is no such thing.
+    Missing,
+    /// The thing takes no VMs, or not this one.
+    Closed {
+        /// The name of the thing.
+        called: String,
+        /// Its state.
+        state: String,
+    },
+    /// It does not fit.
+    Full {
+        /// The name of the thing.
+        called: String,
+        /// What the other VMs hold of it.
+        taken: Amount,
+        /// How much of it there is.
+        limit: Amount,
+    },
+    /// Another VM has it.
+    Taken {
+        /// That VM.
+        by: VmId,
+        /// Its name.
+        name: VmName,
+    },
+}
+
+/// The first claim that did not hold. Nothing of that VM was committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRefused {
+    /// The claim.
+    pub claim: Claim,
+    /// What is lacking.
+    pub lack: Lack,
+}
+
+impl std::error::Error for ClaimRefused {}
+
+impl fmt::Display for ClaimRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holding { book, key, amount } = &self.claim.holding;
+        match (&self.lack, book) {
+            (Lack::Missing, _) => write!(f, "there is no {} {key}", book.noun()),
+            (Lack::Closed { called, state }, Book::Host) => write!(f, "host {called} is {state} and takes no VMs"),
+            (Lack::Closed { called, state }, Book::Image | Book::Mac) => write!(f, "{} {called} is {state}", book.noun()),
+            (Lack::Full { called, taken, limit }, Book::Host) => {
+                let [taken, limit, needed] = [*taken, *limit, amount.unwrap_or_default()].map(Amount::capacity);
+                write!(
+                    f,
+                    "host {called} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
+                    taken.cpus(),
+                    limit.cpus(),
+                    taken.memory_mib,
+                    limit.memory_mib,
+                    needed.cpus(),
+                    needed.memory_mib
+                )
+            }
+            (Lack::Full { called, taken, limit }, Book::Image | Book::Mac) => {
+                write!(f, "{} {called} is held by {} of {} already", book.noun(), taken.0[0], limit.0[0])
+            }
+            (Lack::Taken { by, name }, Book::Mac) => {
+                write!(f, "the network address {key} is that of VM {name} (id {by}): give another, or none and one is chosen")
+            }
+            (Lack::Taken { by, name }, Book::Host | Book::Image) => {
+                write!(f, "the {} {key} is that of VM {name} (id {by}): name another", book.noun())
+            }
+        }
+    }
+}
+
+impl VmRecord {
+    /// Everything that the VM holds in any book, each thing once. This is the only place that says so.
+    #[must_use]
+    pub fn holdings(&self) -> Vec<Holding> {
+        let places = self.held().into_iter().chain(self.held_too());
+        let mut held: Vec<Holding> =
+            places.map(|(host, capacity)| Holding { book: Book::Host, key: host.into(), amount: Some(capacity.into()) }).collect();
+        for image in self.images_held() {
+            enter(&mut held, Book::Image, image.into(), Some(Amount::ONE));
+        }
+        for mac in self.macs_held() {
+            enter(&mut held, Book::Mac, (&mac).into(), None);
+        }
+        held
+    }
+
+    /// The claims that this record makes where a decision asks for them. All amounts are those of [`Self::holdings`].
+    #[must_use]
+    pub fn claims(&self, asked: &[Ask]) -> Vec<Claim> {
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let held = self.holdings();
+        let claim = |Ask { book, key, bound }: &Ask| {
+            let nothing = || Holding { book: *book, key: key.clone(), amount: Some(Amount::default()) };
+            Claim { holding: holding_of(&held, *book, key).cloned().unwrap_or_else(nothing), bound: *bound }
+        };
+        asked.iter().map(claim).collect()
+    }
+}
+
+/// Adds to what is held of a thing.
+fn enter(held: &mut Vec<Holding>, book: Book, key: BookKey, amount: Option<Amount>) {
+    match held.iter_mut().find(|known| known.book == book && known.key == key) {
+        Some(known) => known.amount = known.amount.zip(amount).map(|(has, more)| has.plus(more)),
+        None => held.push(Holding { book, key, amount }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(bound: Bound, amount: Amount) -> Claim {
+        Claim { holding: Holding { book: Book::Host, key: HostId(1).into(), amount: Some(amount) }, bound }
+    }
+
+    fn page(own: Option<Amount>, held: Amount) -> Page {
+        let limit = Amount([u64::MAX, 10, 10]);
+        let terms = Terms { called: "one".to_owned(), state: "on".to_owned(), takes: Takes::All, limit };
+        Page { terms: Some(terms), own, held, owner: None }
+    }
+
+    #[test]
+    fn each_part_is_bounded_for_itself_and_what_is_held_already_needs_no_room() {
+        let wants = |cpu, memory| claim(Bound::Limit, Amount([1, cpu, memory]));
+        assert_eq!(wants(10, 10).judge(&page(None, Amount::default())), Ok(()));
+        assert!(matches!(wants(11, 1).judge(&page(None, Amount::default())), Err(Lack::Full { .. })));
+        assert!(matches!(wants(1, 11).judge(&page(None, Amount::default())), Err(Lack::Full { .. })));
+        let own = Amount([1, 8, 2]);
+        let full = page(Some(own), own.plus(Amount([1, 9, 0])));
+        assert_eq!(wants(8, 10).judge(&full), Ok(()), "it keeps its CPUs on a host that is too full, and memory is free");
+        assert!(matches!(wants(9, 2).judge(&full), Err(Lack::Full { .. })));
+        assert_eq!(claim(Bound::Open, Amount([1, 99, 99])).judge(&full), Ok(()), "who may overcommit is not bounded");
+    }
+
+    #[test]
+    fn a_thing_takes_everybody_or_its_holders_or_nobody() {
+        let judged = |takes: Takes, own: Option<Amount>| {
+            let mut page = page(own, Amount::default());
+            page.terms.as_mut().expect("has terms").takes = takes;
+            claim(Bound::Open, Amount::ONE).judge(&page).is_ok()
+        };
+        let held = Some(Amount::default());
+        let all = [Takes::All, Takes::Holders, Takes::Nobody];
+        assert_eq!(all.clone().map(|takes| judged(takes, None)), [true, false, false]);
+        assert_eq!(all.map(|takes| judged(takes, held)), [true, true, false]);
+        assert_eq!(claim(Bound::Open, Amount::ONE).judge(&Page::default()), Err(Lack::Missing));
+    }
+
+    #[test]
+    fn only_what_has_one_owner_and_is_held_anew_is_claimed_unasked() {
+        let mac = |last: &str| Holding {
+            book: Book::Mac,
+            key: (&format!("52:54:00:00:00:{last}").parse::<MacAddress>().expect("an address")).into(),
+            amount: None,
+        };
+        let room = claim(Bound::Open, Amount::ONE).holding;
+        let implied: Vec<Claim> = Claim::implied(&[mac("01")], &[room, mac("01"), mac("02")]).collect();
+        assert_eq!(implied, [Claim { holding: mac("02"), bound: Bound::Sole }]);
+        let owner = Some((VmId(7), "web".parse().expect("a name")));
+        let page = Page { terms: Some(Terms::of_none(&mac("02").key)), owner, ..Page::default() };
+        let refused = ClaimRefused { claim: implied[0].clone(), lack: implied[0].judge(&page).expect_err("is taken") };
+        assert!(refused.to_string().contains("52:54:00:00:00:02 is that of VM web (id 7)"), "{refused}");
+    }
+}

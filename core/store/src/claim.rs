@@ -1,0 +1,71 @@
+//! Judges claims, whatever book they are of. The only thing that depends on the book is where the terms of a thing stand:
+//! [`Batch::terms`] names that. What VMs hold, and by which rule a claim is judged, is said by [`ostler_model::Claim`].
+
+use crate::batch::Batch;
+use crate::book::Claimant;
+use crate::commit::ResourceKind;
+use crate::error::{Fault, ReadError};
+use ostler_model::{Book, BookKey, Claim, ClaimRefused, Holding, HostId, ImageId, Page, Terms, VmId, held_anew, holding_of};
+use redb::ReadableTable;
+
+impl Batch<'_> {
+    /// By which terms a thing is held, as its row says now. If it needs a row and has none, this is the kind of that row.
+    fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, ResourceKind>, ReadError> {
+        let id = key.as_str().parse().ok();
+        Ok(match book {
+            Book::Host => {
+                let host = id.map(|id| self.host(HostId(id))).transpose()?.flatten();
+                host.map(|host| host.terms()).ok_or(ResourceKind::Host)
+            }
+            Book::Image => {
+                let image = id.map(|id| self.image(ImageId(id))).transpose()?.flatten();
+                image.map(|image| image.terms()).ok_or(ResourceKind::Image)
+            }
+            Book::Mac => Ok(Terms::of_none(key)),
+        })
+    }
+
+    /// Judges the claims of a decision in their order, and then those that follow from what is held anew. Answers the first one
+    /// that does not hold.
+    pub(crate) fn claims_refused(
+        &mut self,
+        claims: impl IntoIterator<Item = Claim>,
+        by: &Claimant<'_>,
+    ) -> Result<Option<ClaimRefused>, ReadError> {
+        for claim in claims {
+            let Holding { book, key, .. } = &claim.holding;
+            let page = Page {
+                terms: self.terms(*book, key)?.ok(),
+                own: holding_of(by.old, *book, key).map(|held| held.amount.unwrap_or_default()),
+                held: *self.sum(*book, key)?,
+                owner: self.other_owner(*book, key, by)?,
+            };
+            if let Err(lack) = claim.judge(&page) {
+                return Ok(Some(ClaimRefused { claim, lack }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A thing that is held anew and that is not there.
+    pub(crate) fn missing_thing(&self, by: &Claimant<'_>) -> Result<Option<(ResourceKind, BookKey)>, ReadError> {
+        for held in held_anew(by.old, by.new) {
+            if let Err(kind) = self.terms(held.book, &held.key)? {
+                return Ok(Some((kind, held.key.clone())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another VM that has the thing, with its name.
+    fn other_owner(&self, book: Book, key: &BookKey, by: &Claimant<'_>) -> Result<Option<(VmId, ostler_model::VmName)>, ReadError> {
+        let (book, key) = (book.into(), key.as_str());
+        for row in self.hot.holder.range((book, key, 0)..=(book, key, u64::MAX)).map_err(Fault::from)? {
+            let owner = VmId(row.map_err(Fault::from)?.0.value().2);
+            if Some(owner) != by.vm && by.goes != Some(owner) {
+                return Ok(self.vm_summary(owner)?.map(|vm| (owner, vm.name)));
+            }
+        }
+        Ok(None)
+    }
+}
