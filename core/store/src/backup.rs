@@ -13,6 +13,7 @@ use crate::derive;
 use crate::error::{BackupError, Fault, OpenError, ReadError};
 use crate::event::{EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 use crate::file::{self, Draft};
+use crate::log::Followers;
 use crate::meta::{self, RestoredStore};
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
@@ -21,9 +22,13 @@ use crate::read::Reader;
 use crate::row;
 use crate::store::{Options, Store};
 use crate::tables;
+use crate::txn::Txn;
 use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmRecord};
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 use std::path::Path;
+
+/// How many numbers of batches a restore leaves out. A store cannot write so many between a backup and its restore.
+const BATCHES_SKIPPED: u64 = 1_000_000_000_000;
 
 /// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +85,7 @@ impl Store {
         let draft = draft(to)?;
         let reader = self.read()?;
         let copy = Builder::new().set_cache_size(Options::default().cache_bytes).create(draft.path()).map_err(Fault::from)?;
-        let txn = copy.begin_write().map_err(Fault::from)?;
+        let txn = Txn::begin(&copy).map_err(Fault::from)?;
         let rows = tables::copy_all(&reader.txn, &txn)?;
         txn.commit().map_err(Fault::from)?;
         copy.close().map_err(Fault::from)?;
@@ -160,14 +165,16 @@ fn now() -> Timestamp {
 
 /// As `mark`, for a database that is open.
 pub(crate) fn mark_in(db: Database, now: Timestamp) -> Result<Restored, BackupError> {
-    let (id, tail) = migrate::at_open(&db, None)?;
+    let (id, tail) = migrate::at_open(&db, None, &Followers::default())?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
-    let txn = db.begin_write().map_err(Fault::from)?;
+    let txn = Txn::begin(&db).map_err(Fault::from)?;
     let limits = Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT };
     let mut batch = Batch::open(&txn, tail, limits)?;
     let stands = RestoredStore { as_of: as_of(&reader)?, seq: reader.seq()? };
     batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
     batch.tail.marks = batch.tail.marks.skipped();
+    // A follower of the lost time may hold batches with the next numbers. It must not take batches of this time for them.
+    batch.tail.batch = batch.tail.batch.saturating_add(BATCHES_SKIPPED);
     let lost = EventKind::StoreRestored { after: stands.seq };
     batch.event_append(&encode(&EventDraft { at: stands.as_of, vm: None, version: None, kind: lost })?)?;
     let (mut vms, mut held) = (0, 0);

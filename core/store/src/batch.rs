@@ -12,8 +12,9 @@ use crate::read::Reader;
 use crate::resource::Ahead;
 use crate::summary::VmSummary;
 use crate::tables::{Cold, EVENT, Hot, META};
+use crate::txn::Txn;
 use ostler_model::{Claim, EventSeq};
-use redb::{ReadableTableMetadata, WriteTransaction};
+use redb::ReadableTableMetadata;
 
 /// Bounds. Tests make them small.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,8 @@ pub(crate) struct Tail {
     pub(crate) kept: u64,
     /// The high-water marks.
     pub(crate) marks: Marks,
+    /// The number of the last batch.
+    pub(crate) batch: u64,
 }
 
 impl Tail {
@@ -38,13 +41,13 @@ impl Tail {
         let meta = reader.table(META)?;
         let last = meta::event_last(&meta)?;
         let kept = reader.table(EVENT)?.len().map_err(Fault::from)?;
-        Ok(Self { last, kept, marks: meta::marks(&meta)? })
+        Ok(Self { last, kept, marks: meta::marks(&meta)?, batch: meta::batch(&meta)? })
     }
 }
 
 /// An open transaction.
 pub(crate) struct Batch<'txn> {
-    txn: &'txn WriteTransaction,
+    txn: &'txn Txn,
     pub(crate) hot: Hot<'txn>,
     cold: Option<Cold<'txn>>,
     pub(crate) books: Books,
@@ -62,7 +65,7 @@ pub(crate) enum Verdict {
 }
 
 impl<'txn> Batch<'txn> {
-    pub(crate) fn open(txn: &'txn WriteTransaction, tail: Tail, limits: Limits) -> Result<Self, Fault> {
+    pub(crate) fn open(txn: &'txn Txn, tail: Tail, limits: Limits) -> Result<Self, Fault> {
         Ok(Self { txn, hot: Hot::open(txn)?, cold: None, books: Books::default(), before: tail, tail, limits })
     }
 
@@ -153,6 +156,8 @@ impl<'txn> Batch<'txn> {
         if self.tail.marks != self.before.marks {
             meta::marks_put(&mut self.hot.meta, self.tail.marks)?;
         }
+        self.tail.batch = self.tail.batch.saturating_add(1);
+        meta::batch_put(&mut self.hot.meta, self.tail.batch)?;
         Ok(self.tail)
     }
 }

@@ -8,9 +8,10 @@ use crate::tables::{
     BOOK, HOLDER, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
     VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
+use crate::txn::Txn;
 use crate::{meta, row};
 use ostler_model::VmRecord;
-use redb::{Builder, ReadableTable, WriteTransaction};
+use redb::{Builder, ReadableTable};
 use std::path::Path;
 
 /// Raise this with every change of what is derived from a record: [`crate::VmSummary`], the keys of indexes,
@@ -21,15 +22,16 @@ pub(crate) const DERIVED: u64 = 4;
 /// Derives everything again in the store of this file, which nobody has open.
 pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
     let db = Builder::new().set_cache_size(Options::default().cache_bytes).open(path).map_err(Fault::from)?;
-    let txn = db.begin_write().map_err(Fault::from)?;
+    let txn = Txn::begin(&db).map_err(Fault::from)?;
     rebuild(&txn)?;
+    meta::batch_next(&mut txn.open_table(META).map_err(Fault::from)?)?;
     txn.commit().map_err(Fault::from)?;
     Ok(db.close().map_err(Fault::from)?)
 }
 
 /// Empties every derived table and fills it again. If a record cannot be read, it is left out and reported: its VM is in no list
 /// and in no book, but all other VMs are.
-pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
+pub(crate) fn rebuild(txn: &Txn) -> Result<(), OpenError> {
     macro_rules! empty {
         ($($table:ident),*) => {
             $(txn.delete_table($table).map_err(Fault::from)?;)*
@@ -85,6 +87,8 @@ pub(crate) fn rebuild(txn: &WriteTransaction) -> Result<(), OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Backend;
+    use crate::log::Followers;
     use crate::read::Reader;
     use crate::support::disk::Disk;
     use crate::support::{options, script};
@@ -108,24 +112,31 @@ mod tests {
         Reader::new(db.begin_read().expect("reads"))
     }
 
+    /// All rows but the number of the last batch, which rises whenever anything is derived.
+    fn content(db: &Database) -> Vec<String> {
+        let mut rows = reader(db).dump().expect("dumps");
+        rows.retain(|row| !row.starts_with("meta\t\"batch\"\t"));
+        rows
+    }
+
     /// Makes a backup of `db` in the file `to`.
     fn copied(db: &Database, to: &Path) {
         let copy = Builder::new().create(to).expect("makes");
-        let txn = copy.begin_write().expect("begins");
+        let txn = Txn::begin(&copy).expect("begins");
         tables::copy_all(&db.begin_read().expect("reads"), &txn).expect("copies");
         txn.commit().expect("commits");
     }
 
-    fn change(db: &Database, change: impl FnOnce(&WriteTransaction)) {
-        let txn = db.begin_write().expect("begins");
+    fn change(db: &Database, change: impl FnOnce(&Txn)) {
+        let txn = Txn::begin(db).expect("begins");
         change(&txn);
         txn.commit().expect("commits");
     }
 
     #[tokio::test]
     async fn what_is_derived_by_other_rules_is_derived_anew() {
-        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
-        let before = reader(&db).dump().expect("dumps");
+        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let (before, batch) = (content(&db), reader(&db).batch().expect("reads"));
         change(&db, |txn| {
             txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
             txn.delete_table(VM_SUMMARY).expect("deletes");
@@ -134,15 +145,16 @@ mod tests {
             meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
         });
         assert!(!reader(&db).check().expect("reads").is_empty());
-        migrate::at_open(&db, None).expect("derives anew");
+        migrate::at_open(&db, None, &Followers::default()).expect("derives anew");
         assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
-        assert_eq!(reader(&db).dump().expect("dumps"), before);
+        assert_eq!(content(&db), before);
+        assert_eq!(reader(&db).batch().expect("reads").0, batch.0 + 1, "who follows must not miss this");
     }
 
     /// Older daemons did not check whether a network address is another VM's.
     #[tokio::test]
     async fn a_store_in_which_two_vms_have_one_address_opens_and_tells() {
-        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
         change(&db, |txn| {
             let mut vms = txn.open_table(tables::VM).expect("opens");
             for id in [7, 8] {
@@ -154,7 +166,7 @@ mod tests {
             }
             meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 2).expect("writes");
         });
-        migrate::at_open(&db, None).expect("opens");
+        migrate::at_open(&db, None, &Followers::default()).expect("opens");
         let findings = reader(&db).check().expect("reads");
         let told = "network address: 52:54:00:00:00:07 is that of VMs vm-7 (id 7) and vm-8 (id 8); \
                     detach it from all but one, and attach another";
@@ -167,9 +179,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_record_that_cannot_be_read_keeps_no_other_from_being_there() {
-        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
         let listed = |db: &Database| reader(db).summaries().expect("reads").into_iter().map(|vm| vm.id.0).collect::<Vec<_>>();
-        let (before, dump) = (listed(&db), reader(&db).dump().expect("dumps"));
+        let (before, dump) = (listed(&db), content(&db));
         let vms = db.begin_read().expect("reads").open_table(tables::VM).expect("opens");
         let good = vms.get(7).expect("reads").expect("is there").value().to_vec();
         drop(vms);
@@ -178,7 +190,7 @@ mod tests {
             txn.open_table(tables::VM).expect("opens").insert(7, newer.as_slice()).expect("writes");
             meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
         });
-        migrate::at_open(&db, None).expect("opens");
+        migrate::at_open(&db, None, &Followers::default()).expect("opens");
         assert_eq!(listed(&db), before.iter().copied().filter(|id| *id != 7).collect::<Vec<_>>());
         let findings = reader(&db).check().expect("reads");
         assert!(findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"), "{findings:#?}");
@@ -192,36 +204,59 @@ mod tests {
         assert_eq!(crate::restore(&backup, &back, Unreadable::LeftOut).expect("restores").unreadable, findings);
         // A version that can read the record has the VM in its lists again.
         change(&db, |txn| drop(txn.open_table(tables::VM).expect("opens").insert(7, good.as_slice()).expect("writes")));
-        migrate::at_open(&db, None).expect("opens");
-        assert_eq!(reader(&db).dump().expect("dumps"), dump);
+        migrate::at_open(&db, None, &Followers::default()).expect("opens");
+        assert_eq!(content(&db), dump);
     }
 
     /// Like a store of schema 1 that has VMs which are done, or are to move. The sets that came with schema 2 are made and
     /// filled.
     #[tokio::test]
     async fn a_migrated_store_has_in_its_new_sets_what_its_records_say() {
-        let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
-        let before = reader(&db).dump().expect("dumps");
+        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let (before, batch) = (content(&db), reader(&db).batch().expect("reads"));
         change(&db, |txn| {
             assert!(txn.delete_table(VM_RESCHED).expect("deletes") && txn.delete_table(VM_DONE).expect("deletes"));
             let mut meta = txn.open_table(META).expect("opens");
             meta::number_put(&mut meta, meta::SCHEMA_KEY, 1).expect("writes");
             meta::number_put(&mut meta, meta::DERIVED_KEY, 1).expect("writes");
         });
-        migrate::at_open(&db, None).expect("migrates");
+        migrate::at_open(&db, None, &Followers::default()).expect("migrates");
+        assert_eq!(content(&db), before);
         let reader = reader(&db);
-        assert_eq!(reader.dump().expect("dumps"), before);
+        assert_eq!(reader.batch().expect("reads").0, batch.0 + 3, "two migrations, and what is derived");
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
         assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
+    }
+
+    /// What is derived anew at the opening is a batch like any other: a follower that held the batch before has the same rows after
+    /// it.
+    #[tokio::test]
+    async fn a_follower_has_what_is_derived_anew() {
+        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        change(&db, |txn| {
+            txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
+            txn.open_table(BOOK).expect("opens").pop_last().expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+        });
+        let dir = tempfile::tempdir().expect("a directory");
+        copied(&db, &dir.path().join("copy"));
+        let mut follower = crate::Follower::open(&dir.path().join("copy"), &options()).expect("opens");
+        let followers = Followers::default();
+        let mut told = followers.follow(9);
+        migrate::at_open(&db, None, &followers).expect("derives anew");
+        let batch = told.next().await.expect("keeps up").expect("is told");
+        follower.apply(&batch).expect("applies");
+        assert_eq!(follower.read().expect("reads").dump().expect("dumps"), reader(&db).dump().expect("dumps"));
+        assert_eq!(follower.read().expect("reads").check().expect("reads"), Vec::<String>::new());
     }
 
     /// The records are the data that the store was given. Books that do not fit them are made again, and this is reported.
     #[tokio::test]
     async fn a_backup_whose_books_do_not_fit_is_restored_with_books_that_do() {
         let dir = tempfile::tempdir().expect("a directory");
-        let restored = async |name: &str, tampering: fn(&WriteTransaction)| {
-            let db = Builder::new().create_with_backend(Disk::holding(played().await)).expect("opens");
+        let restored = async |name: &str, tampering: fn(&Txn)| {
+            let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
             change(&db, tampering);
             let backup = dir.path().join(format!("{name}-backup"));
             copied(&db, &backup);
@@ -230,8 +265,8 @@ mod tests {
         assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
         let mended = restored("book", |txn| {
             txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
-            drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"));
-            drop(txn.open_table(VM_SUMMARY).expect("opens").pop_last().expect("writes"));
+            txn.open_table(TIMER).expect("opens").pop_last().expect("writes");
+            txn.open_table(VM_SUMMARY).expect("opens").pop_last().expect("writes");
         });
         let mended = mended.await.expect("restores");
         for table in ["book", "timer", "vm_summary"] {
@@ -241,12 +276,12 @@ mod tests {
         assert_eq!(again.check().expect("reads"), Vec::<String>::new());
         let refused = restored("row", |txn| {
             txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
-            drop(txn.open_table(tables::HOST).expect("opens").pop_last().expect("writes"));
+            txn.open_table(tables::HOST).expect("opens").pop_last().expect("writes");
         });
         assert!(matches!(refused.await, Err(crate::BackupError::Broken { .. })), "a row that follows from nothing is lost");
     }
 
-    type Tampering = fn(&WriteTransaction);
+    type Tampering = fn(&Txn);
 
     /// Negative control of `check`: if a row is added to or removed from one of these tables, `check` finds it, and its finding
     /// names the table.
@@ -255,25 +290,25 @@ mod tests {
         let bytes = played().await;
         let tamper: &[(&str, Tampering)] = &[
             ("vm_summary", |txn| drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))),
-            ("vm_by_name", |txn| drop(txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes"))),
+            ("vm_by_name", |txn| txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes")),
             ("vm_by_uuid", |txn| drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))),
             ("vm_by_state", |txn| drop(txn.open_table(VM_BY_STATE).expect("opens").insert(("x", 1), ()).expect("writes"))),
-            ("vm_by_owner", |txn| drop(txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes"))),
-            ("vm_by_host", |txn| drop(txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes"))),
+            ("vm_by_owner", |txn| txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes")),
+            ("vm_by_host", |txn| txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes")),
             ("holder", |txn| drop(txn.open_table(HOLDER).expect("opens").insert(("mac", "1", 1), ()).expect("writes"))),
-            ("vm_by_datastore", |txn| drop(txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes"))),
-            ("vm_live", |txn| drop(txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes"))),
+            ("vm_by_datastore", |txn| txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes")),
+            ("vm_live", |txn| txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes")),
             ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),
-            ("vm_resched", |txn| drop(txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes"))),
-            ("vm_done", |txn| drop(txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes"))),
-            ("timer", |txn| drop(txn.open_table(TIMER).expect("opens").pop_last().expect("writes"))),
+            ("vm_resched", |txn| txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes")),
+            ("vm_done", |txn| txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes")),
+            ("timer", |txn| txn.open_table(TIMER).expect("opens").pop_last().expect("writes")),
             ("state_count", |txn| drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))),
-            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").pop_first().expect("writes"))),
+            ("book", |txn| txn.open_table(BOOK).expect("opens").pop_first().expect("writes")),
             ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("image", "1"), (9, 0, 0)).expect("writes"))),
             ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("no such book", "1"), (9, 0, 0)).expect("writes"))),
-            ("host_by_name", |txn| drop(txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes"))),
-            ("image_by_name", |txn| drop(txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes"))),
-            ("operation", |txn| drop(txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes"))),
+            ("host_by_name", |txn| txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes")),
+            ("image_by_name", |txn| txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes")),
+            ("operation", |txn| txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes")),
             ("outbox", |txn| {
                 let mut vms = txn.open_table(tables::VM).expect("opens");
                 let idle = row::encode(&crate::support::vm(7)).expect("encodes");
@@ -281,12 +316,12 @@ mod tests {
             }),
             ("event", |txn| drop(txn.open_table(tables::EVENT).expect("opens").remove(20).expect("writes"))),
             ("idempotency_by_age", |txn| {
-                drop(txn.open_table(tables::IDEMPOTENCY_BY_AGE).expect("opens").pop_last().expect("writes"));
+                txn.open_table(tables::IDEMPOTENCY_BY_AGE).expect("opens").pop_last().expect("writes");
             }),
             ("meta", |txn| meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default()).expect("writes")),
         ];
         for (table, tampering) in tamper {
-            let db = Builder::new().create_with_backend(Disk::holding(bytes.clone())).expect("opens");
+            let db = Builder::new().create_with_backend(Backend(Disk::holding(bytes.clone()))).expect("opens");
             assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
             change(&db, tampering);
             let findings = reader(&db).check().expect("reads");

@@ -46,7 +46,7 @@ impl Batch<'_> {
 
     /// Finds another host that is this hypervisor.
     fn host_identified(&self, id: &HypervisorId, but: HostId) -> Result<Option<HostName>, ReadError> {
-        for entry in ReadableTable::iter(&self.hot.host).map_err(Fault::from)? {
+        for entry in self.hot.host.iter().map_err(Fault::from)? {
             let (key, kept) = entry.map_err(Fault::from)?;
             let host: Host = row::decode(kept.value(), key.value())?;
             if host.id != but && host.identity.as_ref().is_some_and(|identity| identity.id == *id) {

@@ -24,6 +24,7 @@
 //! ├── "store"          {id}: made once, stamped into every domain
 //! ├── "marks"          {vm, operation, host, datastore, image}: highest ids ever used; only rise
 //! ├── "event"          decimal: number of the last event
+//! ├── "batch"          decimal: number of the last transaction; see log.rs
 //! └── "restored"       {as of, seq}: the store came back with a backup, and not all of its VMs are reconciled
 //!
 //! vm                   VM id -> VmRecord                                                                     vm.rs
@@ -69,6 +70,12 @@
 //!
 //! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all others are plain keys and numbers.
 //!
+//! # How another store can follow
+//!
+//! Every transaction is a numbered batch: a list of rows that are written or removed. All writes go through `txn.rs`, which notes
+//! them if somebody follows ([`Store::follow`]). A [`Follower`] begins as a backup, applies batches in order, and is then equal row
+//! by row, with everything that is derived. It refuses a gap, a repeat and a batch of another store. Decision 13 has the reasons.
+//!
 //! # How the store survives a crash
 //!
 //! The database writes new pages beside the old ones, and then switches to them with one page that has a checksum. `sync` ends
@@ -85,14 +92,17 @@ mod claim;
 mod commit;
 mod datastore;
 mod derive;
+mod disk;
 mod driver;
 mod error;
 mod event;
 mod file;
+mod follower;
 mod host;
 mod idempotency;
 mod image;
 mod lines;
+mod log;
 mod meta;
 mod migrate;
 mod operation;
@@ -108,6 +118,7 @@ mod summary;
 mod tables;
 mod timer;
 mod token;
+mod txn;
 mod vm;
 mod writer;
 
@@ -116,11 +127,16 @@ pub use commit::{
     Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused,
     RulesBinding, TokenRow, VmChange,
 };
+pub use disk::RawDisk;
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
 pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
+pub use follower::Follower;
 pub use idempotency::IDEMPOTENCY_KEPT;
+pub use log::{
+    ApplyError, BatchNo, FOLLOW_BYTES_MAX, FOLLOW_MAX, FellBehind, Followers, LOGGED_BYTES_MAX, LoggedBatch, NotABatch,
+    Subscription,
+};
 pub use meta::RestoredStore;
-pub use migrate::SCHEMA;
 pub use operation::OPERATIONS_KEPT;
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
@@ -129,11 +145,9 @@ pub use store::{Health, Options, Store, Written};
 #[doc(hidden)]
 pub use store::{HoldGuard, Sabotage};
 pub use summary::{OperationBrief, VmSummary};
+pub use tables::SCHEMA;
 pub use vm::SAME_NAME_MAX;
-pub use writer::{BATCH_MAX, QUEUE_MAX};
-
-/// Re-exported for those who run a store on their own backend (crash tests, simulations).
-pub use redb::StorageBackend;
+pub use writer::{BATCH_BYTES, BATCH_MAX, QUEUE_MAX};
 
 #[cfg(test)]
 extern crate self as ostler_store;

@@ -2,11 +2,13 @@
 
 use crate::commit::{Commit, ResourceChange};
 use crate::error::{CommitError, Fault, ReadError, RowError};
+use crate::log::BatchNo;
 use crate::read::Reader;
 use crate::row::{self, Row};
 use crate::tables::META;
+use crate::txn::Tab;
 use ostler_model::{EventSeq, StoreId, Timestamp};
-use redb::{ReadableTable, Table};
+use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +22,8 @@ const STORE_KEY: &str = "store";
 const MARKS_KEY: &str = "marks";
 /// Key of the number of the last event, a decimal number.
 const EVENT_KEY: &str = "event";
+/// Key of the number of the last batch, a decimal number. Stores of older daemons have none, which is 0.
+const BATCH_KEY: &str = "batch";
 
 /// Key of the mark of a restore.
 const RESTORED_KEY: &str = "restored";
@@ -178,6 +182,22 @@ pub(crate) fn event_last(table: &impl ReadableTable<&'static str, &'static [u8]>
     Ok(number(table, EVENT_KEY)?.unwrap_or(0))
 }
 
+/// The number of the last batch; 0 before the first.
+pub(crate) fn batch(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, ReadError> {
+    Ok(number(table, BATCH_KEY)?.unwrap_or(0))
+}
+
+pub(crate) fn batch_put(table: &mut Meta<'_>, number: u64) -> Result<(), Fault> {
+    number_put(table, BATCH_KEY, number)
+}
+
+/// Counts a transaction that is not of the writer. Answers its number.
+pub(crate) fn batch_next(table: &mut Meta<'_>) -> Result<BatchNo, ReadError> {
+    let number = batch(&**table)?.saturating_add(1);
+    batch_put(table, number)?;
+    Ok(BatchNo(number))
+}
+
 /// The high-water marks.
 pub(crate) fn marks(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Marks, ReadError> {
     Ok(row_at(table, MARKS_KEY)?.unwrap_or_default())
@@ -188,7 +208,7 @@ pub(crate) fn store_id(table: &impl ReadableTable<&'static str, &'static [u8]>) 
     Ok(row_at::<Identity>(table, STORE_KEY)?.map(|identity| identity.id))
 }
 
-type Meta<'txn> = Table<'txn, &'static str, &'static [u8]>;
+type Meta<'txn> = Tab<'txn, &'static str, &'static [u8]>;
 
 pub(crate) fn number_put(table: &mut Meta<'_>, key: &'static str, value: u64) -> Result<(), Fault> {
     table.insert(key, value.to_string().as_bytes())?;
@@ -228,6 +248,14 @@ pub(crate) fn restored_remove(table: &mut Meta<'_>) -> Result<(), Fault> {
 }
 
 impl Reader {
+    /// The number of the last batch. Everything that this reader shows is as of that batch.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn batch(&self) -> Result<BatchNo, ReadError> {
+        Ok(BatchNo(batch(&self.table(META)?)?))
+    }
+
     /// The mark that a restore leaves, until all VMs are reconciled.
     ///
     /// # Errors

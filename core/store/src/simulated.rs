@@ -2,10 +2,11 @@
 //! future that the caller runs, and not a thread, so that the order of everything follows from the caller's seed. Everything else
 //! is the same code as in the released store.
 
+use crate::disk::{Backend, RawDisk};
 use crate::error::{BackupError, Fault, OpenError};
 use crate::store::{Options, Store};
 use ostler_model::Timestamp;
-use redb::{Builder, StorageBackend};
+use redb::Builder;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -97,7 +98,7 @@ impl SimulatedDisk {
     /// When the store on it cannot be read.
     pub fn restored(&self, now: Timestamp) -> Result<Self, BackupError> {
         let disk = self.copy();
-        let opened = Builder::new().create_with_backend(disk.clone());
+        let opened = Builder::new().create_with_backend(Backend(disk.clone()));
         crate::backup::mark_in(opened.map_err(Fault::from)?, now)?;
         Ok(disk)
     }
@@ -126,8 +127,8 @@ fn position(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-impl StorageBackend for SimulatedDisk {
-    fn len(&self) -> io::Result<u64> {
+impl RawDisk for SimulatedDisk {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.lock().now.len() as u64)
     }
 
@@ -138,11 +139,11 @@ impl StorageBackend for SimulatedDisk {
         Ok(())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(position(len)?))
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.change(Change::Length(position(length)?))
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let mut platter = self.lock();
         spend(&mut platter)?;
         let Platter { safe, dirty, .. } = &mut *platter;

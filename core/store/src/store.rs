@@ -2,10 +2,12 @@
 
 use crate::batch::{Limits, Tail};
 use crate::commit::{Commit, Committed};
+use crate::disk::{Backend, RawDisk};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
 use crate::event::EVENTS_KEPT;
 use crate::file::{self, Draft};
 use crate::lines::Lines;
+use crate::log::{Followers, Subscription};
 use crate::meta::Ids;
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
@@ -13,7 +15,7 @@ use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::writer::{Message, QUEUE_MAX, Writer};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -37,6 +39,8 @@ pub enum Sabotage {
     AnyAddress,
     /// Nobody checks claims.
     AnyClaim,
+    /// Followers are not told of changes of timers.
+    TimersUnlogged,
 }
 
 /// The options for opening a store.
@@ -50,6 +54,8 @@ pub struct Options {
     pub operations_kept: usize,
     /// The id of a new store. If none, it is chosen at random. A simulation gives one, because it must be repeatable.
     pub store_id: Option<StoreId>,
+    /// Whoever follows from the opening on. See [`Store::follow`].
+    pub followers: Followers,
     #[doc(hidden)]
     pub sabotage: Sabotage,
 }
@@ -61,6 +67,7 @@ impl Default for Options {
             events_kept: EVENTS_KEPT,
             operations_kept: OPERATIONS_KEPT,
             store_id: None,
+            followers: Followers::default(),
             sabotage: Sabotage::None,
         }
     }
@@ -117,6 +124,7 @@ struct Inner {
     db: Arc<Database>,
     shared: Arc<Shared>,
     lines: Arc<Lines>,
+    followers: Followers,
     /// Dropped at the end, so that the writer sees that the queue is closed.
     queue: Option<mpsc::Sender<Message>>,
     writer: Option<JoinHandle<()>>,
@@ -170,24 +178,24 @@ impl Store {
         Self::start(db, options)
     }
 
-    /// Opens a store on another backend than a file. If the power was cut while such a store was made, it cannot be opened again.
+    /// Opens a store on another disk than a file. If the power was cut while such a store was made, it cannot be opened again.
     /// A file ([`Store::open`]) does not have this problem, because it gets its name only when it is complete.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
-        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend);
+    pub fn open_with(disk: impl RawDisk, options: Options) -> Result<Self, OpenError> {
+        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
         Self::start(opened.map_err(Fault::from)?, options)
     }
 
     /// Opens a store whose writer is run by the caller.
-    pub(crate) fn open_unwritten(backend: impl StorageBackend, options: Options) -> Result<(Self, Writer), OpenError> {
-        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend);
+    pub(crate) fn open_unwritten(disk: impl RawDisk, options: Options) -> Result<(Self, Writer), OpenError> {
+        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
         let (inner, writer) = Self::prepare(opened.map_err(Fault::from)?, options)?;
         Ok((Self { inner: Arc::new(inner) }, writer))
     }
 
-    fn start(db: Database, options: Options) -> Result<Self, OpenError> {
+    pub(crate) fn start(db: Database, options: Options) -> Result<Self, OpenError> {
         let (mut inner, writer) = Self::prepare(db, options)?;
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
         inner.writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
@@ -195,7 +203,7 @@ impl Store {
     }
 
     fn prepare(db: Database, options: Options) -> Result<(Inner, Writer), OpenError> {
-        let (id, tail) = migrate::at_open(&db, options.store_id)?;
+        let (id, tail) = migrate::at_open(&db, options.store_id, &options.followers)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let db = Arc::new(db);
         let shared = Arc::new(Shared {
@@ -210,10 +218,13 @@ impl Store {
             tail,
             limits: Limits { events_kept: options.events_kept, operations_kept: options.operations_kept },
             sabotage: options.sabotage,
+            id,
+            followers: options.followers.clone(),
         };
         let Tail { marks, .. } = tail;
         let (ids, lines) = (Ids::after(marks), Arc::default());
-        let inner = Inner { id, ids, db, shared, lines, queue: Some(queue), writer: None };
+        let followers = options.followers;
+        let inner = Inner { id, ids, db, shared, lines, followers, queue: Some(queue), writer: None };
         Ok((inner, writer))
     }
 
@@ -314,6 +325,15 @@ impl Store {
         Ok(Reader { txn, lines: Arc::clone(&self.inner.lines) })
     }
 
+    /// The batches that are committed from now on, at most `batches` waiting. To follow: subscribe, make a copy ([`Store::backup`]),
+    /// open it as a [`crate::Follower`], and apply what comes, without the batches that the copy holds already. One that is too slow
+    /// is told ([`crate::FellBehind`]), as is one that cannot be given a batch ([`crate::ApplyError::NotLogged`]); it begins again.
+    /// While nobody follows, nothing is noted.
+    #[must_use]
+    pub fn follow(&self, batches: usize) -> Subscription {
+        self.inner.followers.follow(batches)
+    }
+
     /// The number of the last event. It is updated after the event's commit is durable. Read the events with
     /// [`Reader::events_after`].
     #[must_use]
@@ -351,7 +371,7 @@ fn make(path: &Path, options: &Options) -> Result<(), OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
     let draft = Draft::new(path).map_err(file_error)?;
     let db = Builder::new().set_cache_size(options.cache_bytes).create(draft.path()).map_err(Fault::from)?;
-    migrate::at_open(&db, options.store_id)?;
+    migrate::at_open(&db, options.store_id, &Followers::default())?;
     db.close().map_err(Fault::from)?;
     match draft.publish() {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(file_error(error)),

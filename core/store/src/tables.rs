@@ -4,7 +4,11 @@
 //! a batch that changes a resource, because to open a table costs about as much as to write a row.
 
 use crate::error::Fault;
-use redb::{Key, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
+use crate::txn::{Change, Tab, Txn, What};
+use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value};
+
+/// The schema that this version writes.
+pub const SCHEMA: u32 = 3;
 
 /// Bytes of a row in its envelope.
 pub(crate) type Bytes = &'static [u8];
@@ -25,36 +29,46 @@ macro_rules! tables {
 
         /// The tables that most commits touch.
         pub(crate) struct Hot<'txn> {
-            $(pub(crate) $hot: Table<'txn, $hot_key, $hot_value>,)*
+            $(pub(crate) $hot: Tab<'txn, $hot_key, $hot_value>,)*
         }
 
         impl<'txn> Hot<'txn> {
-            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, Fault> {
+            pub(crate) fn open(txn: &'txn Txn) -> Result<Self, Fault> {
                 Ok(Self { $($hot: txn.open_table($hot_def)?,)* })
             }
         }
 
         /// The tables of resources.
         pub(crate) struct Cold<'txn> {
-            $(pub(crate) $cold: Table<'txn, $cold_key, $cold_value>,)*
+            $(pub(crate) $cold: Tab<'txn, $cold_key, $cold_value>,)*
         }
 
         impl<'txn> Cold<'txn> {
-            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, Fault> {
+            pub(crate) fn open(txn: &'txn Txn) -> Result<Self, Fault> {
                 Ok(Self { $($cold: txn.open_table($cold_def)?,)* })
             }
         }
 
         /// Names of all tables.
-        #[cfg(test)]
         pub(crate) const NAMES: &[&str] = &[$(stringify!($hot),)* $(stringify!($cold),)*];
 
         /// Copies every row of every table.
-        pub(crate) fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, Fault> {
+        pub(crate) fn copy_all(from: &ReadTransaction, to: &Txn) -> Result<u64, Fault> {
             let mut rows = 0;
             $(rows += copy(from, to, $hot_def)?;)*
             $(rows += copy(from, to, $cold_def)?;)*
             Ok(rows)
+        }
+
+        /// Makes the logged changes of one table. Answers whether there is such a table.
+        pub(crate) fn replay(txn: &Txn, table: &str, changes: &[&Change]) -> Result<bool, Fault> {
+            $(if table == stringify!($hot) {
+                return replay_one(txn, $hot_def, changes).map(|()| true);
+            })*
+            $(if table == stringify!($cold) {
+                return replay_one(txn, $cold_def, changes).map(|()| true);
+            })*
+            Ok(false)
         }
 
         /// Calls `see` for every row of every table: with the table's name, the key as text, and the value as it is stored.
@@ -109,7 +123,7 @@ tables! {
 
 fn copy<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
-    to: &WriteTransaction,
+    to: &Txn,
     table: TableDefinition<'static, K, V>,
 ) -> Result<u64, Fault> {
     let source = from.open_table(table)?;
@@ -121,6 +135,27 @@ fn copy<K: Key + 'static, V: Value + 'static>(
         rows += 1;
     }
     Ok(rows)
+}
+
+fn replay_one<K: Key + 'static, V: Value + 'static>(
+    txn: &Txn,
+    table: TableDefinition<'static, K, V>,
+    changes: &[&Change],
+) -> Result<(), Fault> {
+    // What was there before the last time that the table was emptied does not matter.
+    let emptied = changes.iter().rposition(|change| change.what == What::Clear);
+    if emptied.is_some() {
+        txn.delete_table(table)?;
+    }
+    let mut open = txn.open_table(table)?;
+    for change in &changes[emptied.map_or(0, |at| at + 1)..] {
+        match &change.what {
+            What::Put(key, value) => drop(open.insert(K::from_bytes(key), V::from_bytes(value))?),
+            What::Remove(key) => drop(open.remove(K::from_bytes(key))?),
+            What::Clear => {}
+        }
+    }
+    Ok(())
 }
 
 fn walk_one<K: Key + 'static, V: Value + 'static>(
@@ -148,7 +183,7 @@ mod tests {
     fn a_new_store_has_the_listed_tables_and_no_other() {
         let backend = redb::backends::InMemoryBackend::new();
         let db = redb::Builder::new().create_with_backend(backend).expect("opens");
-        crate::migrate::at_open(&db, None).expect("is made");
+        crate::migrate::at_open(&db, None, &crate::log::Followers::default()).expect("is made");
         let txn = db.begin_read().expect("reads");
         let made: BTreeSet<String> = txn.list_tables().expect("lists").map(|table| table.name().to_owned()).collect();
         let listed: BTreeSet<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();

@@ -12,9 +12,11 @@
 use crate::batch::{Batch, Limits, Tail, Verdict};
 use crate::commit::Committed;
 use crate::error::{Chain, CommitError, Fault, ReadError};
+use crate::log::{BatchNo, Followers};
 use crate::prepare::Prepared;
 use crate::store::{Sabotage, Shared};
-use ostler_model::{Book, ClaimRefused, EventSeq};
+use crate::txn::Txn;
+use ostler_model::{Book, ClaimRefused, EventSeq, StoreId};
 use redb::{Database, Durability};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,9 @@ use tokio::sync::{mpsc, oneshot};
 /// How many commits one transaction has, at most. A longer batch would save little of its fsync, and would delay its first
 /// waiter.
 pub const BATCH_MAX: usize = 512;
+/// A batch that has this many bytes of rows takes no more commits, so that what is logged of it, and what a follower has to apply
+/// at once, is bounded too. 512 ordinary commits are about 2 MiB.
+pub const BATCH_BYTES: u64 = 8 * 1024 * 1024;
 /// How many commits wait in the queue, at most. Two batches keep the writer busy. More would only hide that it is overloaded.
 pub const QUEUE_MAX: usize = 1024;
 
@@ -52,6 +57,8 @@ pub(crate) struct Writer {
     pub(crate) tail: Tail,
     pub(crate) limits: Limits,
     pub(crate) sabotage: Sabotage,
+    pub(crate) id: StoreId,
+    pub(crate) followers: Followers,
 }
 
 /// Notes why nothing is written any more, if the thread panics.
@@ -102,11 +109,14 @@ impl Writer {
 
     /// Takes the commits that have queued up into one batch.
     fn gather(&mut self, jobs: &mut Jobs, hold: &mut Option<std::sync::mpsc::Receiver<()>>) {
-        while hold.is_none() && jobs.len() < BATCH_MAX {
+        let size = |job: Option<&(Box<Prepared>, _)>| job.map_or(0, |(commit, _)| commit.size().1);
+        let mut bytes = size(jobs.last());
+        while hold.is_none() && jobs.len() < BATCH_MAX && bytes < BATCH_BYTES {
             match self.queue.try_recv() {
                 Ok(message) => *hold = self.take(message, jobs),
                 Err(_) => break,
             }
+            bytes += if hold.is_none() { size(jobs.last()) } else { 0 };
         }
     }
 
@@ -131,7 +141,9 @@ impl Writer {
         }
         let done = match self.sabotage {
             Sabotage::SplitCommit => self.split(commits),
-            Sabotage::None | Sabotage::NoSync | Sabotage::AnyAddress | Sabotage::AnyClaim => self.batch(&commits),
+            Sabotage::None | Sabotage::NoSync | Sabotage::AnyAddress | Sabotage::AnyClaim | Sabotage::TimersUnlogged => {
+                self.batch(&commits)
+            }
         };
         match done {
             Ok(answers) => {
@@ -153,7 +165,8 @@ impl Writer {
 
     /// Writes all commits in one transaction.
     fn batch(&mut self, commits: &[Box<Prepared>]) -> Result<Vec<Answer>, ReadError> {
-        let mut txn = self.db.begin_write().map_err(Fault::from)?;
+        let omits = (self.sabotage == Sabotage::TimersUnlogged).then_some("timer");
+        let mut txn = Txn::recorded(&self.db, self.followers.any(), omits).map_err(Fault::from)?;
         let durability = if self.sabotage == Sabotage::NoSync { Durability::None } else { Durability::Immediate };
         txn.set_durability(durability).map_err(Fault::from)?;
         let mut batch = Batch::open(&txn, self.tail, self.limits)?;
@@ -178,8 +191,9 @@ impl Writer {
         }
         let tail = batch.finish()?;
         if changed {
-            txn.commit().map_err(Fault::from)?;
+            let recorded = txn.commit().map_err(Fault::from)?;
             self.tail = tail;
+            self.followers.tell(self.id, BatchNo(tail.batch), recorded);
             self.count(commits, &answers);
         } else {
             txn.abort().map_err(Fault::from)?;
@@ -192,7 +206,7 @@ impl Writer {
         match self.sabotage {
             Sabotage::AnyClaim => true,
             Sabotage::AnyAddress => refused.claim.holding.book == Book::Mac,
-            Sabotage::None | Sabotage::SplitCommit | Sabotage::NoSync => false,
+            Sabotage::None | Sabotage::SplitCommit | Sabotage::NoSync | Sabotage::TimersUnlogged => false,
         }
     }
 

@@ -44,12 +44,12 @@ async fn play(sabotage: Sabotage) -> Played {
 }
 
 fn replay(disk: &Disk, op: &support::disk::Op) {
-    use ostler_store::StorageBackend;
+    use ostler_store::RawDisk;
     use support::disk::Op;
     match op {
         Op::Write(at, data) => disk.write(*at, data),
-        Op::Len(len) => disk.set_len(*len),
-        Op::Sync => disk.sync_data(),
+        Op::Len(len) => disk.set_length(*len),
+        Op::Sync => disk.sync(),
     }
     .expect("replays");
 }

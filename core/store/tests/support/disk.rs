@@ -1,6 +1,6 @@
 //! A disk in memory that writes down every operation, can fail on purpose, and can be cut from power afterwards.
 
-use ostler_store::StorageBackend;
+use ostler_store::RawDisk;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -75,8 +75,8 @@ fn apply(bytes: &mut Vec<u8>, op: &Op) {
     }
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
+impl RawDisk for Disk {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.lock().expect("no panic").bytes.len() as u64)
     }
 
@@ -88,11 +88,11 @@ impl StorageBackend for Disk {
         Ok(())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Op::Len(len))
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.change(Op::Len(length))
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.change(Op::Sync)
     }
 

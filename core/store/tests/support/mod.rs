@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod disk;
+pub(crate) mod random;
 pub(crate) mod script;
 
 use ostler_model::*;
