@@ -9,7 +9,7 @@ use ostler_api::code;
 use ostler_driver::Registry;
 use ostler_engine::Engine;
 use ostler_model::DriverName;
-use ostler_store::{Health, ReadError, Store};
+use ostler_store::{Health, ReadError, Reader, Store};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,6 +71,18 @@ impl App {
             Health::Writable => None,
             Health::ReadOnly { why } => Some(format!("the store is read-only: {why}")),
         }
+    }
+
+    /// Reads the store on a thread where it may block. For reads that take as long as the store is large, or decode more than a few
+    /// rows: pages, lists of all of a kind, figures. A handler that reads a row or a few by their keys reads at once: see
+    /// [`ostler_store::Reader`].
+    pub(crate) async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self, &Reader) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let app = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || read(&app, &app.store().read()?));
+        read.await.map_err(|err| broken(&err))?
     }
 
     /// Copies the store to a new file; returns how many rows it has. On a thread of its own: it takes as long as the disk does.

@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use ostler_api::code;
+use ostler_store::Reader;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -49,21 +50,20 @@ impl Metrics {
     }
 
     /// Everything as text.
-    pub(crate) fn render(&self, app: &App) -> Answer<String> {
+    pub(crate) fn render(&self, app: &App, reader: &Reader) -> Answer<String> {
         let mut text = String::new();
         let defect = |err: std::fmt::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string());
         encode(&mut text, &self.registry).map_err(defect)?;
         // Two documents become one: only the last may say that it ends.
         let ended = text.trim_end_matches("# EOF\n").len();
         text.truncate(ended);
-        encode(&mut text, &now(app)?).map_err(defect)?;
+        encode(&mut text, &now(app, reader)?).map_err(defect)?;
         Ok(text)
     }
 }
 
 /// What can be read from the store and the engine now.
-fn now(app: &App) -> Answer<Registry> {
-    let reader = app.store().read()?;
+fn now(app: &App, reader: &Reader) -> Answer<Registry> {
     let mut registry = Registry::with_prefix("ostler");
     let vms = Family::<One, Gauge>::default();
     for (state, count) in reader.state_counts()? {
@@ -78,7 +78,7 @@ fn now(app: &App) -> Answer<Registry> {
     registry.register("store_writable", "Whether the store takes commits", writable);
     written(app, &mut registry);
     drivers(app, &mut registry);
-    hosts(app, &reader, &mut registry)?;
+    hosts(app, reader, &mut registry)?;
     Ok(registry)
 }
 
@@ -111,7 +111,7 @@ fn drivers(app: &App, registry: &mut Registry) {
     registry.register("driver_busy_seconds", "Time spent in calls of drivers", busy);
 }
 
-fn hosts(app: &App, reader: &ostler_store::Reader, registry: &mut Registry) -> Answer<()> {
+fn hosts(app: &App, reader: &Reader, registry: &mut Registry) -> Answer<()> {
     let reachable = Family::<One, Gauge>::default();
     let (memory, held) = (Family::<One, Gauge>::default(), Family::<One, Gauge>::default());
     for host in reader.hosts()? {

@@ -33,7 +33,7 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Healt
     responses((status = 200, body = String, content_type = "application/openmetrics-text"), ApiError)
 )]
 pub(crate) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
-    let text = app.metrics.render(&app)?;
+    let text = app.reading(|app, reader| app.metrics.render(app, reader)).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -29,9 +29,8 @@ fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
 /// All hosts.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = [Host]), ApiError))]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
-    let reader = app.store().read()?;
-    let hosts = reader.hosts()?.into_iter().map(|host| told(&app, &reader, host));
-    hosts.collect::<Answer<_>>().map(Json)
+    let read = |app: &App, reader: &Reader| reader.hosts()?.into_iter().map(|host| told(app, reader, host)).collect();
+    app.reading(read).await.map(Json)
 }
 
 /// One host.

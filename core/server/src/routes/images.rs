@@ -2,7 +2,7 @@
 
 use super::find;
 use super::once::{self, Added, add_once};
-use crate::app::Shared;
+use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert::{self, parse};
@@ -25,9 +25,8 @@ fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
 /// All images.
 #[utoipa::path(get, path = "/v1/images", tag = "images", responses((status = 200, body = [Image]), ApiError))]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> {
-    let reader = app.store().read()?;
-    let images = reader.images()?.into_iter().map(|image| told(&reader, image));
-    images.collect::<Answer<_>>().map(Json)
+    let read = |_: &App, reader: &Reader| reader.images()?.into_iter().map(|image| told(reader, image)).collect();
+    app.reading(read).await.map(Json)
 }
 
 /// One image.

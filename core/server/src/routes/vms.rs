@@ -48,14 +48,16 @@ pub(crate) struct ListParams {
 /// VMs in pages, by rising id.
 #[utoipa::path(get, path = "/v1/vms", tag = "vms", params(ListParams), responses((status = 200, body = VmPage), ApiError))]
 pub(crate) async fn list(Shares(app): Shares<Shared>, Params(params): Params<ListParams>) -> Answer<Json<VmPage>> {
-    let reader = app.store().read()?;
-    let page = page(&reader, &params)?;
-    let mut names = Names::default();
-    for host in page.items.iter().filter_map(|vm| vm.host) {
-        find::add_host(&mut names, &reader, host)?;
-    }
-    let vms = page.items.into_iter().map(|vm| convert::vm_summary(vm, &names)).collect();
-    Ok(Json(VmPage { vms, next: page.next.map(|id| id.0), seq: page.seq.0 }))
+    let read = move |_: &App, reader: &Reader| {
+        let page = page(reader, &params)?;
+        let mut names = Names::default();
+        for host in page.items.iter().filter_map(|vm| vm.host) {
+            find::add_host(&mut names, reader, host)?;
+        }
+        let vms = page.items.into_iter().map(|vm| convert::vm_summary(vm, &names)).collect();
+        Ok(VmPage { vms, next: page.next.map(|id| id.0), seq: page.seq.0 })
+    };
+    app.reading(read).await.map(Json)
 }
 
 fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
