@@ -183,7 +183,8 @@ async fn run_job(job: &Job<'_>, site: &Site, control: &CallControl) -> CallResul
                     biased;
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
-                        job.abort(site, control).await?;
+                        // If the abort failed, whatever the reason, the job may go on.
+                        job.abort(site, control).await.map_err(|error| DriverError::unknown("not-aborted", error.told()))?;
                         return Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
                     }
                 }
