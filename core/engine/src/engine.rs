@@ -53,8 +53,10 @@ impl Engine {
         for host in shared.directory().hosts.keys() {
             for vm in reader.vms_on_host(*host)? {
                 shared.executor.haunt(vm, [*host]);
+                shared.executor.inherit([vm]);
             }
         }
+        shared.executor.inherit(reader.vms_live()?);
         drop(reader);
         shared.supervise("timers", timers::run);
         shared.supervise("monitor", monitor::run);

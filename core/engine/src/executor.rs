@@ -109,6 +109,9 @@ pub(crate) struct Executor {
     /// Transfer drivers where a call of a VM may still be at work in the same way. Only the transfer driver itself can tell: a
     /// hypervisor does not see who copies or removes files beside it.
     transferring: Mutex<HashSet<(VmId, DriverName)>>,
+    /// VMs from before this process of which an earlier process may have left a transfer at work. The driver of such a VM's files
+    /// is asked once.
+    inherited: Mutex<HashSet<VmId>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
     widths: BTreeMap<DriverName, usize>,
@@ -121,6 +124,7 @@ impl Executor {
             sendings: AtomicU64::default(),
             haunted: Mutex::default(),
             transferring: Mutex::default(),
+            inherited: Mutex::default(),
             lanes: Mutex::default(),
             width: config.lane_width.max(1),
             widths: config.lanes.clone(),
@@ -166,9 +170,28 @@ impl Executor {
         locked(&self.transferring).insert((vm, driver.clone()));
     }
 
+    /// Notes that an earlier process may have left transfers of these VMs at work.
+    pub(crate) fn inherit(&self, vms: impl IntoIterator<Item = VmId>) {
+        locked(&self.inherited).extend(vms);
+    }
+
     /// The transfer drivers where a transfer of this VM may still be at work.
     fn transferring(&self, vm: VmId) -> Vec<DriverName> {
         locked(&self.transferring).iter().filter(|(of, _)| *of == vm).map(|(_, driver)| driver.clone()).collect()
+    }
+
+    /// The driver of the VM's files, if an earlier process may have left a transfer at work there.
+    fn inherited(&self, record: &VmRecord) -> Option<DriverName> {
+        let storage = record.storage.as_ref()?;
+        locked(&self.inherited).contains(&record.id).then(|| storage.driver.clone())
+    }
+
+    /// The driver says that no dropped transfer of this VM is at work.
+    fn transfers_ended(&self, record: &VmRecord, driver: DriverName) {
+        if record.storage.as_ref().is_some_and(|storage| storage.driver == driver) {
+            locked(&self.inherited).remove(&record.id);
+        }
+        locked(&self.transferring).remove(&(record.id, driver));
     }
 
     fn haunts(&self, vm: VmId, host: HostId) -> bool {
@@ -318,10 +341,12 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
 /// *Retry* while a transfer driver cannot say that nothing of it is at work.
 pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Result<(), DriverError> {
     let at_work = |error: String| DriverError::retry("earlier-call", format!("an earlier transfer may still be at work: {error}"));
-    for driver in shared.executor.transferring(record.id) {
+    // If its driver is not loaded, nobody can tell, and the VM must not wait for that.
+    let inherited = shared.executor.inherited(record).filter(|driver| shared.drivers.transfer(driver).is_ok());
+    for driver in shared.executor.transferring(record.id).into_iter().chain(inherited) {
         let transfer = shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
         match tokio::time::timeout(LOOK_TIMEOUT, calls::caught(transfer.idle(record.uuid))).await {
-            Ok(Ok(())) => drop(locked(&shared.executor.transferring).remove(&(record.id, driver))),
+            Ok(Ok(())) => shared.executor.transfers_ended(record, driver),
             Ok(Err(error)) => return Err(at_work(error.to_string())),
             Err(_) => return Err(at_work("the driver did not answer in time".to_owned())),
         }
