@@ -5,8 +5,8 @@ use crate::draft::Draft;
 use crate::facts::Facts;
 use crate::{agenda, gone, judge, monitor, request, restored, wake};
 use ostler_model::{
-    Answer, Args, Ask, Claim, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal,
-    Request, ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    Answer, Args, Ask, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal, Request,
+    ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// The data from which a VM is made.

@@ -141,7 +141,7 @@ async fn what_it_is_is_read_from_it() {
     let facts = hypervisor(&driver).probe(&nowhere("")).await.expect("probed");
     assert_eq!(
         (facts.total.cpu_milli, facts.abilities.as_slice()),
-        (1000, &[Ability::Migrate, Ability::Snapshots, Ability::Adopt][..])
+        (1000, &[Ability::Migrate, Ability::Snapshots, Ability::Console, Ability::Fence, Ability::Adopt][..])
     );
 }
 
