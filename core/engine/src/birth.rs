@@ -132,7 +132,7 @@ pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
 pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
     match committed {
         Committed::ClaimRefused(refused) => Some(match refused.lack {
-            Lack::Taken { .. } => EngineError::Taken(refused),
+            Lack::Taken { .. } => EngineError::Taken(Box::new(refused)),
             Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => {
                 EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.to_string() }
             }

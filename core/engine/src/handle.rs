@@ -160,7 +160,7 @@ pub enum EngineError {
     },
     /// Another VM has something that can have one owner only: nothing was changed.
     #[error(transparent)]
-    Taken(ClaimRefused),
+    Taken(Box<ClaimRefused>),
     /// The change of a resource was refused: nothing was changed.
     #[error(transparent)]
     Resource(#[from] ostler_store::ResourceRefused),

@@ -217,7 +217,7 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             // For example, there is already an image with that name. This answer is final too: otherwise the action would be
             // asked for for ever.
             Err(EngineError::Resource(refused)) => not_to_be_had(asked.verb, &refused),
-            Err(EngineError::Taken(refused)) => not_to_be_had(asked.verb, &refused),
+            Err(EngineError::Taken(refused)) => not_to_be_had(asked.verb, &*refused),
             Err(error) => return Err(error),
         };
         settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
@@ -512,7 +512,7 @@ fn forget(shared: &Shared, state: &mut Loaded, touched: &[OperationId]) {
 /// The answer to a request whose claim does not hold.
 pub(crate) fn claim_refused(refused: ClaimRefused, verb: Option<Verb>) -> EngineError {
     let (kind, hint) = match (&refused.lack, refused.claim.holding.book) {
-        (Lack::Taken { .. }, _) => return EngineError::Taken(refused),
+        (Lack::Taken { .. }, _) => return EngineError::Taken(Box::new(refused)),
         (_, Book::Host | Book::Mac) => (RefusalKind::NoCapacity, "choose another host, or free some capacity"),
         (_, Book::Image) => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),
     };
