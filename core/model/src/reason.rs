@@ -40,7 +40,7 @@ pub enum Reason {
     SeenAgain,
 }
 
-/// A fault that a person must look at. Some reasons of [`State::Unknown`] name one.
+/// A fault that a person must look at. Some reasons of [`crate::State::Unknown`] name one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The guest has crashed, and the hypervisor keeps it.
