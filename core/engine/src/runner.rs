@@ -488,6 +488,9 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
         shared.wishes.wake();
     }
     if before.is_unreconciled() && !next.is_unreconciled() {
+        // The lost time may have left a call at work on a host that the record did not know when this process was started.
+        let places = next.placement.iter().chain(&next.other);
+        shared.executor.haunt(next.id, places.map(|place| place.host));
         restored::done(shared, next.id);
     }
     for id in touched {
