@@ -121,7 +121,13 @@ pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: H
     }
     let path = format!("{}/{}/{name}", calls::ON_HOST, record.folder());
     let deleted = delete(shared, record, host, record.placed, Item::Recovery, &path);
-    match tokio::time::timeout(PATIENCE.duration(), deleted).await {
+    let deleted = tokio::time::timeout(PATIENCE.duration(), deleted).await;
+    let lost = deleted.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
+    if let Some(storage) = record.storage.as_ref().filter(|_| lost) {
+        // The call was dropped or lost. Its work on the host may go on.
+        shared.executor.transfers_on(record.id, &storage.driver);
+    }
+    match deleted {
         Ok(Ok(())) => return Some(name.clone()),
         Ok(Err(error)) => {
             tracing::warn!(vm = %record.id, %host, %error, "a memory file of no use could not be removed; it stays on the list")
