@@ -50,6 +50,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         "core/engine",
         &[
             "answers",
+            "arguments",
             "birth",
             "calls",
             "executor",

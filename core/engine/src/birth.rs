@@ -1,7 +1,7 @@
 //! Makes VMs: from a specification, or from a domain that somebody else made.
 
 use crate::answers::{keep_answer, no_answer, replay, replied};
-use crate::calls;
+use crate::arguments;
 use crate::directory::Directory;
 use crate::handle::{AdoptRequest, CreateRequest, EngineError, Idempotency, Replied};
 use crate::journal;
@@ -289,7 +289,7 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
     let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
     let adopts = require(driver.adopt(), &name).map_err(asked)?;
     let wild = within(ASK_TIMEOUT, adopts.inspect(&site, seen.uuid)).await.map_err(asked)?;
-    let becomes = becomes(&wild, request.name.clone(), &site.name, directory.datastores.values(), &calls::TOPS);
+    let becomes = becomes(&wild, request.name.clone(), &site.name, directory.datastores.values(), &arguments::TOPS);
     let becomes = becomes.map_err(|why| not_adopted(request, why))?;
     Ok(Surveyed { seen, wild, driver: name, becomes })
 }

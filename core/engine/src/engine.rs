@@ -1,6 +1,6 @@
 //! The public interface of the engine.
 
-use crate::calls;
+use crate::arguments;
 use crate::facts::abilities;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
@@ -343,7 +343,7 @@ impl Engine {
     #[must_use]
     pub fn console_log(&self, vm: VmId) -> Option<(HostId, String)> {
         let record = self.shared.store.read().ok()?.vm(vm).ok()??;
-        calls::console_log(&self.shared, &record)
+        arguments::console_log(&self.shared, &record)
     }
 
     /// Ends the engine as `kill -9` would: every task stops at its next await. For tests.

@@ -34,6 +34,7 @@ mod rules;
 mod runner;
 mod sweep;
 
+mod arguments;
 mod calls;
 mod counters;
 mod executor;

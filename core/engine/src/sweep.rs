@@ -4,6 +4,7 @@
 //! The VM's own runner does this, so that no operation of the VM can begin meanwhile. The calls have the leftover's own
 //! generation, so that the host refuses them (`stale`) if a later placement has arrived there after all.
 
+use crate::arguments;
 use crate::calls;
 use crate::clock;
 use crate::executor::transfers_are_over;
@@ -97,7 +98,7 @@ async fn clear(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<
         ));
     }
     if let Some(left) = decided.files {
-        let folder = format!("{}/{}", calls::ON_HOST, record.folder());
+        let folder = format!("{}/{}", arguments::ON_HOST, record.folder());
         delete(shared, record, host, left.place.generation, Item::Files, &folder).await?;
     }
     swept.empty = decided.empty;
@@ -119,7 +120,7 @@ pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: H
         // The domain on the other host may use the file.
         return None;
     }
-    let path = format!("{}/{}/{name}", calls::ON_HOST, record.folder());
+    let path = format!("{}/{}/{name}", arguments::ON_HOST, record.folder());
     let deleted = delete(shared, record, host, record.placed, Item::Recovery, &path);
     let deleted = tokio::time::timeout(PATIENCE.duration(), deleted).await;
     let lost = deleted.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
