@@ -53,6 +53,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "arguments",
             "birth",
             "calls",
+            "commit",
             "executor",
             "facts",
             "health",

@@ -25,6 +25,7 @@ mod seen;
 mod shared;
 
 mod answers;
+mod commit;
 mod facts;
 mod fenced;
 mod journal;

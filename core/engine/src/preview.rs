@@ -1,9 +1,9 @@
 //! Makes dry runs of actions and of creations.
 
 use crate::birth::{NO_OPERATION, NO_VM};
+use crate::commit::{as_commit, claim_refused};
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
-use crate::runner::{as_commit, claim_refused};
 use crate::shared::Shared;
 use crate::{birth, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
