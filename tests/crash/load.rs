@@ -68,8 +68,8 @@ fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
 
 #[derive(Default)]
 pub(crate) struct Told {
-    /// Operations that an answer has named. The daemon must know them for ever.
-    pub(crate) operations: BTreeSet<u64>,
+    /// Operations that an answer has named, each with its VM.
+    pub(crate) operations: BTreeMap<u64, u64>,
     /// The first operation id that was not looked for after an earlier kill.
     pub(crate) looked_for: u64,
     /// VMs whose creation was answered.
@@ -131,7 +131,7 @@ async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, b
     match answer {
         Ok(reply) => {
             *told.accepted.entry(verb).or_default() += 1;
-            told.operations.extend(reply.operation.map(|operation| operation.id));
+            told.operations.extend(reply.operation.map(|operation| (operation.id, operation.vm)));
             Ok(())
         }
         // Most random verbs are refused.
