@@ -265,6 +265,17 @@ fn a_bridge_that_is_not_there_is_named() {
     let vm = kvm.guest("carded", &[], "");
     let refused = kvm.refused(&["vm", "nic-attach", &vm, "--bridge", "br7"]);
     assert!(refused.contains("host kvm1 has no bridge br7"), "{refused}");
+    // Refused before anything began, and not by the domain.
+    let operations: Value = serde_json::from_str(&kvm.ostler(&["operation", "list", &vm, "-o", "json"])).expect("JSON");
+    let verbs: Vec<&str> = operations.as_array().into_iter().flatten().filter_map(|one| one["verb"].as_str()).collect();
+    assert!(!verbs.is_empty() && !verbs.contains(&"nic-attach"), "{operations}");
+    let spec = kvm.dir().join("lost.toml");
+    std::fs::write(&spec, "name = \"lost\"\nmemory = \"64MiB\"\n[[nics]]\nbridge = \"br7\"\n").expect("a file");
+    let refused = kvm.refused(&["vm", "create", "-f", &spec.display().to_string()]);
+    assert!(refused.contains("bridge br7 cannot be used: host kvm1 does not have it"), "{refused}");
+    // A bridge that was made since is found.
+    kvm.hosts[0].make_bridge("br7");
+    kvm.vm(&["nic-attach", &vm, "--bridge", "br7"]);
     kvm.ends_without_a_trace(&vm);
 }
 

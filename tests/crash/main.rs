@@ -29,6 +29,9 @@ const VMS: usize = 24;
 /// How long all VMs together may take to come to rest after a kill.
 const CONVERGE: Duration = Duration::from_secs(60);
 
+/// How often the VMs are looked at after a kill, until no VM changes by itself during a look.
+const LOOKS: usize = 20;
+
 const HOSTS: [&str; 3] = ["a", "b", "c"];
 /// Trouble that a hypervisor may make at any time: slow calls, passing errors, lost answers, crashes of the driver.
 const KNOBS: &str = r#"{"rules":[
@@ -102,11 +105,12 @@ async fn set_up(client: &Client, dir: &Path, shared: bool) {
     }
 }
 
-async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
+/// Waits until all VMs rest, and answers them.
+async fn rested(client: &Client) -> Vec<Vm> {
     poll("all VMs to come to rest by themselves", CONVERGE, async || {
         // One reading for all conditions: between two, the scheduler may give a pending VM a place, and its start begins.
-        let restless: Vec<String> = everything(client)
-            .await
+        let vms = everything(client).await;
+        let restless: Vec<String> = vms
             .iter()
             // Pending VMs wait for the scheduler. Leftovers are swept, and unknown VMs are looked for, in the monitor's next round.
             .filter(|vm| {
@@ -117,26 +121,44 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
             })
             .map(|vm| format!("{} {} {:?}", vm.id, vm.state, vm.operation))
             .collect();
-        if restless.is_empty() { Ok(()) } else { Err(format!("{restless:?}")) }
+        if restless.is_empty() { Ok(vms) } else { Err(format!("{restless:?}")) }
     })
-    .await;
+    .await
+}
+
+/// The findings when all VMs rest. A timer or the scheduler may begin an operation at any time, so they only count if no VM has
+/// changed meanwhile.
+async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
+    let versions = |vms: &[Vm]| vms.iter().map(|vm| (vm.id, vm.version)).collect::<Vec<_>>();
+    for _ in 0..LOOKS {
+        let vms = rested(client).await;
+        let findings = look(client, &vms, dir, shared, told).await;
+        if versions(&vms) == versions(&everything(client).await) {
+            let mut told = told.lock().expect("whole");
+            told.looked_for = told.operations.last_key_value().map_or(0, |(last, _)| last + 1);
+            drop(told);
+            if !findings.is_empty() {
+                explain(client, &vms, &findings).await;
+            }
+            return findings;
+        }
+    }
+    vec![format!("VMs changed by themselves during each of {LOOKS} looks")]
+}
+
+async fn look(client: &Client, vms: &[Vm], dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
     let mut findings = client.check().await.expect("the books are checked").findings;
-    let (vms, told_vms, told_operations) = {
-        let vms = everything(client).await;
-        let mut told = told.lock().expect("whole");
+    let (told_vms, told_operations) = {
+        let told = told.lock().expect("whole");
         let new = told.operations.range(told.looked_for..).map(|(id, _)| *id).collect::<Vec<_>>();
-        told.looked_for = new.last().map_or(told.looked_for, |last| last + 1);
-        (vms, told.vms.clone(), new)
+        (told.vms.clone(), new)
     };
     let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
     findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
     // The rounds before have looked for the older ones, and the end of the test looks for all that are kept.
     findings.extend(lost(client, told_operations).await);
-    findings.extend(compare_domains(&vms, dir));
-    findings.extend(compare_files(&vms, dir, shared));
-    if !findings.is_empty() {
-        explain(client, &vms, &findings).await;
-    }
+    findings.extend(compare_domains(vms, dir));
+    findings.extend(compare_files(vms, dir, shared));
     findings
 }
 

@@ -225,6 +225,7 @@ impl Sim {
                 storage: Some(Self::system_storage(record)),
                 twin: None,
                 near: Vec::new(),
+                interfaces: None,
             });
             facts.target_abilities = asked.host.map(Self::abilities);
         }

@@ -3,18 +3,20 @@
 use crate::answers::{keep_answer, no_answer, replay, replied};
 use crate::arguments;
 use crate::directory::Directory;
+use crate::facts::{interfaces, interfaces_seen};
 use crate::handle::{AdoptRequest, CreateRequest, EngineError, Idempotency, Replied};
 use crate::journal;
 use crate::mailbox::Message;
 use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
+use futures::future::join_all;
 use ostler_driver::require;
 use ostler_lifecycle::{
-    Adopted, Becomes, Decision, Facts, NewVm, NotAdopted, accepts_changes, adopt, becomes, create, is_adoptable,
+    Adopted, Becomes, Decision, Facts, NewVm, NotAdopted, accepts_changes, adopt, becomes, bridge_of_no_host, create, is_adoptable,
 };
 use ostler_model::{
     Book, ClaimRefused, DatastoreKind, DiskSource, DiskSpec, DiskState, DomainSeen, DriverError, DriverName, EventKind, Generation,
-    Holding, ImageState, Lack, MacAddress, OperationId, Placement, Power, State, VmId, VmSpec, VmUuid, WildDomain,
+    Holding, Host, HostId, ImageState, Lack, MacAddress, OperationId, Placement, Power, State, VmId, VmSpec, VmUuid, WildDomain,
 };
 use ostler_store::{Commit, Committed, EventDraft, Reader, ResourceChange, VmChange};
 use std::sync::Arc;
@@ -23,6 +25,9 @@ use tokio::sync::oneshot;
 
 /// How long each call may take that asks the host of a domain to be adopted: to list its domains, and to inspect that domain.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many hosts are probed at once for the bridges of a new VM. What is known of further hosts is a few minutes old.
+const LOOKS_MAX: usize = 64;
 
 /// How often network addresses are chosen at most, if another VM has one of them already. Among a million cards, one choice in a
 /// million is taken already. If several in a row are taken, something else is wrong.
@@ -52,6 +57,7 @@ pub(crate) async fn create_vm(
     {
         return Ok(replied);
     }
+    look_at_bridges(shared, &request.spec).await?;
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let mut draws = DRAWS_MAX;
     loop {
@@ -63,6 +69,31 @@ pub(crate) async fn create_vm(
             answer => return answer,
         }
     }
+}
+
+/// Refuses a specification whose network cards no host could plug in: each host that the VM may go to lacks one of their bridges.
+pub(crate) async fn look_at_bridges(shared: &Arc<Shared>, spec: &VmSpec) -> Result<(), EngineError> {
+    if spec.nics.is_empty() {
+        return Ok(());
+    }
+    let directory = shared.directory();
+    let may_go = |host: &&Host| spec.host.as_ref().is_none_or(|only| *only == host.name);
+    let hosts: Vec<&Host> = directory.hosts_on().filter(may_go).collect();
+    let mut seen: Vec<_> = hosts.iter().map(|host| interfaces_seen(shared, host.id)).collect();
+    if bridge_of_no_host(&spec.nics, &seen).is_none() {
+        return Ok(());
+    }
+    let asked: Vec<HostId> = hosts.iter().take(LOOKS_MAX).map(|host| host.id).collect();
+    let fresh = join_all(asked.into_iter().map(|host| interfaces(shared, host, &spec.nics))).await;
+    for (seen, fresh) in seen.iter_mut().zip(fresh) {
+        *seen = fresh;
+    }
+    let Some(bridge) = bridge_of_no_host(&spec.nics, &seen) else { return Ok(()) };
+    let lacks = match hosts.as_slice() {
+        [host] => format!("host {} does not have it", host.name),
+        hosts => format!("none of the {} hosts that are on has all bridges of this VM", hosts.len()),
+    };
+    Err(EngineError::Unusable { what: format!("bridge {bridge}"), why: format!("{lacks}; make it there, or name another one") })
 }
 
 /// Whether Ostler itself chose what another VM has already. `given` are the addresses that the specification names.

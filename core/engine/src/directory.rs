@@ -74,7 +74,7 @@ impl Directory {
         self.hosts.get(self.twins.get(&host)?)
     }
 
-    /// `host` as a possible target for `record`.
+    /// `host` as a possible target for `record`, as far as the store knows it.
     pub(crate) fn candidate(&self, record: &VmRecord, host: HostId) -> Option<Candidate> {
         let known = self.hosts.get(&host)?;
         let identity = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
@@ -91,6 +91,7 @@ impl Directory {
             storage: self.system_storage(),
             twin: self.twin_of(host).map(|twin| twin.name.clone()),
             near: near.collect(),
+            interfaces: None,
         })
     }
 

@@ -1,13 +1,16 @@
 //! Collects the facts for a decision: all that it may know beside the record.
 
 use crate::calls;
+use crate::health;
+use crate::monitor::{driver_of, within};
 use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Facts, Input, wants_advice, wants_look};
+use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, missing_bridge, wants_advice, wants_look};
 use ostler_model::{
     Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image,
-    ImageId, ImageName, ImageState, Request, State, Verb, VmRecord,
+    ImageId, ImageName, ImageState, NicSpec, Request, State, Verb, VmRecord,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +24,17 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
     let place = record.placement.as_ref();
     facts.abilities = place.and_then(|place| abilities(shared, place.host, &place.driver));
     if asked.verb == Verb::Deploy || asked.verb.is_migration() {
-        facts.target = asked.host.and_then(|host| shared.directory().candidate(record, host));
+        if let Some(host) = asked.host {
+            let interfaces = interfaces(shared, host, &record.spec.nics).await;
+            facts.target = shared.directory().candidate(record, host).map(|target| Candidate { interfaces, ..target });
+        }
         let driver = |target: &Candidate| abilities(shared, target.host, target.driver.as_ref()?);
         facts.target_abilities = facts.target.as_ref().and_then(driver);
+    }
+    if let (Args::NewNic(nic), Some(place)) = (&asked.args, place) {
+        let names = interfaces(shared, place.host, std::slice::from_ref(nic)).await;
+        let host = shared.directory().hosts.get(&place.host).map(|host| host.name.clone());
+        facts.interfaces = host.zip(names).map(|(host, names)| Interfaces { host, names });
     }
     if wants_look(record, asked.verb) {
         let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
@@ -61,6 +72,24 @@ fn subject(asked: &Request) -> Option<&str> {
 pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
     let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
     probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
+}
+
+/// The network interfaces of a host, for a decision about these network cards. A host that was not seen to have all of their bridges
+/// is probed anew first, because the bridge may have been made since. None: not known.
+pub(crate) async fn interfaces(shared: &Arc<Shared>, host: HostId, nics: &[NicSpec]) -> Option<BTreeSet<String>> {
+    let known = interfaces_seen(shared, host);
+    if missing_bridge(nics, known.as_ref()).is_none() {
+        return known;
+    }
+    let (driver, site) = driver_of(shared, host).ok()?;
+    let facts = within(LOOK_TIMEOUT, driver.probe(&site)).await.ok()?;
+    health::keep_facts(shared, host, &facts);
+    facts.interfaces
+}
+
+/// The network interfaces that a host had when it was probed last. None if they are not known, or if the host does not answer now.
+pub(crate) fn interfaces_seen(shared: &Shared, host: HostId) -> Option<BTreeSet<String>> {
+    locked(&shared.host_health).get(&host).filter(|health| health.reachable)?.interfaces.clone()
 }
 
 /// Looks up the image below a new disk, or prepares the image that a disk is to become.

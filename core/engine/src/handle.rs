@@ -5,6 +5,7 @@ use ostler_model::{
     Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId,
     Timestamp, Verb, Version, VmId, VmName, VmSpec,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A new VM.
@@ -250,6 +251,8 @@ pub struct HostHealth {
     pub notes: Vec<String>,
     /// The abilities of its driver there.
     pub abilities: Vec<ostler_model::Ability>,
+    /// The names of its network interfaces, its bridges among them. None: not known.
+    pub interfaces: Option<BTreeSet<String>>,
     /// The names of domains that are not ours.
     pub wild: Vec<String>,
     /// The names of our domains that should not be there.

@@ -74,9 +74,7 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
     entry.reachable = true;
     entry.error = None;
     if let Some(facts) = facts {
-        entry.hypervisor.clone_from(&facts.hypervisor);
-        entry.notes.clone_from(&facts.notes);
-        entry.abilities.clone_from(&facts.abilities);
+        entry.learn(facts);
     }
     let mut news = Vec::new();
     if let Some(strays) = strays {
@@ -86,6 +84,22 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
         entry.zombies.clone_from(&strays.zombies);
     }
     (came_back, news)
+}
+
+/// Keeps the facts of a probe that was made for a decision, if the host is watched.
+pub(crate) fn keep_facts(shared: &Shared, host: HostId, facts: &HostFacts) {
+    if let Some(entry) = locked(&shared.host_health).get_mut(&host) {
+        entry.learn(facts);
+    }
+}
+
+impl HostHealth {
+    fn learn(&mut self, facts: &HostFacts) {
+        self.hypervisor.clone_from(&facts.hypervisor);
+        self.notes.clone_from(&facts.notes);
+        self.abilities.clone_from(&facts.abilities);
+        self.interfaces.clone_from(&facts.interfaces);
+    }
 }
 
 /// Keeps the capacity of the host, if it has changed.
@@ -118,6 +132,7 @@ fn unseen(host: HostId, since: Timestamp) -> HostHealth {
         hypervisor: String::new(),
         notes: Vec::new(),
         abilities: Vec::new(),
+        interfaces: None,
         wild: Vec::new(),
         zombies: Vec::new(),
     }

@@ -49,6 +49,7 @@ pub(crate) async fn preview(
 /// # Errors
 /// As for the creation itself.
 pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
+    birth::look_at_bridges(shared, &request.spec).await?;
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let decision = birth::decided(shared, request, || NO_VM)?;
     match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::directory::Directory;
+use crate::facts::interfaces_seen;
 use crate::handle::ActionRequest;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
@@ -191,7 +192,8 @@ impl Scene for View<'_> {
     }
 
     fn candidate(&self, host: HostId) -> Option<Candidate> {
-        self.directory.candidate(self.record, host)
+        let interfaces = if self.record.spec.nics.is_empty() { None } else { interfaces_seen(self.shared, host) };
+        self.directory.candidate(self.record, host).map(|candidate| Candidate { interfaces, ..candidate })
     }
 
     fn refused(&self, host: HostId) -> Option<String> {

@@ -5,7 +5,11 @@ use crate::failure::During;
 use crate::live::Live;
 use crate::options::HostConfig;
 use ostler_model::{Ability, Capacity, DriverError, HostFacts, HypervisorId, Millis};
+use std::collections::BTreeSet;
 use std::time::Instant;
+
+/// Most network interfaces that are listed. A host that has more is not known to lack one.
+const INTERFACES_MAX: usize = 4096;
 
 /// The abilities of this driver.
 pub(crate) const ABILITIES: [Ability; 10] = [
@@ -43,6 +47,7 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
     // Drivers without a hypervisor of their own have no version.
     let hypervisor = live.connect().get_hyp_version().map_or_else(|_| String::new(), |version| format!("QEMU {}", dotted(version)));
     Ok(HostFacts {
+        interfaces: if config.bridge_check { interfaces(live) } else { None },
         identity: identity(capabilities(live)?.uuid.as_deref(), &name, &config.uri),
         total: Capacity { cpu_milli: u64::from(node.cpus) * 1000, memory_mib: node.memory / 1024 },
         abilities: ABILITIES.to_vec(),
@@ -50,6 +55,13 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
         notes: choice.note.into_iter().collect(),
         took: Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)),
     })
+}
+
+/// The names of the host's network interfaces, those that are down included: a bridge without a card is down. None if the daemon has no
+/// driver for interfaces, or if there are too many.
+fn interfaces(live: &Live) -> Option<BTreeSet<String>> {
+    let found = live.connect().list_all_interfaces(0).ok().filter(|found| (1..=INTERFACES_MAX).contains(&found.len()))?;
+    found.iter().map(|interface| interface.get_name().ok()).collect()
 }
 
 /// An identity that no other daemon has. It names the machine by UUID and host name (there are boards that all have the

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The KVM driver, for many hosts. A host's settings are `uri` (libvirt's, required), `accel` (`auto`, `kvm`, `tcg`),
-/// `cache` (`none`, `writeback`, `writethrough`) and `cpu-shares` (`on`, `off`). Two more are for live migration to the
+/// `cache` (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`, `off`) and `bridge-check` (`on`; `off`: a bridge that
+/// libvirt does not list may still be there). Two more are for live migration to the
 /// host: `migrate-uri` (how other hosts' libvirt daemons reach this one; the `uri` itself if that goes over a network) and
 /// `migrate-address` (where they send memory).
 pub struct Kvm {

@@ -71,6 +71,9 @@ pub(crate) struct HostConfig {
     /// Whether a domain gets CPU shares according to its reserved CPU. Off unless asked for: a host without the cgroup
     /// controller refuses to start a domain that has shares.
     pub(crate) cpu_shares: bool,
+    /// Whether a bridge that libvirt does not list counts as missing. On unless told otherwise: a libvirt that is built with
+    /// netcf (distributions of before 2022) lists only the interfaces that have a configuration file.
+    pub(crate) bridge_check: bool,
     /// How other hosts' libvirt daemons reach this one, for live migration to it. Defaults to the `uri` if that goes over a
     /// network.
     pub(crate) migrate_uri: Option<String>,
@@ -80,7 +83,7 @@ pub(crate) struct HostConfig {
 }
 
 /// The keys that a host's settings may have, for messages.
-const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off), \
+const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares (on, off), bridge-check (on, off), \
                     migrate-uri (how other hosts' libvirt daemons reach this one), migrate-address (where they send guests' memory)";
 
 impl HostConfig {
@@ -91,6 +94,7 @@ impl HostConfig {
             accel: Accel::Auto,
             cache: Cache::None,
             cpu_shares: false,
+            bridge_check: true,
             migrate_uri: None,
             migrate_address: None,
         };
@@ -105,6 +109,8 @@ impl HostConfig {
                 ("cache", "writethrough") => config.cache = Cache::Writethrough,
                 ("cpu-shares", "on") => config.cpu_shares = true,
                 ("cpu-shares", "off") => config.cpu_shares = false,
+                ("bridge-check", "on") => config.bridge_check = true,
+                ("bridge-check", "off") => config.bridge_check = false,
                 ("migrate-uri", uri) => {
                     config.migrate_uri = Some(checked_uri(uri).map_err(|why| bad(site, &format!("migrate-uri {why}")))?);
                 }
@@ -200,8 +206,17 @@ mod tests {
         for pair in [("migrate-uri", "qemu+ext:///system?command=/bin/sh"), ("migrate-address", "h/x"), ("migrate-address", "")] {
             assert_eq!(HostConfig::of(&site(&[("uri", "qemu:///system"), pair])).expect_err("bad").code, "bad-config", "{pair:?}");
         }
-        let all = site(&[("uri", "qemu:///system"), ("accel", "tcg"), ("cache", "writeback"), ("cpu-shares", "on")]);
+        let all = site(&[
+            ("uri", "qemu:///system"),
+            ("accel", "tcg"),
+            ("cache", "writeback"),
+            ("cpu-shares", "on"),
+            ("bridge-check", "off"),
+        ]);
         let config = HostConfig::of(&all).expect("valid");
-        assert_eq!((config.accel, config.cache, config.cpu_shares), (Accel::Tcg, Cache::Writeback, true));
+        assert_eq!(
+            (config.accel, config.cache, config.cpu_shares, config.bridge_check),
+            (Accel::Tcg, Cache::Writeback, true, false)
+        );
     }
 }

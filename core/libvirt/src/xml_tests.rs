@@ -18,6 +18,7 @@ fn config() -> HostConfig {
         accel: Accel::Auto,
         cache: Cache::None,
         cpu_shares: false,
+        bridge_check: true,
         migrate_uri: None,
         migrate_address: None,
     }

@@ -78,7 +78,14 @@ pub fn presumed(record: &VmRecord, silent: bool) -> Facts {
     };
     let fates = vec![Fate::Keep; record.snapshots.len()];
     Facts {
-        target: Some(Candidate { host: HostId(u32::MAX), driver: Some(driver), storage: Some(storage), twin: None, near: vec![] }),
+        target: Some(Candidate {
+            host: HostId(u32::MAX),
+            driver: Some(driver),
+            storage: Some(storage),
+            twin: None,
+            near: vec![],
+            interfaces: None,
+        }),
         advice: Some(Ok(Advice { rules: String::new(), refused: None, fates })),
         new_image: Some((image, any())),
         look: if silent {

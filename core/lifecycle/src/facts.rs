@@ -4,6 +4,7 @@ use crate::admission;
 use ostler_model::{
     Ability, DomainSeen, DriverError, DriverName, HostId, HostName, Image, Observation, State, Storage, StoreId, Verb, VmRecord,
 };
+use std::collections::BTreeSet;
 
 /// A fresh look, or the error that prevented it.
 pub type Look = Result<Observation, DriverError>;
@@ -43,6 +44,8 @@ pub struct Candidate {
     pub twin: Option<HostName>,
     /// The hosts where the VM has its placement or left something.
     pub near: Vec<Near>,
+    /// The host's network interfaces, its bridges among them. None: not known now, and then nothing is refused for a missing bridge.
+    pub interfaces: Option<BTreeSet<String>>,
 }
 
 /// A host that has something of the VM, beside a candidate.
@@ -69,6 +72,15 @@ pub struct Found {
     pub seen: DomainSeen,
 }
 
+/// The network interfaces of a host, its bridges among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    /// The host's name.
+    pub host: HostName,
+    /// Their names.
+    pub names: BTreeSet<String>,
+}
+
 /// The facts that are known beside the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -80,6 +92,8 @@ pub struct Facts {
     pub abilities: Option<Vec<Ability>>,
     /// The abilities of the driver on the target. None: not known now.
     pub target_abilities: Option<Vec<Ability>>,
+    /// For nic-attach: the network interfaces of the VM's host. None: not known now.
+    pub interfaces: Option<Interfaces>,
     /// A look begun after the request came in, where [`wants_look`] says that one is needed.
     pub look: Option<Look>,
     /// The answer of the snapshot rules. None: they were not asked because nothing depends on it, or no rules are bound to the
@@ -102,6 +116,7 @@ impl Facts {
             target: None,
             abilities: None,
             target_abilities: None,
+            interfaces: None,
             look: None,
             advice: None,
             image: None,

@@ -2,6 +2,8 @@
 //! [`crate::subject`] takes the change back if the operation does not succeed.
 
 use crate::draft::Draft;
+use crate::facts::Interfaces;
+use crate::placement::missing_bridge;
 use crate::refusals::{bad, wrong_state};
 use ostler_model::{
     Args, Ask, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
@@ -115,6 +117,12 @@ fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<S
     let mut spec = draft.record.spec.clone();
     spec.nics.push(NicSpec { bridge: nic.bridge.clone(), mac: Some(mac.clone()) });
     spec.check().map_err(|error| bad(draft, asked, format!("cannot have that network card: {error}"), "change what is asked"))?;
+    if let Some(Interfaces { host, names }) = &draft.facts.interfaces
+        && let Some(bridge) = missing_bridge(std::slice::from_ref(nic), Some(names))
+    {
+        let what = format!("cannot get that network card: host {host} has no bridge {bridge}");
+        return Err(bad(draft, asked, what, "make the bridge on the host, or name another one"));
+    }
     draft.record.spec = spec;
     Ok(Subject::Nic { mac })
 }

@@ -6,8 +6,9 @@
 use crate::draft::Draft;
 use crate::facts::{Candidate, Near};
 use ostler_model::{
-    Capacity, DriverName, HostId, HostName, Placement, Refusal, RefusalKind, Request, State, Storage, Verb, VmRecord,
+    Capacity, DriverName, HostId, HostName, NicSpec, Placement, Refusal, RefusalKind, Request, State, Storage, Verb, VmRecord,
 };
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and more moves at once only take
@@ -40,6 +41,8 @@ pub enum Unfit {
     /// It sees the same files as this host, though the datastore is not shared. Files that are copied there would be removed when
     /// this host is cleared.
     OneFileSystem(HostName),
+    /// It does not have this bridge, into which a network card of the VM is plugged.
+    NoBridge(String),
 }
 
 impl fmt::Display for Unfit {
@@ -49,6 +52,7 @@ impl fmt::Display for Unfit {
             Self::NoStorage => f.write_str("there is no system datastore; add one"),
             Self::Leftover => f.write_str("what the VM left there is not put away yet; that is done as soon as the host is seen"),
             Self::OneHypervisor(other) => write!(f, "it is the same hypervisor as host {other}: remove one of the two"),
+            Self::NoBridge(bridge) => write!(f, "it has no bridge {bridge}"),
             Self::OneFileSystem(other) => write!(
                 f,
                 "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as shared: \
@@ -75,9 +79,29 @@ fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     let has_files =
         |near: &&Near| Some(near.host) == place || record.leftovers.iter().any(|left| left.files && left.place.host == near.host);
     match others().filter(has_files).find(|near| near.one_file_system) {
-        Some(other) if !record.storage_is_shared() => Err(Unfit::OneFileSystem(other.name.clone())),
-        Some(_) | None => Ok(Target { host: host.host, driver, storage }),
+        Some(other) if !record.storage_is_shared() => return Err(Unfit::OneFileSystem(other.name.clone())),
+        Some(_) | None => {}
     }
+    match missing_bridge(&record.spec.nics, host.interfaces.as_ref()) {
+        Some(bridge) => Err(Unfit::NoBridge(bridge.to_owned())),
+        None => Ok(Target { host: host.host, driver, storage }),
+    }
+}
+
+/// The first bridge that these network cards need and that a host with these network interfaces does not have. None if
+/// `interfaces` is not known: then the start of the domain tells.
+#[must_use]
+pub fn missing_bridge<'a>(nics: &'a [NicSpec], interfaces: Option<&BTreeSet<String>>) -> Option<&'a str> {
+    let known = interfaces?;
+    nics.iter().map(|nic| nic.bridge.as_str()).find(|bridge| !known.contains(*bridge))
+}
+
+/// The bridge that keeps a new VM from every one of `hosts`, which are those that it may go to. None if a host has all bridges, or
+/// may have them, or if there is no host: then the VM waits for one.
+#[must_use]
+pub fn bridge_of_no_host<'a>(nics: &'a [NicSpec], hosts: &[Option<BTreeSet<String>>]) -> Option<&'a str> {
+    let missing: Option<Vec<&str>> = hosts.iter().map(|interfaces| missing_bridge(nics, interfaces.as_ref())).collect();
+    missing?.first().copied()
 }
 
 /// The target to which the request deploys or moves the VM.
@@ -91,7 +115,11 @@ pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refus
         return Err(refuse(format!("VM {id}: there is no host {host}"), "`ostler host list` shows them"));
     };
     fits(&draft.record, candidate).map_err(|unfit| {
-        let hint = if unfit == Unfit::NoStorage { "`ostler datastore add` adds one" } else { "name another host" };
+        let hint = match unfit {
+            Unfit::NoStorage => "`ostler datastore add` adds one",
+            Unfit::NoBridge(_) => "make the bridge on that host, or name another host",
+            Unfit::NoHypervisor | Unfit::Leftover | Unfit::OneHypervisor(_) | Unfit::OneFileSystem(_) => "name another host",
+        };
         refuse(format!("VM {id}: host {host} cannot be used: {unfit}"), hint)
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::{DatastoreId, DatastoreName, DriverName, HostId, HostName, ImageId, ImageName, Millis, RelPath, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// CPU and memory, as offered by a host or held by a VM.
@@ -299,6 +299,9 @@ pub struct HostFacts {
     pub abilities: Vec<Ability>,
     /// The hypervisor and its version, for people.
     pub hypervisor: String,
+    /// The names of the host's network interfaces, its bridges among them. None: the driver cannot tell.
+    #[serde(default)]
+    pub interfaces: Option<BTreeSet<String>>,
     /// Things an operator should know (`/dev/kvm cannot run a guest: emulation is used`).
     pub notes: Vec<String>,
     /// How long the probe took.

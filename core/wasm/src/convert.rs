@@ -13,6 +13,7 @@ use ostler_model::{
     Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId,
     Identity, Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid, WildDomain,
 };
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -133,6 +134,10 @@ pub(crate) fn job_status(given: wit::JobStatus, vm: VmUuid) -> Result<JobStatus,
 
 /// The key of the hypervisor identity in `host-facts.extra`.
 const IDENTITY: &str = "identity";
+/// The key of the names of the host's network interfaces there: one entry for each.
+const INTERFACE: &str = "interface";
+/// Most network interfaces of a host. A host that has more is not known to lack one.
+const INTERFACES_MAX: usize = 4096;
 
 pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration) -> Result<HostFacts, DriverError> {
     if given.cpu_milli > CPU_MILLI_MAX || given.memory_mib > MEMORY_MIB_MAX {
@@ -142,8 +147,11 @@ pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration)
     let unable: Vec<Ability> = given.unable.iter().filter_map(|name| name.parse().ok()).collect();
     let identity = given.extra.iter().find(|(key, _)| key == IDENTITY).map(|(_, value)| HypervisorId::new(value));
     let identity = identity.transpose().map_err(|error| lied(error.to_string()))?;
+    let interfaces: BTreeSet<String> =
+        given.extra.iter().filter(|(key, _)| key == INTERFACE).map(|(_, name)| line(name, NAME_MAX)).collect();
     Ok(HostFacts {
         identity,
+        interfaces: (1..=INTERFACES_MAX).contains(&interfaces.len()).then_some(interfaces),
         total: Capacity { cpu_milli: given.cpu_milli, memory_mib: given.memory_mib },
         abilities: exported.iter().copied().filter(|ability| !unable.contains(ability)).collect(),
         hypervisor: line(&given.hypervisor, NAME_MAX),

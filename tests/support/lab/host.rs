@@ -158,6 +158,11 @@ impl LibvirtHost {
         run_script("libvirtd.sh", &all, Duration::from_secs(60))
     }
 
+    /// Makes a bridge on the host. It has no card.
+    pub fn make_bridge(&self, name: &str) {
+        self.command("exec", &["ip", "link", "add", name, "type", "bridge"]);
+    }
+
     /// Sends `kill -9` to the qemu of a running domain. Returns when the process is gone.
     pub fn kill_qemu(&self, domain: &str) {
         self.command("kill-qemu", &[domain]);

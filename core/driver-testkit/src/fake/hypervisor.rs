@@ -26,12 +26,14 @@ impl Hypervisor for Fake {
 
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
         let abilities = self.abilities.to_vec();
-        self.ask(Op::Probe, site, None, |_| HostFacts {
+        let host = site.id;
+        self.ask(Op::Probe, site, None, move |world| HostFacts {
             total: OFFERED,
             abilities,
             hypervisor: "fake".to_owned(),
             notes: Vec::new(),
             identity: None,
+            interfaces: world.interfaces.get(&host).cloned(),
             took: Millis(0),
         })
         .await

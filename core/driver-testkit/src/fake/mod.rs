@@ -272,6 +272,11 @@ impl Fake {
         self.lock().world.edges(host, vm)
     }
 
+    /// The network interfaces that a host has from now on. Before, the driver cannot tell.
+    pub fn set_interfaces(&self, host: HostId, names: &[&str]) {
+        self.lock().world.interfaces.insert(host, names.iter().map(|name| (*name).to_owned()).collect());
+    }
+
     /// Puts a file on a host, complete or not.
     pub fn put_file(&self, host: HostId, datastore: DatastoreName, path: RelPath, file: FakeFile) {
         self.lock().world.put_file(host, datastore, path, file);

@@ -6,7 +6,7 @@ use ostler_model::{
     CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity, Observation, Outcome, Power,
     PowerReason, RelPath, VmUuid,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A domain of the fake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,8 @@ type Place = (HostId, DatastoreName, RelPath);
 pub(super) struct World {
     pub(super) domains: BTreeMap<(HostId, VmUuid), FakeDomain>,
     pub(super) files: BTreeMap<Place, FakeFile>,
+    /// The network interfaces of hosts. For a host that is not named here, the driver cannot tell.
+    pub(super) interfaces: BTreeMap<HostId, BTreeSet<String>>,
     runs: u64,
     changes: Vec<VmUuid>,
 }

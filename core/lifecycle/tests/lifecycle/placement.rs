@@ -1,8 +1,8 @@
 //! Where a VM can come to, and what the scheduler proposes.
 
 use crate::rig::{Fault, Rig};
-use ostler_lifecycle::{Candidate, Decision, Input, Near, Offer, Proposal, Scene, decide, propose};
-use ostler_model::{Args, Capacity, FilesAt, Generation, HostId, Leftover, Placement, RefusalKind, State, Verb, VmRecord};
+use ostler_lifecycle::{Candidate, Decision, Input, Near, Offer, Proposal, Scene, bridge_of_no_host, decide, propose};
+use ostler_model::{Args, Capacity, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Verb, VmRecord};
 use std::collections::BTreeMap;
 
 const A: HostId = HostId(1);
@@ -29,8 +29,9 @@ impl Scene for Hosts {
             one_hypervisor: false,
             one_file_system: false,
         };
-        let mut candidate =
-            Candidate { host, driver: Some("hyper".parse().unwrap()), storage: None, twin: None, near: [A, B].map(near).into() };
+        let driver = Some("hyper".parse().unwrap());
+        let near = [A, B].map(near).into();
+        let mut candidate = Candidate { host, driver, storage: None, twin: None, near, interfaces: None };
         if let Some(change) = self.changed.get(&host) {
             change(&mut candidate);
         }
@@ -115,6 +116,24 @@ fn a_host_that_would_refuse_the_vm_does_not_keep_the_room_from_the_others() {
             "host-2: it is the same hypervisor as host host-3: remove one of the two"
         ]
     );
+}
+
+#[test]
+fn a_host_without_the_bridge_of_a_card_is_left_out() {
+    let mut vm = pending(true);
+    vm.spec.nics = vec![NicSpec { bridge: "br0".to_owned(), mac: None }, NicSpec { bridge: "br1".to_owned(), mac: None }];
+    let mut hosts = Hosts::default();
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    hosts.changed.insert(A, |host| host.interfaces = Some(["br0".to_owned()].into()));
+    let mut offers = [offer(A, 9999), offer(B, 9999)];
+    assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy }, "nobody knows what B has");
+    hosts.changed.insert(B, |host| host.interfaces = Some(["br1".to_owned()].into()));
+    assert_eq!(waits(&vm, &mut offers, &hosts), ["host-1: it has no bridge br1", "host-2: it has no bridge br0"]);
+    let nowhere = |hosts: &[Option<_>]| bridge_of_no_host(&vm.spec.nics, hosts).map(str::to_owned);
+    assert_eq!(nowhere(&[names(&["br0"]), names(&["br1"])]).as_deref(), Some("br1"));
+    assert_eq!(nowhere(&[names(&["br0"]), names(&["br0", "br1"])]), None);
+    assert_eq!(nowhere(&[names(&["br0"]), None]), None, "one host may have it");
+    assert_eq!(nowhere(&[]), None, "no host is on yet");
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! A bridge is looked for when it is named, on the hosts that are to use it.
+
+use crate::support::{ALPHA, BETA, World, ask, spec, until};
+use ostler_driver_testkit::fake::Op;
+use ostler_engine::{ActionRequest, CreateRequest, EngineError};
+use ostler_model::*;
+
+fn on(bridge: &str) -> VmSpec {
+    VmSpec { nics: vec![NicSpec { bridge: bridge.to_owned(), mac: None }], ..spec("carded") }
+}
+
+fn create(spec: VmSpec) -> CreateRequest {
+    CreateRequest { spec, by: "test".to_owned(), hold: false }
+}
+
+fn nic(bridge: &str) -> ActionRequest {
+    ActionRequest { args: Args::NewNic(NicSpec { bridge: bridge.to_owned(), mac: None }), ..ask(Verb::NicAttach) }
+}
+
+/// Two hosts whose interfaces are known. The monitor has seen them.
+async fn bridged() -> World {
+    let world = World::new().await;
+    world.fake.set_interfaces(ALPHA, &["lo", "br0"]);
+    world.fake.set_interfaces(BETA, &["lo", "br1"]);
+    let world = world.restart(crate::support::config()).await;
+    let known = |host: &HostId| world.engine.host_health(*host).is_some_and(|health| health.interfaces.is_some());
+    until("the interfaces to be known", || [ALPHA, BETA].iter().all(known)).await;
+    world
+}
+
+fn told(error: &EngineError) -> String {
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_whose_bridge_no_host_has_is_refused_before_it_is_made() {
+    let world = bridged().await;
+    let refused = world.engine.create(create(on("br7")), None).await.expect_err("no host has it");
+    assert!(told(&refused).contains("bridge br7 cannot be used: none of the 2 hosts that are on has all bridges"), "{refused}");
+    let only = VmSpec { host: Some("alpha".parse().expect("a name")), ..on("br1") };
+    let refused = world.engine.preview_create(create(only)).await.expect_err("alpha has none");
+    assert!(told(&refused).contains("bridge br1 cannot be used: host alpha does not have it"), "{refused}");
+    assert_eq!(world.vms().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_goes_to_the_host_that_has_its_bridge() {
+    let world = bridged().await;
+    let vm = world.engine.create(create(on("br1")), None).await.expect("beta has it").answer.vm;
+    world.reaches(vm, State::Running).await;
+    assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA));
+    let to_alpha = ActionRequest { host: Some(ALPHA), ..ask(Verb::MigrateLive) };
+    let refused = world.engine.act(vm, to_alpha, None).await.expect_err("alpha has no such bridge");
+    assert!(told(&refused).contains("it has no bridge br1"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_was_made_since_the_last_probe_is_found() {
+    let world = bridged().await;
+    let vm = world.running_as(VmSpec { nics: Vec::new(), ..on("br0") }).await;
+    let host = world.record(vm).placement.expect("it runs").host;
+    let refused = world.engine.act(vm, nic("br9"), None).await.expect_err("there is no such bridge");
+    assert!(told(&refused).contains("has no bridge br9"), "{refused}");
+    assert_eq!(world.record(vm).spec.nics.len(), 0);
+    world.fake.set_interfaces(host, &["br9"]);
+    world.done(vm, nic("br9")).await;
+    let probes = || world.fake.calls().iter().filter(|call| call.op == Op::Probe).count();
+    let before = probes();
+    world.done(vm, nic("br9")).await;
+    assert_eq!(probes(), before, "a bridge that is known to be there costs no probe");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_refused_where_the_driver_cannot_tell() {
+    let world = World::new().await;
+    let vm = world.engine.create(create(on("br7")), None).await.expect("nobody knows").answer.vm;
+    world.reaches(vm, State::Running).await;
+    world.done(vm, nic("br8")).await;
+}
