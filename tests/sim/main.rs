@@ -23,8 +23,8 @@
 //! world.
 //!
 //! - `scripts/test --sim SEED` runs one seed and prints the last lines of its trace (`OSTLER_SIM_TRACE=1`: all of them).
-//! - `scripts/test --sim long MINUTES` runs new seeds until the time is over.
-//! - `OSTLER_REAL_SEED` runs one seed of the second level, `OSTLER_REAL_SEEDS` so many instead of 60.
+//! - `scripts/test --sim model MINUTES` runs new seeds until the time is over; `scripts/test --sim long` does so on the second level.
+//! - The second level has settings of its own: see `real::tests`.
 //! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` say the same to the test binary.
 
 mod args;
@@ -62,9 +62,9 @@ const FAULT_WITHIN: u64 = 200;
 /// Backups that the fixed set restores at least.
 const RESTORES: u64 = 200;
 /// Lines of a trace that are printed.
-const LINES: usize = 80;
+pub(crate) const LINES: usize = 80;
 
-fn setting(name: &str) -> Option<u64> {
+pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
@@ -178,61 +178,5 @@ fn a_seed_is_one_run() {
         let (first, second) = (run(seed, Mutation::None, true), run(seed, Mutation::None, true));
         assert!(first.lines == second.lines, "seed {seed} went two ways");
         assert!(!first.lines.is_empty());
-    }
-}
-
-/// Seeds of the engine that ships: 1 to this one.
-const REAL: u64 = 60;
-/// A deliberate fault of the engine or the store must be found within so many of them.
-const REAL_FAULT_WITHIN: u64 = 80;
-
-/// The engine and the store that ship, under the seed.
-#[test]
-fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
-    if setting("OSTLER_SIM_SEED").is_some() || setting("OSTLER_SIM_SECONDS").is_some() {
-        return;
-    }
-    let (mut stats, began) = (real::Stats::default(), Instant::now());
-    let seeds: Box<dyn Iterator<Item = u64>> = match setting("OSTLER_REAL_SEED") {
-        Some(seed) => Box::new(seed..=seed),
-        None => Box::new(1..=setting("OSTLER_REAL_SEEDS").unwrap_or(REAL)),
-    };
-    for seed in seeds {
-        let ended = real::run(seed, real::Fault::None);
-        stats.add(ended.stats);
-        if let Some(violation) = ended.violation {
-            let from = if setting("OSTLER_SIM_TRACE").is_some() { 0 } else { ended.lines.len().saturating_sub(LINES) };
-            for line in &ended.lines[from..] {
-                println!("{line}");
-            }
-            panic!("seed {seed}: {violation}\nreplay: OSTLER_REAL_SEED={seed} cargo test -p ostler-tests --test sim ships");
-        }
-    }
-    println!("{stats:?} in {:.1} s", began.elapsed().as_secs_f64());
-}
-
-/// The negative controls of the second level.
-#[test]
-fn every_fault_of_the_engine_that_ships_is_found() {
-    if setting("OSTLER_REAL_SEED").is_some() {
-        return;
-    }
-    let mut missed = Vec::new();
-    for fault in real::Fault::iter().filter(|fault| *fault != real::Fault::None) {
-        match (1..=REAL_FAULT_WITHIN).find_map(|seed| Some((seed, real::run(seed, fault).violation?))) {
-            Some((seed, violation)) => println!("{fault}: seed {seed}: {violation}"),
-            None => missed.push(fault.to_string()),
-        }
-    }
-    assert!(missed.is_empty(), "not found within {REAL_FAULT_WITHIN} seeds: {}", missed.join(", "));
-}
-
-/// The same seed is the same run of the engine that ships, to the last line.
-#[test]
-fn a_seed_of_the_engine_that_ships_is_one_run() {
-    for seed in [2, 7, 18] {
-        let (first, second) = (real::run(seed, real::Fault::None), real::run(seed, real::Fault::None));
-        let differs = first.lines.iter().zip(&second.lines).find(|(one, other)| one != other);
-        assert!(first.lines.len() == second.lines.len() && differs.is_none(), "seed {seed} went two ways: {differs:?}");
     }
 }

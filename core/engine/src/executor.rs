@@ -6,6 +6,7 @@ use crate::EngineConfig;
 use crate::calls;
 use crate::clock;
 use crate::directory::Directory;
+use crate::faults;
 use crate::hooks::{Point, Sabotage};
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
@@ -277,6 +278,9 @@ async fn attempt(
             return (None, Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")));
         }
         places = in_all => places,
+        () = faults::waited_too_long(shared.config.hooks.sabotage) => {
+            return (Some(shared.now()), Err(DriverError::retry("lane-full", "earlier calls of this driver and host have not ended")));
+        }
     };
     shared.executor.has_place(&effect.key);
     let alone = tokio::select! {
@@ -340,6 +344,9 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
 /// # Errors
 /// *Retry* while a transfer driver cannot say that nothing of it is at work.
 pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Result<(), DriverError> {
+    if shared.config.hooks.sabotage == Sabotage::TransfersBeside {
+        return Ok(());
+    }
     let at_work = |error: String| DriverError::retry("earlier-call", format!("an earlier transfer may still be at work: {error}"));
     // If its driver is not loaded, nobody can tell, and the VM must not wait for that.
     let inherited = shared.executor.inherited(record).filter(|driver| shared.drivers.transfer(driver).is_ok());

@@ -1,6 +1,7 @@
 //! Gives up what VMs have left on a host that is lost for good. Each VM's runner does this for its VM.
 
 use crate::handle::EngineError;
+use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use futures::StreamExt as _;
@@ -41,6 +42,9 @@ pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), En
         return unusable(format!(
             "these VMs have their place there: {names}{more}; migrate them away with --fenced, or forget them, and ask again"
         ));
+    }
+    if shared.config.hooks.sabotage == Sabotage::LostForEver {
+        return Ok(());
     }
     let mut given_up = futures::stream::iter(left).map(|vm| give_up_one(shared, vm, host)).buffer_unordered(AT_ONCE);
     while let Some(answer) = given_up.next().await {

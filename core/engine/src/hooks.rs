@@ -3,6 +3,7 @@
 use ostler_model::{Millis, Timestamp, VmUuid};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A point where an engine may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +34,18 @@ pub enum Sabotage {
     CallerCarries,
     /// If an answer is lost with its runner, the call stays in the map of calls in flight.
     AnswersLost,
+    /// After a restore, requests and schedules do not wait until it is known where the VM is.
+    Ungated,
+    /// Hosts and datastores are read, and put into memory some time later. An older state may replace a newer one.
+    LateReload,
+    /// A proposal that was refused keeps its capacity for the rest of the cycle, and is made again in the next one.
+    RefusalsForgotten,
+    /// The time of a call runs while it waits for a place in its lane, and a call that has waited too long goes to the end.
+    WaitCounts,
+    /// A transfer does not wait for a dropped transfer of the same VM.
+    TransfersBeside,
+    /// A VM waits for ever for a host on which it has left something, even if the operator says that the host is lost.
+    LostForEver,
 }
 
 impl Sabotage {
@@ -66,6 +79,8 @@ pub struct Hooks {
     pub now: Option<Source<Timestamp>>,
     /// Gives the UUIDs of new VMs, instead of random ones.
     pub uuid: Option<Source<VmUuid>>,
+    /// Gives how long a thread is held up at the place that [`Sabotage::LateReload`] leaves without a lock.
+    pub held_up: Option<Source<Duration>>,
 }
 
 impl fmt::Debug for Hooks {

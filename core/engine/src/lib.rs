@@ -27,6 +27,7 @@ mod shared;
 mod answers;
 mod commit;
 mod facts;
+mod faults;
 mod fenced;
 mod journal;
 mod mailbox;

@@ -5,6 +5,7 @@ use crate::answers::{keep_answer, no_answer, replay};
 use crate::birth;
 use crate::commit::{as_commit, forget_open, not_applied};
 use crate::facts::{after_seeing, facts};
+use crate::faults;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::hooks::{Point, Sabotage};
 use crate::mailbox::{MAILBOX_MAX, Message};
@@ -19,6 +20,7 @@ use ostler_model::{
     Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::Committed;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -200,7 +202,9 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
 /// Asks for the scheduled actions that are due. The result of each one is committed with it.
 async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     for _ in 0..SCHEDULES_MAX {
-        let Some(planned) = due(&state.record, shared.now()).cloned() else { return Ok(()) };
+        let Some(planned) = due(&faults::as_found(shared.config.hooks.sabotage, &state.record), shared.now()).cloned() else {
+            return Ok(());
+        };
         let id = planned.id();
         let late = matches!(planned.schedule.due(shared.now()), Some(Due::Missed { .. }));
         let asked = ActionRequest {
@@ -340,7 +344,12 @@ async fn settle(
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
     let facts = facts(shared, &state.record, input).await;
-    let mut decision = decide(&state.record, &facts, input, shared.now())?;
+    let found = if matches!(input, Input::Request(_)) {
+        faults::as_found(shared.config.hooks.sabotage, &state.record)
+    } else {
+        Cow::Borrowed(&*state.record)
+    };
+    let mut decision = decide(&found, &facts, input, shared.now())?;
     let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
     if seen && !state.record.snapshots.is_empty() {
         let facts = after_seeing(shared, &state.record, decision.record.state).await;

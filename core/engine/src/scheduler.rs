@@ -3,7 +3,9 @@
 use crate::clock;
 use crate::directory::Directory;
 use crate::facts::interfaces_seen;
+use crate::faults;
 use crate::handle::ActionRequest;
+use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
@@ -217,7 +219,11 @@ fn place(
         return Ok(None);
     }
     let Some(record) = reader.vm(vm)? else { return Ok(None) };
-    match propose(&record, offers, &View { shared, directory: shared.directory(), record: &record, moves }) {
+    match propose(
+        &faults::as_found(shared.config.hooks.sabotage, &record),
+        offers,
+        &View { shared, directory: shared.directory(), record: &record, moves },
+    ) {
         Proposal::Nothing => Ok(None),
         Proposal::Wait(lines) => {
             let lines = lines.iter().map(ToString::to_string).collect();
@@ -310,6 +316,10 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
         let others_now = match why {
             None => {
                 locked(&task.wishes.said).remove(&vm);
+                false
+            }
+            Some(why) if task.config.hooks.sabotage == Sabotage::RefusalsForgotten => {
+                locked(&task.wishes.said).insert(vm, vec![why]);
                 false
             }
             Some(why) => {

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
-use crate::hooks::{Point, WANTED_PANIC};
+use crate::hooks::{Point, Sabotage, WANTED_PANIC};
 use crate::mailbox::Mailboxes;
 use crate::scheduler::Wishes;
 use crate::seen::Seen;
@@ -173,14 +173,33 @@ impl Shared {
     }
 
     /// Reads hosts and datastores again. If a caller has committed a change of them, the directory has it when this returns.
-    pub(crate) fn reload_directory(&self) -> Result<(), EngineError> {
+    pub(crate) fn reload_directory(self: &Arc<Self>) -> Result<(), EngineError> {
         let _turn = locked(&self.reloading);
         let fresh = Arc::new(Directory::load(&self.store.read()?)?);
+        if self.config.hooks.sabotage == Sabotage::LateReload {
+            self.put_late(fresh);
+        } else {
+            self.put_directory(fresh);
+        }
+        Ok(())
+    }
+
+    /// Under [`Sabotage::LateReload`]: puts the directory in place as a thread would that is held up after it has read the store.
+    fn put_late(self: &Arc<Self>, fresh: Arc<Directory>) {
+        let held_up = self.config.hooks.held_up.as_ref().map_or(Duration::ZERO, |held_up| held_up());
+        let shared = Arc::clone(self);
+        drop(self.spawn(async move {
+            tokio::time::sleep(held_up).await;
+            shared.put_directory(fresh);
+        }));
+    }
+
+    /// Puts a directory that was read into the place of the old one.
+    fn put_directory(&self, fresh: Arc<Directory>) {
         self.executor.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.wishes.changed();
-        Ok(())
     }
 
     /// Waits for the end of an operation: told once, when the operation has ended and its end is durable.

@@ -20,6 +20,7 @@ use crate::operation::OPERATIONS_KEPT;
 use crate::prepare::PreparedVm;
 use crate::read::Reader;
 use crate::row;
+use crate::sabotage::Sabotage;
 use crate::store::{Options, Store};
 use crate::tables;
 use crate::txn::Txn;
@@ -154,7 +155,7 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
 
 /// Marks every VM that is not done, and the store itself, in one transaction.
 fn mark(copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
-    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?, now)
+    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?, now, Sabotage::None)
 }
 
 /// The system's time. A time before 1970 counts as 1970.
@@ -164,15 +165,17 @@ fn now() -> Timestamp {
 }
 
 /// As `mark`, for a database that is open.
-pub(crate) fn mark_in(db: Database, now: Timestamp) -> Result<Restored, BackupError> {
+pub(crate) fn mark_in(db: Database, now: Timestamp, sabotage: Sabotage) -> Result<Restored, BackupError> {
     let (id, tail) = migrate::at_open(&db, None, &Followers::default())?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let txn = Txn::begin(&db).map_err(Fault::from)?;
     let limits = Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT };
     let mut batch = Batch::open(&txn, tail, limits)?;
     let stands = RestoredStore { as_of: as_of(&reader)?, seq: reader.seq()? };
-    batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
-    batch.tail.marks = batch.tail.marks.skipped();
+    if sabotage != Sabotage::IdsAgain {
+        batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
+        batch.tail.marks = batch.tail.marks.skipped();
+    }
     // A follower of the lost time may hold batches with the next numbers. It must not take batches of this time for them.
     batch.tail.batch = batch.tail.batch.saturating_add(BATCHES_SKIPPED);
     let lost = EventKind::StoreRestored { after: stands.seq };

@@ -5,6 +5,7 @@ use crate::event::EVENTS_SKIPPED;
 use crate::meta;
 use crate::read::Reader;
 use crate::row;
+use crate::sabotage::Sabotage;
 use crate::summary::VmSummary;
 use crate::tables;
 use ostler_model::{Amount, Book, BookKey, Effect, EffectKey, Holding, OperationRecord, State, VmId, VmRecord, VmUuid};
@@ -97,7 +98,7 @@ struct Derived {
 
 impl Derived {
     /// Enters a record. This is deliberately not the code that the writer uses.
-    fn enter(&mut self, record: &VmRecord) {
+    fn enter(&mut self, record: &VmRecord, sabotage: Sabotage) {
         let id = record.id.0;
         self.ids.insert(id);
         self.by_name.insert((record.spec.name.to_string(), id));
@@ -130,6 +131,8 @@ impl Derived {
         }
         // The record says what a VM holds. Here it is only proven that the books are the sum of that.
         for Holding { book, key, amount } in record.holdings() {
+            let by_spec = sabotage == Sabotage::BooksBySpec && book == Book::Host;
+            let amount = if by_spec { Some(record.spec.capacity().into()) } else { amount };
             let name = (book.to_string(), key.to_string());
             match amount {
                 Some(amount) => {
@@ -220,7 +223,7 @@ impl Reader {
                 Some(_) => findings.add(Of::Derived, format!("vm_summary: that of VM {id} does not tell what its record does")),
                 None => findings.add(Of::Derived, format!("vm_summary: that of VM {id} is missing")),
             }
-            derived.enter(&record);
+            derived.enter(&record, self.sabotage);
         }
         for id in summaries.keys() {
             findings.add(Of::Derived, format!("vm_summary: there is one of VM {id}, which is not there"));

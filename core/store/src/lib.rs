@@ -112,6 +112,7 @@ mod prepare;
 mod read;
 mod resource;
 mod row;
+mod sabotage;
 mod simulated;
 mod store;
 mod summary;
@@ -140,10 +141,12 @@ pub use meta::RestoredStore;
 pub use operation::OPERATIONS_KEPT;
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
-pub use simulated::SimulatedDisk;
-pub use store::{Health, Options, Store, Written};
 #[doc(hidden)]
-pub use store::{HoldGuard, Sabotage};
+pub use sabotage::Sabotage;
+pub use simulated::SimulatedDisk;
+#[doc(hidden)]
+pub use store::HoldGuard;
+pub use store::{Health, Options, Store, Written};
 pub use summary::{OperationBrief, VmSummary};
 pub use tables::SCHEMA;
 pub use vm::SAME_NAME_MAX;

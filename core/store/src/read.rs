@@ -14,6 +14,7 @@
 
 use crate::error::Fault;
 use crate::lines::Lines;
+use crate::sabotage::Sabotage;
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub struct Reader {
     pub(crate) txn: ReadTransaction,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) sabotage: Sabotage,
 }
 
 impl std::fmt::Debug for Reader {
@@ -31,7 +33,7 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(txn: ReadTransaction) -> Self {
-        Self { txn, lines: Arc::default() }
+        Self { txn, lines: Arc::default(), sabotage: Sabotage::None }
     }
 
     pub(crate) fn table<K: Key + 'static, V: Value + 'static>(

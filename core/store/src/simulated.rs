@@ -2,12 +2,21 @@
 //! future that the caller runs, and not a thread, so that the order of everything follows from the caller's seed. Everything else
 //! is the same code as in the released store.
 
+use crate::batch::{Batch, Limits};
 use crate::disk::{Backend, RawDisk};
-use crate::error::{BackupError, Fault, OpenError};
+use crate::error::{BackupError, Fault, OpenError, ReadError};
+use crate::event::EVENTS_KEPT;
+use crate::log::Followers;
+use crate::operation::OPERATIONS_KEPT;
+use crate::prepare::PreparedVm;
+use crate::read::Reader;
+use crate::sabotage::Sabotage;
 use crate::store::{Options, Store};
-use ostler_model::Timestamp;
-use redb::Builder;
+use crate::txn::Txn;
+use ostler_model::{Timestamp, VmRecord};
+use redb::{Builder, ReadableDatabase};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,14 +101,47 @@ impl SimulatedDisk {
         Ok((store, writer.run_as_future(takes)))
     }
 
-    /// A copy of the disk, with the store on it as after a restore at `now`: see [`crate::restore`].
+    /// A copy of the disk, with the store on it as after a restore at `now`: see [`crate::restore`]. A backup is refused more
+    /// easily than there: if anything in it does not add up.
+    ///
+    /// # Errors
+    /// When the store on it does not add up, or cannot be read.
+    pub fn restored(&self, now: Timestamp, sabotage: Sabotage) -> Result<Self, BackupError> {
+        let disk = self.copy();
+        let db = Builder::new().create_with_backend(Backend(disk.clone())).map_err(Fault::from)?;
+        let reader = Reader { sabotage, ..Reader::new(db.begin_read().map_err(Fault::from)?) };
+        let findings = reader.findings()?;
+        drop(reader);
+        let findings = [findings.kept, findings.derived].concat();
+        if !findings.is_empty() {
+            return Err(BackupError::Broken { path: PathBuf::from("a simulated backup"), findings });
+        }
+        crate::backup::mark_in(db, now, sabotage)?;
+        Ok(disk)
+    }
+
+    /// A copy of the disk on which the records of all VMs that are not done are as `edit` leaves them, as if a daemon of another
+    /// version had written them. Their versions stay.
     ///
     /// # Errors
     /// When the store on it cannot be read.
-    pub fn restored(&self, now: Timestamp) -> Result<Self, BackupError> {
+    pub fn rewritten(&self, mut edit: impl FnMut(&mut VmRecord)) -> Result<Self, BackupError> {
         let disk = self.copy();
-        let opened = Builder::new().create_with_backend(Backend(disk.clone()));
-        crate::backup::mark_in(opened.map_err(Fault::from)?, now)?;
+        let db = Builder::new().create_with_backend(Backend(disk.clone())).map_err(Fault::from)?;
+        let (_, tail) = crate::migrate::at_open(&db, None, &Followers::default())?;
+        let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
+        let txn = Txn::begin(&db).map_err(Fault::from)?;
+        let mut batch = Batch::open(&txn, tail, Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT })?;
+        for vm in reader.vms_live()? {
+            let Some(mut record) = reader.vm(vm)? else { continue };
+            edit(&mut record);
+            let old = batch.vm_summary(vm)?;
+            batch.vm_put(&PreparedVm::new(&record, None).map_err(ReadError::from)?, old.as_ref())?;
+        }
+        batch.finish()?;
+        txn.commit().map_err(Fault::from)?;
+        drop(reader);
+        db.close().map_err(Fault::from)?;
         Ok(disk)
     }
 

@@ -13,6 +13,7 @@ use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
 use crate::prepare::Prepared;
 use crate::read::Reader;
+use crate::sabotage::Sabotage;
 use crate::writer::{Message, QUEUE_MAX, Writer};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
@@ -23,25 +24,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// How much memory the database may use for its pages. The whole daemon must stay below 200 MiB with 10,000 VMs.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
-
-/// A deliberate fault. With it, tests prove that they would notice a real fault. Only tests set it.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sabotage {
-    /// None.
-    #[default]
-    None,
-    /// A record is committed first, and the rest of its commit in a second transaction.
-    SplitCommit,
-    /// Commits are answered before they are on the disk.
-    NoSync,
-    /// Nobody checks whether a network address is another VM's.
-    AnyAddress,
-    /// Nobody checks claims.
-    AnyClaim,
-    /// Followers are not told of changes of timers.
-    TimersUnlogged,
-}
 
 /// The options for opening a store.
 #[derive(Debug, Clone)]
@@ -125,6 +107,7 @@ struct Inner {
     shared: Arc<Shared>,
     lines: Arc<Lines>,
     followers: Followers,
+    sabotage: Sabotage,
     /// Dropped at the end, so that the writer sees that the queue is closed.
     queue: Option<mpsc::Sender<Message>>,
     writer: Option<JoinHandle<()>>,
@@ -223,8 +206,8 @@ impl Store {
         };
         let Tail { marks, .. } = tail;
         let (ids, lines) = (Ids::after(marks), Arc::default());
-        let followers = options.followers;
-        let inner = Inner { id, ids, db, shared, lines, followers, queue: Some(queue), writer: None };
+        let (followers, sabotage) = (options.followers, options.sabotage);
+        let inner = Inner { id, ids, db, shared, lines, followers, sabotage, queue: Some(queue), writer: None };
         Ok((inner, writer))
     }
 
@@ -322,7 +305,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn read(&self) -> Result<Reader, ReadError> {
         let txn = self.inner.db.begin_read().map_err(Fault::from)?;
-        Ok(Reader { txn, lines: Arc::clone(&self.inner.lines) })
+        Ok(Reader { txn, lines: Arc::clone(&self.inner.lines), sabotage: self.inner.sabotage })
     }
 
     /// The batches that are committed from now on, at most `batches` waiting. To follow: subscribe, make a copy ([`Store::backup`]),

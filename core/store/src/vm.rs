@@ -3,20 +3,29 @@
 use crate::batch::Batch;
 use crate::book::Claimant;
 use crate::commit::{ResourceKind, ResourceRefused};
-use crate::error::{Fault, ReadError};
+use crate::error::{Fault, ReadError, RowError};
 use crate::prepare::PreparedVm;
 use crate::read::Reader;
 use crate::row;
+use crate::sabotage::Sabotage;
 use crate::summary::VmSummary;
 use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
 use ostler_model::{HostId, Timestamp, VmId, VmName, VmRecord, VmUuid};
 use redb::{ReadableTable, TableDefinition};
+use serde::de::Error as _;
 use std::collections::BTreeSet;
 
 /// How many VMs are answered for one name, at most. This is enough to say that the name is ambiguous, and to list candidates.
 pub const SAME_NAME_MAX: usize = 100;
 /// How many rows of one name are read, at most, the newest first. This takes a few milliseconds.
 const SAME_NAME_SCANNED: usize = 10_000;
+
+/// The fault that a simulation must find: a record cannot be read if this version does not know the zone of a schedule in it.
+fn understood(record: &VmRecord) -> Result<(), RowError> {
+    let unknown = record.schedules.iter().find_map(|planned| planned.schedule.check().err());
+    let refuse = |source| RowError::Content { table: "vm", key: record.id.to_string(), source: serde_json::Error::custom(source) };
+    unknown.map_or(Ok(()), |error| Err(refuse(error)))
+}
 
 impl Batch<'_> {
     /// The summary of a VM as this batch sees it.
@@ -145,7 +154,11 @@ impl Reader {
     /// When the store or the row cannot be read.
     pub fn vm(&self, id: VmId) -> Result<Option<VmRecord>, ReadError> {
         let kept = self.table(VM)?.get(id.0).map_err(Fault::from)?;
-        Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
+        let record: Option<VmRecord> = kept.map(|kept| row::decode(kept.value(), id)).transpose()?;
+        if self.sabotage == Sabotage::StrictRows {
+            record.as_ref().map_or(Ok(()), understood)?;
+        }
+        Ok(record)
     }
 
     /// The short form of a VM.

@@ -14,7 +14,8 @@ use crate::commit::Committed;
 use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::log::{BatchNo, Followers};
 use crate::prepare::Prepared;
-use crate::store::{Sabotage, Shared};
+use crate::sabotage::Sabotage;
+use crate::store::Shared;
 use crate::txn::Txn;
 use ostler_model::{Book, ClaimRefused, EventSeq, StoreId};
 use redb::{Database, Durability};
@@ -141,9 +142,14 @@ impl Writer {
         }
         let done = match self.sabotage {
             Sabotage::SplitCommit => self.split(commits),
-            Sabotage::None | Sabotage::NoSync | Sabotage::AnyAddress | Sabotage::AnyClaim | Sabotage::TimersUnlogged => {
-                self.batch(&commits)
-            }
+            Sabotage::None
+            | Sabotage::NoSync
+            | Sabotage::AnyAddress
+            | Sabotage::AnyClaim
+            | Sabotage::TimersUnlogged
+            | Sabotage::IdsAgain
+            | Sabotage::BooksBySpec
+            | Sabotage::StrictRows => self.batch(&commits),
         };
         match done {
             Ok(answers) => {
@@ -206,7 +212,13 @@ impl Writer {
         match self.sabotage {
             Sabotage::AnyClaim => true,
             Sabotage::AnyAddress => refused.claim.holding.book == Book::Mac,
-            Sabotage::None | Sabotage::SplitCommit | Sabotage::NoSync | Sabotage::TimersUnlogged => false,
+            Sabotage::None
+            | Sabotage::SplitCommit
+            | Sabotage::NoSync
+            | Sabotage::TimersUnlogged
+            | Sabotage::IdsAgain
+            | Sabotage::BooksBySpec
+            | Sabotage::StrictRows => false,
         }
     }
 

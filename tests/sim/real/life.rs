@@ -1,15 +1,16 @@
 //! One life of the daemon after another, over one disk and one world.
 
+use super::site::Slow;
 use super::weather::Weather;
 use super::{Dice, Fault, dice};
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::{Fake, FakeFile};
-use ostler_engine::{Engine, EngineConfig, Hooks, Sabotage};
+use ostler_engine::{Engine, EngineConfig, Hooks};
 use ostler_model::{
     Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host, HostId, HostState, Image, ImageId,
     ImageState, StoreId, Timestamp, VmUuid,
 };
-use ostler_store::{Options, ResourceChange, SimulatedDisk, Store};
+use ostler_store::{BackupError, Options, ResourceChange, SimulatedDisk, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,8 @@ use tokio::task::JoinHandle;
 
 /// When runs begin.
 pub(crate) const BEGAN: u64 = 1_700_000_000_000;
+/// The image that disks are made from.
+pub(crate) const IMAGE: ImageId = ImageId(1);
 pub(crate) const IMAGES: DatastoreId = DatastoreId(1);
 const SYSTEM: DatastoreId = DatastoreId(2);
 
@@ -27,6 +30,13 @@ pub(crate) struct Life {
     pub(crate) disk: SimulatedDisk,
     /// Commits of all lives that have ended.
     pub(crate) commits: u64,
+    /// How many lives there were.
+    pub(crate) lives: u64,
+    /// How far the daemon's clock was set back, in milliseconds.
+    pub(crate) set_back: Arc<AtomicU64>,
+    /// Hosts that are slow for a while.
+    pub(crate) slow: Slow,
+    lane_width: usize,
     began: tokio::time::Instant,
     fault: Fault,
     dice: Dice,
@@ -45,6 +55,10 @@ impl Life {
             hosts,
             disk: SimulatedDisk::default(),
             commits: 0,
+            lives: 0,
+            set_back: Arc::default(),
+            slow: Slow::default(),
+            lane_width: weather.lane_width,
             began: tokio::time::Instant::now(),
             fault,
             dice: Arc::clone(dice),
@@ -63,8 +77,21 @@ impl Life {
         self.panics.store(permille, Ordering::Relaxed);
     }
 
+    /// The daemon's time of day.
     pub(crate) fn now(&self) -> Timestamp {
-        since(self.began)
+        told(self.began, &self.set_back)
+    }
+
+    /// Milliseconds since the run began. Nobody sets this clock.
+    pub(crate) fn elapsed(&self) -> u64 {
+        passed(self.began)
+    }
+
+    /// The backup becomes the store.
+    pub(crate) fn restore(&mut self, backup: &SimulatedDisk) -> Result<(), BackupError> {
+        self.disk =
+            if self.is(Fault::NoRestoreMark) { backup.copy() } else { backup.restored(self.now(), self.fault.of_store())? };
+        Ok(())
     }
 
     /// The engine. Nobody asks for it while the daemon is down.
@@ -90,37 +117,31 @@ impl Life {
         let writer = tokio::spawn(writer);
         let engine = Engine::start(self.config(), store.clone(), registry(&self.fake)).await.expect("starts");
         self.up = Some((engine, store, writer));
+        self.lives += 1;
     }
 
-    pub(crate) fn is(&self, fault: Fault) -> bool {
+    fn is(&self, fault: Fault) -> bool {
         self.fault == fault
     }
 
     fn config(&self) -> EngineConfig {
-        let (began, chance) = (self.began, Arc::clone(&self.dice));
-        let sabotage = match self.fault {
-            Fault::ActFirst => Sabotage::ActFirst,
-            Fault::NoOutbox => Sabotage::NoOutbox,
-            Fault::NoResume => Sabotage::NoResume,
-            Fault::CallerCarries => Sabotage::CallerCarries,
-            Fault::AnswersLost => Sabotage::AnswersLost,
-            Fault::None | Fault::SplitCommit | Fault::NoSync | Fault::NoRestoreMark | Fault::AnyAddress => Sabotage::None,
-        };
-        let (panics, drawn) = (Arc::clone(&self.panics), Arc::clone(&self.dice));
+        let (began, chance, set_back) = (self.began, Arc::clone(&self.dice), Arc::clone(&self.set_back));
+        let (panics, drawn, held_up) = (Arc::clone(&self.panics), Arc::clone(&self.dice), Arc::clone(&self.dice));
         let hooks = Hooks {
-            sabotage,
+            sabotage: self.fault.of_engine(),
             panics: Some(Arc::new(move |_| {
                 let chance = panics.load(Ordering::Relaxed);
                 chance > 0 && dice(&drawn).permille(chance)
             })),
-            now: Some(Arc::new(move || since(began))),
+            now: Some(Arc::new(move || told(began, &set_back))),
             uuid: Some(Arc::new(move || {
                 let mut dice = dice(&chance);
                 VmUuid(uuid::Uuid::from_u64_pair(dice.next(), dice.next()))
             })),
+            held_up: Some(Arc::new(move || Duration::from_millis(dice(&held_up).below(50)))),
             ..Hooks::default()
         };
-        EngineConfig { hooks, lane_width: 4, ..EngineConfig::default() }
+        EngineConfig { hooks, lane_width: self.lane_width, ..EngineConfig::default() }
     }
 
     /// The daemon dies as by `kill -9`. Driver calls go on.
@@ -156,9 +177,12 @@ impl Life {
     }
 }
 
-fn since(began: tokio::time::Instant) -> Timestamp {
-    let passed = tokio::time::Instant::now().duration_since(began).as_millis();
-    Timestamp(BEGAN + u64::try_from(passed).unwrap_or(u64::MAX - BEGAN))
+fn passed(began: tokio::time::Instant) -> u64 {
+    u64::try_from(tokio::time::Instant::now().duration_since(began).as_millis()).unwrap_or(u64::MAX - BEGAN)
+}
+
+fn told(began: tokio::time::Instant, set_back: &AtomicU64) -> Timestamp {
+    Timestamp(BEGAN + passed(began) - set_back.load(Ordering::Relaxed))
 }
 
 fn host(id: HostId, room: u64) -> Host {
@@ -186,7 +210,7 @@ fn datastore(id: DatastoreId, name: &str, kind: DatastoreKind) -> Datastore {
 
 fn image() -> Image {
     Image {
-        id: ImageId(1),
+        id: IMAGE,
         name: "base".parse().expect("a name"),
         datastore: IMAGES,
         path: "base.qcow2".parse().expect("a path"),

@@ -7,75 +7,41 @@
 //! | `life` | one life of the daemon: the store on its simulated disk, the engine, how both end |
 //! | `weather` | what goes wrong: calls, hosts, guests, the daemon |
 //! | `person` | the operator, who gives up waiting, and repeats what was not answered |
+//! | `site` | what happens to the site: hosts that are lost, slow, or switched off and on, locked images, clocks that step back |
 //! | `watch` | the promises, held against the world and the store |
+//! | `worked` | the promises about operations: somebody is at each, and none fails for a call that never began |
+//! | `fault` | the deliberate faults, which must be found |
 //!
 //! A run storms for a while. Then everything answers and obeys, and within a bound every VM rests as its record says; then all is
 //! deleted, and nothing is left.
 
+mod fault;
 mod life;
 mod person;
+mod site;
+mod tests;
 mod watch;
 mod weather;
+mod worked;
 
 use crate::rng::Rng;
+pub(crate) use fault::Fault;
 use life::Life;
 use ostler_engine::{ActionRequest, EngineError};
-use ostler_model::{EventSeq, OperationId, State, StateKind, Verb, VmId};
-use ostler_store::Sabotage as StoreFault;
+use ostler_model::{EventSeq, HostId, OperationId, State, StateKind, Verb, VmId};
 use person::Asked;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strum::{Display, EnumIter};
 use watch::Violation;
 use weather::Weather;
-
-/// A deliberate fault of the engine or the store, which the runs must find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumIter)]
-#[strum(serialize_all = "kebab-case")]
-pub(crate) enum Fault {
-    /// None.
-    None,
-    /// Calls are sent before they are written down.
-    ActFirst,
-    /// Calls are sent and never written down.
-    NoOutbox,
-    /// After a crash nobody goes on with open calls.
-    NoResume,
-    /// A record and what goes with it are two transactions.
-    SplitCommit,
-    /// Commits are answered before they are on the disk.
-    NoSync,
-    /// A backup is restored as if nothing had happened since it was made.
-    NoRestoreMark,
-    /// What follows a commit is done by the one who asked, and that one may go away.
-    CallerCarries,
-    /// The answer to a call is lost with the runner that panicked, and the call counts as one that somebody is at.
-    AnswersLost,
-    /// Two VMs may have one network address.
-    AnyAddress,
-}
-
-impl Fault {
-    const fn of_store(self) -> StoreFault {
-        match self {
-            Self::SplitCommit => StoreFault::SplitCommit,
-            Self::NoSync => StoreFault::NoSync,
-            Self::AnyAddress => StoreFault::AnyAddress,
-            Self::None
-            | Self::ActFirst
-            | Self::NoOutbox
-            | Self::NoResume
-            | Self::NoRestoreMark
-            | Self::CallerCarries
-            | Self::AnswersLost => StoreFault::None,
-        }
-    }
-}
 
 /// How much was done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stats {
+    /// Operations of VMs that have ended.
+    pub(crate) operations: u64,
     pub(crate) requests: u64,
     pub(crate) crashes: u64,
     pub(crate) restores: u64,
@@ -85,6 +51,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn add(&mut self, other: Self) {
+        self.operations += other.operations;
         self.requests += other.requests;
         self.crashes += other.crashes;
         self.restores += other.restores;
@@ -125,6 +92,18 @@ pub(crate) struct Run {
     /// The newest event that was read.
     pub(crate) read: EventSeq,
     pub(crate) aged: bool,
+    /// The store was restored, and no reader of the feed was told yet.
+    pub(crate) untold: bool,
+    /// The host that was lost for good.
+    pub(crate) lost: Option<HostId>,
+    /// Operations that have begun, and in which life. Each begins once.
+    pub(crate) began: BTreeMap<OperationId, u64>,
+    /// VMs with an operation, and since when their record is as it is.
+    pub(crate) worked: worked::Worked,
+    /// The records, as of the last commit at which they were read.
+    pub(crate) known: RefCell<watch::Known>,
+    /// When the books were looked at.
+    pub(crate) checked: Option<watch::AsOf>,
     pub(crate) stats: Stats,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }
@@ -169,13 +148,19 @@ impl Run {
             unanswered: Arc::default(),
             read: EventSeq(0),
             aged: false,
+            untold: false,
+            lost: None,
+            began: BTreeMap::new(),
+            worked: worked::Worked::default(),
+            known: RefCell::default(),
+            checked: None,
             stats: Stats::default(),
             lines: Arc::default(),
         }
     }
 
     pub(crate) fn say(&self, line: impl Into<String>) {
-        let at = self.life.now().0 - life::BEGAN;
+        let at = self.life.elapsed();
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!(
             "{:>8}.{:03} {}",
             at / 1000,
@@ -192,7 +177,7 @@ impl Run {
             self.hold()?;
         }
         self.say("everything answers and obeys from now on");
-        self.calm().await;
+        self.calm().await?;
         self.settle("rest").await?;
         self.rested()?;
         self.say("everything is deleted from now on");
@@ -242,7 +227,7 @@ impl Run {
         Ok(())
     }
 
-    fn what_is_stuck(&self) -> String {
+    pub(crate) fn what_is_stuck(&self) -> String {
         let records = self.records().unwrap_or_default();
         let stuck = records.iter().find(|record| record.state.kind() == StateKind::Transient || record.is_unreconciled());
         stuck.map_or_else(String::new, |record| {

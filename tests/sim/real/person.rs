@@ -1,6 +1,7 @@
 //! The operator: asks for what makes sense and often for what does not, gives up waiting, and repeats what was not answered, with the
 //! same key. It states nothing that it cannot know.
 
+use super::site::zoned;
 use super::watch::Violation;
 use super::{Run, dice};
 use crate::operator::sensible;
@@ -8,7 +9,7 @@ use crate::rng::Rng;
 use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineError, Idempotency, Replied};
 use ostler_model::{
     Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, MacAddress, Millis, NicSpec, OperationId,
-    Patience, State, Verb, VmId, VmRecord, VmSpec,
+    Patience, Planned, Schedule, ScheduleId, State, Verb, VmId, VmRecord, VmSpec, When,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -46,6 +47,7 @@ impl What {
 impl Run {
     /// The operator's turn.
     pub(crate) fn operate(&mut self) {
+        // A store that cannot be read is found by the one who holds the promises against it.
         let records = self.records().unwrap_or_default();
         let alive: Vec<&VmRecord> = records.iter().filter(|record| record.state != State::Done).collect();
         let creates = dice(&self.dice).permille(250) && alive.len() < self.weather.population;
@@ -110,14 +112,7 @@ impl Run {
 
     fn spec(&self) -> VmSpec {
         let mut chance = dice(&self.dice);
-        let disk = |name: &str, source| DiskSpec {
-            name: name.parse().expect("a name"),
-            source,
-            format: DiskFormat::Qcow2,
-            read_only: false,
-        };
-        let base = || DiskSource::Image { image: "base".parse().expect("a name") };
-        let mut disks = vec![disk("root", base()), disk("data", DiskSource::Blank { size_mib: 10 })];
+        let mut disks = vec![root(), disk("data", DiskSource::Blank { size_mib: 10 })];
         disks.truncate(usize::try_from(chance.below(3)).unwrap_or(0));
         let given = address(&mut chance);
         VmSpec {
@@ -144,7 +139,8 @@ impl Run {
 
     fn request(&self, record: &VmRecord) -> Option<ActionRequest> {
         let mut chance = dice(&self.dice);
-        let verb = *chance.pick(sensible(record.state));
+        let plugs = record.state == State::Running && chance.permille(200);
+        let verb = if plugs { *chance.pick(PLUGS) } else { *chance.pick(sensible(record.state)) };
         let ends = matches!(verb, Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard);
         // A person would have to know that it is true, and here nobody does.
         if ends && chance.permille(600) || matches!(verb, Verb::RecoverSuccess | Verb::Forget) {
@@ -168,10 +164,53 @@ impl Run {
             },
             Verb::Rename => Args::Name { name: format!("vm{}", chance.below(1000)).parse().expect("a name") },
             Verb::Update => Args::UserData { text: chance.below(100).to_string() },
-            Verb::Schedule | Verb::Unschedule | Verb::Reschedule | Verb::DiskSnapshot | Verb::DiskSnapshotLive => return None,
+            Verb::Schedule => Args::NewSchedule(Box::new(self.planned(&mut chance))),
+            Verb::Unschedule | Verb::Reschedule | Verb::DiskSnapshot | Verb::DiskSnapshotLive => return None,
             _ => Args::None,
         };
         Some(ActionRequest { host, args, enforce: true, ..ActionRequest::of(verb, "operator") })
+    }
+
+    /// After a restore, people start at once what they miss.
+    pub(crate) fn start_what_is_missed(&mut self) {
+        let records = self.records().unwrap_or_default();
+        for record in records.iter() {
+            let verb = match record.state {
+                State::Pending | State::Hold => Verb::Deploy,
+                State::Poweroff | State::Suspended | State::Stopped | State::Undeployed => Verb::Resume,
+                _ => continue,
+            };
+            if dice(&self.dice).permille(500) {
+                let host = (verb == Verb::Deploy).then(|| *dice(&self.dice).pick(&self.life.hosts));
+                self.stats.requests += 1;
+                let key = self.stats.requests;
+                self.say(format!("operator misses VM {}: {verb}", record.id));
+                let asked = ActionRequest { host, enforce: true, ..ActionRequest::of(verb, "operator") };
+                self.send(Asked { key, what: What::Act(record.id, asked) });
+            }
+        }
+    }
+
+    /// An action for later.
+    fn planned(&self, chance: &mut Rng) -> Planned {
+        let verb = *chance.pick(&[Verb::Resume, Verb::Resume, Verb::Poweroff, Verb::Suspend, Verb::RebootHard]);
+        let at = self.life.now().plus(Millis(chance.within(1_000, 120_000)));
+        let schedule = zoned(&Schedule::new(ScheduleId(0), verb, When::once(at), "operator"));
+        Planned { schedule, args: Args::None, host: None, retry_at: None }
+    }
+
+    /// One VM as large as a place that is counted in CPUs.
+    pub(crate) fn ask_for_a_large_one(&mut self, from_image: bool) {
+        let mut spec = VmSpec { cpu_milli: 1000, memory_mib: 1024, ..self.spec() };
+        let image = |disk: &DiskSpec| matches!(disk.source, DiskSource::Image { .. });
+        spec.disks.retain(|disk| from_image || !image(disk));
+        if from_image && !spec.disks.iter().any(image) {
+            spec.disks.insert(0, root());
+        }
+        self.stats.requests += 1;
+        let key = self.stats.requests;
+        self.say(format!("operator asks for a large VM, from the image: {from_image}"));
+        self.send(Asked { key, what: What::Create(Box::new(spec)) });
     }
 
     /// Every operation that was answered is known to the store that is there now.
@@ -192,7 +231,7 @@ impl Run {
     pub(crate) async fn accept_in_doubt(&mut self) {
         let Ok(Some(restored)) = self.life.engine().restored() else { return };
         for unreconciled in restored.vms.into_iter().filter(|vm| vm.in_doubt) {
-            let Some(record) = self.records().ok().and_then(|all| all.into_iter().find(|record| record.id == unreconciled.vm))
+            let Some(record) = self.records().ok().and_then(|all| all.iter().find(|record| record.id == unreconciled.vm).cloned())
             else {
                 continue;
             };
@@ -205,6 +244,18 @@ impl Run {
             let _ = self.life.engine().accept_record(record.id, "operator".to_owned()).await;
         }
     }
+}
+
+/// Hardware is changed more often than it would be by chance.
+const PLUGS: &[Verb] = &[Verb::DiskAttach, Verb::NicAttach, Verb::Resize];
+
+fn disk(name: &str, source: DiskSource) -> DiskSpec {
+    DiskSpec { name: name.parse().expect("a name"), source, format: DiskFormat::Qcow2, read_only: false }
+}
+
+/// The disk that stands on the image.
+fn root() -> DiskSpec {
+    disk("root", DiskSource::Image { image: "base".parse().expect("a name") })
 }
 
 /// A person who gives addresses has few of them at hand.

@@ -1,9 +1,14 @@
 //! The promises, as far as the store and the world outside of the daemon can tell: nothing is lost, nothing is doubled, nothing is stuck.
 
-use super::Run;
-use ostler_model::{Capacity, HostId, Power, Reason, State, VmId, VmRecord, VmUuid};
+use super::life::IMAGE;
+use super::{Run, dice};
+use ostler_model::{Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, VmId, VmRecord, VmUuid};
 use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// How often the books are looked at, in thousandths of the times that everything else is.
+const BOOKS_PERMILLE: u64 = 80;
 
 /// A broken promise, in words.
 pub(crate) type Violation = String;
@@ -13,14 +18,38 @@ macro_rules! must {
         if !$holds { return Err(format!($($words)*)); }
     };
 }
+pub(crate) use must;
 
-fn said(error: impl std::fmt::Display) -> Violation {
+/// A life of the daemon, and how many commits there were in it.
+pub(crate) type AsOf = (u64, u64);
+
+/// The records, as of some commit.
+#[derive(Default)]
+pub(crate) struct Known {
+    as_of: Option<AsOf>,
+    records: Rc<Vec<VmRecord>>,
+}
+
+pub(crate) fn said(error: impl std::fmt::Display) -> Violation {
     format!("the store cannot be read: {error}")
 }
 
 impl Run {
-    /// All VMs that are alive, or that have something left on a host.
-    pub(crate) fn records(&self) -> Result<Vec<VmRecord>, Violation> {
+    fn as_of(&self) -> AsOf {
+        (self.life.lives, self.life.store().written().commits)
+    }
+
+    /// All VMs that are alive, or that have something left on a host. They are read once after each commit.
+    pub(crate) fn records(&self) -> Result<Rc<Vec<VmRecord>>, Violation> {
+        let as_of = Some(self.as_of());
+        let mut known = self.known.borrow_mut();
+        if known.as_of != as_of {
+            *known = Known { as_of, records: Rc::new(self.read_records()?) };
+        }
+        Ok(Rc::clone(&known.records))
+    }
+
+    fn read_records(&self) -> Result<Vec<VmRecord>, Violation> {
         let reader = self.life.store().read().map_err(said)?;
         let mut ids: BTreeSet<VmId> = reader.vms_live().map_err(said)?.into_iter().collect();
         for host in &self.life.hosts {
@@ -40,6 +69,9 @@ impl Run {
         }
         self.once()?;
         self.addresses()?;
+        self.hardware()?;
+        self.worked()?;
+        self.books()?;
         self.events()
     }
 
@@ -59,10 +91,45 @@ impl Run {
         Ok(())
     }
 
+    /// What is plugged into a domain is in its record.
+    fn hardware(&self) -> Result<(), Violation> {
+        if self.aged {
+            // The records do not know the lost time.
+            return Ok(());
+        }
+        let records = self.records()?;
+        // A delete that overtakes an attach does not rest before the domain is gone, so its record need not know the disk any more.
+        let is_deleted =
+            |record: &&VmRecord| record.operation.as_ref().is_some_and(|active| active.verb.strength() >= Strength::Delete);
+        for record in records.iter().filter(|record| !is_deleted(record)) {
+            for place in record.placement.iter().chain(&record.other) {
+                self.knows_hardware(record, place.host)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The books add up. It is looked at now and then, and after each start, because it reads everything.
+    fn books(&mut self) -> Result<(), Violation> {
+        let as_of = self.as_of();
+        if self.checked == Some(as_of) || !dice(&self.dice).permille(BOOKS_PERMILLE) {
+            return Ok(());
+        }
+        self.checked = Some(as_of);
+        self.add_up()
+    }
+
+    /// Everything that follows from the records is as they say.
+    pub(crate) fn add_up(&self) -> Result<(), Violation> {
+        let findings = self.life.store().check().map_err(said)?;
+        must!(findings.is_empty(), "books: {}", findings.join("; "));
+        Ok(())
+    }
+
     /// No two cards have one address.
     fn addresses(&self) -> Result<(), Violation> {
         let mut owners = BTreeMap::new();
-        for record in self.records()? {
+        for record in self.records()?.iter() {
             for mac in record.macs_held() {
                 if let Some(other) = owners.insert(mac.to_string(), record.id) {
                     return Err(format!("doubled: VMs {other} and {} have a card with address {mac}", record.id));
@@ -84,12 +151,14 @@ impl Run {
                         let next = event.seq.0 == self.read.0 + 1 || self.aged && event.seq > self.read;
                         must!(next, "doubled: event {} follows event {}", event.seq, self.read);
                         self.read = event.seq;
+                        self.happened(&reader, &event)?;
                     }
                 }
                 EventsAfter::Trimmed { last, .. } => {
                     must!(self.aged, "lost: events after {} are gone", self.read);
                     must!(last > self.read, "lost: the newest event is {last}, and {} was read before", self.read);
                     self.read = last;
+                    self.untold = false;
                 }
             }
         }
@@ -121,15 +190,17 @@ impl Run {
     /// After everything has calmed down: every VM rests as it says, and the books add up.
     pub(crate) fn rested(&self) -> Result<(), Violation> {
         self.remembers()?;
-        let findings = self.life.store().check().map_err(said)?;
-        must!(findings.is_empty(), "books: {}", findings.join("; "));
+        must!(!self.untold, "untold: the store was restored, and no reader of the feed was told");
+        self.add_up()?;
+        self.watched()?;
         if self.aged {
             // The records do not know the lost time.
             return Ok(());
         }
         let records = self.records()?;
-        for record in &records {
+        for record in records.iter() {
             self.agrees(record)?;
+            self.placed(record)?;
         }
         for host in &self.life.hosts {
             for domain in self.life.fake.domains(*host) {
@@ -146,7 +217,7 @@ impl Run {
         Ok(())
     }
 
-    /// Its domain is as its state says, and has no hardware that its record does not know.
+    /// Its domain is as its state says.
     fn agrees(&self, record: &VmRecord) -> Result<(), Violation> {
         let Some(place) = &record.placement else { return Ok(()) };
         let domain = self.life.fake.domain(place.host, record.uuid);
@@ -158,6 +229,12 @@ impl Run {
             _ => true,
         };
         must!(fits, "disagrees: VM {} is {} ({}), and its domain is {power:?}", record.id, record.state, record.reason);
+        Ok(())
+    }
+
+    /// A domain that is not off has no hardware that its record does not know.
+    fn knows_hardware(&self, record: &VmRecord, host: HostId) -> Result<(), Violation> {
+        let domain = self.life.fake.domain(host, record.uuid);
         let Some(domain) = domain.filter(|domain| domain.seen.power != Power::Off) else { return Ok(()) };
         for disk in &domain.machine.disks {
             let known = record.disks.iter().any(|known| known.name.as_str() == disk.name.as_str());
@@ -170,10 +247,45 @@ impl Run {
         Ok(())
     }
 
+    /// Every host that is on is watched.
+    fn watched(&self) -> Result<(), Violation> {
+        for host in self.life.store().read().map_err(said)?.hosts().map_err(said)? {
+            let watched = host.state == HostState::Off || self.life.engine().host_health(host.id).is_some();
+            must!(watched, "unwatched: host {} is on, and nobody looks at it", host.name);
+        }
+        Ok(())
+    }
+
+    /// A VM that waits for room waits for nothing that is there.
+    fn placed(&self, record: &VmRecord) -> Result<(), Violation> {
+        let reader = self.life.store().read().map_err(said)?;
+        let image = reader.image(IMAGE).map_err(said)?;
+        let is_ready = image.is_some_and(|image| image.state == ImageState::Ready) || record.images_held().next().is_none();
+        if record.state != State::Pending || !is_ready {
+            return Ok(());
+        }
+        let held = reader.usage_all().map_err(said)?;
+        for host in reader.hosts().map_err(said)?.iter().filter(|host| host.state == HostState::On) {
+            let answers = self.life.engine().host_health(host.id).is_some_and(|health| health.reachable);
+            let left = record.leftovers.iter().any(|left| left.place.host == host.id);
+            let free = host.total.minus(held.get(&host.id).map(|usage| usage.held).unwrap_or_default());
+            let fits = free.and_then(|free| free.minus(record.spec.capacity())).is_some();
+            let why = || self.life.engine().why(record.id).map(|explained| explained.scheduler.join("; ")).unwrap_or_default();
+            must!(
+                !fits || !answers || left,
+                "starved: VM {} waits though host {} has room for it: {}",
+                record.id,
+                host.name,
+                why()
+            );
+        }
+        Ok(())
+    }
+
     /// After everything was deleted: nothing is left of it.
     pub(crate) fn gone(&self) -> Result<(), Violation> {
-        let left = self.records()?;
-        let left: Vec<_> = left.iter().filter(|record| record.state != State::Done || !self.aged).collect();
+        let records = self.records()?;
+        let left: Vec<_> = records.iter().filter(|record| record.state != State::Done || !self.aged).collect();
         must!(left.is_empty(), "stuck: VM {} is {} and was deleted", left[0].id, left[0].state);
         let reader = self.life.store().read().map_err(said)?;
         let zero = Capacity::default();

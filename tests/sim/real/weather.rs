@@ -2,9 +2,9 @@
 
 use super::person::Asked;
 use super::watch::Violation;
-use super::{Dice, Fault, Run, dice};
+use super::{Dice, Run, dice};
 use crate::rng::Rng;
-use ostler_driver_testkit::fake::{Op, Recorded, Whim};
+use ostler_driver_testkit::fake::{Fake, Op, Recorded, Whim};
 use ostler_model::{DriverError, ErrorKind, HostId, Power, PowerReason, VmUuid};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,23 @@ pub(crate) struct Weather {
     guest: u64,
     host: u64,
     pub(crate) panic: u64,
+    pub(crate) lane_width: usize,
+    /// An answer comes without a look.
+    blind: u64,
+    /// A host is slow for so long that its lanes are full.
+    pub(crate) crowd: u64,
+    /// A host is lost for good.
+    pub(crate) lose: u64,
+    /// A host is switched off and on.
+    pub(crate) flicker: u64,
+    /// An image is locked, or is ready again.
+    pub(crate) image: u64,
+    /// The clock is set back.
+    pub(crate) clock: u64,
+    /// When it has calmed down, more VMs are made than there is room for, and the image of some is locked.
+    pub(crate) shortage: bool,
+    /// A daemon of another version wrote the records while this one was down.
+    pub(crate) foreign_zone: bool,
 }
 
 impl Weather {
@@ -45,24 +62,45 @@ impl Weather {
             trouble: *dice.pick(&[0, 5, 30, 80, 200]),
             slow: *dice.pick(&[0, 5, 20]),
             crash: *dice.pick(&[0, 5, 30]),
-            full: *dice.pick(&[0, 0, 3]),
-            restore: *dice.pick(&[0, 0, 10]),
+            full: *dice.pick(&[0, 4, 20]),
+            restore: *dice.pick(&[0, 0, 15]),
             guest: *dice.pick(&[0, 20, 80]),
             host: *dice.pick(&[0, 3, 20]),
             panic: *dice.pick(&[0, 0, 3]),
+            lane_width: *dice.pick(&[1, 1, 4]),
+            blind: *dice.pick(&[0, 50, 200]),
+            crowd: *dice.pick(&[0, 10, 30]),
+            lose: *dice.pick(&[0, 0, 10]),
+            flicker: *dice.pick(&[0, 0, 10]),
+            image: *dice.pick(&[0, 0, 20]),
+            clock: *dice.pick(&[0, 0, 20]),
+            shortage: dice.permille(350),
+            foreign_zone: dice.permille(300),
         }
     }
 }
 
+/// A call that changes the hardware of a guest.
+const fn plugs(call: &Recorded) -> bool {
+    matches!(call.op, Op::AttachDisk | Op::AttachNic | Op::Resize)
+}
+
 /// How a call goes.
-fn whim(dice: &mut Rng, weather: &Weather, call: &Recorded) -> Whim {
+fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim {
     let takes = match call.op {
         Op::Probe | Op::List | Op::Observe | Op::Changes | Op::Metrics | Op::Poll | Op::PollJob | Op::InspectFile => 20,
         Op::Prepare | Op::Copy | Op::SaveBack | Op::Migrate | Op::CopyDisk | Op::Save => 4_000,
         _ => 400,
     };
-    let takes = if dice.permille(weather.slow) { 60_000 } else { takes };
-    let mut whim = Whim { delay: Duration::from_millis(dice.within(1, takes)), ..Whim::default() };
+    let takes = match call.op {
+        // Longer than the patience of a transfer.
+        Op::Prepare | Op::Copy | Op::SaveBack | Op::Delete if slow => 150_000,
+        _ if dice.permille(weather.slow) => 60_000,
+        _ => takes,
+    };
+    let least = if slow && call.key.is_some() { 15_000 } else { 1 };
+    let blind = dice.permille(if plugs(call) { weather.blind * 3 } else { weather.blind });
+    let mut whim = Whim { delay: Duration::from_millis(dice.within(least, takes + least)), blind, ..Whim::default() };
     if !dice.permille(weather.trouble) {
         return whim;
     }
@@ -74,6 +112,16 @@ fn whim(dice: &mut Rng, weather: &Weather, call: &Recorded) -> Whim {
         _ => whim.lose = true,
     }
     whim
+}
+
+/// A host is cut off some time from now, and is back some time later.
+fn cut_off(fake: Fake, host: HostId, begins: Duration, lasts: Duration) {
+    drop(tokio::spawn(async move {
+        tokio::time::sleep(begins).await;
+        fake.cut_off(host, true);
+        tokio::time::sleep(lasts).await;
+        fake.cut_off(host, false);
+    }));
 }
 
 impl Run {
@@ -104,13 +152,25 @@ impl Run {
         if host {
             self.host();
         }
+        self.site_happens().await;
         self.operate();
         Ok(())
     }
 
     fn begin_whims(&self) {
-        let (chance, weather) = (Arc::clone(&self.dice), self.weather.clone());
-        self.life.fake.whims(Some(move |call: &Recorded| whim(&mut dice(&chance), &weather, call)));
+        let (chance, weather, slow) = (Arc::clone(&self.dice), self.weather.clone(), self.life.slow.clone());
+        let fake = self.life.fake.clone();
+        let whims = move |call: &Recorded| {
+            let mut chance = dice(&chance);
+            let whim = whim(&mut chance, &weather, slow.is(call.host), call);
+            if whim.blind && call.key.is_some() && chance.permille(if plugs(call) { 700 } else { 50 }) {
+                // The call is answered, and then the host is cut off before anybody has looked.
+                let answered = whim.delay + whim.late + Duration::from_millis(1);
+                cut_off(fake.clone(), call.host, answered, Duration::from_millis(chance.within(1_000, 300_000)));
+            }
+            whim
+        };
+        self.life.fake.whims(Some(whims));
         self.life.fake.long_jobs(2);
         // Longer than the patience of a transfer.
         self.life.fake.jobs_go_on(Duration::from_secs(150));
@@ -122,6 +182,9 @@ impl Run {
         self.life.die().await;
         self.life.lose_power();
         self.down().await;
+        if self.weather.foreign_zone {
+            self.another_version()?;
+        }
         self.rise().await
     }
 
@@ -133,6 +196,7 @@ impl Run {
     async fn rise(&mut self) -> Result<(), Violation> {
         self.life.rise().await;
         self.say("the daemon is started");
+        self.add_up()?;
         self.remembers()?;
         self.repeat();
         Ok(())
@@ -152,13 +216,18 @@ impl Run {
         self.say("  the store is lost, and the backup is restored");
         self.stats.restores += 1;
         self.life.die().await;
-        let unmarked = self.life.is(Fault::NoRestoreMark);
-        self.life.disk = if unmarked { backup } else { backup.restored(self.life.now()).map_err(|error| error.to_string())? };
-        self.aged = true;
+        self.life.restore(&backup).map_err(|error| format!("books: {error:?}"))?;
+        (self.aged, self.untold) = (true, true);
         self.acked.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.down().await;
+        if dice(&self.dice).permille(500) {
+            // The store was often lost because something else was, too.
+            self.host();
+        }
         self.life.rise().await;
+        self.add_up()?;
+        self.start_what_is_missed();
         self.forget_the_lost_time()
     }
 
@@ -187,27 +256,32 @@ impl Run {
 
     /// A host is cut off, and is back some time later.
     fn host(&self) {
-        let host = *dice(&self.dice).pick(&self.life.hosts);
+        let host = self.living_host();
         let lasts = *dice(&self.dice).pick(&[2_000, 30_000, 90_000, 400_000]);
         self.say(format!("  host {host} is cut off for {lasts} ms"));
         self.life.fake.cut_off(host, true);
-        let fake = self.life.fake.clone();
-        drop(tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(lasts)).await;
-            fake.cut_off(host, false);
-        }));
+        cut_off(self.life.fake.clone(), host, Duration::ZERO, Duration::from_millis(lasts));
     }
 
     /// From now on everything answers and obeys.
-    pub(crate) async fn calm(&mut self) {
-        self.life.fake.whims(None::<fn(&Recorded) -> Whim>);
+    pub(crate) async fn calm(&mut self) -> Result<(), Violation> {
+        // A host that is slow stays so, and its lanes stay full.
+        let (chance, slow) = (Arc::clone(&self.dice), self.life.slow.clone());
+        let delay = move |call: &Recorded| match call.key {
+            Some(_) if slow.is(call.host) => Duration::from_millis(dice(&chance).within(10_000, 20_000)),
+            Some(_) | None => Duration::ZERO,
+        };
+        self.life.fake.whims(Some(move |call: &Recorded| Whim { delay: delay(call), ..Whim::default() }));
         self.life.panics(0);
-        for host in &self.life.hosts {
-            self.life.fake.cut_off(*host, false);
-        }
-        // Those that were cut off are mended once more by then, and what was asked is answered.
-        tokio::time::sleep(Duration::from_secs(500)).await;
+        self.mend_the_site().await?;
+        // Hosts that are cut off come back by themselves. What was asked is answered by then.
+        tokio::time::sleep(Duration::from_secs(200)).await;
         let left: Vec<Asked> = std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
         drop(left);
+        self.give_up_the_lost().await?;
+        if self.weather.shortage {
+            self.shortage().await?;
+        }
+        Ok(())
     }
 }

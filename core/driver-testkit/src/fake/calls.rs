@@ -63,7 +63,7 @@ impl Fake {
         let work = tokio::spawn(async move {
             let result = match plan.before().await {
                 Ok(()) => match fake.change(host, &context, deed) {
-                    Ok(outcome) => plan.after().await.map(|()| outcome),
+                    Ok(outcome) => plan.after().await.map(|()| plan.told(outcome)),
                     failed => failed,
                 },
                 Err(error) => Err(error),
@@ -78,6 +78,7 @@ impl Fake {
 
     fn change(&self, host: HostId, context: &CallContext, deed: impl FnOnce(&mut World, HostId, bool) -> CallResult) -> CallResult {
         let mut state = self.lock();
+        Self::lives(&state, host)?;
         state.world.fence(host, context.key.vm, context.generation)?;
         let ignored = state.ignore_acpi;
         let result = deed(&mut state.world, host, ignored);

@@ -80,6 +80,7 @@ impl State {
 
     fn begin_job(&mut self, host: HostId, context: &CallContext, job: HyperJob) -> Result<JobStatus, DriverError> {
         let vm = context.key.vm;
+        Fake::lives(self, host)?;
         if let Some(begun) = self.hyper_jobs.get(&context.key) {
             return Ok(begun.pending());
         }

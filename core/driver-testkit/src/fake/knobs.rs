@@ -1,7 +1,7 @@
 //! Orders: which calls fail, are late, or are held.
 
 use super::{Fake, Op, Recorded};
-use ostler_model::{DriverError, ErrorKind, HostId, VmUuid};
+use ostler_model::{DriverError, ErrorKind, HostId, Outcome, VmUuid};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -48,6 +48,8 @@ pub struct Whim {
     pub fail: Option<DriverError>,
     /// The call does the deed, and answers `unknown`.
     pub lose: bool,
+    /// The call does the deed, and answers without a look at the domain. Drivers may do that after every call.
+    pub blind: bool,
 }
 
 type Whims = Box<dyn FnMut(&Recorded) -> Whim + Send>;
@@ -97,12 +99,20 @@ pub(super) struct Plan {
     hold_answer: Option<Gate>,
     late: Option<Duration>,
     lose: bool,
+    blind: bool,
 }
 
 impl Plan {
     fn of(whim: Whim) -> Self {
         let some = |time: Duration| (!time.is_zero()).then_some(time);
-        Self { delay: some(whim.delay), late: some(whim.late), fail: whim.fail, lose: whim.lose, ..Self::default() }
+        Self {
+            delay: some(whim.delay),
+            late: some(whim.late),
+            fail: whim.fail,
+            lose: whim.lose,
+            blind: whim.blind,
+            ..Self::default()
+        }
     }
 
     /// The part before the deed.
@@ -114,6 +124,12 @@ impl Plan {
             tokio::time::sleep(time).await;
         }
         self.fail.clone().map_or(Ok(()), Err)
+    }
+
+    /// The answer as the caller gets it.
+    pub(super) fn told(&self, outcome: Outcome) -> Outcome {
+        let seen = outcome.seen.filter(|_| !self.blind);
+        Outcome { seen, ..outcome }
     }
 
     /// The part between the deed and the answer.

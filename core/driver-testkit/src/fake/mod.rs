@@ -125,12 +125,14 @@ struct State {
     working: BTreeMap<u64, Working>,
     next: u64,
     cut_off: BTreeSet<HostId>,
+    /// Hosts that have lost their power for good.
+    dead: BTreeSet<HostId>,
     ignore_acpi: bool,
     violations: Vec<String>,
     jobs: BTreeMap<EffectKey, transfer::Job>,
     hyper_jobs: BTreeMap<EffectKey, jobs::Begun>,
-    /// How many transfers are at work, per VM.
-    transferring: BTreeMap<VmUuid, usize>,
+    /// The transfers that are at work, per VM.
+    transferring: BTreeMap<VmUuid, Vec<EffectKey>>,
     polls: u32,
     jobs_go_on: Option<Duration>,
 }
@@ -199,9 +201,18 @@ impl Fake {
         let mut state = self.lock();
         if away {
             state.cut_off.insert(host);
-        } else {
+        } else if !state.dead.contains(&host) {
             state.cut_off.remove(&host);
         }
+    }
+
+    /// Takes the power from a host for good: its domains and its jobs end, nothing is done there any more, and it is unreachable.
+    pub fn lose_for_good(&self, host: HostId) {
+        let mut state = self.lock();
+        state.dead.insert(host);
+        state.cut_off.insert(host);
+        state.world.domains.retain(|(at, _), _| *at != host);
+        state.hyper_jobs.retain(|_, job| !job.holds(host));
     }
 
     /// Sets after how many polls a job ends (a transfer, a migration or a copy of a disk); before, it answers `pending`. With 0,
@@ -300,13 +311,20 @@ impl Fake {
         self.lock().calls.clone()
     }
 
+    /// Whether such a call came.
+    #[must_use]
+    pub fn has_call(&self, is_it: impl Fn(&Recorded) -> bool) -> bool {
+        self.lock().calls.iter().any(is_it)
+    }
+
     /// How many calls of this kind came.
     #[must_use]
     pub fn count(&self, op: Op) -> usize {
         self.lock().calls.iter().filter(|call| call.op == op).count()
     }
 
-    /// The violations by callers: two mutating calls for one VM at the same time, of which neither is `destroy`.
+    /// The violations by callers: two mutating calls for one VM at the same time, of which neither is `destroy`; two different
+    /// transfers for one VM at the same time; a removal of a disk's file while a domain that is not off has the disk.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -323,6 +341,14 @@ impl Fake {
     fn reach(&self, site: &Site) -> Result<(), DriverError> {
         if self.lock().cut_off.contains(&site.id) {
             return Err(DriverError::retry("unreachable", format!("host {} does not answer", site.name)));
+        }
+        Ok(())
+    }
+
+    /// Nothing is done any more on a host that was lost for good.
+    fn lives(state: &State, host: HostId) -> Result<(), DriverError> {
+        if state.dead.contains(&host) {
+            return Err(DriverError::retry("unreachable", "the host has lost its power"));
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The fake as a transfer driver.
 
 use super::calls::done;
-use super::world::{NAMES, World};
-use super::{Fake, Op};
+use super::world::NAMES;
+use super::{Fake, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{
     CallControl, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect, TransferJob,
 };
-use ostler_model::{DriverError, ErrorKind, Progress, VmUuid};
+use ostler_model::{DriverError, EffectKey, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
 
 /// A job that was begun and has not ended.
@@ -29,13 +29,6 @@ impl Work {
             Self::Transfer(TransferJob::Copy { .. }) => Op::Copy,
             Self::Transfer(TransferJob::Delete { .. }) => Op::Delete,
             Self::SaveBack(_) => Op::SaveBack,
-        }
-    }
-
-    fn run(&self, world: &mut World) -> Result<(), DriverError> {
-        match self {
-            Self::Transfer(job) => world.transfer(job),
-            Self::SaveBack(job) => world.save_back(job),
         }
     }
 }
@@ -118,24 +111,48 @@ impl TransferInspect for Fake {
 /// Counts a transfer as at work for a VM until it is dropped, even if no caller waits for the transfer any more.
 struct AtWork {
     fake: Fake,
-    vm: VmUuid,
+    key: EffectKey,
 }
 
 impl AtWork {
-    fn begin(fake: &Fake, vm: VmUuid) -> Self {
-        *fake.lock().transferring.entry(vm).or_default() += 1;
-        Self { fake: fake.clone(), vm }
+    /// Notes a violation if another transfer of this VM is at work.
+    fn begin(fake: &Fake, key: &EffectKey) -> Self {
+        let mut state = fake.lock();
+        let at_work = state.transferring.entry(key.vm).or_default();
+        let other = at_work.iter().find(|other| *other != key).cloned();
+        at_work.push(key.clone());
+        if let Some(other) = other {
+            state.violations.push(format!("transfer {key} began while transfer {other} was at work"));
+        }
+        drop(state);
+        Self { fake: fake.clone(), key: key.clone() }
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         let mut state = self.fake.lock();
-        let left = state.transferring.get(&self.vm).copied().unwrap_or_default().saturating_sub(1);
-        if left == 0 {
-            state.transferring.remove(&self.vm);
-        } else {
-            state.transferring.insert(self.vm, left);
+        let Some(at_work) = state.transferring.get_mut(&self.key.vm) else { return };
+        if let Some(at) = at_work.iter().position(|key| *key == self.key) {
+            at_work.remove(at);
+        }
+        if at_work.is_empty() {
+            state.transferring.remove(&self.key.vm);
+        }
+    }
+}
+
+impl State {
+    /// Does a transfer. Notes a violation if it removes the file of a disk that a domain uses.
+    fn transfer(&mut self, work: &Work) -> Result<(), DriverError> {
+        if let Work::Transfer(TransferJob::Delete { target }) = work
+            && let Some(vm) = self.world.user_of(target)
+        {
+            self.violations.push(format!("{} was removed on host {} while domain {vm} used it", target.absolute, target.host));
+        }
+        match work {
+            Work::Transfer(job) => self.world.transfer(job),
+            Work::SaveBack(job) => self.world.save_back(job),
         }
     }
 }
@@ -146,7 +163,7 @@ impl Fake {
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         let (fake, key) = (self.clone(), call.context.key.clone());
-        let at_work = AtWork::begin(self, key.vm);
+        let at_work = AtWork::begin(self, &key);
         // As on a real host, a transfer that was begun goes on when its caller goes away.
         let task = tokio::spawn(async move {
             let _at_work = at_work;
@@ -155,7 +172,7 @@ impl Fake {
                 let mut state = fake.lock();
                 let polls = state.polls;
                 if polls == 0 {
-                    work.run(&mut state.world)?;
+                    state.transfer(&work)?;
                     done()
                 } else {
                     let job = state.jobs.entry(key).or_insert(Job { work, polls_left: polls });
@@ -178,7 +195,7 @@ impl Fake {
             return Ok(pending(job.polls_left));
         }
         let Some(Job { work, .. }) = state.jobs.remove(key) else { return Ok(done()) };
-        work.run(&mut state.world)?;
+        state.transfer(&work)?;
         Ok(done())
     }
 }

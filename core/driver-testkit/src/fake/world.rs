@@ -282,6 +282,17 @@ impl World {
         self.files.keys().filter(|(at, _, _)| *at == host).map(|(_, datastore, path)| (datastore.clone(), path.clone())).collect()
     }
 
+    /// The VM of a domain that is not off and has a disk whose file is `target`, or is in the folder `target`.
+    pub(super) fn user_of(&self, target: &FileRef) -> Option<VmUuid> {
+        let below = format!("{}/", target.path);
+        let is_it = |file: &FileRef| {
+            file.datastore == target.datastore && (file.path == target.path || file.path.as_str().starts_with(&below))
+        };
+        let of_host = self.domains.iter().filter(|((host, _), domain)| *host == target.host && domain.seen.power != Power::Off);
+        let mut users = of_host.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
+        users.next().map(|((_, vm), _)| *vm)
+    }
+
     pub(super) fn transfer(&mut self, job: &TransferJob) -> Result<(), DriverError> {
         match job {
             TransferJob::Prepare { target, format, source } => {

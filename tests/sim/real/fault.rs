@@ -1,0 +1,80 @@
+//! The deliberate faults: what the engine or the store got wrong once, or could get wrong. The runs must find each of them.
+
+use ostler_engine::Sabotage as EngineFault;
+use ostler_store::Sabotage as StoreFault;
+use strum::{Display, EnumIter};
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumIter)]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum Fault {
+    /// None.
+    None,
+    /// Calls are sent before they are written down.
+    ActFirst,
+    /// Calls are sent and never written down.
+    NoOutbox,
+    /// After a crash nobody goes on with open calls.
+    NoResume,
+    /// A record and what goes with it are two transactions.
+    SplitCommit,
+    /// Commits are answered before they are on the disk.
+    NoSync,
+    /// A backup is restored as if nothing had happened since it was made.
+    NoRestoreMark,
+    /// After a restore, requests and schedules do not wait until it is known where the VM is.
+    Ungated,
+    /// After a restore, the ids of the lost time are given out again.
+    IdsAgain,
+    /// The books do not add up while a VM gets smaller.
+    BooksBySpec,
+    /// What follows a commit is done by the one who asked, and that one may go away.
+    CallerCarries,
+    /// An older state of hosts replaces a newer one in memory.
+    LateReload,
+    /// The answer to a call is lost with the runner that panicked, and the call counts as one that somebody is at.
+    AnswersLost,
+    /// A VM that is refused keeps the room from the others.
+    RefusalsForgotten,
+    /// The time of a call runs while it waits for its lane.
+    WaitCounts,
+    /// A transfer begins while a dropped one of the same VM is at work.
+    TransfersBeside,
+    /// What was left on a lost host is waited for, for ever.
+    LostForEver,
+    /// Two VMs may have one network address.
+    AnyAddress,
+    /// A record cannot be read if it names a time zone that this version does not know.
+    StrictRows,
+}
+
+impl Fault {
+    pub(crate) const fn of_store(self) -> StoreFault {
+        match self {
+            Self::SplitCommit => StoreFault::SplitCommit,
+            Self::NoSync => StoreFault::NoSync,
+            Self::AnyAddress => StoreFault::AnyAddress,
+            Self::IdsAgain => StoreFault::IdsAgain,
+            Self::BooksBySpec => StoreFault::BooksBySpec,
+            Self::StrictRows => StoreFault::StrictRows,
+            _ => StoreFault::None,
+        }
+    }
+
+    pub(crate) const fn of_engine(self) -> EngineFault {
+        match self {
+            Self::ActFirst => EngineFault::ActFirst,
+            Self::NoOutbox => EngineFault::NoOutbox,
+            Self::NoResume => EngineFault::NoResume,
+            Self::CallerCarries => EngineFault::CallerCarries,
+            Self::AnswersLost => EngineFault::AnswersLost,
+            Self::Ungated => EngineFault::Ungated,
+            Self::LateReload => EngineFault::LateReload,
+            Self::RefusalsForgotten => EngineFault::RefusalsForgotten,
+            Self::WaitCounts => EngineFault::WaitCounts,
+            Self::TransfersBeside => EngineFault::TransfersBeside,
+            Self::LostForEver => EngineFault::LostForEver,
+            _ => EngineFault::None,
+        }
+    }
+}

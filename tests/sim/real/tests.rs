@@ -1,0 +1,107 @@
+//! The runs of the engine that ships.
+//!
+//! - `OSTLER_REAL_SEED` runs one seed, and prints the last lines of its trace if it fails (`OSTLER_SIM_TRACE=1`: all of them).
+//! - `OSTLER_REAL_SEEDS` runs so many seeds instead of 80, `OSTLER_REAL_SECONDS` as many as there is time for. `OSTLER_REAL_FROM` is the
+//!   first of them.
+//! - `OSTLER_REAL_FAULT` looks for one deliberate fault only, by its name.
+
+use super::{Fault, Stats, run};
+use crate::{LINES, setting};
+use std::time::{Duration, Instant};
+use strum::IntoEnumIterator;
+
+/// Seeds: 1 to this one. A deliberate fault must be found within them: they hold without it, so what they find is the fault.
+const SEEDS: u64 = 80;
+/// So many seeds that fail are told. More would only say the same.
+const TOLD: usize = 10;
+
+/// A run of the first level was asked for, or one of this level.
+fn other_run() -> bool {
+    ["OSTLER_SIM_SEED", "OSTLER_SIM_SECONDS"].iter().any(|name| setting(name).is_some())
+}
+
+fn one_run() -> bool {
+    other_run() || ["OSTLER_REAL_SEED", "OSTLER_REAL_SECONDS"].iter().any(|name| setting(name).is_some())
+}
+
+fn seeds() -> Box<dyn Iterator<Item = u64>> {
+    let from = setting("OSTLER_REAL_FROM").unwrap_or(1);
+    if let Some(seed) = setting("OSTLER_REAL_SEED") {
+        return Box::new(seed..=seed);
+    }
+    if let Some(seconds) = setting("OSTLER_REAL_SECONDS") {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        return Box::new((from..).take_while(move |_| Instant::now() < until));
+    }
+    Box::new(from..from + setting("OSTLER_REAL_SEEDS").unwrap_or(SEEDS))
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn told(stats: Stats, seeds: u64, took: Duration) -> String {
+    let Stats { operations, requests, crashes, restores, calls, commits } = stats;
+    let a_second = operations as f64 / took.as_secs_f64();
+    format!(
+        "{seeds} seeds of the engine that ships in {:.1} s: {operations} operations of VMs ({a_second:.0} a second), {crashes} crashes, \
+         {restores} restores, {requests} requests, {calls} driver calls, {commits} commits",
+        took.as_secs_f64()
+    )
+}
+
+/// The engine and the store that ship, under the seed.
+#[test]
+fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
+    if other_run() {
+        return;
+    }
+    let (mut stats, mut ran, began, mut failed) = (Stats::default(), 0, Instant::now(), Vec::new());
+    for seed in seeds() {
+        let ended = run(seed, Fault::None);
+        ran += 1;
+        stats.add(ended.stats);
+        let Some(violation) = ended.violation else { continue };
+        if failed.is_empty() {
+            let from = if setting("OSTLER_SIM_TRACE").is_some() { 0 } else { ended.lines.len().saturating_sub(LINES) };
+            for line in &ended.lines[from..] {
+                println!("{line}");
+            }
+        }
+        failed
+            .push(format!("seed {seed}: {violation}\nreplay: OSTLER_REAL_SEED={seed} cargo test -p ostler-tests --test sim ships"));
+        if failed.len() >= TOLD {
+            break;
+        }
+    }
+    println!("{}", told(stats, ran, began.elapsed()));
+    assert!(failed.is_empty(), "{} of {ran} seeds failed\n{}", failed.len(), failed.join("\n"));
+}
+
+/// The negative controls: runs that find nothing wrong prove nothing if they cannot.
+#[test]
+fn every_fault_of_the_engine_that_ships_is_found() {
+    if one_run() {
+        return;
+    }
+    let only = std::env::var("OSTLER_REAL_FAULT").ok();
+    let mut missed = Vec::new();
+    let asked_for = |fault: &Fault| only.as_ref().is_none_or(|only| *only == fault.to_string());
+    for fault in Fault::iter().filter(|fault| *fault != Fault::None).filter(asked_for) {
+        match (1..=SEEDS).find_map(|seed| Some((seed, run(seed, fault).violation?))) {
+            Some((seed, violation)) => println!("{fault}: seed {seed}: {violation}"),
+            None => missed.push(fault.to_string()),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {}", missed.join(", "));
+}
+
+/// The same seed is the same run of the engine that ships, to the last line.
+#[test]
+fn a_seed_of_the_engine_that_ships_is_one_run() {
+    if one_run() {
+        return;
+    }
+    for seed in [2, 7, 18] {
+        let (first, second) = (run(seed, Fault::None), run(seed, Fault::None));
+        let differs = first.lines.iter().zip(&second.lines).find(|(one, other)| one != other);
+        assert!(first.lines.len() == second.lines.len() && differs.is_none(), "seed {seed} went two ways: {differs:?}");
+    }
+}
