@@ -281,8 +281,10 @@ impl Reader {
 
     fn check_outbox(&self, derived: &Derived, findings: &mut Findings) -> Result<(), ReadError> {
         let effects = self.rows(tables::OUTBOX, |key, kept| row::decode::<Effect>(kept, format_args!("{key:?}")))?;
+        let mut written = BTreeSet::new();
         for effect in effects {
             let effect = effect?;
+            written.insert(effect.key.clone());
             if derived.unreadable.contains(&effect.vm.0) {
                 continue;
             }
@@ -290,6 +292,11 @@ impl Reader {
             if !open.is_some_and(|(id, open)| *id == effect.vm && open.contains(&effect.key)) {
                 findings.add(Of::Kept, format!("outbox: {} is not open in its record", effect.key));
             }
+        }
+        // A call that is open and not in the outbox would never be sent again after a crash.
+        let open = derived.open.values().flat_map(|(vm, open)| open.iter().map(move |key| (vm, key)));
+        for (vm, key) in open.filter(|(_, key)| !written.contains(*key)) {
+            findings.add(Of::Kept, format!("outbox: the call {key} is open in the record of VM {vm}, and is missing"));
         }
         Ok(())
     }
