@@ -80,6 +80,13 @@ pub(crate) struct Told {
     pub(crate) accepted: BTreeMap<&'static str, u64>,
 }
 
+impl Told {
+    /// All operations that were answered up to now were looked for.
+    pub(crate) fn looked_for_all(&mut self) {
+        self.looked_for = self.operations.last_key_value().map_or(0, |(last, _)| last + 1);
+    }
+}
+
 /// Sends requests until the daemon is gone.
 pub(crate) async fn load(client: Client, told: Arc<Mutex<Told>>, seed: u64) {
     let workers = (0..6u64).map(|at| worker(client.clone(), Arc::clone(&told), SmallRng::seed_from_u64(seed.wrapping_add(at))));

@@ -134,9 +134,7 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
         let vms = rested(client).await;
         let findings = look(client, &vms, dir, shared, told).await;
         if versions(&vms) == versions(&everything(client).await) {
-            let mut told = told.lock().expect("whole");
-            told.looked_for = told.operations.last_key_value().map_or(0, |(last, _)| last + 1);
-            drop(told);
+            told.lock().expect("whole").looked_for_all();
             if !findings.is_empty() {
                 explain(client, &vms, &findings).await;
             }
