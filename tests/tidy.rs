@@ -366,3 +366,42 @@ fn a_new_circle_is_found() {
     );
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one", "three", "two"]);
 }
+
+/// Crates that know nothing of the command line: their errors and hints are data, and each client makes its own commands.
+const NO_COMMANDS: &[&str] = &["core/model/", "core/lifecycle/", "core/store/", "core/engine/"];
+
+/// Lines of code that name a command of `ostler`, comments and tests left out.
+fn commands<'a>(sources: impl IntoIterator<Item = &'a (PathBuf, String)>) -> Vec<String> {
+    let word = concat!("ostler", " ");
+    let mut found = Vec::new();
+    for (path, text) in sources {
+        let path = path.display().to_string();
+        if !NO_COMMANDS.iter().any(|below| path.starts_with(&format!("{below}src/"))) || path.ends_with("tests.rs") {
+            continue;
+        }
+        let code = text.lines().enumerate().take_while(|(_, line)| *line != "#[cfg(test)]");
+        let code = code.filter(|(_, line)| !line.trim_start().starts_with("//"));
+        found.extend(code.filter(|(_, line)| line.contains(word)).map(|(at, line)| format!("{path}:{}: {}", at + 1, line.trim())));
+    }
+    found
+}
+
+#[test]
+fn no_command_line_is_written_below_the_server() {
+    let found = commands(&sources());
+    assert!(found.is_empty(), "a hint is a `model::Hint`, and the command line makes commands of it: {found:#?}");
+}
+
+#[test]
+fn a_command_line_below_the_server_is_found() {
+    let line = concat!("    hint(\"`ostler", " host list` shows them\")\n");
+    let of = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
+    let sources = [
+        of("core/lifecycle/src/can.rs", &format!("// {line}fn f() {{\n{line}}}\n#[cfg(test)]\n{line}")),
+        of("core/cli/src/advice.rs", line),
+        of("core/engine/tests/engine/moves.rs", line),
+    ];
+    let found = commands(&sources);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("core/lifecycle/src/can.rs:3: "), "{found:?}");
+}

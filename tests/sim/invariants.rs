@@ -3,7 +3,7 @@
 use crate::run::Sim;
 use crate::store::Commit;
 use crate::world::{Being, Site, World};
-use ostler_lifecycle::{Decision, Input, why};
+use ostler_lifecycle::{Decision, Input, Summary, why};
 use ostler_model::{
     Call, Capacity, EffectClass, EffectKey, HostId, ImageState, Observation, Power, PowerReason, State, StateKind, Subject, Verb,
     VmId, VmRecord,
@@ -112,8 +112,9 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
 /// Whatever a VM waits for can be said.
 fn explained(record: &VmRecord) -> Result<(), Violation> {
     let why = why(record);
-    must!(!why.summary.is_empty(), "why: nothing is said of VM {}", record.id);
-    must!(why.waits_for.is_some() || record.operation.is_none(), "why: VM {} works, and waits for nothing", record.id);
+    let summed_up = matches!(why.summary, Summary::AtWork { .. }) == record.operation.is_some();
+    must!(summed_up, "why: VM {} is said to be {:?}", record.id, why.summary);
+    must!(!why.waits_for.is_empty() || record.operation.is_none(), "why: VM {} works, and waits for nothing", record.id);
     must!(why.last_error.is_some() || record.state != State::Failed, "why: VM {} failed, and why is not said", record.id);
     let stuck = why.can.is_empty() && record.state != State::Done;
     must!(!stuck, "why: nothing can be done about VM {} in {}", record.id, record.state);

@@ -7,7 +7,10 @@ use crate::queue::{Asker, Event, Happening, Message, Reply};
 use crate::run::Sim;
 use crate::world::Site;
 use ostler_model::Verb::*;
-use ostler_model::{Args, HostId, Millis, OperationId, Refusal, RefusalKind, Request, State, StateKind, Verb, VmId, VmRecord};
+use ostler_model::{
+    Args, Cause, ClaimRefused, Hint, HostId, Lack, Millis, OperationId, Refusal, RefusalKind, Request, State, StateKind, Verb,
+    VmId, VmRecord,
+};
 use strum::IntoEnumIterator;
 
 /// What makes sense of a running VM; what stands there twice is asked for twice as often.
@@ -147,7 +150,8 @@ impl Sim {
             Reply::Accepted(_) | Reply::Lost => None,
             Reply::Refused(refusal) => Some(refusal.clone()),
             Reply::NoRoom(claim) => {
-                Some(Refusal { kind: RefusalKind::NoCapacity, verb: asked.verb, detail: format!("{claim:?}"), hint: String::new() })
+                let cause = Cause::Claim(Box::new(ClaimRefused { claim: claim.clone(), lack: Lack::Missing }));
+                Some(Refusal { kind: RefusalKind::NoCapacity, verb: asked.verb, vm, cause, hint: Hint::OtherHostOrRoom })
             }
         };
         self.fired(vm, schedule, refusal);

@@ -10,8 +10,8 @@ use crate::sweep::PuttingAway;
 use crate::world::Site;
 use ostler_lifecycle::{Candidate, Decision, Facts, Input, Look, decide, due, must_rest, wants_advice, wants_look};
 use ostler_model::{
-    Args, DatastoreId, DriverName, Due, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId, State,
-    Storage, Timestamp, Verb, VmId, VmRecord,
+    Args, Cause, DatastoreId, DriverName, Due, Hint, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId,
+    State, Storage, Timestamp, Verb, VmId, VmRecord,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -155,7 +155,8 @@ impl Sim {
         };
         let (id, schedule) = (planned.id(), &planned.schedule);
         if let Some(Due::Missed { .. }) = schedule.due(self.now) {
-            let refusal = Refusal { kind: RefusalKind::Busy, verb: schedule.verb, detail: "late".to_owned(), hint: String::new() };
+            let (verb, cause, hint) = (schedule.verb, Cause::TooLate, Hint::SeeMisfire);
+            let refusal = Refusal { kind: RefusalKind::Busy, verb, vm, cause, hint };
             return self.settle(vm, &record, self.bare(&record), Input::ScheduleRefused { schedule: id, refusal }, None);
         }
         self.next_operation += 1;
@@ -308,7 +309,7 @@ impl Sim {
             Some((asker, asked)) => {
                 self.coverage.refused(&asked, refusal.kind);
                 if self.tracing {
-                    self.note(format!("VM {vm}: {} refused: {}: {}", asked.verb, refusal.kind, refusal.detail));
+                    self.note(format!("VM {vm}: {} refused: {}: {:?}", asked.verb, refusal.kind, refusal.cause));
                 }
                 self.reply(vm, asker, &asked, &Reply::Refused(refusal));
             }

@@ -1,6 +1,6 @@
 //! Actions: the verbs that can be asked of a VM, and their answers.
 
-use crate::Operation;
+use crate::{Advice, Operation};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -148,6 +148,9 @@ pub struct PlanPreview {
     /// Advice on how to go on instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The same as `hint`, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
     /// For an adoption: how the virtual machine would differ from today's domain from its next start on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,

@@ -15,6 +15,7 @@ mod problem;
 
 mod action;
 mod admin;
+mod advice;
 mod ask;
 mod datastore;
 mod driver;
@@ -30,6 +31,7 @@ mod client;
 
 pub use action::{ActionBody, ActionReply, Destroyed, PlanPreview, VERBS, VerbInfo, verb_info};
 pub use admin::{BackupBody, BackupReply, CheckReply, Health, RestoredReply, UnreconciledVm, Version};
+pub use advice::{ADVICE, Advice, Possible};
 pub use ask::{
     AdoptBody, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody, NicAttachBody,
     NicDetachBody, NothingBody, RenameBody, RescheduleBody, ResizeBody, ScheduleBody, SnapshotBody, SnapshotCreateBody,

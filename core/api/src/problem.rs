@@ -1,5 +1,6 @@
 //! Problems: the answers that say why a request was not served (RFC 9457). Each has a stable code and says what to do.
 
+use crate::Advice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
@@ -94,6 +95,9 @@ pub struct Problem {
     /// How to solve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The same as `hint`, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
     /// The place in the input: `spec.disks[0].size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
@@ -113,6 +117,7 @@ impl Problem {
             code: code.to_owned(),
             detail: detail.into(),
             hint: None,
+            advice: None,
             field: None,
             candidates: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! VMs: the request that creates one, the record as clients see it, and what it waits for.
 
-use crate::{CpuMilli, DriverComplaint, Size, Time, VmSpec};
+use crate::{Advice, CpuMilli, DriverComplaint, Possible, Size, Time, VmSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -378,7 +378,13 @@ pub struct Why {
     /// A note that the VM's host does not answer. Then the state is the one that was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
-    /// What an operator can do now: verbs with their arguments, in the words of the command line.
+    /// What to do about what it waits for, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
+    /// The verbs that would be accepted now.
+    #[serde(default)]
+    pub possible: Vec<Possible>,
+    /// The same as `possible`, in the words of the command line.
     pub can: Vec<String>,
     /// For a pending VM: the last answer of the scheduler, one line per host.
     #[serde(default)]

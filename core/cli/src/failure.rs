@@ -1,7 +1,7 @@
 //! Failures of a command. They are printed to standard error, with a hint on what to do.
 
-use crate::Exit;
 use crate::text::clean;
+use crate::{Exit, advice};
 use ostler_api::{ClientError, Problem, code};
 use std::error::Error;
 use std::io;
@@ -135,7 +135,7 @@ fn of_problem(problem: &Problem) -> Failure {
             "hand in a token with --token-file or OSTLER_TOKEN; the first one is in the file admin.token of the daemon's data directory"
                 .to_owned(),
         ),
-        _ => problem.hint.clone(),
+        _ => advice::hint(problem.advice.as_ref(), problem.hint.as_deref()),
     };
     failure
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod admin;
+mod advice;
 mod args;
 mod complete;
 mod context;

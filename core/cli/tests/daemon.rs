@@ -185,7 +185,7 @@ fn ranges_are_taken_wherever_vms_are_named() {
     daemon.run(&["vm", "release", "1..3"]).expect(0);
     let operations = daemon.run(&["operation", "list", "1..3", "--no-header"]).expect(0).out;
     assert_eq!(operations.matches(" release ").count(), 3, "{operations}");
-    daemon.run(&["vm", "unschedule", "1", "7"]).expect(1).says("`ostler vm schedules` lists them");
+    daemon.run(&["vm", "unschedule", "1", "7"]).expect(1).says("`ostler vm schedules 1` lists them");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::journal;
 use crate::mailbox::Message;
 use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
+use crate::unusable::Unusable;
 use futures::future::join_all;
 use ostler_driver::require;
 use ostler_lifecycle::{
@@ -89,11 +90,11 @@ pub(crate) async fn look_at_bridges(shared: &Arc<Shared>, spec: &VmSpec) -> Resu
         *seen = fresh;
     }
     let Some(bridge) = bridge_of_no_host(&spec.nics, &seen) else { return Ok(()) };
-    let lacks = match hosts.as_slice() {
-        [host] => format!("host {} does not have it", host.name),
-        hosts => format!("none of the {} hosts that are on has all bridges of this VM", hosts.len()),
-    };
-    Err(EngineError::Unusable { what: format!("bridge {bridge}"), why: format!("{lacks}; make it there, or name another one") })
+    let bridge = bridge.to_owned();
+    Err(match hosts.as_slice() {
+        [host] => Unusable::NoBridge { bridge, host: host.name.clone() }.into(),
+        hosts => Unusable::NoBridgeAnywhere { bridge, hosts: hosts.len() }.into(),
+    })
 }
 
 /// Whether Ostler itself chose what another VM has already. `given` are the addresses that the specification names.
@@ -164,9 +165,7 @@ pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
     match committed {
         Committed::ClaimRefused(refused) => Some(match refused.lack {
             Lack::Taken { .. } => EngineError::Taken(Box::new(refused)),
-            Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => {
-                EngineError::Unusable { what: "what the VM stands on".to_owned(), why: refused.to_string() }
-            }
+            Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => Unusable::Claim(Box::new(refused)).into(),
         }),
         Committed::Refused(refused) => Some(EngineError::Resource(refused)),
         Committed::Stale { .. } => Some(EngineError::NoSuchVm(vm)),
@@ -193,26 +192,17 @@ fn new_vm(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) ->
 fn disk_state(reader: &Reader, disk: &DiskSpec) -> Result<DiskState, EngineError> {
     let image = match &disk.source {
         DiskSource::Image { image } => {
-            let unusable = |why: &str| EngineError::Unusable { what: format!("image {image}"), why: why.to_owned() };
-            let found = reader
-                .image_by_name(image)?
-                .ok_or_else(|| unusable("there is no image of that name; `ostler image list` shows them"))?;
+            let found = reader.image_by_name(image)?.ok_or_else(|| Unusable::NoImage(image.clone()))?;
             if found.state != ImageState::Ready {
-                return Err(unusable("it is not ready"));
+                return Err(Unusable::ImageNotReady(image.clone()).into());
             }
             Some(found.id)
         }
         DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
-        DiskSource::File { path } => {
-            let why = "a file that is somebody else's is only adopted with its domain; register it as an image".to_owned();
-            return Err(EngineError::Unusable { what: format!("file {path}"), why });
-        }
+        DiskSource::File { path } => return Err(Unusable::FileOfOthers(path.clone()).into()),
     };
     let file = format!("{}.{}", disk.name, disk.format);
-    let file = file.parse().map_err(|error: ostler_model::InvalidName| EngineError::Unusable {
-        what: format!("disk {}", disk.name),
-        why: error.to_string(),
-    })?;
+    let file = file.parse().map_err(|error| Unusable::NoFileName(disk.name.clone(), error))?;
     Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image, save_as: None, adopted: None })
 }
 
@@ -221,15 +211,13 @@ fn check_names(spec: &VmSpec, directory: &Directory) -> Result<(), EngineError> 
     for file in [&spec.boot.kernel, &spec.boot.initrd].into_iter().flatten() {
         let known = directory.datastores.values().any(|store| store.name == file.datastore && store.kind == DatastoreKind::Image);
         if !known {
-            let why = "there is no image datastore of that name; `ostler datastore list` shows them".to_owned();
-            return Err(EngineError::Unusable { what: format!("datastore {}", file.datastore), why });
+            return Err(Unusable::NoImageDatastore(file.datastore.clone()).into());
         }
     }
     if let Some(host) = &spec.host
         && !directory.hosts.values().any(|known| known.name == *host)
     {
-        let why = "there is no host of that name; `ostler host list` shows them".to_owned();
-        return Err(EngineError::Unusable { what: format!("host {host}"), why });
+        return Err(Unusable::NoHost(host.clone()).into());
     }
     Ok(())
 }
@@ -293,7 +281,7 @@ fn forgets(former: Option<VmId>) -> Vec<ResourceChange> {
 fn not_adopted(request: &AdoptRequest, why: NotAdopted) -> EngineError {
     match why {
         NotAdopted::Spec(invalid) => invalid.into(),
-        why => EngineError::Unusable { what: format!("domain {}", request.domain), why: why.to_string() },
+        why => Unusable::NotAdopted { domain: request.domain.clone(), why }.into(),
     }
 }
 
@@ -306,18 +294,18 @@ struct Surveyed {
 }
 
 async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed, EngineError> {
-    let refused = |why: String| EngineError::Unusable { what: format!("domain {}", request.domain), why };
-    let asked = |error: DriverError| refused(error.told());
+    let (host, domain) = (request.host, || request.domain.clone());
+    let asked = |error: DriverError| Unusable::DomainUnseen { domain: domain(), host, error };
     let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
     let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
     let is_it = |domain: &&DomainSeen| domain.name == request.domain || domain.uuid.to_string() == request.domain;
     let Some(seen) = listed.domains.iter().find(is_it).cloned() else {
-        return Err(refused("there is no domain of that name or UUID; `ostler host show` lists wild domains".to_owned()));
+        return Err(Unusable::NoDomain { domain: domain(), host }.into());
     };
     is_adoptable(&seen, shared.store.id()).map_err(|why| not_adopted(request, why))?;
     let directory = shared.directory();
     let name = directory.hosts.get(&request.host).and_then(|host| host.hypervisor.as_ref()).map(|driver| driver.driver.clone());
-    let Some(name) = name else { return Err(refused("its host has no hypervisor".to_owned())) };
+    let Some(name) = name else { return Err(Unusable::NoHypervisor { domain: domain(), host }.into()) };
     let adopts = require(driver.adopt(), &name).map_err(asked)?;
     let wild = within(ASK_TIMEOUT, adopts.inspect(&site, seen.uuid)).await.map_err(asked)?;
     let becomes = becomes(&wild, request.name.clone(), &site.name, directory.datastores.values(), &arguments::TOPS);

@@ -6,7 +6,8 @@ use crate::journal::note;
 use crate::shared::Shared;
 use ostler_lifecycle::Decision;
 use ostler_model::{
-    Book, ClaimRefused, EventKind, ImageChange, Lack, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId, VmRecord,
+    Book, Cause, ClaimRefused, EventKind, Hint, ImageChange, Lack, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId,
+    VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, VmChange};
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ pub(crate) fn not_applied(
     idempotency: Option<&Idempotency>,
 ) -> Result<Replied, EngineError> {
     match committed? {
-        Committed::ClaimRefused(refused) => Err(claim_refused(refused, verb)),
+        Committed::ClaimRefused(refused) => Err(claim_refused(refused, vm, verb)),
         Committed::Replayed(row) => replied(&row),
         Committed::IdempotencyConflict => {
             Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key.clone()).unwrap_or_default() })
@@ -89,12 +90,12 @@ pub(crate) fn forget_open(commit: &mut Commit) {
 }
 
 /// The answer to a request whose claim does not hold.
-pub(crate) fn claim_refused(refused: ClaimRefused, verb: Option<Verb>) -> EngineError {
+pub(crate) fn claim_refused(refused: ClaimRefused, vm: VmId, verb: Option<Verb>) -> EngineError {
     let (kind, hint) = match (&refused.lack, refused.claim.holding.book) {
         (Lack::Taken { .. }, _) => return EngineError::Taken(Box::new(refused)),
-        (_, Book::Host | Book::Mac) => (RefusalKind::NoCapacity, "choose another host, or free some capacity"),
-        (_, Book::Image) => (RefusalKind::ImageNotReady, "register the image, or wait until it is ready"),
+        (_, Book::Host | Book::Mac) => (RefusalKind::NoCapacity, Hint::OtherHostOrRoom),
+        (_, Book::Image) => (RefusalKind::ImageNotReady, Hint::ImageReady),
     };
-    let (verb, detail) = (verb.unwrap_or(Verb::Deploy), refused.to_string());
-    EngineError::Refused(Refusal { kind, verb, detail, hint: hint.to_owned() })
+    let verb = verb.unwrap_or(Verb::Deploy);
+    EngineError::Refused(Refusal { kind, verb, vm, cause: Cause::Claim(Box::new(refused)), hint })
 }

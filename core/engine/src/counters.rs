@@ -3,6 +3,7 @@
 
 use crate::Engine;
 use crate::handle::EngineError;
+use crate::unusable::Unusable;
 use ostler_driver::DomainMetrics;
 use ostler_model::{DriverError, VmId};
 use std::time::Duration;
@@ -18,13 +19,14 @@ impl Engine {
     pub async fn counters(&self, vm: VmId) -> Result<Option<DomainMetrics>, EngineError> {
         let record = self.store().read()?.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
         let Some(place) = &record.placement else { return Ok(None) };
-        let unusable = |why: String| EngineError::Unusable { what: format!("the counters of VM {vm}"), why };
-        let driver = self.drivers().hypervisor(&place.driver).map_err(|error| unusable(error.to_string()))?;
+        let unusable = |error: DriverError| Unusable::Counters { vm, host: place.host, error };
+        let no_driver = |error: ostler_driver::RegistryError| unusable(DriverError::refused("failed", error.to_string()));
+        let driver = self.drivers().hypervisor(&place.driver).map_err(no_driver)?;
         let Some(counts) = driver.metrics() else { return Ok(None) };
-        let site = self.site(place.host).ok_or_else(|| unusable("its host is not known".to_owned()))?;
+        let site = self.site(place.host).ok_or_else(|| unusable(DriverError::retry("no-host", "the host is not known")))?;
         let counted = tokio::time::timeout(COUNT_TIMEOUT, counts.sample(&site)).await;
         let all = counted.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")));
-        let all = all.map_err(|error| unusable(error.told()))?;
+        let all = all.map_err(unusable)?;
         Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))
     }
 }

@@ -11,10 +11,10 @@ use crate::rules;
 use crate::shared::{Shared, locked};
 use crate::{EngineConfig, answers, birth, identity, monitor, preview, restored, retention, scheduler, timers, watchdog};
 use ostler_driver::{Registry, Site};
-use ostler_lifecycle::{Facts, presumed, why_with};
+use ostler_lifecycle::{Facts, LastError, presumed, why_with};
 use ostler_model::{
-    DriverName, Ended, EventKind, Host, HostId, HostName, HypervisorId, OperationId, OperationRecord, Refusal, RefusalKind, Verb,
-    VmId,
+    Cause, DriverName, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId, OperationRecord, Refusal,
+    RefusalKind, Verb, VmId,
 };
 use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
 use std::sync::Arc;
@@ -252,17 +252,9 @@ impl Engine {
             why.last_error = reader.operations_of(vm, 1)?.first().and_then(failed);
         }
         let progress = record.open.iter().find_map(|open| self.shared.executor.progress(&open.key));
-        if let (Some(waits), Some(progress)) = (&mut why.waits_for, progress) {
-            waits.push_str(&format!("; {}: {} of {}", progress.phase, progress.done, progress.total));
-        }
         let queued = record.open.iter().find_map(|open| self.shared.executor.queued(&open.key));
-        if let (Some(waits), Some(since)) = (&mut why.waits_for, queued) {
-            let so_far = self.shared.now().since(since);
-            waits.push_str(&format!(
-                "; it is not sent yet: for {so_far} it has waited for earlier calls of this driver and host to end"
-            ));
-        }
-        Ok(Explained { vm, why, scheduler: self.shared.wishes.said(vm) })
+        let queued = queued.map(|since| self.shared.now().since(since));
+        Ok(Explained { vm, why, progress, queued, scheduler: self.shared.wishes.said(vm) })
     }
 
     /// Asks the snapshot rules of the VM's host or driver whether a snapshot may be made now.
@@ -274,10 +266,10 @@ impl Engine {
         let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
         drop(reader);
         if record.placement.is_none() {
-            return Err(no_rules(vm, "it has no host, and so no driver whose rules could be asked"));
+            return Err(no_rules(vm, false));
         }
         let Some(rules) = rules::bound(&self.shared, &record) else {
-            return Err(no_rules(vm, "no snapshot rules are bound to its driver"));
+            return Err(no_rules(vm, true));
         };
         let advice = rules::advise(&self.shared, &record, "snapshot-create", record.state, None).await;
         let refused = match advice {
@@ -365,20 +357,15 @@ impl Engine {
 }
 
 /// The error of the last operation, if it failed. A VM at rest does not keep it in its record.
-fn failed(operation: &OperationRecord) -> Option<String> {
+fn failed(operation: &OperationRecord) -> Option<LastError> {
     let Some(Ended::Failed { error }) = &operation.outcome else { return None };
-    let verb = operation.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string());
-    let step = operation.failed_at().map(|step| format!(" at step {step}")).unwrap_or_default();
-    Some(format!("operation {} ({verb}) failed{step}: {error}", operation.id))
+    let (verb, step, error) = (operation.verb, operation.failed_at(), error.clone());
+    Some(LastError::Earlier { operation: operation.id, verb, step, error })
 }
 
-fn no_rules(vm: VmId, why: &str) -> EngineError {
-    EngineError::Refused(Refusal {
-        kind: RefusalKind::Rules,
-        verb: Verb::SnapshotCreate,
-        detail: format!("VM {vm}: {why}"),
-        hint: "deploy it, and bind rules to the driver of its host".to_owned(),
-    })
+fn no_rules(vm: VmId, has_host: bool) -> EngineError {
+    let (kind, verb) = (RefusalKind::Rules, Verb::SnapshotCreate);
+    EngineError::Refused(Refusal { kind, verb, vm, cause: Cause::NoRulesToAsk { has_host }, hint: Hint::DeployAndBindRules })
 }
 
 /// The event for a change of a resource.

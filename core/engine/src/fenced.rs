@@ -4,6 +4,7 @@ use crate::handle::EngineError;
 use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
+use crate::unusable::Unusable;
 use futures::StreamExt as _;
 use ostler_model::{HostId, HostState, VmId};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 /// How many VMs do this at once: enough to share the store's transactions.
 const AT_ONCE: usize = 64;
 /// How many VMs a refusal names at most.
-const NAMES_MAX: usize = 10;
+const NAMED_MAX: usize = 10;
 
 /// Makes all VMs give up what they left on `host`.
 ///
@@ -20,28 +21,19 @@ const NAMES_MAX: usize = 10;
 /// If the host answers, or was not asked yet, or VMs have their placement there: then nothing was changed. If a VM cannot give up
 /// what it left: then other VMs may have done so already.
 pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), EngineError> {
-    let unusable = |why: String| Err(EngineError::Unusable { what: format!("host {host}"), why });
     // A host that is off is not asked. If the host does not exist, the removal refuses it.
     let asked = shared.directory().hosts.get(&host).is_some_and(|known| known.state != HostState::Off);
     let answers = locked(&shared.host_health).get(&host).map(|health| health.reachable);
     match answers {
-        Some(true) if asked => {
-            let why =
-                "it answers, so it is not lost: what VMs left there will be put away, and then it can be removed without --fenced";
-            return unusable(why.to_owned());
-        }
-        None if asked => return unusable("it was not asked yet since the daemon was started; ask again in a moment".to_owned()),
+        Some(true) if asked => return Err(Unusable::HostAnswers(host).into()),
+        None if asked => return Err(Unusable::HostNotAsked(host).into()),
         Some(_) | None => {}
     }
     let (there, left) = on(shared, host)?;
     if !there.is_empty() {
-        let more = there.len().saturating_sub(NAMES_MAX);
-        let names: Vec<String> = there.into_iter().take(NAMES_MAX).collect();
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let names = names.join(", ");
-        return unusable(format!(
-            "these VMs have their place there: {names}{more}; migrate them away with --fenced, or forget them, and ask again"
-        ));
+        let more = there.len().saturating_sub(NAMED_MAX);
+        let vms = there.into_iter().take(NAMED_MAX).collect();
+        return Err(Unusable::HostHasVms { host, vms, more }.into());
     }
     if shared.config.hooks.sabotage == Sabotage::LostForEver {
         return Ok(());
@@ -59,14 +51,14 @@ async fn give_up_one(shared: &Arc<Shared>, vm: VmId, host: HostId) -> Result<(),
     shared.answered(answer).await
 }
 
-/// The names of VMs that have a placement on the host, and the ids of VMs that have only left something there.
-fn on(shared: &Shared, host: HostId) -> Result<(Vec<String>, Vec<VmId>), EngineError> {
+/// The VMs that have a placement on the host, and the VMs that have only left something there.
+fn on(shared: &Shared, host: HostId) -> Result<(Vec<VmId>, Vec<VmId>), EngineError> {
     let reader = shared.store.read()?;
     let (mut there, mut left) = (Vec::new(), Vec::new());
     for vm in reader.vms_on_host(host)? {
         let Some(summary) = reader.vm_summary(vm)? else { continue };
         if summary.host == Some(host) || summary.holds_on(host) {
-            there.push(format!("{} (id {vm})", summary.name));
+            there.push(vm);
         } else {
             left.push(vm);
         }

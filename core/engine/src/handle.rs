@@ -1,9 +1,10 @@
 //! The types of the engine's public interface: requests, answers and errors. Everything else is private.
 
-use ostler_lifecycle::{Found, Why};
+use crate::unusable::Unusable;
+use ostler_lifecycle::{Found, Waits, Why};
 use ostler_model::{
-    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, OperationId, OperationRecord, Refusal, Request, ScheduleId,
-    Timestamp, Verb, Version, VmId, VmName, VmSpec,
+    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, Millis, OperationId, OperationRecord, Progress, Refusal,
+    Request, ResourceRefused, ScheduleId, Timestamp, Verb, Version, VmId, VmName, VmSpec,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,8 +124,8 @@ pub struct Preview {
     pub hides: Vec<String>,
     /// Everything that would be removed for good.
     pub destroys: Vec<Destroyed>,
-    /// For a VM that would be created: what the scheduler would do with it now, one line per host.
-    pub scheduler: Vec<String>,
+    /// For a VM that would be created: what the scheduler would do with it now, one reason per host.
+    pub scheduler: Vec<Waits>,
 }
 
 /// The answer of the snapshot rules bound to a VM, as of now.
@@ -152,19 +153,14 @@ pub enum EngineError {
     #[error(transparent)]
     InvalidSpec(#[from] ostler_model::InvalidSpec),
     /// Something that the request names does not exist or cannot be used: nothing was changed.
-    #[error("{what} cannot be used: {why}")]
-    Unusable {
-        /// The thing that was named.
-        what: String,
-        /// The reason, and what to do.
-        why: String,
-    },
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// Another VM has something that can have one owner only: nothing was changed.
     #[error(transparent)]
     Taken(Box<ClaimRefused>),
     /// The change of a resource was refused: nothing was changed.
     #[error(transparent)]
-    Resource(#[from] ostler_store::ResourceRefused),
+    Resource(#[from] ResourceRefused),
     /// The same key was used before for a request with another body.
     #[error("idempotency key {key:?} was used before with another body; use a new key for a new request")]
     IdempotencyConflict {
@@ -202,8 +198,12 @@ pub struct Explained {
     pub vm: VmId,
     /// The explanation.
     pub why: Why,
-    /// For pending VMs: what the scheduler said last, one line per host.
-    pub scheduler: Vec<String>,
+    /// How far the driver call of the current step is.
+    pub progress: Option<Progress>,
+    /// For how long the driver call of the current step has waited for earlier calls of its driver and host to end.
+    pub queued: Option<Millis>,
+    /// For pending VMs: what the scheduler said last, one reason per host.
+    pub scheduler: Vec<Waits>,
 }
 
 /// The state of the reconciliation after the store came back with a backup.

@@ -49,6 +49,7 @@ mod restored;
 mod retention;
 mod scheduler;
 mod timers;
+mod unusable;
 mod watchdog;
 
 pub use config::EngineConfig;
@@ -59,3 +60,6 @@ pub use handle::{
 };
 #[doc(hidden)]
 pub use hooks::{Hooks, Point, Sabotage, WANTED_PANIC};
+/// The explanations that the engine hands on, for those who make words of them.
+pub use ostler_lifecycle::{Declined, Done, LastError, NotAdopted, Summary, Waits, WaitsFor, Why, WhyNot};
+pub use unusable::Unusable;

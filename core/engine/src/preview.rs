@@ -32,7 +32,7 @@ pub(crate) async fn preview(
         match shared.store.rehearse(commit).await? {
             // The action itself would choose another address.
             Committed::ClaimRefused(claim) if asked.chose(&claim) => {}
-            Committed::ClaimRefused(claim) => match claim_refused(claim, Some(asked.verb)) {
+            Committed::ClaimRefused(claim) => match claim_refused(claim, record.id, Some(asked.verb)) {
                 EngineError::Refused(refusal) => return refused(refusal),
                 error => return Err(error),
             },

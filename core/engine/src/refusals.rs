@@ -2,6 +2,7 @@
 //! scheduler does not know, it must not be proposed there again at once. Otherwise it would keep the room from all other VMs for
 //! ever.
 
+use ostler_lifecycle::Declined;
 use ostler_model::{HostId, VmId};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ const KEPT_MAX: usize = 10_000;
 
 struct Refusal {
     until: Instant,
-    why: String,
+    why: Declined,
 }
 
 /// The refusals that are remembered.
@@ -26,7 +27,7 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     /// Remembers that the VM was refused at the host, and why. Answers whether there was room to remember it.
-    pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: String, now: Instant) -> bool {
+    pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: Declined, now: Instant) -> bool {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, refusal| refusal.until > now);
         }
@@ -38,8 +39,8 @@ impl Refusals {
     }
 
     /// Why the VM was refused at the host, if that is still remembered.
-    pub(crate) fn why(&self, vm: VmId, host: HostId, now: Instant) -> Option<&str> {
-        self.kept.get(&(vm, host)).filter(|refusal| refusal.until > now).map(|refusal| refusal.why.as_str())
+    pub(crate) fn why(&self, vm: VmId, host: HostId, now: Instant) -> Option<&Declined> {
+        self.kept.get(&(vm, host)).filter(|refusal| refusal.until > now).map(|refusal| &refusal.why)
     }
 
     /// Forgets all refusals: something has changed, so the proposals may be accepted now.
@@ -55,16 +56,17 @@ mod tests {
     #[test]
     fn a_refusal_is_remembered_for_a_while_and_not_more_than_there_is_room_for() {
         let (mut refusals, now) = (Refusals::default(), Instant::now());
-        refusals.keep(VmId(1), HostId(1), "no".to_owned(), now);
-        assert_eq!(refusals.why(VmId(1), HostId(1), now), Some("no"));
+        let no = || Declined::Failed("no".to_owned());
+        refusals.keep(VmId(1), HostId(1), no(), now);
+        assert_eq!(refusals.why(VmId(1), HostId(1), now), Some(&no()));
         assert_eq!((refusals.why(VmId(1), HostId(2), now), refusals.why(VmId(2), HostId(1), now)), (None, None));
         let later = now + KEPT_FOR;
         assert_eq!(refusals.why(VmId(1), HostId(1), later), None);
         for vm in 0..2 * KEPT_MAX as u64 {
-            refusals.keep(VmId(vm), HostId(1), String::new(), now);
+            refusals.keep(VmId(vm), HostId(1), no(), now);
         }
         assert_eq!(refusals.kept.len(), KEPT_MAX);
-        refusals.keep(VmId(u64::MAX), HostId(1), String::new(), later);
+        refusals.keep(VmId(u64::MAX), HostId(1), no(), later);
         assert_eq!(refusals.kept.len(), 1, "what is over makes room");
         refusals.clear();
         assert_eq!(refusals.why(VmId(u64::MAX), HostId(1), later), None);

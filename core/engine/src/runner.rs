@@ -16,8 +16,8 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Due, Effect, EffectKey, HostId, OperationId, OperationRecord, Refusal, RefusalKind, SCHEDULES_MAX, ScheduleId, State,
-    Strength, Verb, VmId, VmRecord,
+    Answer, Cause, Due, Effect, EffectKey, Hint, HostId, OperationId, OperationRecord, Refusal, RefusalKind, SCHEDULES_MAX,
+    ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::Committed;
 use std::borrow::Cow;
@@ -213,15 +213,18 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             enforce: planned.host.is_some(),
             ..ActionRequest::of(planned.schedule.verb, format!("schedule {id} of {}", planned.schedule.by))
         };
-        let outcome =
-            if late { Err(EngineError::Refused(too_late(asked.verb))) } else { ask(shared, state, &asked, Some(id), None).await };
+        let outcome = if late {
+            Err(EngineError::Refused(too_late(state.record.id, asked.verb)))
+        } else {
+            ask(shared, state, &asked, Some(id), None).await
+        };
         let refusal = match outcome {
             Ok(_) => continue,
             Err(EngineError::Refused(refusal)) => refusal,
             // For example, there is already an image with that name. This answer is final too: otherwise the action would be
             // asked for for ever.
-            Err(EngineError::Resource(refused)) => not_to_be_had(asked.verb, &refused),
-            Err(EngineError::Taken(refused)) => not_to_be_had(asked.verb, &*refused),
+            Err(EngineError::Resource(refused)) => not_to_be_had(state.record.id, asked.verb, Cause::Resource(refused)),
+            Err(EngineError::Taken(refused)) => not_to_be_had(state.record.id, asked.verb, Cause::Claim(refused)),
             Err(error) => return Err(error),
         };
         settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
@@ -229,13 +232,12 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
     Ok(())
 }
 
-fn not_to_be_had(verb: Verb, refused: &impl std::error::Error) -> Refusal {
-    Refusal { kind: RefusalKind::BadRequest, verb, detail: refused.to_string(), hint: "change what is planned".to_owned() }
+const fn not_to_be_had(vm: VmId, verb: Verb, cause: Cause) -> Refusal {
+    Refusal { kind: RefusalKind::BadRequest, verb, vm, cause, hint: Hint::ChangePlan }
 }
 
-fn too_late(verb: Verb) -> Refusal {
-    let (detail, hint) = ("it was too late to begin".to_owned(), "its misfire policy says how late it may be".to_owned());
-    Refusal { kind: RefusalKind::WrongState, verb, detail, hint }
+const fn too_late(vm: VmId, verb: Verb) -> Refusal {
+    Refusal { kind: RefusalKind::WrongState, verb, vm, cause: Cause::TooLate, hint: Hint::SeeMisfire }
 }
 
 fn fail(message: Message, error: EngineError) {

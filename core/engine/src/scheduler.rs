@@ -4,12 +4,12 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::facts::interfaces_seen;
 use crate::faults;
-use crate::handle::ActionRequest;
+use crate::handle::{ActionRequest, EngineError};
 use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Offer, Proposal, Scene, Waits, propose};
+use ostler_lifecycle::{Candidate, Declined, Offer, Proposal, Scene, Waits, propose};
 use ostler_model::{Ability, Capacity, Host, HostId, State, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -38,8 +38,8 @@ pub(crate) struct Wishes {
     /// Capacity of proposals that were refused since the current cycle began. It is free again.
     given_back: Mutex<Vec<(HostId, Capacity)>>,
     refused: Mutex<Refusals>,
-    /// The latest reasons why VMs stay pending, one line per host.
-    said: Mutex<HashMap<VmId, Vec<String>>>,
+    /// The latest reasons why VMs stay pending, one per host.
+    said: Mutex<HashMap<VmId, Vec<Waits>>>,
 }
 
 impl Wishes {
@@ -54,7 +54,7 @@ impl Wishes {
         self.wake();
     }
 
-    pub(crate) fn said(&self, vm: VmId) -> Vec<String> {
+    pub(crate) fn said(&self, vm: VmId) -> Vec<Waits> {
         locked(&self.said).get(&vm).cloned().unwrap_or_default()
     }
 }
@@ -198,8 +198,8 @@ impl Scene for View<'_> {
         self.directory.candidate(self.record, host).map(|candidate| Candidate { interfaces, ..candidate })
     }
 
-    fn refused(&self, host: HostId) -> Option<String> {
-        locked(&self.shared.wishes.refused).why(self.record.id, host, clock::instant()).map(str::to_owned)
+    fn refused(&self, host: HostId) -> Option<Declined> {
+        locked(&self.shared.wishes.refused).why(self.record.id, host, clock::instant()).cloned()
     }
 
     fn moves(&self, host: HostId) -> usize {
@@ -226,7 +226,6 @@ fn place(
     ) {
         Proposal::Nothing => Ok(None),
         Proposal::Wait(lines) => {
-            let lines = lines.iter().map(ToString::to_string).collect();
             drop(locked(&shared.wishes.said).insert(vm, lines));
             Ok(None)
         }
@@ -237,20 +236,15 @@ fn place(
     }
 }
 
-/// The action that the scheduler would take now for a VM that does not exist yet: the host that it would choose, or one line per
-/// host with the reason why the VM would wait.
-pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<String>, ReadError> {
+/// The action that the scheduler would take now for a VM that does not exist yet: the host that it would choose, or the reasons
+/// why the VM would wait, one per host.
+pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<Waits>, ReadError> {
     let mut offers = look_for_offers(shared, &shared.store.read()?)?;
     let view = View { shared, directory: shared.directory(), record, moves: None };
     Ok(match propose(record, &mut offers, &view) {
         Proposal::Nothing => Vec::new(),
-        Proposal::Wait(lines) if lines == [Waits::NoStorage] => vec![format!("it would wait: {}", Waits::NoStorage)],
-        Proposal::Wait(lines) => lines.iter().map(ToString::to_string).collect(),
-        Proposal::Go { host, .. } => {
-            let name =
-                offers.iter().find(|offer| offer.host == host).map_or_else(|| host.to_string(), |offer| offer.name.to_string());
-            vec![format!("{name}: has room, and would be chosen now")]
-        }
+        Proposal::Wait(lines) => lines,
+        Proposal::Go { host, .. } => vec![Waits::WouldGo(host)],
     })
 }
 
@@ -307,9 +301,9 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
         let answered = answer.await;
         let why = match answered {
             Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(declined(error)),
             // The VM's runner panicked, or the daemon ends.
-            Err(_) => Some("the daemon failed while it decided; its log tells more".to_owned()),
+            Err(_) => Some(Declined::Failed("the daemon failed while it decided; its log tells more".to_owned())),
         };
         // The VM may be proposed again at once only if this host is left out. A refusal that is not remembered would be repeated
         // without a pause.
@@ -319,11 +313,11 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
                 false
             }
             Some(why) if task.config.hooks.sabotage == Sabotage::RefusalsForgotten => {
-                locked(&task.wishes.said).insert(vm, vec![why]);
+                locked(&task.wishes.said).insert(vm, vec![Waits::Refused(why)]);
                 false
             }
             Some(why) => {
-                locked(&task.wishes.said).insert(vm, vec![why.clone()]);
+                locked(&task.wishes.said).insert(vm, vec![Waits::Refused(why.clone())]);
                 locked(&task.wishes.given_back).push((host, capacity));
                 locked(&task.wishes.refused).keep(vm, host, why, clock::instant())
             }
@@ -338,6 +332,16 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
             task.wishes.wake();
         }
     });
+}
+
+/// Why a proposal was not accepted.
+fn declined(error: EngineError) -> Declined {
+    match error {
+        EngineError::Refused(refusal) => Declined::Refused(refusal),
+        EngineError::Resource(refused) => Declined::Resource(refused),
+        EngineError::Taken(refused) => Declined::Taken(refused),
+        error => Declined::Failed(error.to_string()),
+    }
 }
 
 #[cfg(test)]

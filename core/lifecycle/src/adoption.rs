@@ -7,22 +7,15 @@ use ostler_model::{
 use std::collections::BTreeMap;
 
 /// Why a domain is not adopted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAdopted {
     /// This store made it, or has adopted it before.
-    #[error("it is this store's already")]
     Ours,
     /// Another store made or adopted it.
-    #[error("it is another Ostler's")]
     Others,
     /// It neither runs nor is off.
-    #[error("it is {0}: let it run, or switch it off first")]
     Power(Power),
     /// Its disks are not all in one system datastore on its host. Ostler could neither name nor move files that lie elsewhere.
-    #[error(
-        "its disks must all lie in one system datastore on host {host}; there is: {}",
-        if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
-    )]
     DisksElsewhere {
         /// The domain's host.
         host: HostName,
@@ -30,9 +23,6 @@ pub enum NotAdopted {
         roots: Vec<String>,
     },
     /// One of its disks lies in the folder of a VM. The disk would be removed together with that folder.
-    #[error(
-        "its disk {disk} is {file}, in the folder of a VM, which is removed with that VM: move it elsewhere in the datastore first"
-    )]
     DiskInFolder {
         /// The disk.
         disk: DiskName,
@@ -40,7 +30,6 @@ pub enum NotAdopted {
         file: String,
     },
     /// A file that it boots from is not in an image datastore. Ostler could not name that file when the VM is started again.
-    #[error("its {what} {file} must lie in an image datastore")]
     BootElsewhere {
         /// The kernel or the initial RAM disk.
         what: &'static str,
@@ -48,20 +37,12 @@ pub enum NotAdopted {
         file: String,
     },
     /// Its name is not a valid name of a VM.
-    #[error("{0}; give it another with --name")]
     Name(InvalidName),
     /// The name of one of its disks does not give a valid file name.
-    #[error("{0}")]
     File(InvalidName),
     /// Its hardware does not give a valid VM specification.
-    #[error("{0}")]
     Spec(InvalidSpec),
     /// From its next start on it would be another machine, and nobody has accepted these changes.
-    #[error(
-        "from its next start on it would be another machine: {}. Change it at the hypervisor first, or accept that with \
-         --accept-changes (`accept_changes` in the body)",
-        .0.join("; ")
-    )]
     Changes(Vec<String>),
 }
 

@@ -4,29 +4,22 @@
 use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
-use ostler_model::{EventKind, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
+use ostler_model::{Cause, EventKind, Hint, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
 
 /// Refuses a snapshot verb unless the snapshot rules allow it.
 pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if !asked.verb.is_snapshot() {
         return Ok(());
     }
-    let id = draft.record.id;
-    let (detail, hint) = match &draft.facts.advice {
+    let (cause, hint) = match &draft.facts.advice {
         Some(Ok(Advice { refused: None, .. })) => return Ok(()),
         Some(Ok(Advice { refused: Some(reason), rules, .. })) => {
-            (format!("VM {id}: the snapshot rules {rules} say no: {reason}"), "`ostler driver list` shows which rules are bound")
+            (Cause::RulesSayNo { rules: rules.clone(), reason: reason.clone() }, Hint::ListRules)
         }
-        Some(Err(error)) => (
-            format!("VM {id}: the snapshot rules gave no answer ({}), so no snapshot verb is done", error.told()),
-            "mend or replace the rules",
-        ),
-        None => (
-            format!("VM {id}: no snapshot rules are bound to its driver, so no snapshot verb is done"),
-            "install rules and bind them: `ostler driver bind-rules`",
-        ),
+        Some(Err(error)) => (Cause::RulesSilent { error: error.clone() }, Hint::MendRules),
+        None => (Cause::NoRules, Hint::BindRules),
     };
-    Err(draft.refuse(asked.verb, RefusalKind::Rules, detail, hint))
+    Err(draft.refuse(asked.verb, RefusalKind::Rules, cause, hint))
 }
 
 /// The fate of each snapshot of the record. If the rules gave no answer, every snapshot is hidden.

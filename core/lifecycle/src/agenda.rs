@@ -4,8 +4,8 @@
 use crate::draft::Draft;
 use crate::refusals::bad;
 use ostler_model::{
-    Due, Ended, EventKind, Millis, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX, ScheduleId, ScheduleState,
-    Timestamp, Verb, VmRecord,
+    Came, Cause, Due, Ended, EventKind, Hint, Millis, NotDone, OperationId, Planned, Refusal, RefusalKind, Request, SCHEDULES_MAX,
+    ScheduleId, ScheduleState, Timestamp, Verb, VmRecord,
 };
 
 /// If the VM is busy when an action is due, the action is requested again after this time, as long as it is not too late.
@@ -36,14 +36,13 @@ fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Plan
     let mut planned = planned.clone();
     let verb = planned.schedule.verb;
     if !may_be_planned(verb) {
-        return Err(bad(draft, asked, format!("cannot have {verb} done later"), "schedule another verb"));
+        return Err(bad(draft, asked, Cause::NotLater { verb }, Hint::OtherVerb));
     }
     if planned.args.fenced() || planned.args.storage_moved() {
-        let what = "cannot have it stated ahead of time that a host is fenced, or that files were moved".to_owned();
-        return Err(bad(draft, asked, what, "somebody must look at that time: ask for the migration then"));
+        return Err(bad(draft, asked, Cause::StatedAhead, Hint::AskThen));
     }
     let first = planned.schedule.first(draft.now);
-    let first = first.map_err(|error| bad(draft, asked, format!("cannot have that schedule: {error}"), "change when"))?;
+    let first = first.map_err(|error| bad(draft, asked, Cause::BadSchedule { error }, Hint::ChangeWhen))?;
     planned.schedule.next = Some(first);
     planned.schedule.state = ScheduleState::Waiting;
     planned.schedule.by.clone_from(&asked.by);
@@ -53,8 +52,7 @@ fn checked(draft: &Draft<'_>, asked: &Request, planned: &Planned) -> Result<Plan
 
 pub(crate) fn add(draft: &mut Draft<'_>, asked: &Request, planned: &Planned) -> Result<(), Refusal> {
     if draft.record.schedules.len() >= SCHEDULES_MAX {
-        let what = format!("has {SCHEDULES_MAX} scheduled actions already");
-        return Err(bad(draft, asked, what, "take those back that are over: unschedule"));
+        return Err(bad(draft, asked, Cause::SchedulesFull { most: SCHEDULES_MAX }, Hint::Unschedule));
     }
     let mut planned = checked(draft, asked, planned)?;
     planned.schedule.id = draft.record.next_schedule;
@@ -86,7 +84,7 @@ pub(crate) fn replace(draft: &mut Draft<'_>, asked: &Request, id: ScheduleId, pl
 }
 
 fn unknown(draft: &Draft<'_>, asked: &Request, id: ScheduleId) -> Refusal {
-    bad(draft, asked, format!("has no scheduled action {id}"), "`ostler vm schedules` lists them")
+    bad(draft, asked, Cause::NoSchedule { id }, Hint::ListSchedules)
 }
 
 /// Refuses the request of a scheduled action if this version of Ostler cannot tell when the action is due. Another version of
@@ -95,7 +93,7 @@ pub(crate) fn understood(draft: &Draft<'_>, asked: &Request) -> Result<(), Refus
     let planned = asked.schedule.and_then(|id| draft.record.schedules.iter().find(|planned| planned.id() == id));
     match planned.map_or(Ok(()), |planned| planned.schedule.check()) {
         Ok(()) => Ok(()),
-        Err(error) => Err(bad(draft, asked, format!("has a schedule that cannot be followed: {error}"), "reschedule it")),
+        Err(error) => Err(bad(draft, asked, Cause::UnreadSchedule { error }, Hint::Reschedule)),
     }
 }
 
@@ -113,11 +111,8 @@ pub(crate) fn begun(draft: &mut Draft<'_>, asked: &Request) {
     if under_way.is_none() {
         planned.schedule.ended(now, operation, Ok(()));
     }
-    let detail = match answer.operation {
-        Some(operation) => format!("{} is operation {operation}", asked.verb),
-        None => format!("{}: it was so already", asked.verb),
-    };
-    tell(draft, id, if under_way.is_some() { "begun" } else { "done" }, detail);
+    let came = Came::Began { verb: asked.verb, operation: answer.operation };
+    tell(draft, id, if under_way.is_some() { "begun" } else { "done" }, came);
 }
 
 /// An operation has ended. If a scheduled action began it, the outcome is written into that action.
@@ -125,18 +120,18 @@ pub(crate) fn ended(draft: &mut Draft<'_>, operation: OperationId, outcome: &End
     let now = draft.now;
     let result = match outcome {
         Ended::Succeeded => Ok(()),
-        Ended::Failed { error } => Err(error.told()),
-        Ended::Superseded { by } => Err(format!("overtaken by operation {by}")),
+        Ended::Failed { error } => Err(NotDone::Failed(error.clone())),
+        Ended::Superseded { by } => Err(NotDone::Overtaken(*by)),
     };
-    let words = result.clone().err();
+    let why = result.clone().err();
     let found = draft
         .record
         .schedules
         .iter_mut()
         .find_map(|planned| planned.schedule.ended(now, operation, result.clone()).then(|| planned.id()));
     if let Some(id) = found {
-        let outcome = if words.is_none() { "done" } else { "failed" };
-        tell(draft, id, outcome, words.unwrap_or_else(|| format!("operation {operation} is done")));
+        let outcome = if why.is_none() { "done" } else { "failed" };
+        tell(draft, id, outcome, why.map_or(Came::Done(operation), Came::NotDone));
     }
 }
 
@@ -154,14 +149,14 @@ pub(crate) fn refused(draft: &mut Draft<'_>, id: ScheduleId, refusal: &Refusal) 
         }
         Some(Due::Fire { .. }) => {
             planned.retry_at = None;
-            let words = format!("{}: {}", refusal.kind, refusal.detail);
-            planned.schedule.refused(now, words.clone());
-            tell(draft, id, "failed", words);
+            let why = NotDone::Refused(refusal.clone());
+            planned.schedule.refused(now, why.clone());
+            tell(draft, id, "failed", why.into());
         }
         Some(Due::Missed { .. }) => {
             planned.retry_at = None;
             planned.schedule.missed(now);
-            tell(draft, id, "missed", "it was too late to begin".to_owned());
+            tell(draft, id, "missed", NotDone::Missed { planned: None, grace: None }.into());
         }
         None => {}
     }
@@ -179,6 +174,6 @@ fn find<'a>(draft: &'a mut Draft<'_>, id: ScheduleId) -> Option<&'a mut Planned>
     draft.record.schedules.iter_mut().find(|planned| planned.id() == id)
 }
 
-fn tell(draft: &mut Draft<'_>, id: ScheduleId, outcome: &str, detail: String) {
+fn tell(draft: &mut Draft<'_>, id: ScheduleId, outcome: &str, detail: Came) {
     draft.events.push(EventKind::Scheduled { schedule: id.0, outcome: outcome.to_owned(), detail });
 }

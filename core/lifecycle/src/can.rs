@@ -149,28 +149,3 @@ fn args(record: &VmRecord, facts: &Facts, verb: Verb) -> Option<Args> {
         Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => Args::None,
     })
 }
-
-/// The verb as it is written on the command line.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a verb without options is written as it is called")]
-pub(crate) fn command(verb: Verb, lost: bool) -> String {
-    match verb {
-        Verb::Deploy => "deploy --host HOST".to_owned(),
-        Verb::Migrate if lost => "migrate HOST --fenced".to_owned(),
-        Verb::Migrate => "migrate HOST".to_owned(),
-        Verb::MigrateLive => "migrate HOST --live".to_owned(),
-        Verb::MigratePoweroff => "migrate HOST --poweroff".to_owned(),
-        Verb::MigratePoweroffHard => "migrate HOST --poweroff-hard".to_owned(),
-        Verb::DiskSnapshotLive => "disk-snapshot DISK IMAGE --live".to_owned(),
-        Verb::DeleteRecreate => "delete --recreate".to_owned(),
-        Verb::ResumeCold => "resume --cold".to_owned(),
-        Verb::PoweroffHard => "poweroff --hard".to_owned(),
-        Verb::UndeployHard => "undeploy --hard".to_owned(),
-        Verb::ShutdownHard => "shutdown --hard".to_owned(),
-        Verb::RebootHard => "reboot --hard".to_owned(),
-        Verb::RecoverSuccess => "recover --success".to_owned(),
-        Verb::RecoverFailure => "recover --failure".to_owned(),
-        Verb::RecoverRetry => "recover --retry".to_owned(),
-        Verb::RecoverUndo => "recover --undo".to_owned(),
-        verb => verb.to_string(),
-    }
-}

@@ -6,9 +6,9 @@ use crate::facts::Facts;
 use crate::marks;
 use crate::sight::Sight;
 use ostler_model::{
-    Active, Answer, Ask, Call, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, HistoryEntry, HostId,
-    ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal,
-    RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, Hint,
+    HistoryEntry, HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement,
+    PowerReason, Reason, Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 /// The operation if it goes on. None if it has ended.
@@ -326,7 +326,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn refuse(&self, verb: Verb, kind: RefusalKind, detail: impl Into<String>, hint: impl Into<String>) -> Refusal {
-        Refusal { kind, verb, detail: detail.into(), hint: hint.into() }
+    pub(crate) const fn refuse(&self, verb: Verb, kind: RefusalKind, cause: Cause, hint: Hint) -> Refusal {
+        Refusal { kind, verb, vm: self.record.id, cause, hint }
     }
 }

@@ -4,7 +4,7 @@ use crate::draft::Draft;
 use crate::hardware::{new_image, resize};
 use crate::refusals::bad;
 use crate::{agenda, slot};
-use ostler_model::{Args, ImageChange, Refusal, RefusalKind, Request, Verb};
+use ostler_model::{Args, Cause, Hint, ImageChange, Part, Refusal, RefusalKind, Request, Verb};
 
 /// Whether `verb` needs no slot, so that it can run beside an operation.
 pub(crate) const fn goes_beside(verb: Verb) -> bool {
@@ -31,17 +31,10 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         (Verb::Schedule, Args::NewSchedule(planned)) => agenda::add(draft, asked, planned)?,
         (Verb::Unschedule, Args::Schedule { id }) => agenda::remove(draft, asked, *id)?,
         (Verb::Reschedule, Args::Reschedule { id, planned }) => agenda::replace(draft, asked, *id, planned)?,
-        (verb, _) => {
-            return Err(bad(
-                draft,
-                asked,
-                format!("was asked for {verb} without what it needs"),
-                "see the API page for its arguments",
-            ));
-        }
+        (_, _) => return Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
     if let Err(error) = draft.record.spec.check() {
-        return Err(bad(draft, asked, format!("cannot have that: {error}"), "change what is asked"));
+        return Err(bad(draft, asked, Cause::Invalid { part: Part::Vm, error }, Hint::ChangeRequest));
     }
     if draft.record == before && draft.images.is_empty() {
         draft.already(None);
@@ -56,11 +49,8 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
 /// ending the VM.
 fn not_while_busy(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = &draft.record.operation else { return Ok(()) };
-    let detail = format!(
-        "VM {} is busy: what becomes of its disks is not changed during operation {} ({})",
-        draft.record.id, active.id, active.verb
-    );
-    Err(draft.refuse(asked.verb, RefusalKind::Busy, detail, "wait for its operation"))
+    let cause = Cause::DisksBusy { operation: active.id, doing: active.verb };
+    Err(draft.refuse(asked.verb, RefusalKind::Busy, cause, Hint::Wait))
 }
 
 fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::DiskName) -> Result<(), Refusal> {
@@ -71,7 +61,7 @@ fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::Dis
             draft.images.push(ImageChange::Discard { image: becomes.image });
             Ok(())
         }
-        None => Err(bad(draft, asked, format!("has no disk {name} that is to become an image"), "`ostler vm show` tells")),
+        None => Err(bad(draft, asked, Cause::NoDiskToSave { disk: name.clone() }, Hint::ShowVm)),
     }
 }
 
@@ -80,8 +70,7 @@ fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::Dis
 pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     match &draft.facts.look {
         Some(Ok(_)) if !asked.force => {
-            let detail = format!("VM {}: its host answers; forget is for hosts that are lost", draft.record.id);
-            Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "delete it; --force forgets it all the same"))
+            Err(draft.refuse(asked.verb, RefusalKind::Contradicted, Cause::AnswersForForget, Hint::DeleteOrForget))
         }
         Some(_) | None => Ok(()),
     }

@@ -6,8 +6,9 @@ use crate::facts::Interfaces;
 use crate::placement::missing_bridge;
 use crate::refusals::{bad, wrong_state};
 use ostler_model::{
-    Args, Ask, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, ImageChange, MacAddress, NewImage, NicSpec, OperationId,
-    Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb, VmRecord,
+    Args, Ask, Cause, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, Hint, ImageChange, MacAddress, NewImage, NicSpec,
+    OperationId, Part, Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb, VmRecord,
+    VmSpec,
 };
 
 /// Checks the request and writes the change into the record. Returns the subject of the operation.
@@ -33,10 +34,13 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
             Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
             None => Err(no_such_snapshot(draft, asked, name)),
         },
-        (verb, _) => {
-            Err(bad(draft, asked, format!("was asked for {verb} without what it needs"), "see the API page for its arguments"))
-        }
+        (_, _) => Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
+}
+
+/// Refuses a change after which the specification would be wrong.
+fn check(draft: &Draft<'_>, asked: &Request, spec: &VmSpec, part: Part) -> Result<(), Refusal> {
+    spec.check().map_err(|error| bad(draft, asked, Cause::Invalid { part, error }, Hint::ChangeRequest))
 }
 
 fn attach_disk(
@@ -48,31 +52,27 @@ fn attach_disk(
     read_only: bool,
 ) -> Result<Subject, Refusal> {
     let Some(name) = name.or_else(|| free_name(draft)) else {
-        return Err(bad(draft, asked, "has no free disk name left".to_owned(), "detach a disk first"));
+        return Err(bad(draft, asked, Cause::NoDiskName, Hint::DetachDisk));
     };
     let image = match source {
         DiskSource::Image { image } => match &draft.facts.image {
             Some(found) => Some(found.id),
             None => {
-                return Err(draft.refuse(
-                    asked.verb,
-                    RefusalKind::ImageNotReady,
-                    format!("there is no image {image}"),
-                    "register it",
-                ));
+                let cause = Cause::NoImage { image: image.clone() };
+                return Err(draft.refuse(asked.verb, RefusalKind::ImageNotReady, cause, Hint::RegisterImage));
             }
         },
         DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
         DiskSource::File { .. } => {
-            return Err(bad(draft, asked, "cannot be given a file that is somebody else's".to_owned(), "register it as an image"));
+            return Err(bad(draft, asked, Cause::FileOfOthers, Hint::RegisterImage));
         }
     };
     let Some(file) = disk_file(&name, asked.operation, format) else {
-        return Err(bad(draft, asked, format!("cannot have a file for disk {name}"), "choose another name"));
+        return Err(bad(draft, asked, Cause::NoFileName { disk: name }, Hint::OtherName));
     };
     let mut spec = draft.record.spec.clone();
     spec.disks.push(DiskSpec { name: name.clone(), source: source.clone(), format, read_only });
-    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that disk: {error}"), "change what is asked"))?;
+    check(draft, asked, &spec, Part::Disk)?;
     draft.record.spec = spec;
     draft.record.disks.push(DiskState { name: name.clone(), file, format, image, save_as: None, adopted: None });
     draft.asks.extend(image.map(Ask::image));
@@ -92,10 +92,10 @@ fn free_name(draft: &Draft<'_>) -> Option<DiskName> {
 
 fn detach_disk(draft: &Draft<'_>, asked: &Request, name: &DiskName) -> Result<Subject, Refusal> {
     match draft.record.disks.iter().find(|disk| disk.name == *name) {
-        None => Err(bad(draft, asked, format!("has no disk {name}"), "`ostler vm show` lists its disks")),
+        None => Err(bad(draft, asked, Cause::NoDisk { disk: name.clone() }, Hint::ShowVm)),
         Some(disk) if disk.save_as.is_some() => {
-            let what = format!("is to save disk {name} as an image when it is shut down");
-            Err(bad(draft, asked, what, "take that back first: disk-snapshot-cancel"))
+            let cause = Cause::DiskToSave { disk: name.clone(), again: false };
+            Err(bad(draft, asked, cause, Hint::CancelDiskSnapshot))
         }
         Some(_) => Ok(Subject::Disk { name: name.clone() }),
     }
@@ -112,16 +112,16 @@ fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<S
     let salts = (1..=SALTS_MAX).map(|at| asked.operation.0.wrapping_mul(SALTS_MAX).wrapping_add(at));
     let made = || salts.map(|salt| MacAddress::chosen(draft.record.uuid, salt)).find(|mac| !taken(mac));
     let Some(mac) = nic.mac.clone().or_else(made) else {
-        return Err(bad(draft, asked, "has no free address left".to_owned(), "give one"));
+        return Err(bad(draft, asked, Cause::NoAddress, Hint::GiveAddress));
     };
     let mut spec = draft.record.spec.clone();
     spec.nics.push(NicSpec { bridge: nic.bridge.clone(), mac: Some(mac.clone()) });
-    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that network card: {error}"), "change what is asked"))?;
+    check(draft, asked, &spec, Part::Nic)?;
     if let Some(Interfaces { host, names }) = &draft.facts.interfaces
         && let Some(bridge) = missing_bridge(std::slice::from_ref(nic), Some(names))
     {
-        let what = format!("cannot get that network card: host {host} has no bridge {bridge}");
-        return Err(bad(draft, asked, what, "make the bridge on the host, or name another one"));
+        let cause = Cause::NoBridge { host: host.clone(), bridge: bridge.to_owned() };
+        return Err(bad(draft, asked, cause, Hint::MakeBridge));
     }
     draft.record.spec = spec;
     Ok(Subject::Nic { mac })
@@ -141,7 +141,7 @@ fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Resul
     if draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac)) {
         return Ok(Subject::Nic { mac: mac.clone() });
     }
-    Err(bad(draft, asked, format!("has no network card {mac}"), "`ostler vm show` lists them"))
+    Err(bad(draft, asked, Cause::NoNic { mac: mac.clone() }, Hint::ShowVm))
 }
 
 /// A running guest keeps at least this part (one in two) of its memory, unless the resize is forced. A person who asks for less
@@ -151,7 +151,7 @@ const LEAST_SHARE: u64 = 2;
 /// Changes the size in the record. Returns the size from before.
 pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Refusal> {
     let Args::Size { cpu_milli, vcpus, memory_mib } = asked.args else {
-        return Err(bad(draft, asked, "was asked for no size".to_owned(), "give cpu, vcpus or memory"));
+        return Err(bad(draft, asked, Cause::NoSize, Hint::GiveSize));
     };
     let before = draft.record.spec.size();
     let wanted = Size {
@@ -161,24 +161,16 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
     };
     let spec = &draft.record.spec;
     if draft.record.state == State::Running && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib()) {
-        let what = format!("can have at most {} virtual CPUs and {} MiB while it runs", spec.vcpus_most(), spec.memory_most_mib());
-        return Err(bad(draft, asked, what, "poweroff, resize, resume; or create it with more headroom"));
+        let cause = Cause::TooLarge { vcpus: spec.vcpus_most(), memory_mib: spec.memory_most_mib() };
+        return Err(bad(draft, asked, cause, Hint::ResizeOff));
     }
     if draft.record.state == State::Running && !asked.force && wanted.memory_mib.saturating_mul(LEAST_SHARE) < before.memory_mib {
-        let what = format!(
-            "would go from {} MiB to {} MiB: a running guest that loses that much kills its processes",
-            before.memory_mib, wanted.memory_mib
-        );
-        return Err(bad(
-            draft,
-            asked,
-            what,
-            "a bare number is MiB: write 2GiB for gigabytes; --force takes the memory away all the same",
-        ));
+        let cause = Cause::LosesMemory { from_mib: before.memory_mib, to_mib: wanted.memory_mib };
+        return Err(bad(draft, asked, cause, Hint::ForceResize));
     }
     let mut spec = spec.clone();
     spec.set_size(wanted);
-    spec.check().map_err(|error| bad(draft, asked, format!("cannot have that size: {error}"), "change what is asked"))?;
+    check(draft, asked, &spec, Part::Size)?;
     draft.record.spec = spec;
     if let Some(place) = &draft.record.placement {
         draft.asks.push(Ask::room(place.host, asked.enforce));
@@ -189,15 +181,14 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
 /// Adds the row of the image that a disk is to become. The image is locked.
 pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName) -> Result<NewImage, Refusal> {
     let Some(known) = draft.record.disks.iter().find(|known| known.name == *disk) else {
-        return Err(bad(draft, asked, format!("has no disk {disk}"), "`ostler vm show` lists its disks"));
+        return Err(bad(draft, asked, Cause::NoDisk { disk: disk.clone() }, Hint::ShowVm));
     };
     if known.save_as.is_some() {
-        let what = format!("is to save disk {disk} as an image when it is shut down already");
-        return Err(bad(draft, asked, what, "take that back first: disk-snapshot-cancel"));
+        let cause = Cause::DiskToSave { disk: disk.clone(), again: true };
+        return Err(bad(draft, asked, cause, Hint::CancelDiskSnapshot));
     }
     let Some((image, driver)) = draft.facts.new_image.clone() else {
-        let what = "has no datastore to save an image to".to_owned();
-        return Err(bad(draft, asked, what, "name an image datastore"));
+        return Err(bad(draft, asked, Cause::NoImageDatastore, Hint::NameDatastore));
     };
     let becomes = NewImage { image: image.id, driver };
     draft.images.push(ImageChange::Add(image));
@@ -207,19 +198,16 @@ pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName)
 fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Result<Subject, Refusal> {
     let taken = |snapshot: &Snapshot| !label.is_empty() && !snapshot.hidden && snapshot.label == label;
     if draft.record.snapshots.iter().any(taken) {
-        return Err(bad(draft, asked, format!("has a snapshot called {label:?} already"), "choose another name"));
+        return Err(bad(draft, asked, Cause::SnapshotThere { label: label.to_owned() }, Hint::OtherName));
     }
     if is_a_name(label) {
-        let what = format!("cannot have a snapshot called {label:?}: that is how snapshots without a name of yours are called");
-        return Err(bad(draft, asked, what, "choose another name"));
+        return Err(bad(draft, asked, Cause::LabelIsAName { label: label.to_owned() }, Hint::OtherName));
     }
     if draft.record.snapshots.len() >= SNAPSHOTS_MAX {
-        let what = format!("has {SNAPSHOTS_MAX} snapshots already");
-        return Err(bad(draft, asked, what, "delete some first: snapshot-delete"));
+        return Err(bad(draft, asked, Cause::SnapshotsFull { most: SNAPSHOTS_MAX }, Hint::DeleteSnapshots));
     }
     if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
-        let what = format!("cannot have a snapshot called that: at most {LABEL_MAX} printable bytes");
-        return Err(bad(draft, asked, what, "choose another name"));
+        return Err(bad(draft, asked, Cause::BadLabel { most: LABEL_MAX }, Hint::OtherName));
     }
     // The prefix `snap-` and a number always make a valid name.
     let Ok(name) = format!("snap-{}", asked.operation).parse::<SnapshotName>() else {
@@ -238,12 +226,12 @@ fn is_a_name(label: &str) -> bool {
 }
 
 fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
-    let called: Vec<String> = draft.record.snapshots_called(name).map(|snapshot| snapshot.name.to_string()).collect();
-    if called.is_empty() {
-        return bad(draft, asked, format!("has no snapshot {name:?} that is offered"), "`ostler vm show` lists them");
+    let snapshots: Vec<SnapshotName> = draft.record.snapshots_called(name).map(|snapshot| snapshot.name.clone()).collect();
+    let name = name.to_owned();
+    if snapshots.is_empty() {
+        return bad(draft, asked, Cause::NoSnapshot { name }, Hint::ShowVm);
     }
-    let what = format!("has more than one snapshot called {name:?}: {}", called.join(", "));
-    bad(draft, asked, what, "ask for it by its own name; where that is what another one is called, delete that one first")
+    bad(draft, asked, Cause::SnapshotsCalled { name, snapshots }, Hint::SnapshotByName)
 }
 
 /// Most snapshots of one VM, hidden ones included. The record contains them and is written as a whole with each commit. Each

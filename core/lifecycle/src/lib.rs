@@ -79,11 +79,13 @@ pub use facts::{Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, w
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
 pub use outcomes::{Cell, Happens, Leads, outcomes};
-pub use placement::{MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Unfit, Waits, WhyNot, bridge_of_no_host, missing_bridge, propose};
+pub use placement::{
+    Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, bridge_of_no_host, missing_bridge, propose,
+};
 pub use recipe::{OnFailure, Plan};
 pub use restored::{is_elsewhere, must_rest};
 pub use sight::{Sight, sight, sight_at};
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
-pub use why::{Why, why, why_with};
+pub use why::{Done, LastError, Summary, WaitsFor, Why, why, why_with};
 pub use zombie::{Listing, PutAway, doomed, listed, put_away, to_sweep, unused_memory};

@@ -5,29 +5,26 @@ use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::sight::sight;
 use crate::{abilities, placement};
-use ostler_model::{Ask, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
+use ostler_model::{Ask, Cause, Hint, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
 
 /// Checks that the VM can be moved to the target, and gives it a placement there. From now on it holds its capacity at both
 /// hosts. Returns whether the host that it leaves is lost.
 pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
-    let id = draft.record.id;
     let Some(here) = draft.record.placement.clone() else {
-        return Err(draft.refuse(asked.verb, RefusalKind::NoHost, format!("VM {id} has no place to be moved from"), "deploy it"));
+        return Err(draft.refuse(asked.verb, RefusalKind::NoHost, Cause::NoPlace, Hint::Deploy));
     };
     let target = placement::target(draft, asked)?;
     if target.host == here.host {
-        let detail = format!("VM {id} is on host {} already", here.host);
-        return Err(draft.refuse(asked.verb, RefusalKind::BadRequest, detail, "name another host"));
+        return Err(draft.refuse(asked.verb, RefusalKind::BadRequest, Cause::SameHost { host: here.host }, Hint::OtherHost));
     }
     if target.driver != here.driver {
-        let detail = format!("VM {id}: host {} runs {}, and the VM is made for {}", target.host, target.driver, here.driver);
-        return Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "name a host with the same driver"));
+        let cause = Cause::OtherDriver { host: target.host, has: target.driver, needs: here.driver };
+        return Err(draft.refuse(asked.verb, RefusalKind::NotAble, cause, Hint::HostOfSameDriver));
     }
     target_is_able(draft, asked)?;
     let lost = fenced(draft, asked)?;
     if draft.record.state == State::Suspended && !lost && draft.record.usable_recovery().is_none() {
-        let detail = format!("VM {id} was paused at the hypervisor and its memory is nowhere but there");
-        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, "resume it, or stop it, then move it"));
+        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, Cause::PausedWithMemory, Hint::ResumeOrStop));
     }
     let record = &mut draft.record;
     record.issued = record.issued.next();
@@ -55,8 +52,8 @@ pub(crate) fn from_lost(record: &VmRecord) -> Plan {
 fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     match (abilities::needed(&draft.record, asked.verb), &draft.facts.target_abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
-            let detail = format!("VM {}: the driver of the host it would go to does not offer {needed} there", draft.record.id);
-            Err(draft.refuse(asked.verb, RefusalKind::NotAble, detail, "see `ostler host show`; --poweroff needs less"))
+            let cause = Cause::NotOfferedThere { ability: needed };
+            Err(draft.refuse(asked.verb, RefusalKind::NotAble, cause, Hint::MovePoweredOff))
         }
         (Some(_), Some(_) | None) | (None, _) => Ok(()),
     }
@@ -69,7 +66,6 @@ fn target_is_able(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 /// answer: a normal migration would have to remove it there first.
 fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
     let record = &draft.record;
-    let id = record.id;
     let rests = recipe::rests_off(record.state);
     if !rests && record.state != State::Unknown {
         return Ok(false);
@@ -79,27 +75,19 @@ fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
         if !stated || draft.facts.look.is_none() {
             return Ok(false);
         }
-        let detail = format!("VM {id}: its host answers, and nothing is taken from a host that answers as from one that is lost");
-        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "move it without --fenced"));
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, Cause::AnswersForFence, Hint::MoveUnfenced));
     }
     if let Some(Ok(seen)) = &draft.facts.look {
         let seen = sight(record, draft.facts.store, seen);
-        let detail = format!("VM {id}: its host answers, and says that it is {}", seen.words());
-        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "wait until it is settled, then move it as usual"));
+        let cause = Cause::AnswersWith { seen: seen.shown() };
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::WaitThenMove));
     }
     if !stated {
-        let detail = if rests {
-            format!("VM {id}: its host cannot be asked, and has its domain")
-        } else {
-            format!("VM {id} may still run on its host, which cannot be asked")
-        };
-        let hint = "make sure that the host is off, then say so with --fenced; or wait until it is back";
-        return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, detail, hint));
+        let cause = if rests { Cause::HasDomain } else { Cause::MayStillRun };
+        return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, cause, Hint::Fence));
     }
     if !record.storage_is_shared() && !moved {
-        let detail = format!("VM {id}: its files are on the host that is lost, and nothing brings them from there");
-        let hint = "bring them to the same path on the new host, then say so with --storage-moved";
-        return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, detail, hint));
+        return Err(draft.refuse(asked.verb, RefusalKind::NotFenced, Cause::FilesOnLostHost, Hint::MoveStorage));
     }
     Ok(true)
 }

@@ -6,10 +6,10 @@
 use crate::draft::Draft;
 use crate::facts::{Candidate, Near};
 use ostler_model::{
-    Capacity, DriverName, HostId, HostName, NicSpec, Placement, Refusal, RefusalKind, Request, State, Storage, Verb, VmRecord,
+    Capacity, Cause, ClaimRefused, DriverName, Hint, HostId, HostName, NicSpec, Placement, Refusal, RefusalKind, Request,
+    ResourceRefused, State, Storage, Unfit, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and more moves at once only take
 /// longer together.
@@ -24,42 +24,6 @@ pub(crate) struct Target {
     pub(crate) driver: DriverName,
     /// The system datastore: the VM's own, or one for a VM that has none yet.
     pub(crate) storage: Storage,
-}
-
-/// Why a host takes no VM, or not this one, even if it has enough capacity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfit {
-    /// It has no hypervisor driver.
-    NoHypervisor,
-    /// There is no system datastore for a VM that has none yet.
-    NoStorage,
-    /// Something of an earlier stay of the VM may be there, even a domain that runs.
-    Leftover,
-    /// It is the same hypervisor as this host. The VM would move onto itself, and the removal at the origin would remove the
-    /// domain that has arrived.
-    OneHypervisor(HostName),
-    /// It sees the same files as this host, though the datastore is not shared. Files that are copied there would be removed when
-    /// this host is cleared.
-    OneFileSystem(HostName),
-    /// It does not have this bridge, into which a network card of the VM is plugged.
-    NoBridge(String),
-}
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHypervisor => f.write_str("it has no hypervisor"),
-            Self::NoStorage => f.write_str("there is no system datastore; add one"),
-            Self::Leftover => f.write_str("what the VM left there is not put away yet; that is done as soon as the host is seen"),
-            Self::OneHypervisor(other) => write!(f, "it is the same hypervisor as host {other}: remove one of the two"),
-            Self::NoBridge(bridge) => write!(f, "it has no bridge {bridge}"),
-            Self::OneFileSystem(other) => write!(
-                f,
-                "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as shared: \
-                 add it with --shared, or give the hosts transports of their own"
-            ),
-        }
-    }
 }
 
 /// Checks whether `host` can take the VM, and returns the target.
@@ -106,21 +70,16 @@ pub fn bridge_of_no_host<'a>(nics: &'a [NicSpec], hosts: &[Option<BTreeSet<Strin
 
 /// The target to which the request deploys or moves the VM.
 pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refusal> {
-    let id = draft.record.id;
-    let refuse = |detail: String, hint: &str| draft.refuse(asked.verb, RefusalKind::NoHost, detail, hint);
-    let Some(host) = asked.host else {
-        return Err(refuse(format!("VM {id}: no host was named"), "name a host that is on, or leave it to the scheduler"));
-    };
-    let Some(candidate) = &draft.facts.target else {
-        return Err(refuse(format!("VM {id}: there is no host {host}"), "`ostler host list` shows them"));
-    };
-    fits(&draft.record, candidate).map_err(|unfit| {
-        let hint = match unfit {
-            Unfit::NoStorage => "`ostler datastore add` adds one",
-            Unfit::NoBridge(_) => "make the bridge on that host, or name another host",
-            Unfit::NoHypervisor | Unfit::Leftover | Unfit::OneHypervisor(_) | Unfit::OneFileSystem(_) => "name another host",
+    let refuse = |cause: Cause, hint: Hint| draft.refuse(asked.verb, RefusalKind::NoHost, cause, hint);
+    let Some(host) = asked.host else { return Err(refuse(Cause::NoHostNamed, Hint::NameHost)) };
+    let Some(candidate) = &draft.facts.target else { return Err(refuse(Cause::NoSuchHost { host }, Hint::ListHosts)) };
+    fits(&draft.record, candidate).map_err(|why| {
+        let hint = match why {
+            Unfit::NoStorage => Hint::AddDatastore,
+            Unfit::NoBridge(_) => Hint::OtherHostOrBridge,
+            Unfit::NoHypervisor | Unfit::Leftover | Unfit::OneHypervisor(_) | Unfit::OneFileSystem(_) => Hint::OtherHost,
         };
-        refuse(format!("VM {id}: host {host} cannot be used: {unfit}"), hint)
+        refuse(Cause::HostUnfit { host, why }, hint)
     })
 }
 
@@ -148,7 +107,7 @@ pub trait Scene {
     /// The host as a candidate for the VM.
     fn candidate(&self, host: HostId) -> Option<Candidate>;
     /// Why that host has refused the VM a short time ago.
-    fn refused(&self, host: HostId) -> Option<String>;
+    fn refused(&self, host: HostId) -> Option<Declined>;
     /// How many VMs move to or from that host now.
     fn moves(&self, host: HostId) -> usize;
 }
@@ -176,8 +135,8 @@ pub enum Waits {
     Unreconciled,
     /// Its own host cannot be asked.
     Unseen,
-    /// Too many VMs move to or from its own host.
-    HomeCrowded,
+    /// This many VMs move to or from its own host, and no more may.
+    HomeCrowded(usize),
     /// No host is on.
     NoHosts,
     /// There is no system datastore for it.
@@ -188,6 +147,23 @@ pub enum Waits {
     Host(HostName, WhyNot),
     /// The number of further hosts, which are not named.
     More(usize),
+    /// The host that was proposed has refused it.
+    Refused(Declined),
+    /// In a dry run: it would go to this host now.
+    WouldGo(HostId),
+}
+
+/// Why a proposal of the scheduler was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declined {
+    /// The VM refused it.
+    Refused(Refusal),
+    /// The store refused it.
+    Resource(ResourceRefused),
+    /// Another VM has something that can have one owner only.
+    Taken(Box<ClaimRefused>),
+    /// It failed, for this reason.
+    Failed(String),
 }
 
 /// The reason against one host for one VM.
@@ -198,9 +174,9 @@ pub enum WhyNot {
     /// The host does not fit the VM.
     Unfit(Unfit),
     /// The VM was refused there a moment ago.
-    Refused(String),
-    /// Too many VMs move to or from the host.
-    Crowded,
+    Refused(Declined),
+    /// This many VMs move to or from the host, and no more may.
+    Crowded(usize),
     /// The VM is there now.
     Here,
     /// The host has another driver than the VM.
@@ -243,10 +219,12 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     }
     let crowded = |host| place.is_some() && scene.moves(host) >= MOVES_AT_ONE_HOST;
     if here.is_some_and(crowded) {
-        return Proposal::Wait(vec![Waits::HomeCrowded]);
+        return Proposal::Wait(vec![Waits::HomeCrowded(MOVES_AT_ONE_HOST)]);
     }
     let leaves_live = offers.iter().any(|offer| Some(offer.host) == here && offer.live);
-    let why_not = |offer: &Offer| against(record, place, offer, scene).or_else(|| crowded(offer.host).then_some(WhyNot::Crowded));
+    let why_not = |offer: &Offer| {
+        against(record, place, offer, scene).or_else(|| crowded(offer.host).then_some(WhyNot::Crowded(MOVES_AT_ONE_HOST)))
+    };
     let Some(to) = choose(offers, record, &why_not) else { return Proposal::Wait(told(offers, record, &why_not)) };
     let verb = match (place, record.state) {
         (None, _) => Verb::Deploy,
@@ -308,46 +286,4 @@ fn told(offers: &[Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<
         lines.push(Waits::More(asked.len() - TOLD_MAX));
     }
     lines
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreconciled => {
-                f.write_str("it came back with a backup, and may be running somewhere: `ostler admin restored` tells more")
-            }
-            Self::Unseen => {
-                f.write_str("it is moved once it is seen again, or at once by migrate --fenced: its host cannot be asked")
-            }
-            Self::HomeCrowded => write!(f, "its host: {}", WhyNot::Crowded),
-            Self::NoStorage => write!(f, "{}", Unfit::NoStorage),
-            Self::NoHosts => f.write_str("there is no host that is on: add one, or switch one on"),
-            Self::NotOn(host) => write!(f, "{host}: the one host it asks for is not on"),
-            Self::Host(host, why) => write!(f, "{host}: {why}"),
-            Self::More(hosts) => {
-                write!(f, "and {hosts} more hosts that are too full, cannot be asked or must not have it")
-            }
-        }
-    }
-}
-
-impl fmt::Display for WhyNot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Silent(error) => write!(f, "cannot be asked ({error})"),
-            Self::Unfit(unfit) => write!(f, "{unfit}"),
-            Self::Refused(why) => write!(f, "it was refused there a moment ago: {why}"),
-            Self::Crowded => write!(f, "{MOVES_AT_ONE_HOST} VMs move to or from it already"),
-            Self::Here => f.write_str("it is there now"),
-            Self::OtherDriver { has, needs } => write!(f, "has driver {has}, not {needs}"),
-            Self::TooFull { free, needed } => write!(
-                f,
-                "too full (free: {} CPUs and {} MiB; needed: {} CPUs and {} MiB)",
-                free.cpus(),
-                free.memory_mib,
-                needed.cpus(),
-                needed.memory_mib
-            ),
-        }
-    }
 }

@@ -6,7 +6,7 @@ use crate::sight::{Sight, sight};
 use crate::slot::fresh;
 use crate::{destroys, slot, step};
 use ostler_model::{
-    Active, Destroyed, Failure, Goal, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
+    Active, Cause, Destroyed, Failure, Goal, Hint, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
 };
 
 /// What the operator states with each recovery verb.
@@ -31,8 +31,8 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) ->
         (State::Failed, Some(failure)) => after_failure(draft, asked, stated, &failure),
         (State::Unknown, _) if draft.record.other.is_some() => apart(draft, asked, stated),
         (_, _) => {
-            let detail = format!("VM {} is {}: no step is in hand and none has failed", draft.record.id, draft.record.state);
-            Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, detail, "`ostler vm why` says what can be done"))
+            let cause = Cause::NothingFailed { state: draft.record.state };
+            Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, cause, Hint::SeeWhy))
         }
     }
 }
@@ -40,14 +40,12 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) ->
 /// A live migration ended with an unknown outcome, and one of its hosts may never be seen again. The operator states whether the
 /// guest has arrived. The placement without the guest is swept, and the monitor goes by the other one.
 fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
-    let id = draft.record.id;
     let arrived = match stated {
         Stated::Success | Stated::SuccessForced => true,
         Stated::Failure => false,
         Stated::Retry | Stated::Undo => {
-            let detail = format!("VM {id}: no step is in hand; it is not known at which of a migration's two hosts the guest is");
-            let hint = "it is settled once both are seen; recover --success states that it has arrived, --failure that it has not";
-            return Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, detail, hint));
+            let kind = RefusalKind::NothingToRecover;
+            return Err(draft.refuse(asked.verb, kind, Cause::NoStepOfMigration, Hint::StateArrival));
         }
     };
     let seen = match &draft.facts.look {
@@ -60,10 +58,8 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
         None => false,
     };
     if !plain && !asked.force {
-        let words = seen.map_or("cannot be asked".to_owned(), |seen| format!("is {}", seen.words()));
-        let detail = format!("VM {id}: whether that is so does not follow from what is seen: where it came from it {words}");
-        let hint = "make sure of it at the other host, then --force takes your word: a VM that runs twice destroys its disks";
-        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
+        let cause = Cause::ArrivalUnseen { seen: seen.map(Sight::shown) };
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::ForceArrival));
     }
     if arrived {
         draft.switch(Verb::MigrateLive, true, false);
@@ -107,8 +103,7 @@ fn not_a_delete(draft: &Draft<'_>, asked: &Request, verb: Verb, kind: RefusalKin
     if verb.strength() < Strength::Delete {
         return Ok(());
     }
-    let detail = format!("VM {} is being deleted; a delete is not taken back", draft.record.id);
-    Err(draft.refuse(asked.verb, kind, detail, "recover --retry sends its step again"))
+    Err(draft.refuse(asked.verb, kind, Cause::BeingDeleted, Hint::RecoverRetry))
 }
 
 fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure: &Failure) -> Result<(), Refusal> {
@@ -159,9 +154,7 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
     let restores = |failure: &Failure| failure.plan.iter().skip(failure.at).position(|step| *step == StepKind::Restore);
     let found = draft.record.failure.clone().and_then(|failure| Some((restores(&failure)? + failure.at, failure)));
     let Some((at, failure)) = found.filter(|_| draft.record.recovery.is_some()) else {
-        let detail = format!("VM {} has failed, and not because of saved memory", draft.record.id);
-        let hint = "`ostler vm why` says what can be done: recover, or delete";
-        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, detail, hint));
+        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, Cause::FailedOtherwise, Hint::SeeWhy));
     };
     let mut plan = failure.plan[..at].to_vec();
     // The memory file is not removed here: a file that cannot be removed must not keep the guest from starting. It is swept once
@@ -189,15 +182,8 @@ pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(
 /// The rollback of `active`, or the refusal if there is no way back.
 fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan, Refusal> {
     recipe::rollback(&draft.record, active).ok_or_else(|| {
-        let id = draft.record.id;
-        let detail = if active.cut {
-            format!(
-                "VM {id}: there is no way back: the store was restored meanwhile, and what would be removed may be the only copy"
-            )
-        } else {
-            format!("VM {id}: there is no way back: the only copy of something is being removed, or the guest has run since")
-        };
-        draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "recover --retry goes on, delete goes on and never gives up")
+        let cause = Cause::NoWayBack { restored: active.cut };
+        draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::RetryOrDelete)
     })
 }
 
@@ -231,45 +217,31 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
     if asked.force {
         return Ok(());
     }
-    let id = draft.record.id;
     if let Some(step) = step.filter(|step| cannot_be_checked(*step)) {
-        let harm = if step == StepKind::DetachNic {
-            "another VM may get the address of a card that is still plugged in"
-        } else {
-            "what comes next loses data"
-        };
-        let detail = format!("VM {id}: that {step} succeeded cannot be checked, and if it did not, {harm}");
-        let hint = "recover --retry does it again and verifies; --force takes your word for it";
-        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, hint));
+        let cause = Cause::Uncheckable { step };
+        return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::RetryOrForce));
     }
     let goal = step.map_or(Goal::Nothing, StepKind::goal);
     if goal == Goal::Nothing {
         return Ok(());
     }
     if step.is_some_and(|step| step.looked_at() == Side::Other) {
-        let detail = format!("VM {id}: what the step leaves is at the other host, which nobody looked at");
-        return Err(draft.refuse(
-            asked.verb,
-            RefusalKind::CannotAsk,
-            detail,
-            "recover --retry looks there; --force takes your word for it",
-        ));
+        return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, Cause::OtherHostUnseen, Hint::RetryOrForce));
     }
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
-            let detail =
-                format!("VM {id}: its host could not be asked ({}), so that the step succeeded cannot be checked", error.told());
-            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "--force takes your word for it"));
+            let cause = Cause::SuccessUnseen { error: Some(error.clone()) };
+            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, cause, Hint::ForceRecover));
         }
         None => {
-            let detail = format!("VM {id}: nobody looked at its host, so that the step succeeded cannot be checked");
-            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, "ask again, or --force takes your word for it"));
+            let cause = Cause::SuccessUnseen { error: None };
+            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, cause, Hint::AskAgainOrForce));
         }
     };
     if seen.meets(goal) {
         return Ok(());
     }
-    let detail = format!("VM {id}: the step must leave it {goal}, and it is {}", seen.words());
-    Err(draft.refuse(asked.verb, RefusalKind::Contradicted, detail, "--force takes your word for it"))
+    let cause = Cause::GoalUnseen { goal, seen: seen.shown() };
+    Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::ForceRecover))
 }

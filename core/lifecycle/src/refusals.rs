@@ -2,32 +2,19 @@
 
 use crate::admission::{Admission, admission};
 use crate::draft::Draft;
-use ostler_model::{Refusal, RefusalKind, Request, State, Verb};
+use ostler_model::{Cause, Hint, Refusal, RefusalKind, Request, State, Verb};
+use strum::IntoEnumIterator;
 
 /// The refusal of a request that makes no sense for this VM.
-pub(crate) fn bad(draft: &Draft<'_>, asked: &Request, what: String, hint: &str) -> Refusal {
-    draft.refuse(asked.verb, RefusalKind::BadRequest, format!("VM {} {what}", draft.record.id), hint)
+pub(crate) const fn bad(draft: &Draft<'_>, asked: &Request, cause: Cause, hint: Hint) -> Refusal {
+    draft.refuse(asked.verb, RefusalKind::BadRequest, cause, hint)
 }
 
 /// The refusal of a verb that cannot begin in the state of the VM.
 pub(crate) fn wrong_state(draft: &Draft<'_>, verb: Verb) -> Refusal {
     let state = draft.record.state;
-    let from: Vec<String> = {
-        use strum::IntoEnumIterator;
-        State::iter()
-            .filter(|from| matches!(admission(*from, verb), Admission::Begin | Admission::BeginIfOff))
-            .map(|s| s.to_string())
-            .collect()
-    };
-    let hint = if state == State::Done {
-        "a VM that is done stays done; create a new one".to_owned()
-    } else {
-        format!("{verb} works from: {}", from.join(", "))
-    };
-    draft.refuse(
-        verb,
-        RefusalKind::WrongState,
-        format!("VM {} is {state}; {verb} is not possible from there", draft.record.id),
-        hint,
-    )
+    let begins = |from: &State| matches!(admission(*from, verb), Admission::Begin | Admission::BeginIfOff);
+    let hint =
+        if state == State::Done { Hint::CreateNew } else { Hint::WorksFrom { states: State::iter().filter(begins).collect() } };
+    draft.refuse(verb, RefusalKind::WrongState, Cause::WrongState { state }, hint)
 }

@@ -7,8 +7,8 @@ use crate::refusals::wrong_state;
 use crate::sight::{Sight, sight};
 use crate::{abilities, advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, slot, step};
 use ostler_model::{
-    Active, Args, Ask, Ended, Fault, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State, StateKind, Stated,
-    StepKind, Strength, Subject, Verb,
+    Active, Args, Ask, Cause, Ended, Fault, Hint, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State,
+    StateKind, Stated, StepKind, Strength, Subject, Verb,
 };
 
 /// The three answers to a request: accepted, already so, refused with a reason.
@@ -24,8 +24,8 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if let Some(wanted) = asked.if_version
         && wanted != record.version
     {
-        let detail = format!("VM {} has version {}, not {wanted}", record.id, record.version);
-        return Err(draft.refuse(asked.verb, RefusalKind::VersionMismatch, detail, "read it again and decide anew"));
+        let cause = Cause::Version { has: record.version, wanted };
+        return Err(draft.refuse(asked.verb, RefusalKind::VersionMismatch, cause, Hint::ReadAgain));
     }
     restored::gate(draft, asked)?;
     if let Some(stated) = recover::statement(asked.verb) {
@@ -80,10 +80,7 @@ fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if draft.record.operation.is_some() || draft.record.other.is_none() || ends || edit::goes_beside(asked.verb) {
         return Ok(());
     }
-    let detail =
-        format!("VM {}: a migration ended without a word, and it is not known at which of two hosts it is", draft.record.id);
-    let hint = "it is settled once both hosts are seen; delete ends it on both";
-    Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, detail, hint))
+    Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, Cause::AtOneOfTwoHosts, Hint::WaitOrDeleteBoth))
 }
 
 /// A VM has one slot, and a stronger verb takes it over: graceful < hard < delete < forget. Calls in flight are told to stop.
@@ -113,16 +110,14 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<
         draft.already(Some(active.id));
         return Ok(Some(active));
     }
-    let detail = format!("VM {} is busy: operation {} ({}) is still running", draft.record.id, active.id, active.verb);
     let hint = match active.verb.strength() {
-        Strength::Graceful if asks_guest(&active) => "wait for it, or overtake it with a --hard verb",
-        Strength::Graceful | Strength::Plain | Strength::Hard => {
-            "wait for it to end: `vm why` says what it waits for; only delete overtakes it, and that ends the VM"
-        }
-        Strength::Delete => "wait for it: a delete is overtaken by forget only, which is for hosts that are lost",
-        Strength::Forget => "wait for it",
+        Strength::Graceful if asks_guest(&active) => Hint::WaitOrHard,
+        Strength::Graceful | Strength::Plain | Strength::Hard => Hint::WaitOrDelete,
+        Strength::Delete => Hint::WaitOrForget,
+        Strength::Forget => Hint::Wait,
     };
-    Err(draft.refuse(verb, RefusalKind::Busy, detail, hint))
+    let cause = Cause::Busy { operation: active.id, doing: active.verb };
+    Err(draft.refuse(verb, RefusalKind::Busy, cause, hint))
 }
 
 /// Whether an operation of the same verb already does what is asked: with the same disk, card or snapshot, to the same host.
@@ -204,13 +199,12 @@ fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     if record.state != State::Unknown || verb.strength() != Strength::Graceful {
         return Ok(());
     }
-    let (why, hint) = match record.reason.fault() {
-        Some(Fault::Crashed) => ("has crashed", "--hard does not ask it"),
-        Some(Fault::StandsStill) => ("stands still", "resume lets it run on; --hard does not ask it"),
+    let hint = match record.reason.fault() {
+        Some(Fault::Crashed) => Hint::HardOff,
+        Some(Fault::StandsStill) => Hint::ResumeOrHardOff,
         Some(Fault::NotOurs) | None => return Ok(()),
     };
-    let detail = format!("VM {}: the guest {why} and cannot answer its power button", record.id);
-    Err(draft.refuse(verb, RefusalKind::WrongState, detail, hint))
+    Err(draft.refuse(verb, RefusalKind::WrongState, Cause::GuestCannotAnswer { reason: record.reason }, hint))
 }
 
 /// Refuses `verb` if the record says that the VM is off, but a look shows it alive. Somebody has started it outside Ostler: its
@@ -218,9 +212,7 @@ fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
 fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
     if verb == Verb::DiskSnapshotLive && record.state == State::Suspended && record.usable_recovery().is_none() {
-        let detail =
-            format!("VM {} was paused at the hypervisor, and its disks are neither at rest nor can a guest flush them", record.id);
-        return Err(draft.refuse(verb, RefusalKind::WrongState, detail, "resume it, or suspend it after that"));
+        return Err(draft.refuse(verb, RefusalKind::WrongState, Cause::PausedWithDisks, Hint::ResumeFirst));
     }
     if !needs_off(record, verb) {
         return Ok(());
@@ -231,14 +223,12 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
             if matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff) {
                 return Ok(());
             }
-            let detail = format!("VM {} is {} at its host; {verb} needs it off", record.id, seen.words());
-            Err(draft.refuse(verb, RefusalKind::NotAbsent, detail, "wait until that is seen, and ask again"))
+            Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::WaitUntilSeen))
         }
         // This verb touches the VM's files without another look.
         Some(Err(error)) if verb.is_hotplug() => {
-            let detail =
-                format!("VM {}: its host could not be asked ({}); {verb} needs to see that it is off", record.id, error.told());
-            Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "bring the host back"))
+            let cause = Cause::OffUnseen { error: Some(error.clone()) };
+            Err(draft.refuse(verb, RefusalKind::CannotAsk, cause, Hint::BringHostBack))
         }
         Some(Err(_)) | None => Ok(()),
     }
@@ -253,10 +243,9 @@ fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || recreated || verb.is_migration();
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
         Some(disk) if leaves && !record.storage_is_shared() => {
-            let detail = format!("VM {}: its disk {} was adopted, and only its host sees it", record.id, disk.name);
-            let instead =
-                if recreated { "poweroff and resume it, or delete it" } else { "suspend it or power it off (poweroff) instead" };
-            Err(draft.refuse(verb, RefusalKind::NotAble, detail, instead))
+            let cause = Cause::AdoptedDisk { disk: disk.name.clone() };
+            let instead = if recreated { Hint::RestartOrDelete } else { Hint::KeepOnHost };
+            Err(draft.refuse(verb, RefusalKind::NotAble, cause, instead))
         }
         Some(_) | None => Ok(()),
     }
@@ -269,16 +258,14 @@ fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
 /// A VM in `unknown` is started again only after a fresh look says that it is off, because to run twice is worse than not to run.
 /// A VM that is paused by an error, by a person or without a reason is unpaused instead.
 fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
-    let id = draft.record.id;
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
-            let detail = format!("VM {id}: its host could not be asked ({}); {verb} needs to see that it is off", error.told());
-            return Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "bring the host back, or fence it"));
+            let cause = Cause::OffUnseen { error: Some(error.clone()) };
+            return Err(draft.refuse(verb, RefusalKind::CannotAsk, cause, Hint::BringBackOrFence));
         }
         None => {
-            let detail = format!("VM {id}: nobody looked at its host; {verb} needs to see that it is off");
-            return Err(draft.refuse(verb, RefusalKind::CannotAsk, detail, "ask again"));
+            return Err(draft.refuse(verb, RefusalKind::CannotAsk, Cause::OffUnseen { error: None }, Hint::AskAgain));
         }
     };
     match seen {
@@ -290,13 +277,7 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
             Ok(vec![StepKind::Unpause])
         }
         Sight::Paused(_) | Sight::Running | Sight::Crashed | Sight::Foreign | Sight::AboveIssued | Sight::OlderAlive => {
-            let detail = format!("VM {id} is {} at its host; {verb} needs it off", seen.words());
-            Err(draft.refuse(
-                verb,
-                RefusalKind::NotAbsent,
-                detail,
-                "power it off first (poweroff --hard), or wait until it is seen again",
-            ))
+            Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::PowerOffFirst))
         }
     }
 }
@@ -330,8 +311,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     match (abilities::needed(&draft.record, verb), &draft.facts.abilities) {
         (Some(needed), Some(able)) if !able.contains(&needed) => {
-            let detail = format!("VM {}: its driver does not offer {needed} on its host", draft.record.id);
-            Err(draft.refuse(verb, RefusalKind::NotAble, detail, "see `ostler host show` for what the driver can do there"))
+            Err(draft.refuse(verb, RefusalKind::NotAble, Cause::NotOffered { ability: needed }, Hint::ShowHost))
         }
         (Some(_), Some(_) | None) | (None, _) => Ok(()),
     }

@@ -19,8 +19,8 @@ use crate::facts::{Facts, Found};
 use crate::sight::{Sight, sight, sight_at};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
-    Active, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Placement, Power, PowerReason, Reason, Refusal,
-    RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
+    Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement, Power, PowerReason, Reason,
+    Refusal, RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
 };
 
 impl Found {
@@ -62,13 +62,7 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     if record.is_unreconciled() {
-        let detail = format!(
-            "VM {}: the store was restored from a backup, and it is not known yet where this VM is by now; nothing is done for it \
-             before that",
-            record.id
-        );
-        let hint = "`ostler admin restored` tells which hosts are waited for, and how to say that the record is right";
-        return Err(draft.refuse(verb, RefusalKind::Contradicted, detail, hint));
+        return Err(draft.refuse(verb, RefusalKind::Contradicted, Cause::NotReconciled, Hint::SeeRestored));
     }
     // `forget` touches nothing on hosts while a newer domain is known, so it may go on. But it removes files at the front end at
     // once, so it may not if there are any.
@@ -78,12 +72,8 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     let Some(found) = &draft.facts.elsewhere else { return Ok(()) };
-    let detail = format!(
-        "VM {}: host {} has its domain {}, which is newer than this store's record of the VM",
-        record.id, found.host, found.seen.name
-    );
-    let hint = "restore a newer backup; or make sure that this domain is not the VM, and say so: ostler admin restored --accept VM";
-    Err(draft.refuse(verb, RefusalKind::Contradicted, detail, hint))
+    let cause = Cause::NewerElsewhere { host: found.host, domain: found.seen.name.clone() };
+    Err(draft.refuse(verb, RefusalKind::Contradicted, cause, Hint::AcceptRecord))
 }
 
 /// Whether an operation must end without another call: the store was restored while it was under way.
@@ -177,9 +167,8 @@ fn moves_files(active: &Active) -> bool {
 pub(crate) fn stated(draft: &mut Draft<'_>, found: &[Found], by: Option<&str>) -> Result<(), Refusal> {
     let Some(by) = by else { return Ok(()) };
     if let Some(active) = &draft.record.operation {
-        let id = draft.record.id;
-        let detail = format!("VM {id} is busy: operation {} ({}) is still running", active.id, active.verb);
-        return Err(draft.refuse(Verb::Update, RefusalKind::Busy, detail, "wait for its end, and say it again"));
+        let cause = Cause::Busy { operation: active.id, doing: active.verb };
+        return Err(draft.refuse(Verb::Update, RefusalKind::Busy, cause, Hint::Wait));
     }
     reconcile(draft, found, None, Some(by));
     Ok(())

@@ -1,6 +1,6 @@
 //! The meaning of an observation for one VM.
 
-use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Side, StoreId, VmRecord};
+use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Shown, Side, StoreId, VmRecord};
 
 /// An observation, judged: first to whom the domain belongs, then what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,20 +81,26 @@ impl Sight {
         }
     }
 
+    /// The same without what only decisions use.
+    #[must_use]
+    pub const fn shown(self) -> Shown {
+        match self {
+            Self::Running => Shown::Running,
+            Self::Paused(_) => Shown::Paused,
+            Self::Off(_) => Shown::Off,
+            Self::Crashed => Shown::Crashed,
+            Self::Absent => Shown::Absent,
+            Self::Foreign => Shown::Foreign,
+            Self::AboveIssued => Shown::AboveIssued,
+            Self::OlderOff => Shown::OlderOff,
+            Self::OlderAlive => Shown::OlderAlive,
+        }
+    }
+
     /// In a word or two, for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused(_) => "paused",
-            Self::Off(_) => "off",
-            Self::Crashed => "crashed",
-            Self::Absent => "absent",
-            Self::Foreign => "not ours",
-            Self::AboveIssued => "newer than this store",
-            Self::OlderOff => "an older placement, off",
-            Self::OlderAlive => "an older placement, alive",
-        }
+        self.shown().words()
     }
 }
 

@@ -354,48 +354,15 @@ pub enum Lack {
     },
 }
 
-/// The first claim that did not hold. Nothing of that VM was committed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The first claim that did not hold. Nothing of that VM was committed. Its `Display` is for logs; people are shown the words that
+/// `server` makes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("a claim does not hold: {claim:?}, {lack:?}")]
 pub struct ClaimRefused {
     /// The claim.
     pub claim: Claim,
     /// What is lacking.
     pub lack: Lack,
-}
-
-impl std::error::Error for ClaimRefused {}
-
-impl fmt::Display for ClaimRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Holding { book, key, amount } = &self.claim.holding;
-        match (&self.lack, book) {
-            (Lack::Missing, _) => write!(f, "there is no {} {key}", book.noun()),
-            (Lack::Closed { called, state }, Book::Host) => write!(f, "host {called} is {state} and takes no VMs"),
-            (Lack::Closed { called, state }, Book::Image | Book::Mac) => write!(f, "{} {called} is {state}", book.noun()),
-            (Lack::Full { called, taken, limit }, Book::Host) => {
-                let [taken, limit, needed] = [*taken, *limit, amount.unwrap_or_default()].map(Amount::capacity);
-                write!(
-                    f,
-                    "host {called} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
-                    taken.cpus(),
-                    limit.cpus(),
-                    taken.memory_mib,
-                    limit.memory_mib,
-                    needed.cpus(),
-                    needed.memory_mib
-                )
-            }
-            (Lack::Full { called, taken, limit }, Book::Image | Book::Mac) => {
-                write!(f, "{} {called} is held by {} of {} already", book.noun(), taken.0[0], limit.0[0])
-            }
-            (Lack::Taken { by, name }, Book::Mac) => {
-                write!(f, "the network address {key} is that of VM {name} (id {by}): give another, or none and one is chosen")
-            }
-            (Lack::Taken { by, name }, Book::Host | Book::Image) => {
-                write!(f, "the {} {key} is that of VM {name} (id {by}): name another", book.noun())
-            }
-        }
-    }
 }
 
 impl VmRecord {
@@ -488,9 +455,9 @@ mod tests {
         let room = claim(Bound::Open, Amount::ONE).holding;
         let implied: Vec<Claim> = Claim::implied(&[mac("01")], &[room, mac("01"), mac("02")]).collect();
         assert_eq!(implied, [Claim { holding: mac("02"), bound: Bound::Sole }]);
-        let owner = Some((VmId(7), "web".parse().expect("a name")));
+        let (by, name): (VmId, VmName) = (VmId(7), "web".parse().expect("a name"));
+        let owner = Some((by, name.clone()));
         let page = Page { terms: Some(Terms::of_none(&mac("02").key)), owner, ..Page::default() };
-        let refused = ClaimRefused { claim: implied[0].clone(), lack: implied[0].judge(&page).expect_err("is taken") };
-        assert!(refused.to_string().contains("52:54:00:00:00:02 is that of VM web (id 7)"), "{refused}");
+        assert_eq!(implied[0].judge(&page), Err(Lack::Taken { by, name }));
     }
 }

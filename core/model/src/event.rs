@@ -1,7 +1,7 @@
 //! The event feed: a numbered list of all committed changes.
 
 use crate::{
-    Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId,
+    Came, Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,10 +85,10 @@ pub enum EventKind {
     Scheduled {
         /// The id of the scheduled action.
         schedule: u32,
-        /// `done`, `failed` or `missed`.
+        /// `begun`, `done`, `failed` or `missed`.
         outcome: String,
-        /// Details, in words.
-        detail: String,
+        /// What happened.
+        detail: Came,
     },
     /// A resource other than a VM was added, changed or removed.
     Resource {

@@ -30,15 +30,21 @@ mod reason;
 mod record;
 
 mod event;
+mod hint;
+mod not_done;
 mod planned;
+mod refusal;
 mod request;
+mod resource;
 mod restored;
+mod unfit;
 mod wild;
 
 pub use claim::{Amount, Ask, Book, BookKey, Bound, Claim, ClaimRefused, Holding, Lack, Page, Takes, Terms, held_anew, holding_of};
 pub use destroyed::Destroyed;
 pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
 pub use event::{Event, EventKind};
+pub use hint::Hint;
 pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version, VmId, VmUuid};
 pub use infra::{
     Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, HypervisorId, Identified,
@@ -47,6 +53,7 @@ pub use infra::{
 pub use name::{
     DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, MacAddress, RelPath, SnapshotName, VmName,
 };
+pub use not_done::{Came, NotDone};
 pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
 pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject};
 pub use planned::Planned;
@@ -55,7 +62,9 @@ pub use record::{
     DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, RecoveryFile, Sighting, Snapshot, Storage,
     VmRecord,
 };
-pub use request::{Answer, Args, ImageChange, Refusal, RefusalKind, Request};
+pub use refusal::{Cause, Part, Refusal, RefusalKind, Shown};
+pub use request::{Answer, Args, ImageChange, Request};
+pub use resource::{Resource, ResourceKind, ResourceRefused, UsedBy};
 pub use restored::{GENERATIONS_SKIPPED, LostTime, Restored};
 pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,
@@ -65,5 +74,6 @@ pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, H
 pub use state::{Monitored, State, StateKind};
 pub use step::{Folder, Goal, Scope, Side, StepKind};
 pub use time::{Millis, Timestamp};
+pub use unfit::Unfit;
 pub use verb::{Family, Strength, Verb};
 pub use wild::WildDomain;

@@ -1,11 +1,10 @@
-//! Requests, their answers, and the claims that a commit checks.
+//! Requests and their answers.
 
 use crate::{
     DatastoreName, Destroyed, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
     OperationId, Planned, ScheduleId, State, Verb, Version, VmId, VmName,
 };
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// A request about an existing VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,55 +157,6 @@ pub struct Answer {
     /// The things that the operation removes for good if it succeeds.
     #[serde(default)]
     pub destroys: Vec<Destroyed>,
-}
-
-/// Why a request is refused. Stable codes of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum RefusalKind {
-    /// The verb is not possible in this state.
-    WrongState,
-    /// Another operation holds the slot.
-    Busy,
-    /// The record does not have the version that the request names.
-    VersionMismatch,
-    /// No host is given, or the host cannot take the VM.
-    NoHost,
-    /// The host is full.
-    NoCapacity,
-    /// The image is not there or not ready.
-    ImageNotReady,
-    /// The request needs a fresh look that says *absent*.
-    NotAbsent,
-    /// An observation contradicts the operator's statement.
-    Contradicted,
-    /// The host could not be asked, and the answer is needed.
-    CannotAsk,
-    /// The driver cannot do it.
-    NotAble,
-    /// There is no failed operation to recover.
-    NothingToRecover,
-    /// The snapshot rules refuse it.
-    Rules,
-    /// The thing that the request names does not exist or exists already, or the request makes no sense.
-    BadRequest,
-    /// The old host may still run the VM, or the request does not say where its files are.
-    NotFenced,
-}
-
-/// A refusal: nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{detail}")]
-pub struct Refusal {
-    /// Stable code.
-    pub kind: RefusalKind,
-    /// The verb.
-    pub verb: Verb,
-    /// The reason, in words.
-    pub detail: String,
-    /// Advice what to do instead.
-    pub hint: String,
 }
 
 /// A change that a decision makes to an image, in the same transaction.

@@ -16,7 +16,7 @@ pub use calendar::{MonthDay, Period, TimeOfDay, Weekday, YearDay};
 pub use when::{CronExpr, LocalTime, Moment, When};
 pub use zone::TimeZoneName;
 
-use crate::{Millis, OperationId, Timestamp, Verb};
+use crate::{Millis, NotDone, OperationId, Timestamp, Verb};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -112,7 +112,7 @@ pub enum ScheduleState {
         /// When it was refused, failed or was missed.
         at: Timestamp,
         /// The reason.
-        why: String,
+        why: NotDone,
     },
 }
 
@@ -194,7 +194,7 @@ pub enum Due {
 }
 
 /// Why a schedule is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct InvalidSchedule {
     /// The field, as written in a file.
@@ -309,27 +309,25 @@ impl Schedule {
     }
 
     /// Notes that it was due and that the VM refused it.
-    pub fn refused(&mut self, now: Timestamp, why: impl Into<String>) {
+    pub fn refused(&mut self, now: Timestamp, why: NotDone) {
         self.fired = self.fired.saturating_add(1);
-        self.state = ScheduleState::Failed { at: now, why: why.into() };
+        self.state = ScheduleState::Failed { at: now, why };
         self.advance(now);
     }
 
     /// Notes that it was due and that it is too late for it now.
     pub fn missed(&mut self, now: Timestamp) {
-        let planned = self.next.map_or_else(String::new, |next| format!(": it was due at {}", Moment::At(next)));
-        let late = match self.misfire {
-            Misfire::Skip { grace } => format!(", more than {} before", calendar::show_length(grace)),
-            Misfire::RunOnce => String::new(),
+        let grace = match self.misfire {
+            Misfire::Skip { grace } => Some(grace),
+            Misfire::RunOnce => None,
         };
-        let why = format!("missed{planned}{late}");
-        self.state = ScheduleState::Failed { at: now, why };
+        self.state = ScheduleState::Failed { at: now, why: NotDone::Missed { planned: self.next, grace } };
         self.advance(now);
     }
 
     /// Notes that an operation has ended; `outcome` holds the reason if it failed. Returns whether this schedule waited for that
     /// operation.
-    pub fn ended(&mut self, now: Timestamp, operation: OperationId, outcome: Result<(), String>) -> bool {
+    pub fn ended(&mut self, now: Timestamp, operation: OperationId, outcome: Result<(), NotDone>) -> bool {
         let ours = matches!(self.state, ScheduleState::Running { operation: running, .. } if running == operation);
         if ours {
             self.state = match outcome {

@@ -190,7 +190,7 @@ impl Default for Patience {
 }
 
 /// Why a specification is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct InvalidSpec {
     /// The field, as written in a file.

@@ -91,7 +91,8 @@ pub enum Side {
 }
 
 /// The state that a fresh observation must show before a step counts as ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Goal {
     /// The step has no goal at the hypervisor.

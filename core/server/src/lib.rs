@@ -11,6 +11,7 @@
 //! convert   between the wire's types and ours
 //! log       lines that hold nobody up, whatever becomes of standard error
 //! problem   errors as problems: the only place that knows HTTP's statuses
+//! words     refusals, hints and explanations as sentences, with names in the place of ids
 //! ```
 //!
 //! **Invariants:** nothing is decided here: the engine answers, and the answer is passed on. Reads go to the store directly, for
@@ -37,6 +38,7 @@ mod private;
 mod problem;
 mod routes;
 mod services;
+mod words;
 
 #[cfg(test)]
 mod golden;

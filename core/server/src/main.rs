@@ -182,18 +182,23 @@ fn tell(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// The flag is named here: the store does not know of flags.
-fn leave_out(error: BackupError) -> anyhow::Error {
-    let is_unreadable = matches!(error, BackupError::Unreadable { .. });
-    let error = anyhow::Error::from(error);
-    if is_unreadable { error.context("not restored (--leave-out-unreadable restores it without these VMs)") } else { error }
+/// Flags and commands are named here: the store does not know of them.
+fn not_restored(error: BackupError) -> anyhow::Error {
+    let hint = if matches!(error, BackupError::Unreadable { .. }) {
+        "not restored (--leave-out-unreadable restores it without these VMs)"
+    } else if matches!(error, BackupError::InUse { .. }) {
+        "not restored (`ostler admin backup` makes a backup while ostlerd runs)"
+    } else {
+        return error.into();
+    };
+    anyhow::Error::from(error).context(hint)
 }
 
 fn restored(config: &Config, backup: &std::path::Path, unreadable: Unreadable) -> anyhow::Result<()> {
     let dir = config.data_dir();
     ostler_server::private_dir(&dir).with_context(|| format!("cannot keep anything in {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
-    let restored = ostler_store::restore(backup, &to, unreadable).map_err(leave_out)?;
+    let restored = ostler_store::restore(backup, &to, unreadable).map_err(not_restored)?;
     tell(&format!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display()));
     if !restored.mended.is_empty() {
         tell("indexes or books of the backup did not fit its VMs, and were derived anew:");

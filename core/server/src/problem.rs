@@ -4,13 +4,14 @@
 //! here what a client is told.
 
 use crate::convert::Unfit;
+use crate::words::{self, Names};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ostler_api::{Candidate, Misfit, Problem, code};
 use ostler_engine::EngineError;
-use ostler_model::{Refusal, RefusalKind};
-use ostler_store::{BackupError, CommitError, ReadError, ResourceRefused};
+use ostler_model::{Hint, Refusal, RefusalKind, ResourceRefused, Verb, VmId};
+use ostler_store::{BackupError, CommitError, ReadError};
 use std::collections::BTreeMap;
 use std::error::Error;
 use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder, response::Response as DocResponse};
@@ -45,6 +46,12 @@ impl ApiError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// The same with what to do about it, in words and for programs. `about`: the VM and the verb.
+    pub(crate) fn advise(mut self, hint: &Hint, about: Option<(VmId, Verb)>) -> Self {
+        self.0.advice = Some(words::advice(hint, about));
+        self.hint(words::hint(hint, about.map(|(_, verb)| verb)))
     }
 
     /// The same with where in the input.
@@ -156,22 +163,28 @@ impl utoipa::IntoResponses for ApiError {
     }
 }
 
-impl From<EngineError> for ApiError {
-    fn from(error: EngineError) -> Self {
+/// Errors that speak of hosts, images or VMs: `names` has their names.
+impl ApiError {
+    /// Why the engine did not do it.
+    pub(crate) fn engine(names: &dyn Names, error: EngineError) -> Self {
         match error {
             EngineError::NoSuchVm(id) => Self::not_found("vm", &id.to_string()),
             EngineError::NoSuchOperation(id) => {
                 Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no operation {id}"))
             }
-            EngineError::Refused(refusal) => refusal.into(),
+            EngineError::Refused(refusal) => Self::refused(names, &refusal),
             EngineError::InvalidSpec(err) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, err.problem).field(format!("spec.{}", err.field))
             }
-            EngineError::Unusable { what, why } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, format!("{what} cannot be used: {why}"))
+            EngineError::Unusable(why) => {
+                let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, words::unusable(names, &why));
+                match why.hint() {
+                    Some(hint) => error.advise(&hint, None),
+                    None => error,
+                }
             }
-            EngineError::Taken(refused) => Self::new(StatusCode::CONFLICT, code::EXISTS, refused.to_string()),
-            EngineError::Resource(refused) => refused.into(),
+            EngineError::Taken(refused) => Self::new(StatusCode::CONFLICT, code::EXISTS, words::claim(names, &refused)),
+            EngineError::Resource(refused) => Self::resource(names, &refused),
             EngineError::IdempotencyConflict { .. } => {
                 Self::new(StatusCode::CONFLICT, code::IDEMPOTENCY_CONFLICT, error.to_string())
             }
@@ -182,10 +195,9 @@ impl From<EngineError> for ApiError {
             EngineError::Crashed => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error),
         }
     }
-}
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+    /// Why a request about a VM is refused.
+    pub(crate) fn refused(names: &dyn Names, refusal: &Refusal) -> Self {
         let status = match refusal.kind {
             RefusalKind::VersionMismatch => StatusCode::PRECONDITION_FAILED,
             RefusalKind::BadRequest => StatusCode::UNPROCESSABLE_ENTITY,
@@ -202,25 +214,20 @@ impl From<Refusal> for ApiError {
             | RefusalKind::NotFenced
             | RefusalKind::Rules => StatusCode::CONFLICT,
         };
-        let error = Self::new(status, refusal.kind.into(), refusal.detail);
-        if refusal.hint.is_empty() { error } else { error.hint(refusal.hint) }
+        Self::new(status, refusal.kind.into(), words::refusal(names, refusal))
+            .advise(&refusal.hint, Some((refusal.vm, refusal.verb)))
     }
-}
 
-impl From<ResourceRefused> for ApiError {
-    fn from(refused: ResourceRefused) -> Self {
-        let (status, code) = match &refused {
-            ResourceRefused::NameTaken { kind, name } => {
-                let detail = format!("the name {name} is taken by another {kind}: choose another");
-                return Self::new(StatusCode::CONFLICT, code::EXISTS, detail);
-            }
-            ResourceRefused::SameHypervisor { .. } => (StatusCode::CONFLICT, code::EXISTS),
+    /// Why the change of a resource is refused.
+    pub(crate) fn resource(names: &dyn Names, refused: &ResourceRefused) -> Self {
+        let (status, code) = match refused {
+            ResourceRefused::NameTaken { .. } | ResourceRefused::SameHypervisor { .. } => (StatusCode::CONFLICT, code::EXISTS),
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
             ResourceRefused::FileTaken { .. } => (StatusCode::CONFLICT, code::FILE_TAKEN),
             ResourceRefused::UuidTaken { .. } => (StatusCode::CONFLICT, code::EXISTS),
         };
-        Self::new(status, code, refused.to_string())
+        Self::new(status, code, words::resource_refused(names, refused))
     }
 }
 
@@ -285,11 +292,12 @@ impl From<Misfit> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_model::{OperationId, Verb, VmId};
+    use crate::words::NoNames;
+    use ostler_model::{Cause, OperationId};
     use strum::IntoEnumIterator;
 
-    fn status_of(error: impl Into<ApiError>) -> (u16, String) {
-        let problem = error.into().0;
+    fn status_of(error: EngineError) -> (u16, String) {
+        let problem = ApiError::engine(&NoNames, error).0;
         (problem.status, problem.code)
     }
 
@@ -319,12 +327,14 @@ mod tests {
     #[test]
     fn every_refusal_has_its_own_code() {
         for kind in RefusalKind::iter() {
-            let refusal = Refusal { kind, verb: Verb::Resume, detail: "d".to_owned(), hint: "h".to_owned() };
-            let problem = ApiError::from(refusal).0;
+            let (vm, cause, hint) = (VmId(7), Cause::NoHostNamed, Hint::Fence);
+            let problem = ApiError::refused(&NoNames, &Refusal { kind, verb: Verb::Resume, vm, cause, hint }).0;
             assert_eq!(problem.code, kind.to_string());
             assert_eq!(problem.kind, format!("urn:ostler:problem:{kind}"));
             assert!(matches!(problem.status, 409 | 412 | 422), "{kind}");
-            assert_eq!(problem.hint.as_deref(), Some("h"));
+            assert!(problem.hint.is_some_and(|hint| hint.starts_with("make sure that the host is off")));
+            let advice = problem.advice.expect("for programs");
+            assert_eq!((advice.code.as_str(), advice.vm, advice.verb.as_deref()), ("fence", Some(7), Some("resume")));
         }
     }
 }

@@ -156,7 +156,7 @@ impl Batch<'_> {
 
 /// Reports a number that would fall below zero. The check finds it too. To stop here would help nobody.
 fn below_zero(what: &'static str) {
-    tracing::error!(what, "the books would fall below zero: run `ostler admin check`");
+    tracing::error!(what, "the books would fall below zero: have the store checked");
 }
 
 impl Reader {

@@ -3,24 +3,20 @@
 
 use crate::batch::Batch;
 use crate::book::Claimant;
-use crate::commit::ResourceKind;
 use crate::error::{Fault, ReadError};
-use ostler_model::{Book, BookKey, Claim, ClaimRefused, Holding, HostId, ImageId, Page, Terms, VmId, held_anew, holding_of};
+use ostler_model::{
+    Book, BookKey, Claim, ClaimRefused, Holding, HostId, ImageId, Page, Resource, Terms, VmId, held_anew, holding_of,
+};
 use redb::ReadableTable;
 
 impl Batch<'_> {
-    /// By which terms a thing is held, as its row says now. If it needs a row and has none, this is the kind of that row.
-    fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, ResourceKind>, ReadError> {
-        let id = key.as_str().parse().ok();
+    /// By which terms a thing is held, as its row says now. If it needs a row and has none, the error names it.
+    fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, Resource>, ReadError> {
+        // The key was made of an id. There is no host and no image 0.
+        let id = key.as_str().parse().unwrap_or_default();
         Ok(match book {
-            Book::Host => {
-                let host = id.map(|id| self.host(HostId(id))).transpose()?.flatten();
-                host.map(|host| host.terms()).ok_or(ResourceKind::Host)
-            }
-            Book::Image => {
-                let image = id.map(|id| self.image(ImageId(id))).transpose()?.flatten();
-                image.map(|image| image.terms()).ok_or(ResourceKind::Image)
-            }
+            Book::Host => self.host(HostId(id))?.map(|host| host.terms()).ok_or(Resource::Host(HostId(id))),
+            Book::Image => self.image(ImageId(id))?.map(|image| image.terms()).ok_or(Resource::Image(ImageId(id))),
             Book::Mac => Ok(Terms::of_none(key)),
         })
     }
@@ -48,10 +44,10 @@ impl Batch<'_> {
     }
 
     /// A thing that is held anew and that is not there.
-    pub(crate) fn missing_thing(&self, by: &Claimant<'_>) -> Result<Option<(ResourceKind, BookKey)>, ReadError> {
+    pub(crate) fn missing_thing(&self, by: &Claimant<'_>) -> Result<Option<Resource>, ReadError> {
         for held in held_anew(by.old, by.new) {
-            if let Err(kind) = self.terms(held.book, &held.key)? {
-                return Ok(Some((kind, held.key.clone())));
+            if let Err(missing) = self.terms(held.book, &held.key)? {
+                return Ok(Some(missing));
             }
         }
         Ok(None)

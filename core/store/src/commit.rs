@@ -1,9 +1,8 @@
 //! The content of a commit, and its possible results.
 
 use ostler_model::{
-    Claim, ClaimRefused, Datastore, DatastoreId, DiskFormat, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId,
-    HostName, HostState, Identified, Image, ImageId, ImageName, ImageState, OperationRecord, RelPath, Timestamp, Version, VmId,
-    VmRecord,
+    Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
+    Identified, Image, ImageId, ImageState, OperationRecord, ResourceRefused, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -242,84 +241,4 @@ pub enum Committed {
     IdempotencyConflict,
     /// The change of a resource was refused. Nothing was changed.
     Refused(ResourceRefused),
-}
-
-/// The reason why the change of a resource is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResourceRefused {
-    /// Names are unique.
-    #[error("there is already a {kind} called {name}: choose another name")]
-    NameTaken {
-        /// The kind of resource.
-        kind: ResourceKind,
-        /// The name.
-        name: String,
-    },
-    /// A hypervisor may be only one host.
-    #[error(
-        "that hypervisor is host {other} already: under two names its capacity would count twice, and a VM that moved from one to \
-         the other would be lost. If they are two machines, their driver must tell them apart (for kvm: give one of them a host_uuid \
-         of its own in libvirtd.conf)"
-    )]
-    SameHypervisor {
-        /// The host that it is.
-        other: HostName,
-    },
-    /// Something depends on the resource.
-    #[error("the {kind} {which} is in use by {by}: move or delete that first")]
-    InUse {
-        /// The kind of resource.
-        kind: ResourceKind,
-        /// Its id or name.
-        which: String,
-        /// The thing that depends on it.
-        by: String,
-    },
-    /// One file may be several images only if all have the same format. With two formats, one image would read the other's bytes.
-    #[error("the file {path} is the image {image} already, as {format}: give the same format, or use another file")]
-    FileTaken {
-        /// The file.
-        path: RelPath,
-        /// The image that the file is already.
-        image: ImageName,
-        /// The format of that image.
-        format: DiskFormat,
-    },
-    /// There is no such resource.
-    #[error("there is no {kind} {which}")]
-    NotFound {
-        /// The kind of resource.
-        kind: ResourceKind,
-        /// Its id or name.
-        which: String,
-    },
-    /// The VM's UUID belongs to another VM of this store.
-    #[error("the UUID of VM {vm} belongs to VM {other} already")]
-    UuidTaken {
-        /// The new VM.
-        vm: VmId,
-        /// The VM that has the UUID.
-        other: VmId,
-    },
-}
-
-/// A kind of resource, for messages and codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr)]
-#[strum(serialize_all = "kebab-case")]
-pub enum ResourceKind {
-    /// A host.
-    Host,
-    /// A datastore.
-    Datastore,
-    /// An image.
-    Image,
-    /// A token.
-    Token,
-    /// A driver.
-    Driver,
-    /// A binding of snapshot rules.
-    Rules,
-    /// A VM.
-    #[strum(serialize = "VM")]
-    Vm,
 }

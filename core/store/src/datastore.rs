@@ -1,13 +1,12 @@
 //! Datastores.
 
 use crate::batch::Batch;
-use crate::commit::ResourceKind;
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{DATASTORE, DATASTORE_BY_NAME};
-use ostler_model::{Datastore, DatastoreId, DatastoreName};
+use ostler_model::{Datastore, DatastoreId, DatastoreName, ImageId, ResourceKind, UsedBy, VmId};
 use redb::ReadableTable;
 
 impl Row for Datastore {
@@ -29,16 +28,16 @@ impl Batch<'_> {
 
     pub(crate) fn datastore_remove_refused(&mut self, id: DatastoreId) -> Refusal {
         if self.datastore(id)?.is_none() {
-            return not_found(ResourceKind::Datastore, id);
+            return not_found(id);
         }
         let images = &self.cold()?.image_by_datastore;
         let first = images.range((id.0, 0)..=(id.0, u32::MAX)).map_err(Fault::from)?.next();
         if let Some((key, _)) = first.transpose().map_err(Fault::from)? {
-            return in_use(ResourceKind::Datastore, id, format!("image {}", key.value().1));
+            return in_use(id, UsedBy::Image(ImageId(key.value().1)));
         }
         let first = self.hot.vm_by_datastore.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?.next();
         match first.transpose().map_err(Fault::from)? {
-            Some((key, _)) => in_use(ResourceKind::Datastore, id, format!("VM {}", key.value().1)),
+            Some((key, _)) => in_use(id, UsedBy::FilesOf(VmId(key.value().1))),
             None => Ok(None),
         }
     }

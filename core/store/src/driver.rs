@@ -1,13 +1,13 @@
 //! Installed drivers, and the snapshot rules that are bound to each hypervisor driver.
 
 use crate::batch::Batch;
-use crate::commit::{DriverRow, ResourceKind, RulesBinding};
+use crate::commit::{DriverRow, RulesBinding};
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{DRIVER, RULES};
-use ostler_model::{Datastore, DriverName, Host};
+use ostler_model::{Datastore, DriverName, Host, Resource, UsedBy};
 use redb::ReadableTable;
 
 impl Row for DriverRow {
@@ -22,30 +22,31 @@ impl Batch<'_> {
     /// Reads all hosts and datastores: there are few of them, and drivers are rarely removed.
     pub(crate) fn driver_remove_refused(&mut self, name: &DriverName) -> Refusal {
         if self.cold()?.driver.get(name.as_str()).map_err(Fault::from)?.is_none() {
-            return not_found(ResourceKind::Driver, name);
+            return not_found(Resource::Driver(name.clone()));
         }
+        let driver = Resource::Driver(name.clone());
         for entry in self.hot.host.iter().map_err(Fault::from)? {
             let (id, kept) = entry.map_err(Fault::from)?;
             let host: Host = row::decode(kept.value(), id.value())?;
             if host.hypervisor.is_some_and(|hypervisor| hypervisor.driver == *name) {
-                return in_use(ResourceKind::Driver, name, format!("host {}", host.name));
+                return in_use(driver, UsedBy::HypervisorOf(host.id));
             }
             if host.rules.as_ref() == Some(name) {
-                return in_use(ResourceKind::Driver, name, format!("the snapshot rules of host {}", host.name));
+                return in_use(driver, UsedBy::RulesOfHost(host.id));
             }
         }
         for entry in self.hot.datastore.iter().map_err(Fault::from)? {
             let (id, kept) = entry.map_err(Fault::from)?;
             let datastore: Datastore = row::decode(kept.value(), id.value())?;
             if datastore.driver == *name {
-                return in_use(ResourceKind::Driver, name, format!("datastore {}", datastore.name));
+                return in_use(driver, UsedBy::FilesIn(datastore.id));
             }
         }
         for entry in self.cold()?.rules.iter().map_err(Fault::from)? {
             let (hypervisor, kept) = entry.map_err(Fault::from)?;
             let binding: RulesBinding = row::decode(kept.value(), hypervisor.value())?;
             if binding.rules == *name || binding.hypervisor == *name {
-                return in_use(ResourceKind::Driver, name, format!("the snapshot rules of {}", binding.hypervisor));
+                return in_use(driver, UsedBy::RulesOf(binding.hypervisor));
             }
         }
         Ok(None)

@@ -182,7 +182,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The source or the target is in use.
-    #[error("{path} is in use by a running ostlerd: stop it first, or make a backup of it with `ostler admin backup`")]
+    #[error("{path} is in use by a running ostlerd: stop it first, or have it make a backup")]
     InUse {
         /// Its path.
         path: PathBuf,

@@ -1,13 +1,12 @@
 //! Hosts.
 
 use crate::batch::Batch;
-use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{HOST, HOST_BY_NAME};
-use ostler_model::{Host, HostId, HostName, HypervisorId, VmId};
+use ostler_model::{Host, HostId, HostName, HypervisorId, ResourceKind, ResourceRefused, UsedBy, VmId};
 use redb::ReadableTable;
 
 impl Row for Host {
@@ -28,9 +27,9 @@ impl Batch<'_> {
         let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
         let old = self.host(host.id)?;
         if old.as_ref().is_some_and(moved)
-            && let Some((vm, _)) = self.first_vm_on(host.id)?
+            && let Some(vm) = self.first_vm_on(host.id)?
         {
-            return in_use(ResourceKind::Host, host.id, format!("VM {vm}, which is found by its settings"));
+            return in_use(host.id, UsedBy::FoundBy(vm));
         }
         let name = host.name.as_str();
         let owner = self.cold()?.host_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
@@ -58,30 +57,30 @@ impl Batch<'_> {
 
     pub(crate) fn host_remove_refused(&mut self, id: HostId) -> Refusal {
         if self.host(id)?.is_none() {
-            return not_found(ResourceKind::Host, id);
+            return not_found(id);
         }
         if id == HostId::FRONT_END {
-            return in_use(ResourceKind::Host, id, "this ostlerd, which runs on it");
+            return in_use(id, UsedBy::Daemon);
         }
         match self.first_vm_on(id)? {
-            Some((vm, how)) => in_use(ResourceKind::Host, id, format!("VM {vm}, which {how}")),
+            Some(vm) => in_use(id, self.use_of(id, vm)?),
             None => Ok(None),
         }
     }
 
-    /// The first VM of which something is or may be on a host, and the reason.
-    fn first_vm_on(&self, id: HostId) -> Result<Option<(VmId, &'static str)>, ReadError> {
+    /// The first VM of which something is or may be on a host.
+    fn first_vm_on(&self, id: HostId) -> Result<Option<VmId>, ReadError> {
         let mut rows = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?;
-        let Some((key, _)) = rows.next().transpose().map_err(Fault::from)? else { return Ok(None) };
-        let vm = VmId(key.value().1);
-        let how = match self.vm_summary(vm)? {
-            Some(summary) if summary.host == Some(id) => "has its place there",
-            Some(summary) if summary.holds_on(id) => "migrates from there or to it",
-            Some(_) | None => {
-                "may have left something there; it is looked for once the host is seen. If it does not come back, remove it as fenced"
-            }
-        };
-        Ok(Some((vm, how)))
+        Ok(rows.next().transpose().map_err(Fault::from)?.map(|(key, _)| VmId(key.value().1)))
+    }
+
+    /// What such a VM has or may have on the host.
+    fn use_of(&self, id: HostId, vm: VmId) -> Result<UsedBy, ReadError> {
+        Ok(match self.vm_summary(vm)? {
+            Some(summary) if summary.host == Some(id) => UsedBy::Placed(vm),
+            Some(summary) if summary.holds_on(id) => UsedBy::Moving(vm),
+            Some(_) | None => UsedBy::LeftBy(vm),
+        })
     }
 
     pub(crate) fn host_put(&mut self, host: &Host) -> Result<(), ReadError> {

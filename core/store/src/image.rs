@@ -1,13 +1,12 @@
 //! Images.
 
 use crate::batch::Batch;
-use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{IMAGE, IMAGE_BY_NAME};
-use ostler_model::{Image, ImageId, ImageName, ImageState};
+use ostler_model::{Image, ImageId, ImageName, ImageState, ResourceKind, ResourceRefused, UsedBy};
 use redb::ReadableTable;
 
 impl Row for Image {
@@ -25,7 +24,7 @@ impl Batch<'_> {
         let name = image.name.as_str();
         let known = self.hot.datastore.get(image.datastore.0).map_err(Fault::from)?.is_some();
         if !known && !ahead.datastore(image.datastore) {
-            return not_found(ResourceKind::Datastore, image.datastore);
+            return not_found(image.datastore);
         }
         if let Some(refused) = self.file_refused(image)? {
             return Ok(Some(refused));
@@ -56,16 +55,16 @@ impl Batch<'_> {
 
     pub(crate) fn image_remove_refused(&mut self, id: ImageId) -> Refusal {
         match self.image(id)? {
-            None => return not_found(ResourceKind::Image, id),
+            None => return not_found(id),
             // The operation that writes the image sets its state at the end, and must find the image then.
             Some(image) if image.state == ImageState::Locked => {
-                return in_use(ResourceKind::Image, id, "the disk that is saved as it, it is locked");
+                return in_use(id, UsedBy::DiskToSave);
             }
             Some(_) => {}
         }
         let disks = self.holds(id)?;
         if disks > 0 {
-            return in_use(ResourceKind::Image, id, format!("{disks} disks of VMs"));
+            return in_use(id, UsedBy::Disks { count: disks });
         }
         Ok(None)
     }
@@ -73,11 +72,11 @@ impl Batch<'_> {
     pub(crate) fn image_discard_refused(&mut self, id: ImageId, ahead: &Ahead<'_>) -> Refusal {
         let Some(image) = self.image(id)? else { return Ok(None) };
         if image.state == ImageState::Ready {
-            return in_use(ResourceKind::Image, id, "anybody who deploys it, it is ready");
+            return in_use(id, UsedBy::Ready);
         }
         match ahead.holds(id, self.holds(id)?) {
             0 => Ok(None),
-            disks => in_use(ResourceKind::Image, id, format!("{disks} disks of VMs")),
+            disks => in_use(id, UsedBy::Disks { count: disks }),
         }
     }
 

@@ -125,8 +125,7 @@ mod writer;
 
 pub use backup::{Restored, Unreadable, restore};
 pub use commit::{
-    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, ResourceKind, ResourceRefused,
-    RulesBinding, TokenRow, VmChange,
+    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, RulesBinding, TokenRow, VmChange,
 };
 pub use disk::RawDisk;
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
@@ -139,6 +138,7 @@ pub use log::{
 };
 pub use meta::RestoredStore;
 pub use operation::OPERATIONS_KEPT;
+pub use ostler_model::{ResourceKind, ResourceRefused};
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
 #[doc(hidden)]

@@ -1,11 +1,11 @@
 //! Changes of resources that are not VMs. They are judged here as a whole, and written by the module of each table.
 
 use crate::batch::Batch;
-use crate::commit::{ResourceChange, ResourceKind, ResourceRefused};
+use crate::commit::ResourceChange;
 use crate::error::{Fault, ReadError};
 use crate::meta;
 use crate::summary::VmSummary;
-use ostler_model::{DatastoreId, ImageId, State, VmId};
+use ostler_model::{DatastoreId, ImageId, Resource, ResourceKind, ResourceRefused, State, UsedBy, VmId};
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
@@ -22,13 +22,13 @@ pub(crate) struct Ahead<'a> {
 pub(crate) type Refusal = Result<Option<ResourceRefused>, ReadError>;
 
 /// There is no such resource.
-pub(crate) fn not_found(kind: ResourceKind, which: impl ToString) -> Refusal {
-    Ok(Some(ResourceRefused::NotFound { kind, which: which.to_string() }))
+pub(crate) fn not_found(what: impl Into<Resource>) -> Refusal {
+    Ok(Some(ResourceRefused::NotFound { what: what.into() }))
 }
 
 /// Something depends on the resource.
-pub(crate) fn in_use(kind: ResourceKind, which: impl ToString, by: impl Into<String>) -> Refusal {
-    Ok(Some(ResourceRefused::InUse { kind, which: which.to_string(), by: by.into() }))
+pub(crate) fn in_use(what: impl Into<Resource>, by: UsedBy) -> Refusal {
+    Ok(Some(ResourceRefused::InUse { what: what.into(), by }))
 }
 
 impl<'a> Ahead<'a> {
@@ -77,11 +77,11 @@ impl Batch<'_> {
             ResourceChange::HostPut(host) => self.host_put_refused(host, ahead),
             ResourceChange::HostEdit { id, edit } => match self.host(*id)? {
                 Some(host) => self.host_put_refused(&edit.of(host), ahead),
-                None => not_found(ResourceKind::Host, id),
+                None => not_found(*id),
             },
             ResourceChange::HostProbed { id, .. } | ResourceChange::HostIdentified { id, .. } => match self.host(*id)? {
                 Some(_) => Ok(None),
-                None => not_found(ResourceKind::Host, id),
+                None => not_found(*id),
             },
             ResourceChange::HostRemove(id) => self.host_remove_refused(*id),
             ResourceChange::DatastorePut(datastore) => self.datastore_put_refused(datastore, ahead),
@@ -89,7 +89,7 @@ impl Batch<'_> {
             ResourceChange::ImagePut(image) => self.image_put_refused(image, ahead),
             ResourceChange::ImageSetState { id, .. } => match self.image(*id)? {
                 Some(_) => Ok(None),
-                None => not_found(ResourceKind::Image, id),
+                None => not_found(*id),
             },
             ResourceChange::ImageDiscard(id) => self.image_discard_refused(*id, ahead),
             ResourceChange::ImageRemove(id) => self.image_remove_refused(*id),
@@ -100,7 +100,7 @@ impl Batch<'_> {
             ResourceChange::RulesUnbind(hypervisor) => {
                 match self.cold()?.rules.get(hypervisor.as_str()).map_err(Fault::from)?.is_some() {
                     true => Ok(None),
-                    false => not_found(ResourceKind::Rules, hypervisor),
+                    false => not_found(Resource::Rules(hypervisor.clone())),
                 }
             }
             ResourceChange::VmForget(id) => self.vm_forget_refused(*id),
@@ -109,12 +109,12 @@ impl Batch<'_> {
 
     fn vm_forget_refused(&self, id: VmId) -> Refusal {
         match self.vm_summary(id)? {
-            None => not_found(ResourceKind::Vm, id),
-            Some(vm) if vm.state != State::Done => in_use(ResourceKind::Vm, id, format!("itself, it is {}", vm.state)),
+            None => not_found(id),
+            Some(vm) if vm.state != State::Done => in_use(id, UsedBy::NotDone { state: vm.state }),
             Some(vm) if vm.over() => Ok(None),
             Some(vm) => match vm.also_on.first() {
-                Some(host) => in_use(ResourceKind::Vm, id, format!("host {host}, where something of it may be left")),
-                None => in_use(ResourceKind::Vm, id, "a driver call that may be under way"),
+                Some(host) => in_use(id, UsedBy::LeftOn(*host)),
+                None => in_use(id, UsedBy::Call),
             },
         }
     }

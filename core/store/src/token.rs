@@ -1,12 +1,13 @@
 //! Tokens: name, hash and scopes. The secret itself is not stored.
 
 use crate::batch::Batch;
-use crate::commit::{ResourceKind, ResourceRefused, TokenRow};
+use crate::commit::TokenRow;
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
 use crate::resource::{Refusal, not_found};
 use crate::row::{self, Row};
 use crate::tables::{TOKEN, TOKEN_BY_HASH};
+use ostler_model::{Resource, ResourceKind, ResourceRefused};
 use redb::ReadableTable;
 
 impl Row for TokenRow {
@@ -32,7 +33,7 @@ impl Batch<'_> {
     }
 
     pub(crate) fn token_remove_refused(&mut self, name: &str) -> Refusal {
-        if self.token(name)?.is_none() { not_found(ResourceKind::Token, name) } else { Ok(None) }
+        if self.token(name)?.is_none() { not_found(Resource::Token(name.to_owned())) } else { Ok(None) }
     }
 
     pub(crate) fn token_put(&mut self, token: &TokenRow) -> Result<(), ReadError> {

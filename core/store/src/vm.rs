@@ -2,7 +2,6 @@
 
 use crate::batch::Batch;
 use crate::book::Claimant;
-use crate::commit::{ResourceKind, ResourceRefused};
 use crate::error::{Fault, ReadError, RowError};
 use crate::prepare::PreparedVm;
 use crate::read::Reader;
@@ -10,7 +9,7 @@ use crate::row;
 use crate::sabotage::Sabotage;
 use crate::summary::VmSummary;
 use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
-use ostler_model::{HostId, Timestamp, VmId, VmName, VmRecord, VmUuid};
+use ostler_model::{HostId, Resource, ResourceRefused, Timestamp, VmId, VmName, VmRecord, VmUuid};
 use redb::{ReadableTable, TableDefinition};
 use serde::de::Error as _;
 use std::collections::BTreeSet;
@@ -42,7 +41,7 @@ impl Batch<'_> {
         old: Option<&VmSummary>,
         goes: Option<VmId>,
     ) -> Result<Option<ResourceRefused>, ReadError> {
-        let missing = |kind, which: String| Ok(Some(ResourceRefused::NotFound { kind, which }));
+        let missing = |what: Resource| Ok(Some(ResourceRefused::NotFound { what }));
         let uuid_old = old.map(|vm| vm.uuid);
         if uuid_old != Some(new.uuid)
             && let Some(other) = self.hot.vm_by_uuid.get(new.uuid.0.as_u128()).map_err(Fault::from)?
@@ -53,16 +52,16 @@ impl Batch<'_> {
         }
         for host in new.hosts().filter(|host| !old.is_some_and(|vm| vm.hosts().any(|at| at == *host))) {
             if self.hot.host.get(host.0).map_err(Fault::from)?.is_none() {
-                return missing(ResourceKind::Host, host.to_string());
+                return missing(host.into());
             }
         }
         if let Some(datastore) = new.datastore.filter(|datastore| old.and_then(|vm| vm.datastore) != Some(*datastore))
             && self.hot.datastore.get(datastore.0).map_err(Fault::from)?.is_none()
         {
-            return missing(ResourceKind::Datastore, datastore.to_string());
+            return missing(datastore.into());
         }
-        if let Some((kind, which)) = self.missing_thing(&Claimant::new(old, Some(new), goes))? {
-            return missing(kind, which.to_string());
+        if let Some(thing) = self.missing_thing(&Claimant::new(old, Some(new), goes))? {
+            return missing(thing);
         }
         Ok(None)
     }

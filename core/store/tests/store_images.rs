@@ -51,6 +51,10 @@ async fn an_image_is_added_set_and_discarded_with_the_vm_that_writes_it() {
     sound(&store);
 }
 
+fn is_in_use(answer: &Committed, user: &UsedBy) -> bool {
+    matches!(answer, Committed::Refused(ResourceRefused::InUse { by, .. }) if by == user)
+}
+
 #[tokio::test]
 async fn a_name_that_is_taken_changes_neither_the_vm_nor_images() {
     let (store, record) = with_vm().await;
@@ -68,7 +72,7 @@ async fn the_state_of_an_image_that_is_not_there_cannot_be_set() {
     let (store, record) = with_vm().await;
     let set = ResourceChange::ImageSetState { id: ImageId(9), state: ImageState::Ready };
     let refused = answer(&store, with(&record, vec![set])).await;
-    assert!(matches!(refused, Committed::Refused(ResourceRefused::NotFound { kind: ResourceKind::Image, .. })), "{refused:?}");
+    assert!(matches!(refused, Committed::Refused(ResourceRefused::NotFound { what: Resource::Image(_) })), "{refused:?}");
     assert_eq!(store.read().expect("reads").vm(record.id).expect("reads").map(|vm| vm.version), Some(Version(1)));
 }
 
@@ -77,14 +81,14 @@ async fn only_what_was_never_fit_for_use_is_discarded_and_only_if_no_disk_stands
     let (store, record) = with_vm().await;
     let discard = |id| vec![ResourceChange::ImageDiscard(ImageId(id))];
     let refused = answer(&store, with(&record, discard(2))).await;
-    assert!(matches!(&refused, Committed::Refused(why) if why.to_string().contains("it is ready")), "{refused:?}");
+    assert!(is_in_use(&refused, &UsedBy::Ready), "{refused:?}");
     let spoilt = ResourceChange::ImageSetState { id: ImageId(1), state: ImageState::Error };
     let spoilt = Commit { resources: vec![spoilt, ResourceChange::ImagePut(locked(3))], ..Commit::default() };
     applied(&store, spoilt).await;
     // Its own disk stands on image 1; and one that comes with the commit would stand on image 3.
     for commit in [with(&record, discard(1)), with(&with_disk(record.clone(), 3), discard(3))] {
         let refused = answer(&store, commit).await;
-        assert!(matches!(&refused, Committed::Refused(why) if why.to_string().contains("1 disks of VMs")), "{refused:?}");
+        assert!(is_in_use(&refused, &UsedBy::Disks { count: 1 }), "{refused:?}");
     }
     let bare = VmRecord { disks: vec![], ..record };
     applied(&store, with(&bare, discard(1))).await;
@@ -102,7 +106,7 @@ async fn an_image_that_is_being_written_is_not_removed_under_its_writer() {
     applied(&store, commit.clone()).await;
     let remove = Commit { resources: vec![ResourceChange::ImageRemove(ImageId(3))], ..Commit::default() };
     let refused = answer(&store, remove.clone()).await;
-    assert!(matches!(&refused, Committed::Refused(why) if why.to_string().contains("it is locked")), "{refused:?}");
+    assert!(is_in_use(&refused, &UsedBy::DiskToSave), "{refused:?}");
     let failed = ResourceChange::ImageSetState { id: ImageId(3), state: ImageState::Error };
     applied(&store, with(&of(&commit), vec![failed])).await;
     applied(&store, remove).await;

@@ -26,9 +26,9 @@ async fn next(store: &Store, record: VmRecord) -> VmRecord {
     of(&commit)
 }
 
-async fn refused(store: &Store, change: ResourceChange) -> String {
+async fn refused(store: &Store, change: ResourceChange) -> UsedBy {
     match store.commit(Commit { resources: vec![change], ..Commit::default() }).await.expect("decided") {
-        Committed::Refused(why @ ResourceRefused::InUse { .. }) => why.to_string(),
+        Committed::Refused(ResourceRefused::InUse { by, .. }) => by,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -42,8 +42,8 @@ async fn a_vm_that_moves_is_found_on_both_hosts_and_holds_both_until_it_is_seen_
     let begun = next(&store, moving(of(&created), 1)).await;
     assert_eq!((found(&store, 1), found(&store, 2)), (vec![VmId(1)], vec![VmId(1)]));
     assert_eq!((usage(&store, 1), usage(&store, 2)), ((1, 1000), (1, 1000)));
-    assert!(refused(&store, ResourceChange::HostRemove(HostId(1))).await.contains("VM 1, which migrates from there or to it"));
-    assert!(refused(&store, ResourceChange::HostRemove(HostId(2))).await.contains("VM 1, which has its place there"));
+    assert_eq!(refused(&store, ResourceChange::HostRemove(HostId(1))).await, UsedBy::Moving(VmId(1)));
+    assert_eq!(refused(&store, ResourceChange::HostRemove(HostId(2))).await, UsedBy::Placed(VmId(1)));
     let there = next(&store, switched(begun)).await;
     assert_eq!((usage(&store, 1), usage(&store, 2)), ((1, 1000), (1, 1000)));
     let filter = |host| VmFilter { host: Some(HostId(host)), ..VmFilter::default() };
@@ -52,9 +52,9 @@ async fn a_vm_that_moves_is_found_on_both_hosts_and_holds_both_until_it_is_seen_
     let unseen = next(&store, VmRecord { other: None, ..left(there, 2) }).await;
     assert_eq!((usage(&store, 1), usage(&store, 2)), ((1, 1000), (0, 0)), "what may be left holds nothing");
     assert_eq!(found(&store, 2), [VmId(1)]);
-    assert!(refused(&store, ResourceChange::HostRemove(HostId(2))).await.contains("VM 1, which may have left something there"));
+    assert_eq!(refused(&store, ResourceChange::HostRemove(HostId(2))).await, UsedBy::LeftBy(VmId(1)));
     let elsewhere = Host { hypervisor: None, ..host(2, 4000, 4096) };
-    assert!(refused(&store, ResourceChange::HostPut(elsewhere)).await.contains("is found by its settings"));
+    assert_eq!(refused(&store, ResourceChange::HostPut(elsewhere)).await, UsedBy::FoundBy(VmId(1)));
     next(&store, VmRecord { leftovers: vec![], ..unseen }).await;
     assert_eq!(found(&store, 2), []);
     applied(&store, Commit { resources: vec![ResourceChange::HostRemove(HostId(2))], ..Commit::default() }).await;
@@ -72,7 +72,7 @@ async fn a_migration_within_one_host_holds_once_and_several_leftovers_count_once
     sound(&store);
     for lost in [moving(record.clone(), 7), left(record, 7)] {
         let answer = store.commit(change(lost)).await.expect("decided");
-        assert!(matches!(answer, Committed::Refused(ResourceRefused::NotFound { kind: ResourceKind::Host, .. })), "{answer:?}");
+        assert!(matches!(answer, Committed::Refused(ResourceRefused::NotFound { what: Resource::Host(_) })), "{answer:?}");
     }
 }
 
@@ -90,7 +90,8 @@ async fn a_claim_judges_what_the_vm_holds_of_that_host_and_counts_its_own_once()
     let begun = with_room(change(moving(of(&created), 1)), 1, true);
     let answer = store.commit(begun.clone()).await.expect("decided");
     let Committed::ClaimRefused(full) = answer else { panic!("{answer:?}") };
-    assert!(full.to_string().contains("host-1 is full: 1.501 of 4 CPUs"), "{full}");
+    let taken = |taken: &Amount, limit: &Amount| (taken.capacity().cpu_milli, limit.capacity().cpu_milli) == (1501, 4000);
+    assert!(matches!(&full.lack, Lack::Full { taken: held, limit, .. } if taken(held, limit)), "{full}");
     assert_eq!(found(&store, 1), [VmId(2)], "nothing was changed");
     other.spec.cpu_milli = 1500;
     let smaller = with_room(change(placed(other, 1)), 1, true);
@@ -157,8 +158,7 @@ async fn a_vm_is_forgotten_only_when_nothing_of_it_is_left() {
     let gone = next(&store, gone).await;
     let over = || store.read().expect("reads").done_before(Timestamp(u64::MAX), 9).expect("reads");
     assert_eq!(over(), []);
-    let why = refused(&store, ResourceChange::VmForget(VmId(1))).await;
-    assert!(why.contains("host 1, where something of it may be left"), "{why}");
+    assert_eq!(refused(&store, ResourceChange::VmForget(VmId(1))).await, UsedBy::LeftOn(HostId(1)));
     // What it may have left needs what it stood on.
     for change in [ResourceChange::ImageRemove(ImageId(1)), ResourceChange::DatastoreRemove(DatastoreId(2))] {
         refused(&store, change).await;

@@ -218,7 +218,7 @@ impl Run {
             for vm in left {
                 match self.life.engine().act(vm, ActionRequest::of(Verb::Delete, "operator"), None).await {
                     Ok(_) => {}
-                    Err(EngineError::Refused(refusal)) => self.say(format!("VM {vm}: delete refused: {}", refusal.detail)),
+                    Err(EngineError::Refused(refusal)) => self.say(format!("VM {vm}: delete refused: {:?}", refusal.cause)),
                     Err(error) => return Err(format!("VM {vm} cannot be deleted: {error}")),
                 }
             }
@@ -231,7 +231,7 @@ impl Run {
         let records = self.records().unwrap_or_default();
         let stuck = records.iter().find(|record| record.state.kind() == StateKind::Transient || record.is_unreconciled());
         stuck.map_or_else(String::new, |record| {
-            let why = self.life.engine().why(record.id).map(|explained| explained.why.summary).unwrap_or_default();
+            let why = self.life.engine().why(record.id).map(|explained| format!("{:?}", explained.why.summary)).unwrap_or_default();
             format!("VM {} is {}: {why}; {:?}", record.id, record.state, record.operation)
         })
     }

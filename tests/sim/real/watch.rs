@@ -270,7 +270,8 @@ impl Run {
             let left = record.leftovers.iter().any(|left| left.place.host == host.id);
             let free = host.total.minus(held.get(&host.id).map(|usage| usage.held).unwrap_or_default());
             let fits = free.and_then(|free| free.minus(record.spec.capacity())).is_some();
-            let why = || self.life.engine().why(record.id).map(|explained| explained.scheduler.join("; ")).unwrap_or_default();
+            let why =
+                || self.life.engine().why(record.id).map(|explained| format!("{:?}", explained.scheduler)).unwrap_or_default();
             must!(
                 !fits || !answers || left,
                 "starved: VM {} waits though host {} has room for it: {}",

@@ -31,7 +31,7 @@ impl Run {
             }
             if since == now {
                 let why = self.life.engine().why(record.id).map_err(|error| error.to_string())?.why;
-                must!(why.waits_for.is_some(), "untold: VM {} has an operation, and nobody says for what it waits", record.id);
+                must!(!why.waits_for.is_empty(), "untold: VM {} has an operation, and nobody says for what it waits", record.id);
             }
         }
         self.worked = worked;

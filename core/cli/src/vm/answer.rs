@@ -4,7 +4,7 @@ use super::asking::Asking;
 use super::told;
 use crate::operation::complaint;
 use crate::text::took;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, advice};
 use ostler_api::{ActionReply, Client, Destroyed, Operation, PlanPreview, Vm};
 
 /// An answer.
@@ -24,7 +24,7 @@ impl Answer {
                 let exit = if plan.code.as_deref() == Some("busy") { Exit::Conflict } else { Exit::Refused };
                 let failure =
                     Failure::new(exit, format!("{subject}: {}", plan.refused.as_deref().unwrap_or("it would be refused")));
-                Some(match &plan.hint {
+                Some(match advice::hint(plan.advice.as_ref(), plan.hint.as_deref()) {
                     Some(hint) => failure.hint(hint),
                     None => failure,
                 })

@@ -1,13 +1,14 @@
 //! `ostler vm why`.
 
 use super::several::{self, Seen};
-use crate::Failure;
 use crate::context::Context;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{moment, now};
+use crate::{Failure, advice};
 use clap::Args;
-use ostler_api::Why;
+use ostler_api::{Possible, Why};
+use std::borrow::Cow;
 
 /// If there are more commands than this, only the verbs are printed, so many per line.
 const MANY: usize = 8;
@@ -36,6 +37,7 @@ fn page(cx: &Context, why: &Why) -> String {
     for line in &why.scheduler {
         page.pair("Scheduler", line);
     }
+    page.pair_if("Hint", advice::hint(why.advice.as_ref(), None));
     for line in can(why) {
         page.pair(if line.first { "You can" } else { "" }, line.text);
     }
@@ -51,15 +53,24 @@ struct Can {
 /// The commands that can be used. If the VM waits for something, each is printed in full. Otherwise nearly all verbs are possible,
 /// and only their names are printed.
 fn can(why: &Why) -> Vec<Can> {
-    let lines = if why.waits_for.is_none() && why.can.len() > MANY {
-        let mut verbs: Vec<&str> = why.can.iter().filter_map(|verb| verb.split(' ').next()).collect();
+    let typed = commands(why);
+    let lines = if why.waits_for.is_none() && typed.len() > MANY {
+        let mut verbs: Vec<&str> = typed.iter().filter_map(|verb| verb.split(' ').next()).collect();
         verbs.dedup();
         let text: Vec<String> = verbs.chunks(VERBS_A_LINE).map(|verbs| verbs.join(", ")).collect();
         text.join(",\n").lines().map(str::to_owned).collect()
     } else {
-        why.can.iter().map(|verb| command(verb, why.vm)).collect::<Vec<_>>()
+        typed.iter().map(|verb| command(verb, why.vm)).collect::<Vec<_>>()
     };
     lines.into_iter().enumerate().map(|(at, text)| Can { first: at == 0, text }).collect()
+}
+
+/// The verbs with their flags. A daemon of an earlier version sends only its own words for them.
+fn commands(why: &Why) -> Cow<'_, [String]> {
+    match why.possible.as_slice() {
+        [] => Cow::Borrowed(why.can.as_slice()),
+        possible => Cow::Owned(possible.iter().map(Possible::command).collect()),
+    }
 }
 
 /// A command as it is typed. The VM stands before other names, and behind flags with their values.
@@ -94,7 +105,21 @@ mod tests {
         let can = can.iter().map(|&verb| verb.to_owned()).collect();
         let (summary, since) = ("running: as asked".to_owned(), ostler_api::Time(0));
         let (name, vm, scheduler) = ("web".to_owned(), 7, Vec::new());
-        Why { vm, name, summary, waits_for: None, since, until: None, last_error: None, unseen: None, can, scheduler }
+        let (advice, possible) = (None, Vec::new());
+        Why {
+            vm,
+            name,
+            summary,
+            waits_for: None,
+            since,
+            until: None,
+            last_error: None,
+            unseen: None,
+            advice,
+            possible,
+            can,
+            scheduler,
+        }
     }
 
     fn lines(why: &Why) -> Vec<String> {
@@ -106,6 +131,14 @@ mod tests {
         let told = lines(&why(&["resume", "poweroff --hard", "migrate VM HOST --fenced", "migrate HOST", "deploy --host HOST"]));
         let typed = ["resume 7", "poweroff --hard 7", "migrate 7 HOST --fenced", "migrate 7 HOST", "deploy --host HOST 7"];
         assert_eq!(told, typed.map(|line| format!("ostler vm {line}")));
+    }
+
+    #[test]
+    fn verbs_are_told_as_the_commands_of_this_client() {
+        let possible = |verb: &str, fenced| Possible { verb: verb.to_owned(), fenced };
+        let possible = vec![possible("poweroff-hard", false), possible("migrate", true), possible("resume", false)];
+        let told = lines(&Why { possible, ..why(&["as the daemon of today says it"]) });
+        assert_eq!(told, ["ostler vm poweroff --hard 7", "ostler vm migrate 7 HOST --fenced", "ostler vm resume 7"]);
     }
 
     #[test]

@@ -18,9 +18,9 @@ fn attach(mac: Option<&MacAddress>) -> ActionRequest {
     ActionRequest { args: Args::NewNic(card(mac)), ..ask(Verb::NicAttach) }
 }
 
-fn taken<T: Debug>(answer: Result<T, EngineError>) -> String {
+fn taken<T: Debug>(answer: Result<T, EngineError>) -> Lack {
     match answer {
-        Err(EngineError::Taken(refused)) if refused.claim.holding.book == Book::Mac => refused.to_string(),
+        Err(EngineError::Taken(refused)) if refused.claim.holding.book == Book::Mac => refused.lack,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -31,7 +31,7 @@ async fn an_address_that_is_given_must_be_nobody_elses() {
     let mac: MacAddress = "52:54:00:00:00:77".parse().expect("an address");
     let owner = world.create(with_cards("owner", vec![card(Some(&mac))]), true).await.expect("creates");
     let said = taken(world.create(with_cards("other", vec![card(Some(&mac))]), true).await);
-    assert!(said.contains("VM owner"), "{said}");
+    assert_eq!(said, Lack::Taken { by: owner, name: "owner".parse().expect("a name") });
     let other = world.running("other").await;
     taken(world.engine.act(other, attach(Some(&mac)), None).await);
     let mut domain = wild(&world, VmUuid(uuid::Uuid::from_u128(9)));

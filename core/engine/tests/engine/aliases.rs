@@ -6,7 +6,7 @@ use ostler_driver::{
     CallControl, DomainSpec, DriverEntry, DriverKind, FileRef, Hypervisor, JobStatus, Listed, Migrate, Site, Suspend,
 };
 use ostler_driver_testkit::fake::{Fake, Op};
-use ostler_engine::{ActionRequest, EngineError};
+use ostler_engine::{ActionRequest, EngineError, Waits, WhyNot};
 use ostler_model::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -148,12 +148,16 @@ async fn a_host_that_turns_out_to_be_another_takes_no_vms_and_says_so() {
     assert_eq!(world.engine.host_health(ALPHA).expect("known").error, None);
     let refused = world.engine.act(vm, live_to(BETA), None).await.expect_err("it would move onto itself");
     let EngineError::Refused(refused) = refused else { panic!("{refused}") };
-    assert!(refused.detail.contains("the same hypervisor as host alpha"), "{refused:?}");
+    let one = Unfit::OneHypervisor("alpha".parse().expect("a name"));
+    assert_eq!(refused.cause, Cause::HostUnfit { host: BETA, why: one.clone() });
     let preview = world.engine.preview(vm, live_to(BETA)).await.expect("previews");
     assert_eq!(preview.refused, Some(refused));
     // It is chosen for nothing.
     let waits = world.create(VmSpec { host: Some("beta".parse().expect("a name")), ..spec("b") }, false).await.expect("creates");
     let said = || world.engine.why(waits).expect("told").scheduler;
-    until("the scheduler to say why", || said().iter().any(|line| line.contains("same hypervisor as host alpha"))).await;
+    until("the scheduler to say why", || {
+        said().iter().any(|line| matches!(line, Waits::Host(_, WhyNot::Unfit(why)) if *why == one))
+    })
+    .await;
     assert_eq!(world.state(waits), State::Pending);
 }

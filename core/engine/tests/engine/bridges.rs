@@ -2,7 +2,7 @@
 
 use crate::support::{ALPHA, BETA, World, ask, spec, until};
 use ostler_driver_testkit::fake::Op;
-use ostler_engine::{ActionRequest, CreateRequest, EngineError};
+use ostler_engine::{ActionRequest, CreateRequest, EngineError, Unusable};
 use ostler_model::*;
 
 fn on(bridge: &str) -> VmSpec {
@@ -28,18 +28,17 @@ async fn bridged() -> World {
     world
 }
 
-fn told(error: &EngineError) -> String {
-    error.to_string()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_whose_bridge_no_host_has_is_refused_before_it_is_made() {
     let world = bridged().await;
     let refused = world.engine.create(create(on("br7")), None).await.expect_err("no host has it");
-    assert!(told(&refused).contains("bridge br7 cannot be used: none of the 2 hosts that are on has all bridges"), "{refused}");
-    let only = VmSpec { host: Some("alpha".parse().expect("a name")), ..on("br1") };
+    let nowhere = Unusable::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 2 };
+    assert!(matches!(&refused, EngineError::Unusable(why) if *why == nowhere), "{refused}");
+    let alpha: HostName = "alpha".parse().expect("a name");
+    let only = VmSpec { host: Some(alpha.clone()), ..on("br1") };
     let refused = world.engine.preview_create(create(only)).await.expect_err("alpha has none");
-    assert!(told(&refused).contains("bridge br1 cannot be used: host alpha does not have it"), "{refused}");
+    let lacks = Unusable::NoBridge { bridge: "br1".to_owned(), host: alpha };
+    assert!(matches!(&refused, EngineError::Unusable(why) if *why == lacks), "{refused}");
     assert_eq!(world.vms().len(), 0);
 }
 
@@ -51,7 +50,8 @@ async fn a_vm_goes_to_the_host_that_has_its_bridge() {
     assert_eq!(world.record(vm).placement.map(|place| place.host), Some(BETA));
     let to_alpha = ActionRequest { host: Some(ALPHA), ..ask(Verb::MigrateLive) };
     let refused = world.engine.act(vm, to_alpha, None).await.expect_err("alpha has no such bridge");
-    assert!(told(&refused).contains("it has no bridge br1"), "{refused}");
+    let lacks = Cause::HostUnfit { host: ALPHA, why: Unfit::NoBridge("br1".to_owned()) };
+    assert!(matches!(&refused, EngineError::Refused(refusal) if refusal.cause == lacks), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,8 @@ async fn a_bridge_that_was_made_since_the_last_probe_is_found() {
     let vm = world.running_as(VmSpec { nics: Vec::new(), ..on("br0") }).await;
     let host = world.record(vm).placement.expect("it runs").host;
     let refused = world.engine.act(vm, nic("br9"), None).await.expect_err("there is no such bridge");
-    assert!(told(&refused).contains("has no bridge br9"), "{refused}");
+    let lacks = |cause: &Cause| matches!(cause, Cause::NoBridge { bridge, .. } if bridge == "br9");
+    assert!(matches!(&refused, EngineError::Refused(refusal) if lacks(&refusal.cause)), "{refused}");
     assert_eq!(world.record(vm).spec.nics.len(), 0);
     world.fake.set_interfaces(host, &["br9"]);
     world.done(vm, nic("br9")).await;

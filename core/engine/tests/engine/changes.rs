@@ -4,7 +4,7 @@ use crate::support::{ALPHA, World, ask, refusal, until};
 use async_trait::async_trait;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 use ostler_driver_testkit::fake::Op;
-use ostler_engine::ActionRequest;
+use ostler_engine::{ActionRequest, EngineError};
 use ostler_model::*;
 use ostler_store::ResourceChange;
 
@@ -147,7 +147,8 @@ async fn snapshots_are_made_gone_back_to_and_removed_as_the_rules_allow() {
     world.done(vm, new_snapshot("first")).await;
     world.done(vm, new_snapshot("second")).await;
     let refused = world.engine.act(vm, new_snapshot("third"), None).await.expect_err("refused");
-    assert!(refused.to_string().contains("two are enough"), "{refused}");
+    let says = |cause: &Cause| matches!(cause, Cause::RulesSayNo { reason, .. } if reason.contains("two are enough"));
+    assert!(matches!(&refused, EngineError::Refused(refused) if says(&refused.cause)), "{refused}");
     world.done(vm, named(Verb::SnapshotRevert, "first")).await;
     let name = world.record(vm).snapshot("first").expect("is offered").name.clone();
     assert_eq!(machine(&world, vm).reverted_to, Some(name));
@@ -223,7 +224,8 @@ async fn what_was_to_become_an_image_and_did_not_is_to_be_looked_at() {
     assert_eq!((image(&world, "half").map(|image| image.state), world.state(vm)), (Some(ImageState::Error), State::Running));
     world.engine.act(vm, save_as(Verb::DiskSnapshot, "lost"), None).await.expect("marked");
     let twice = world.engine.act(vm, save_as(Verb::DiskSnapshot, "lost"), None).await.expect_err("refused");
-    assert!(twice.to_string().contains("already"), "{twice}");
+    let again = |cause: &Cause| matches!(cause, Cause::DiskToSave { again: true, .. });
+    assert!(matches!(&twice, EngineError::Refused(refused) if again(&refused.cause)), "{twice}");
     world.succeeds(vm, Verb::Delete).await;
     assert_eq!(image(&world, "lost").map(|image| image.state), Some(ImageState::Error));
 }
@@ -291,7 +293,9 @@ async fn a_planned_action_that_its_resources_refuse_is_told_and_holds_up_no_othe
     world.engine.act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None).await.expect("planned");
     world.reaches(vm, State::Poweroff).await;
     let first = || world.record(vm).schedules[0].schedule.clone();
-    until("it to be told", || matches!(first().state, ScheduleState::Failed { why, .. } if why.contains("base"))).await;
+    let taken = ResourceRefused::NameTaken { kind: ResourceKind::Image, name: "base".to_owned() };
+    let refused = |why: &NotDone| matches!(why, NotDone::Refused(refused) if refused.cause == Cause::Resource(taken.clone()));
+    until("it to be told", || matches!(first().state, ScheduleState::Failed { why, .. } if refused(&why))).await;
     assert_eq!(first().next, None);
 }
 

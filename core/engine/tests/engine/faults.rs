@@ -6,7 +6,7 @@ use ostler_driver::{
     CallControl, ChangeBatch, Changes, DomainSpec, DriverEntry, DriverKind, Hypervisor, Listed, Metrics, Reboot, Site, Suspend,
 };
 use ostler_driver_testkit::fake::{Fake, Op};
-use ostler_engine::EngineConfig;
+use ostler_engine::{EngineConfig, LastError};
 use ostler_model::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,7 +58,15 @@ async fn what_a_driver_refuses_fails_with_its_words_and_can_be_recovered() {
     let waited = world.does(vm, Verb::Deploy).await;
     assert!(matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "no-kvm"), "{waited:#?}");
     assert_eq!(waited.state, State::Failed);
-    assert!(world.engine.why(vm).expect("answers").why.last_error.is_some_and(|words| words.contains("machine type")));
+    assert!(
+        world
+            .engine
+            .why(vm)
+            .expect("answers")
+            .why
+            .last_error
+            .is_some_and(|told| matches!(told, LastError::Failed { error, .. } if error.code == "no-kvm"))
+    );
     world.succeeds(vm, Verb::RecoverRetry).await;
     assert_eq!(world.state(vm), State::Running);
     world.healthy();
@@ -169,8 +177,9 @@ async fn a_cancel_reaches_a_long_transfer() {
     let vm = world.held("cancelled").await;
     world.act(vm, Verb::Deploy).await.expect("accepted");
     until("the job to be polled", || world.fake.count(Op::Poll) > 0).await;
-    let why = world.engine.why(vm).expect("answers").why.waits_for.expect("waits");
-    assert!(why.contains("working"), "{why}");
+    let told = world.engine.why(vm).expect("answers");
+    let progress = told.progress.expect("the job tells how far it is");
+    assert!(!told.why.waits_for.is_empty() && progress.phase.contains("working"), "{progress:?}");
     world.fake.long_jobs(0);
     world.succeeds(vm, Verb::Delete).await;
     assert_eq!(world.fake.count(Op::Abort), 1);
@@ -285,7 +294,8 @@ async fn a_transfer_that_was_dropped_is_over_before_the_next_one_begins() {
     let vm = world.running_as(VmSpec { patience, ..spec("web") }).await;
     let gate = world.fake.on(Op::Delete).hold();
     world.act(vm, Verb::Delete).await.expect("accepted");
-    let waits = || world.engine.why(vm).expect("is there").why.last_error.unwrap_or_default().contains("earlier transfer");
+    let last = || world.engine.why(vm).expect("is there").why.last_error;
+    let waits = || matches!(last(), Some(LastError::Now(error)) if error.detail.contains("earlier transfer"));
     until("it to wait for the one that was dropped", waits).await;
     assert_eq!(world.fake.count(Op::Delete), 1);
     gate.open();

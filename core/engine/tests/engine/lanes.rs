@@ -24,8 +24,8 @@ async fn who_waits_in_a_lane_keeps_its_turn_and_its_time() {
         if number == 1 {
             gate.reached(1).await;
         } else {
-            let said = || world.engine.why(vm).expect("is there").why.waits_for.unwrap_or_default();
-            until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+            let said = || world.engine.why(vm).expect("is there").queued;
+            until("it to be told that it waits", || said().is_some()).await;
             waiting.push(vm);
         }
     }
@@ -55,8 +55,8 @@ async fn a_call_that_was_told_to_stop_before_it_was_sent_was_not_sent() {
     world.act(first, Verb::Deploy).await.expect("accepted");
     gate.reached(1).await;
     world.act(second, Verb::Deploy).await.expect("accepted");
-    let said = || world.engine.why(second).expect("is there").why.waits_for.unwrap_or_default();
-    until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+    let said = || world.engine.why(second).expect("is there").queued;
+    until("it to be told that it waits", || said().is_some()).await;
     world.act(second, Verb::Delete).await.expect("accepted");
     // The first waits no more for a place, and neither does what the delete sends.
     gate.open();
@@ -79,8 +79,8 @@ async fn a_migration_is_work_for_both_hosts() {
     world.engine.act(moves, to_beta(Verb::MigrateLive), None).await.expect("accepted");
     gate.reached(1).await;
     world.engine.act(other, to_beta(Verb::Deploy), None).await.expect("accepted");
-    let said = || world.engine.why(other).expect("is there").why.waits_for.unwrap_or_default();
-    until("it to be told that it waits", || said().contains("it is not sent yet")).await;
+    let said = || world.engine.why(other).expect("is there").queued;
+    until("it to be told that it waits", || said().is_some()).await;
     gate.open();
     for vm in [moves, other] {
         world.reaches(vm, State::Running).await;

@@ -147,13 +147,14 @@ async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
         match came {
             Ok(_) => accepted += 1,
             Err(EngineError::Refused(refusal)) => drop(refused.insert(refusal.kind.to_string())),
+            Err(EngineError::Taken(_)) => drop(refused.insert("mac-taken".to_owned())),
             Err(error) => drop(refused.insert(error.to_string().chars().take(15).collect())),
         }
     }
     gate.open();
     let all: Vec<&str> = refused.iter().map(String::as_str).collect();
     assert!(accepted > 100, "{accepted} were accepted");
-    for kind in ["busy", "no-capacity", "no-host", "wrong-state", "the network add"] {
+    for kind in ["busy", "no-capacity", "no-host", "wrong-state", "mac-taken"] {
         assert!(all.contains(&kind), "none was refused as {kind}: {all:?}");
     }
 }

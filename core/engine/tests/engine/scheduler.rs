@@ -2,6 +2,7 @@
 
 use crate::support::{ALPHA, BETA, World, comes, spec, until};
 use ostler_driver_testkit::fake::Op;
+use ostler_engine::{Declined, Waits, WhyNot};
 use ostler_model::*;
 use ostler_store::{HostEdit, ResourceChange};
 use std::time::Duration;
@@ -34,7 +35,7 @@ async fn two_hundred_vms_onto_hosts_that_fit_fifty() {
     let pending = *vms.iter().find(|vm| world.state(**vm) == State::Pending).expect("one");
     until("a word for each host", || {
         let lines = world.engine.why(pending).expect("answers").scheduler;
-        lines.len() == 2 && lines.iter().all(|line| line.contains("too full"))
+        lines.len() == 2 && lines.iter().all(|line| matches!(line, Waits::Host(_, WhyNot::TooFull { .. })))
     })
     .await;
     world.healthy();
@@ -57,8 +58,16 @@ async fn the_host_it_asks_for_or_none() {
     assert!(world.create(vm("c", "nowhere"), false).await.is_err());
     limit(&world, BETA, "beta", 1).await;
     let waits = world.create(vm("d", "beta"), false).await.expect("creates");
-    until("a word", || world.engine.why(waits).expect("answers").scheduler.iter().any(|line| line.contains("beta: too full")))
-        .await;
+    until("a word", || {
+        world
+            .engine
+            .why(waits)
+            .expect("answers")
+            .scheduler
+            .iter()
+            .any(|line| matches!(line, Waits::Host(host, WhyNot::TooFull { .. }) if host.as_str() == "beta"))
+    })
+    .await;
     assert_eq!(world.engine.why(waits).expect("answers").scheduler.len(), 1, "the other host is none of its business");
     assert_eq!(world.state(waits), State::Pending);
     world.healthy();
@@ -78,7 +87,13 @@ async fn hosts_that_are_draining_off_or_away_take_nothing() {
     world.fake.cut_off(BETA, true);
     set(BETA, HostState::On).await;
     until("a word", || {
-        world.engine.why(vm).expect("answers").scheduler.iter().any(|line| line.starts_with("beta: cannot be asked"))
+        world
+            .engine
+            .why(vm)
+            .expect("answers")
+            .scheduler
+            .iter()
+            .any(|line| matches!(line, Waits::Host(host, WhyNot::Silent(_)) if host.as_str() == "beta"))
     })
     .await;
     world.fake.cut_off(BETA, false);
@@ -103,6 +118,20 @@ async fn those_that_fit_nowhere_do_not_hide_those_that_do() {
     world.healthy();
 }
 
+/// Whether the image of a VM that was to be deployed is broken.
+fn is_image_error(line: &Waits) -> bool {
+    let why = match line {
+        Waits::Refused(why) | Waits::Host(_, WhyNot::Refused(why)) => why,
+        _ => return false,
+    };
+    let lack = Lack::Closed { called: "base".to_owned(), state: "error".to_owned() };
+    let broken = |refused: &ClaimRefused| {
+        let held = &refused.claim.holding;
+        (held.book, &held.key, &refused.lack) == (Book::Image, &ImageId(1).into(), &lack)
+    };
+    matches!(why, Declined::Refused(refused) if matches!(&refused.cause, Cause::Claim(claim) if broken(claim)))
+}
+
 /// Why it is refused, the scheduler does not know: it only sees that there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_refused_does_not_keep_the_room_from_one_that_is_not() {
@@ -115,10 +144,7 @@ async fn one_that_is_refused_does_not_keep_the_room_from_one_that_is_not() {
     let blank = |name: &str| VmSpec { disks: vec![spec(name).disks.remove(1)], ..spec(name) };
     let other = world.create(blank("other"), true).await.expect("creates");
     world.act(refused, Verb::Release).await.expect("accepted");
-    until("it to have been refused", || {
-        world.engine.why(refused).expect("answers").scheduler.iter().any(|line| line.contains("image base is error"))
-    })
-    .await;
+    until("it to have been refused", || world.engine.why(refused).expect("answers").scheduler.iter().any(is_image_error)).await;
     world.act(other, Verb::Release).await.expect("accepted");
     world.reaches(other, State::Running).await;
     assert_eq!(world.state(refused), State::Pending);

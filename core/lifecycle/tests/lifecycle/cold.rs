@@ -8,20 +8,20 @@ fn a_suspended_vm_starts_from_its_disks() {
     check(
         "deploy; drive; suspend; drive; resume; refused; run; why; resume-cold; destroys; run; memory; resume",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        suspend        save (save: calling) > save
-        resume         boot (restore: calling) > restore
-        refused        epilog (undo remove: calling) > remove
-          remove       epilog (undo end: settling) > observe
-          observe      suspended [step-failed] | operation 4 failed: refused
-        why            Some("somebody to resume it. If its saved memory cannot be restored: resume --cold drops that, and starts it from its disks")
-        resume-cold    prolog (drop-recovery: calling) > drop-recovery recovery
-        destroys       saved memory
-          drop-recovery boot (boot: calling) > deploy
-          deploy       running [asked] | operation 5 succeeded
-        memory         None
-        resume         running [asked] | already so
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            resume         boot (restore: calling) > restore
+            refused        epilog (undo remove: calling) > remove
+              remove       epilog (undo end: settling) > observe
+              observe      suspended [step-failed] | operation 4 failed: refused
+            why            [Resume]
+            resume-cold    prolog (drop-recovery: calling) > drop-recovery recovery
+            destroys       saved memory
+              drop-recovery boot (boot: calling) > deploy
+              deploy       running [asked] | operation 5 succeeded
+            memory         None
+            resume         running [asked] | already so
+        "#]],
     );
 }
 
@@ -112,12 +112,12 @@ fn a_stopped_vm_forgets_its_memory_and_is_placed() {
     check(
         "deploy; drive; undeploy-hard; drive; resume-cold; destroys; deploy; drive",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        undeploy-hard  shutdown (power-off: calling) > destroy
-        resume-cold    refused wrong-state: VM 1 is undeployed; resume-cold is not possible from there
-        destroys       nothing was decided
-        deploy         prolog (copy-in: calling) > copy-in disk:vda
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            undeploy-hard  shutdown (power-off: calling) > destroy
+            resume-cold    refused wrong-state: WrongState { state: Undeployed }
+            destroys       nothing was decided
+            deploy         prolog (copy-in: calling) > copy-in disk:vda
+        "#]],
     );
 }
 
@@ -147,7 +147,7 @@ fn a_placement_that_failed_at_the_memory_goes_on_without_it() {
             deploy@2       prolog (copy-in: calling) > copy-in disk:vda
             go:3           boot (restore: calling) > restore
             refused        failed [step-failed] | operation 5 failed: refused
-            why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
+            why            [Recovery { cold: true }]
             resume-cold    boot (boot: calling) > deploy
             destroys       saved memory
               deploy       running [asked] | operation 6 succeeded
@@ -184,7 +184,7 @@ fn a_migration_that_could_restore_at_neither_host_goes_on_without_memory() {
             refused        migrate (undo remove: calling) > remove
             go:1           boot (undo restore: calling) > restore
             refused        failed [step-failed] | operation 3 failed: refused
-            why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
+            why            [Recovery { cold: true }]
             resume-cold    boot (undo boot: calling) > deploy
             destroys       saved memory
               deploy       migrate (undo drop-other: calling) > drop-host files
@@ -201,28 +201,28 @@ fn what_failed_elsewhere_is_not_started_cold() {
     check(
         "deploy; refused; resume-cold",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        refused        failed [step-failed] | operation 2 failed: refused
-        resume-cold    refused wrong-state: VM 1 has failed, and not because of saved memory
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            refused        failed [step-failed] | operation 2 failed: refused
+            resume-cold    refused wrong-state: FailedOtherwise
+        "#]],
     );
     check(
         "deploy; drive; suspend; drive; stop; ok; refused; resume-cold",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        suspend        save (save: calling) > save
-        stop           epilog (remove: calling) > remove
-        ok             epilog (copy-out: calling) > copy-out disk:vda
-        refused        failed [step-failed] | operation 4 failed: refused
-        resume-cold    refused wrong-state: VM 1 has failed, and not because of saved memory
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            suspend        save (save: calling) > save
+            stop           epilog (remove: calling) > remove
+            ok             epilog (copy-out: calling) > copy-out disk:vda
+            refused        failed [step-failed] | operation 4 failed: refused
+            resume-cold    refused wrong-state: FailedOtherwise
+        "#]],
     );
     check(
         "resume-cold; deploy; drive; resume-cold",
         expect![[r#"
-        resume-cold    refused wrong-state: VM 1 is pending; resume-cold is not possible from there
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        resume-cold    running [asked] | already so
-    "#]],
+            resume-cold    refused wrong-state: WrongState { state: Pending }
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            resume-cold    running [asked] | already so
+        "#]],
     );
 }

@@ -8,16 +8,16 @@ fn a_guest_that_ignores_the_button_runs_on() {
     check(
         "ignores; deploy; drive; wait:9; poweroff; ok; why; wait:60; ok; wait:60; ok",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        wait:9         running [asked]
-        poweroff       shutdown (press-power: calling) > press-power
-        ok             shutdown (press-power: waiting)
-        why            Some("the guest to switch itself off; the power button was pressed once")
-        wait:60        shutdown (press-power: confirming) > observe
-        ok             shutdown (press-power: waiting)
-        wait:60        shutdown (press-power: confirming) > observe
-        ok             running [step-failed] | operation 3 failed: guest-ignored
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            wait:9         running [asked]
+            poweroff       shutdown (press-power: calling) > press-power
+            ok             shutdown (press-power: waiting)
+            why            [GuestOff]
+            wait:60        shutdown (press-power: confirming) > observe
+            ok             shutdown (press-power: waiting)
+            wait:60        shutdown (press-power: confirming) > observe
+            ok             running [step-failed] | operation 3 failed: guest-ignored
+        "#]],
     );
 }
 
@@ -85,15 +85,15 @@ fn a_press_waits_for_a_guest_that_has_just_booted() {
     check(
         "deploy; drive; poweroff; due; why; wait:4; due; wait:1; ok",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff       shutdown (press-power: delaying)
-        due            in 5.0 s
-        why            Some("the guest to have booted, because a press during boot is lost")
-        wait:4         shutdown (press-power: delaying)
-        due            in 1.0 s
-        wait:1         shutdown (press-power: calling) > press-power
-        ok             shutdown (press-power: waiting)
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff       shutdown (press-power: delaying)
+            due            in 5.0 s
+            why            [GuestBooted]
+            wait:4         shutdown (press-power: delaying)
+            due            in 1.0 s
+            wait:1         shutdown (press-power: calling) > press-power
+            ok             shutdown (press-power: waiting)
+        "#]],
     );
 }
 

@@ -16,9 +16,9 @@ macro_rules! must {
 pub(crate) fn explained(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
     let told = why_with(record, &facts(rig));
-    let in_words = format!("why: {} ({:?})", told.summary, record.operation.as_ref().map(|active| &active.phase));
+    let in_words = format!("why: {:?} ({:?})", told.summary, record.operation.as_ref().map(|active| &active.phase));
     must!(told.since <= rig.now, "{in_words}: since a time that is to come");
-    let waits = told.waits_for.is_some_and(|words| !words.is_empty());
+    let waits = !told.waits_for.is_empty();
     match &record.operation {
         Some(active) => {
             must!(waits, "{in_words}: waits for nothing");

@@ -11,8 +11,8 @@ fn prolog_fails_and_keeps_its_capacity() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             refused        failed [step-failed] | operation 2 failed: refused
             place          Some(1) host=true home=false placed=0
-            why            Some("somebody to say what becomes of it: recover, or delete")
-            deploy         refused wrong-state: VM 1 is failed; deploy is not possible from there
+            why            [Recovery { cold: false }]
+            deploy         refused wrong-state: WrongState { state: Failed }
             delete         epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 4 succeeded
@@ -145,7 +145,7 @@ fn boot_and_the_host_goes_away() {
             ok             boot (boot: blind)
             tick           boot (boot: confirming) > observe
             ok             unknown [cannot-ask] | operation 2 failed: unreachable
-            why            Some("host 1 to be seen")
+            why            [Host { host: HostId(1) }]
             look           poweroff [seen-again]
         "#]],
     );
@@ -190,7 +190,7 @@ fn boot_finds_a_higher_generation() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             ok             boot (boot: calling) > deploy
             stale          unknown [store-is-stale] | operation 2 failed: stale
-            why            Some("a person to look at its domain: on host 1, if it has not moved since")
+            why            [PersonAtOwnDomain { host: HostId(1) }]
             look           poweroff [seen-again]
         "#]],
     );
@@ -220,7 +220,7 @@ fn a_start_that_takes_long_is_waited_for() {
             ok             boot (boot: calling) > deploy
             ok             boot (boot: confirming) > observe
             ok             boot (boot: waiting)
-            why            Some("the hypervisor to have started it")
+            why            [Started]
             due            in 2.0 s
             tick           boot (boot: confirming) > observe
             ok             running [asked] | operation 2 succeeded
@@ -298,7 +298,7 @@ fn rollback_fails_and_is_carried_on() {
             resume         boot (boot: calling) > deploy
             refused        epilog (undo remove: calling) > remove
             refused        failed [step-failed] | operation 4 failed: refused
-            why            Some("somebody to say what becomes of it: recover, or delete")
+            why            [Recovery { cold: false }]
             recover-retry  epilog (undo remove: calling) > remove
               remove       epilog (undo end: settling) > observe
               observe      poweroff [step-failed] | operation 5 succeeded

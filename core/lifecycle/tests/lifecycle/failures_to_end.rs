@@ -288,7 +288,7 @@ fn delete_insists_while_the_host_is_away() {
             ok             epilog (remove: blind)
             tick           epilog (remove: confirming) > observe
             ok             epilog (remove: blind)
-            why            Some("host 1 to answer: it could not be asked")
+            why            [Answer { host: Some(HostId(1)) }]
             tick           epilog (remove: confirming) > observe
             ok             epilog (remove: backoff)
             tick           epilog (remove: calling) > remove

@@ -11,7 +11,7 @@ fn fenced_on_shared_storage() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
-            migrate@2      refused not-fenced: VM 1 may still run on its host, which cannot be asked
+            migrate@2      refused not-fenced: MayStillRun
             migrate@2:fenced boot (boot: calling) > deploy
               deploy       running [asked] | operation 4 succeeded
             where          at 2g2 left 1g1 | domains: 1 off 2 running | files: 0
@@ -29,7 +29,7 @@ fn fenced_with_files_on_the_host() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
-            migrate@2:fenced refused not-fenced: VM 1: its files are on the host that is lost, and nothing brings them from there
+            migrate@2:fenced refused not-fenced: FilesOnLostHost
             migrate@2:fenced-moved boot (boot: calling) > deploy
               deploy       running [asked] | operation 4 succeeded
             where          at 2g2 left 1g1 (files) | domains: 1 off 2 running | files: 1 2
@@ -47,7 +47,7 @@ fn a_host_that_answers_is_not_fenced() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
-            migrate@2:fenced refused contradicted: VM 1: its host answers, and says that it is running
+            migrate@2:fenced refused contradicted: AnswersWith { seen: Running }
             look           running [seen-again]
             migrate@2      save (save: calling) > save
               save         migrate (remove: calling) > remove
@@ -67,7 +67,7 @@ fn a_host_that_answers_that_it_is_off() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
-            migrate@2:fenced refused contradicted: VM 1: its host answers, and says that it is off
+            migrate@2:fenced refused contradicted: AnswersWith { seen: Off }
             look           poweroff [destroyed-outside]
             migrate@2      migrate (remove: calling) > remove
               remove       poweroff [asked] | operation 4 succeeded
@@ -186,7 +186,7 @@ fn fenced_and_back_where_it_was() {
             blind          unknown [cannot-ask]
             migrate@2:fenced boot (boot: calling) > deploy
               deploy       running [asked] | operation 3 succeeded
-            migrate@1      refused no-host: VM 1: host 1 cannot be used: what the VM left there is not put away yet; that is done as soon as the host is seen
+            migrate@1      refused no-host: HostUnfit { host: HostId(1), why: Leftover }
             sweep@1        running [asked]
             migrate@1      save (save: calling) > save
               save         migrate (remove: calling) > remove
@@ -291,7 +291,7 @@ fn forget_of_a_host_that_answers() {
         "deploy; drive; forget; forget!; where; sweep@1; where",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            forget         refused contradicted: VM 1: its host answers; forget is for hosts that are lost
+            forget         refused contradicted: AnswersForForget
             forget!        done [asked] | operation 4 succeeded
             where          at - left 1g1 (files) | domains: 1 running | files: 0
             sweep@1        done [asked]
@@ -337,7 +337,7 @@ fn forget_while_it_starts_and_it_starts_late() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             ok             boot (boot: calling) > deploy
-            forget         refused contradicted: VM 1: its host answers; forget is for hosts that are lost
+            forget         refused contradicted: AnswersForForget
             forget!        epilog (end: draining) > cancel domain | operation 2 superseded by 4
             where          at - left 1g1 (files) | domains: | files: 1
             ok             done [asked] | operation 4 succeeded

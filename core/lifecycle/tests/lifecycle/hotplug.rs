@@ -14,7 +14,7 @@ fn attach_a_disk() {
             hardware       record: (2, 0, 1), domain: Some((1, 0, 1))
               attach-disk  running [asked] | operation 3 succeeded
             hardware       record: (2, 0, 1), domain: Some((2, 0, 1))
-            disk-attach:vdb refused bad-request: VM 1 cannot have that disk: disks[2].name: vdb is there twice
+            disk-attach:vdb refused bad-request: Invalid { part: Disk, error: InvalidSpec { field: "disks[2].name", problem: "vdb is there twice" } }
             disk-attach:vdx hotplug (prepare-disks: calling) > prepare disk:vdx
               prepare      hotplug (attach-disk: calling) > attach-disk disk:vdx
               attach-disk  running [asked] | operation 5 succeeded
@@ -48,12 +48,12 @@ fn attach_a_disk_from_the_wrong_state() {
     check(
         "disk-attach; deploy; drive; suspend; drive; disk-attach; nic-attach; disk-detach",
         expect![[r#"
-            disk-attach    refused wrong-state: VM 1 is pending; disk-attach is not possible from there
+            disk-attach    refused wrong-state: WrongState { state: Pending }
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
-            disk-attach    refused wrong-state: VM 1 is suspended; disk-attach is not possible from there
-            nic-attach     refused wrong-state: VM 1 is suspended; nic-attach is not possible from there
-            disk-detach    refused wrong-state: VM 1 is suspended; disk-detach is not possible from there
+            disk-attach    refused wrong-state: WrongState { state: Suspended }
+            nic-attach     refused wrong-state: WrongState { state: Suspended }
+            disk-detach    refused wrong-state: WrongState { state: Suspended }
         "#]],
     );
 }
@@ -64,11 +64,11 @@ fn what_a_driver_cannot_plug() {
         "deploy; drive; unable; disk-attach; nic-attach; disk-detach; resize:2; disk-snapshot-live; poweroff-hard; drive; disk-attach; drive; hardware",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            disk-attach    refused not-able: VM 1: its driver does not offer hotplug on its host
-            nic-attach     refused not-able: VM 1: its driver does not offer hotplug on its host
-            disk-detach    refused not-able: VM 1: its driver does not offer hotplug on its host
-            resize:2       refused not-able: VM 1: its driver does not offer live-resize on its host
-            disk-snapshot-live refused not-able: VM 1: its driver does not offer disk-copy on its host
+            disk-attach    refused not-able: NotOffered { ability: Hotplug }
+            nic-attach     refused not-able: NotOffered { ability: Hotplug }
+            disk-detach    refused not-able: NotOffered { ability: Hotplug }
+            resize:2       refused not-able: NotOffered { ability: LiveResize }
+            disk-snapshot-live refused not-able: NotOffered { ability: DiskCopy }
             poweroff-hard  shutdown (power-off: calling) > destroy
             disk-attach    hotplug (prepare-disks: calling) > prepare disk:vdb
             hardware       record: (2, 0, 1), domain: Some((1, 0, 1))
@@ -178,7 +178,7 @@ fn the_guest_is_gone_while_a_disk_is_plugged_in() {
               detach-disk  hotplug (undo detach-disk: confirming) > observe
               observe      hotplug (undo detach-disk: backoff)
             hardware       record: (2, 0, 1), domain: Some((1, 0, 1))
-            resume         refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
+            resume         refused busy: Busy { operation: OperationId(3), doing: DiskAttach }
         "#]],
     );
 }
@@ -262,10 +262,10 @@ fn nothing_else_overtakes_an_attach() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             disk-attach    hotplug (prepare-disks: calling) > prepare disk:vdb
-            poweroff-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
-            disk-attach    refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
-            disk-detach    refused busy: VM 1 is busy: operation 3 (disk-attach) is still running
+            poweroff-hard  refused busy: Busy { operation: OperationId(3), doing: DiskAttach }
+            shutdown-hard  refused busy: Busy { operation: OperationId(3), doing: DiskAttach }
+            disk-attach    refused busy: Busy { operation: OperationId(3), doing: DiskAttach }
+            disk-detach    refused busy: Busy { operation: OperationId(3), doing: DiskAttach }
             rename:other   hotplug (prepare-disks: calling) | operation 8 succeeded
         "#]],
     );
@@ -283,7 +283,7 @@ fn detach_a_disk() {
               drop-disk    running [asked] | operation 3 succeeded
             hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
             where          at 1g1 | domains: 1 running | files: 1
-            disk-detach:vdb refused bad-request: VM 1 has no disk vdb
+            disk-detach:vdb refused bad-request: NoDisk { disk: DiskName("vdb") }
             suspend        save (save: calling) > save
             resume         boot (restore: calling) > restore
             hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
@@ -316,7 +316,7 @@ fn detach_a_disk_of_a_vm_that_is_off_and_was_started_outside() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            disk-detach:vdb refused not-absent: VM 1 is running at its host; disk-detach needs it off
+            disk-detach:vdb refused not-absent: NotOff { seen: Running }
             look           running [started-outside]
             disk-detach:vdb hotplug (detach-disk: calling) > detach-disk disk:vdb
               detach-disk  hotplug (drop-disk: calling) > drop-disk disk:vdb
@@ -334,7 +334,7 @@ fn detach_a_disk_of_a_vm_that_is_off_and_cannot_be_seen() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            disk-detach:vdb refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); disk-detach needs to see that it is off
+            disk-detach:vdb refused cannot-ask: OffUnseen { error: Some(DriverError { kind: Unknown, code: "unreachable", detail: "no answer" }) }
             hardware       record: (2, 0, 1), domain: Some((2, 0, 1))
         "#]],
     );

@@ -63,7 +63,7 @@ fn attach_of_a_card_that_is_there() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             nic-attach:02:00:00:00:00:01 hotplug (attach-nic: calling) > attach-nic nic:02:00:00:00:00:01
               attach-nic   running [asked] | operation 3 succeeded
-            nic-attach:02:00:00:00:00:01 refused bad-request: VM 1 cannot have that network card: nics[1].mac: 02:00:00:00:00:01 is there twice
+            nic-attach:02:00:00:00:00:01 refused bad-request: Invalid { part: Nic, error: InvalidSpec { field: "nics[1].mac", problem: "02:00:00:00:00:01 is there twice" } }
             hardware       record: (1, 1, 1), domain: Some((1, 1, 1))
         "#]],
     );
@@ -108,8 +108,8 @@ fn detach_of_a_card_that_is_not_there() {
         "deploy; drive; nic-detach; disk-detach:vdq",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            nic-detach     refused bad-request: VM 1 was asked for nic-detach without what it needs
-            disk-detach:vdq refused bad-request: VM 1 has no disk vdq
+            nic-detach     refused bad-request: NoArguments
+            disk-detach:vdq refused bad-request: NoDisk { disk: DiskName("vdq") }
         "#]],
     );
 }
@@ -124,7 +124,7 @@ fn resize_while_it_runs() {
             hardware       record: (1, 0, 2), domain: Some((1, 0, 1))
               resize       running [asked] | operation 3 succeeded
             hardware       record: (1, 0, 2), domain: Some((1, 0, 2))
-            resize:9       refused bad-request: VM 1 can have at most 4 virtual CPUs and 96 MiB while it runs
+            resize:9       refused bad-request: TooLarge { vcpus: 4, memory_mib: 96 }
             resize:2       hotplug (resize: calling) > resize
               resize       running [asked] | operation 5 succeeded
         "#]],
@@ -191,7 +191,7 @@ fn resize_at_rest() {
             resume         boot (boot: calling) > deploy
             hardware       record: (1, 0, 4), domain: Some((1, 0, 4))
             suspend        save (save: calling) > save
-            resize:1       refused wrong-state: VM 1 is suspended; resize is not possible from there
+            resize:1       refused wrong-state: WrongState { state: Suspended }
             hardware       record: (1, 0, 4), domain: Some((1, 0, 4))
         "#]],
     );
@@ -263,10 +263,10 @@ fn a_running_guest_keeps_half_of_its_memory_unless_that_is_forced() {
             resize:m2      poweroff [asked] | operation 6 succeeded
             resize:m512    poweroff [asked] | operation 7 succeeded
             resume         boot (boot: calling) > deploy
-            resize:m255    refused bad-request: VM 1 would go from 512 MiB to 255 MiB: a running guest that loses that much kills its processes
+            resize:m255    refused bad-request: LosesMemory { from_mib: 512, to_mib: 255 }
             resize:m256    hotplug (resize: calling) > resize
               resize       running [asked] | operation 10 succeeded
-            resize:m2      refused bad-request: VM 1 would go from 256 MiB to 2 MiB: a running guest that loses that much kills its processes
+            resize:m2      refused bad-request: LosesMemory { from_mib: 256, to_mib: 2 }
             resize!:m2     hotplug (resize: calling) > resize
               resize       running [asked] | operation 12 succeeded
         "#]],

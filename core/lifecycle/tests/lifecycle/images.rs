@@ -87,10 +87,10 @@ fn taken_back() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             disk-snapshot  running [asked] | operation 3 succeeded
-            disk-snapshot  refused bad-request: VM 1 is to save disk vda as an image when it is shut down already
+            disk-snapshot  refused bad-request: DiskToSave { disk: DiskName("vda"), again: true }
             disk-snapshot-cancel running [asked] | operation 5 succeeded
             images         []
-            disk-snapshot-cancel refused bad-request: VM 1 has no disk vda that is to become an image
+            disk-snapshot-cancel refused bad-request: NoDiskToSave { disk: DiskName("vda") }
             shutdown-hard  shutdown (power-off: calling) > destroy
               destroy      epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
@@ -108,7 +108,7 @@ fn not_taken_back_while_it_is_busy() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             disk-snapshot  running [asked] | operation 3 succeeded
             shutdown-hard  shutdown (power-off: calling) > destroy
-            disk-snapshot-cancel refused busy: VM 1 is busy: what becomes of its disks is not changed during operation 4 (shutdown-hard)
+            disk-snapshot-cancel refused busy: DisksBusy { operation: OperationId(4), doing: ShutdownHard }
               destroy      epilog (remove: calling) > remove
               remove       epilog (save-back: calling) > save-back disk:vda
               save-back    epilog (drop-host: calling) > drop-host files
@@ -125,7 +125,7 @@ fn asked_while_it_is_busy() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
-            disk-snapshot  refused busy: VM 1 is busy: what becomes of its disks is not changed during operation 3 (suspend)
+            disk-snapshot  refused busy: DisksBusy { operation: OperationId(3), doing: Suspend }
               save         suspended [asked] | operation 3 succeeded
             images         []
         "#]],
@@ -188,8 +188,8 @@ fn saving_is_refused() {
             ok             epilog (save-back: calling) > save-back disk:vda
             refused        failed [step-failed] | operation 4 failed: refused
             images         [Locked]
-            why            Some("somebody to say what becomes of it: recover, or delete")
-            recover-success refused contradicted: VM 1: that save-back succeeded cannot be checked, and if it did not, what comes next loses data
+            why            [Recovery { cold: false }]
+            recover-success refused contradicted: Uncheckable { step: SaveBack }
             recover-retry  epilog (remove: calling) > remove
               remove       epilog (save-back: calling) > save-back disk:vda
               save-back    epilog (drop-host: calling) > drop-host files
@@ -283,7 +283,7 @@ fn detach_of_what_is_to_be_saved() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             disk-snapshot  running [asked] | operation 3 succeeded
-            disk-detach    refused bad-request: VM 1 is to save disk vda as an image when it is shut down
+            disk-detach    refused bad-request: DiskToSave { disk: DiskName("vda"), again: false }
             disk-snapshot-cancel running [asked] | operation 5 succeeded
             disk-detach    hotplug (detach-disk: calling) > detach-disk disk:vda
               detach-disk  hotplug (drop-disk: calling) > drop-disk disk:vda
@@ -343,7 +343,7 @@ fn live_of_one_that_was_paused_by_a_person() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             look           suspended [external]
-            disk-snapshot-live refused wrong-state: VM 1 was paused at the hypervisor, and its disks are neither at rest nor can a guest flush them
+            disk-snapshot-live refused wrong-state: PausedWithDisks
             images         []
         "#]],
     );
@@ -356,7 +356,7 @@ fn live_of_one_that_was_started_outside() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            disk-snapshot-live refused not-absent: VM 1 is running at its host; disk-snapshot-live needs it off
+            disk-snapshot-live refused not-absent: NotOff { seen: Running }
             images         []
             look           running [started-outside]
             disk-snapshot-live hotplug (copy-disk: calling) > copy-disk disk:vda
@@ -477,12 +477,12 @@ fn what_makes_no_sense() {
         "deploy; drive; disk-snapshot:vdq; disk-snapshot-live:vdq; disk-snapshot-cancel:vdq; stop; drive; disk-snapshot; disk-snapshot-live",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            disk-snapshot:vdq refused bad-request: VM 1 has no disk vdq
-            disk-snapshot-live:vdq refused bad-request: VM 1 has no disk vdq
-            disk-snapshot-cancel:vdq refused bad-request: VM 1 has no disk vdq that is to become an image
+            disk-snapshot:vdq refused bad-request: NoDisk { disk: DiskName("vdq") }
+            disk-snapshot-live:vdq refused bad-request: NoDisk { disk: DiskName("vdq") }
+            disk-snapshot-cancel:vdq refused bad-request: NoDiskToSave { disk: DiskName("vdq") }
             stop           save (save: calling) > save
-            disk-snapshot  refused wrong-state: VM 1 is stopped; disk-snapshot is not possible from there
-            disk-snapshot-live refused wrong-state: VM 1 is stopped; disk-snapshot-live is not possible from there
+            disk-snapshot  refused wrong-state: WrongState { state: Stopped }
+            disk-snapshot-live refused wrong-state: WrongState { state: Stopped }
         "#]],
     );
 }

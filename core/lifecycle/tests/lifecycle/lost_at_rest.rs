@@ -18,7 +18,7 @@ fn one_that_is_off_is_off_elsewhere() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            migrate@2      refused not-fenced: VM 1: its host cannot be asked, and has its domain
+            migrate@2      refused not-fenced: HasDomain
             migrate@2:fenced poweroff [asked] | operation 5 succeeded
             where          at 2g2 left 1g1 | domains: 1 off | files: 0
             place          Some(2) host=true home=false placed=1
@@ -53,13 +53,13 @@ fn memory_that_was_only_at_the_host_is_lost_with_it() {
     shared(
         "deploy; drive; paused; look; plug-pulled@1; migrate@2; migrate@2:fenced; resume; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        look           suspended [external]
-        migrate@2      refused not-fenced: VM 1: its host cannot be asked, and has its domain
-        migrate@2:fenced poweroff [asked] | operation 4 succeeded
-        resume         boot (boot: calling) > deploy
-          deploy       running [asked] | operation 5 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            look           suspended [external]
+            migrate@2      refused not-fenced: HasDomain
+            migrate@2:fenced poweroff [asked] | operation 4 succeeded
+            resume         boot (boot: calling) > deploy
+              deploy       running [asked] | operation 5 succeeded
+        "#]],
     );
 }
 
@@ -72,7 +72,7 @@ fn files_that_are_not_shared_are_brought_by_the_operator() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            migrate@2:fenced refused not-fenced: VM 1: its files are on the host that is lost, and nothing brings them from there
+            migrate@2:fenced refused not-fenced: FilesOnLostHost
             migrate@2:fenced moved poweroff [asked] | operation 5 succeeded
             where          at 2g2 left 1g1 (files) | domains: 1 off | files: 1 2
             place          Some(2) host=true home=false placed=1
@@ -89,13 +89,13 @@ fn a_host_that_answers_is_not_lost() {
     shared(
         "deploy; drive; poweroff-hard; drive; migrate@2:fenced; migrate@2; run; where",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        migrate@2:fenced refused contradicted: VM 1: its host answers, and nothing is taken from a host that answers as from one that is lost
-        migrate@2      migrate (remove: calling) > remove
-          remove       poweroff [asked] | operation 5 succeeded
-        where          at 2g2 | domains: | files: 0
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            migrate@2:fenced refused contradicted: AnswersForFence
+            migrate@2      migrate (remove: calling) > remove
+              remove       poweroff [asked] | operation 5 succeeded
+            where          at 2g2 | domains: | files: 0
+        "#]],
     );
 }
 

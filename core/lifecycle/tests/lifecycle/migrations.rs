@@ -257,8 +257,8 @@ fn to_where_it_is() {
         "deploy; drive; migrate@1; migrate-live@1",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            migrate@1      refused bad-request: VM 1 is on host 1 already
-            migrate-live@1 refused bad-request: VM 1 is on host 1 already
+            migrate@1      refused bad-request: SameHost { host: HostId(1) }
+            migrate-live@1 refused bad-request: SameHost { host: HostId(1) }
         "#]],
     );
 }
@@ -268,11 +268,11 @@ fn of_what_is_nowhere() {
     check(
         "migrate@2; migrate-live@2; deploy; drive; stop; drive; migrate@2",
         expect![[r#"
-            migrate@2      refused wrong-state: VM 1 is pending; migrate is not possible from there
-            migrate-live@2 refused wrong-state: VM 1 is pending; migrate-live is not possible from there
+            migrate@2      refused wrong-state: WrongState { state: Pending }
+            migrate-live@2 refused wrong-state: WrongState { state: Pending }
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             stop           save (save: calling) > save
-            migrate@2      refused wrong-state: VM 1 is stopped; migrate is not possible from there
+            migrate@2      refused wrong-state: WrongState { state: Stopped }
         "#]],
     );
 }
@@ -284,8 +284,8 @@ fn from_the_wrong_state() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
-            migrate-live@2 refused wrong-state: VM 1 is suspended; migrate-live is not possible from there
-            migrate-poweroff@2 refused wrong-state: VM 1 is suspended; migrate-poweroff is not possible from there
+            migrate-live@2 refused wrong-state: WrongState { state: Suspended }
+            migrate-poweroff@2 refused wrong-state: WrongState { state: Suspended }
         "#]],
     );
 }
@@ -297,7 +297,7 @@ fn of_one_paused_by_a_person() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             look           suspended [external]
-            migrate@2      refused wrong-state: VM 1 was paused at the hypervisor and its memory is nowhere but there
+            migrate@2      refused wrong-state: PausedWithMemory
             stop           save (save: calling) > save
             where          at - | domains: | files: 0
         "#]],
@@ -310,8 +310,8 @@ fn what_a_driver_cannot_do() {
         "deploy; drive; unable; migrate-live@2; migrate@2; migrate-poweroff-hard@2; drive; where",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            migrate-live@2 refused not-able: VM 1: its driver does not offer migrate on its host
-            migrate@2      refused not-able: VM 1: its driver does not offer suspend on its host
+            migrate-live@2 refused not-able: NotOffered { ability: Migrate }
+            migrate@2      refused not-able: NotOffered { ability: Suspend }
             migrate-poweroff-hard@2 shutdown (power-off: calling) > destroy
             where          at 2g2 | domains: 2 running | files: 2
         "#]],
@@ -324,8 +324,8 @@ fn what_the_other_driver_cannot_do() {
         "deploy; drive; unable-there; migrate-live@2; migrate@2; migrate-poweroff-hard@2; drive; where",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            migrate-live@2 refused not-able: VM 1: the driver of the host it would go to does not offer migrate there
-            migrate@2      refused not-able: VM 1: the driver of the host it would go to does not offer suspend there
+            migrate-live@2 refused not-able: NotOfferedThere { ability: Migrate }
+            migrate@2      refused not-able: NotOfferedThere { ability: Suspend }
             migrate-poweroff-hard@2 shutdown (power-off: calling) > destroy
             where          at 2g2 | domains: 2 running | files: 2
         "#]],
@@ -338,14 +338,14 @@ fn while_it_is_busy() {
         "deploy; migrate@2; ok; ok; migrate@2; migrate@2; migrate-live@2; suspend; hold",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            migrate@2      refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            migrate@2      refused busy: Busy { operation: OperationId(2), doing: Deploy }
             ok             boot (boot: calling) > deploy
             ok             running [asked] | operation 2 succeeded
             migrate@2      save (save: calling) > save
             migrate@2      save (save: calling) | already so
-            migrate-live@2 refused busy: VM 1 is busy: operation 4 (migrate) is still running
-            suspend        refused busy: VM 1 is busy: operation 4 (migrate) is still running
-            hold           refused busy: VM 1 is busy: operation 4 (migrate) is still running
+            migrate-live@2 refused busy: Busy { operation: OperationId(4), doing: Migrate }
+            suspend        refused busy: Busy { operation: OperationId(4), doing: Migrate }
+            hold           refused busy: Busy { operation: OperationId(4), doing: Migrate }
         "#]],
     );
 }

@@ -262,7 +262,7 @@ fn half_way_for_ever() {
               observe      migrate (migrate: settling) > observe
               observe      unknown [cannot-ask] | operation 3 failed: still-starting
             where          at 1g1 other 2g2 (domain) | domains: 1 paused 2 paused | files: 0
-            why            Some("hosts 1 and 2 both to be seen: a migration ended without a word, and the guest is at one of them. Whoever knows that it arrived states recover --success, that it did not recover --failure")
+            why            [BothHosts { hosts: [HostId(1), HostId(2)] }]
             go:30          unknown [cannot-ask] | operation 3 failed: still-starting
             where          at 1g1 other 2g2 (domain) | domains: 1 paused 2 paused | files: 0
             look           unknown [cannot-ask]

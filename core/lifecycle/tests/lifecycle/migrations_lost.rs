@@ -55,7 +55,7 @@ fn the_other_host_is_gone_and_it_moved() {
             ok             unknown [cannot-ask] | operation 3 failed: unknown
             where          at 1g1 other 2g2 (domain) | domains: 2 running | files: 0
             look           unknown [cannot-ask]
-            why            Some("hosts 1 and 2 both to be seen: a migration ended without a word, and the guest is at one of them. Whoever knows that it arrived states recover --success, that it did not recover --failure")
+            why            [BothHosts { hosts: [HostId(1), HostId(2)] }]
             look           running [seen-again]
             where          at 2g2 | domains: 2 running | files: 0
             sweep@1        nothing is swept
@@ -157,14 +157,14 @@ fn unknown_and_nothing_but_the_end_is_done() {
             go:9           migrate (migrate: blind)
             wait:9999      migrate (migrate: confirming) > observe
             ok             unknown [cannot-ask] | operation 3 failed: unknown
-            resume         refused cannot-ask: VM 1: a migration ended without a word, and it is not known at which of two hosts it is
-            migrate@3      refused cannot-ask: VM 1: a migration ended without a word, and it is not known at which of two hosts it is
-            boot           refused cannot-ask: VM 1: a migration ended without a word, and it is not known at which of two hosts it is
-            poweroff-hard  refused cannot-ask: VM 1: a migration ended without a word, and it is not known at which of two hosts it is
-            suspend        refused cannot-ask: VM 1: a migration ended without a word, and it is not known at which of two hosts it is
+            resume         refused cannot-ask: AtOneOfTwoHosts
+            migrate@3      refused cannot-ask: AtOneOfTwoHosts
+            boot           refused cannot-ask: AtOneOfTwoHosts
+            poweroff-hard  refused cannot-ask: AtOneOfTwoHosts
+            suspend        refused cannot-ask: AtOneOfTwoHosts
             resched        unknown [cannot-ask] | operation 9 succeeded
             rename:other   unknown [cannot-ask] | operation 10 succeeded
-            recover-retry  refused nothing-to-recover: VM 1: no step is in hand; it is not known at which of a migration's two hosts the guest is
+            recover-retry  refused nothing-to-recover: NoStepOfMigration
             delete         epilog (remove: calling) > remove
             ok             epilog (remove-other: calling) > remove
             where          at 1g1 other 2g2 (domain) | domains: 2 running | files: 0
@@ -188,7 +188,7 @@ fn unknown_and_forgotten() {
             go:9           migrate (migrate: blind)
             wait:9999      migrate (migrate: confirming) > observe
             ok             unknown [cannot-ask] | operation 3 failed: unknown
-            forget         refused contradicted: VM 1: its host answers; forget is for hosts that are lost
+            forget         refused contradicted: AnswersForForget
             forget!        done [asked] | operation 5 succeeded
             where          at - left 1g1 (files) left 2g2 | domains: 2 running | files: 0
             sweep@1        nothing is swept
@@ -212,8 +212,8 @@ fn the_other_host_is_lost_and_it_did_not_move() {
             wait:9999      migrate (migrate: confirming) > observe
             ok             unknown [cannot-ask] | operation 3 failed: unknown
             look           unknown [cannot-ask]
-            recover-retry  refused nothing-to-recover: VM 1: no step is in hand; it is not known at which of a migration's two hosts the guest is
-            recover-success refused contradicted: VM 1: whether that is so does not follow from what is seen: where it came from it is running
+            recover-retry  refused nothing-to-recover: NoStepOfMigration
+            recover-success refused contradicted: ArrivalUnseen { seen: Some(Running) }
             recover-failure unknown [cannot-ask] | operation 6 succeeded
             where          at 1g1 left 2g2 | domains: 1 running | files: 0
             look           running [seen-again]
@@ -237,8 +237,8 @@ fn the_old_host_is_lost_and_it_moved() {
             wait:9999      migrate (migrate: confirming) > observe
             go:30          unknown [cannot-ask] | operation 3 failed: unknown
             look           unknown [cannot-ask]
-            recover-failure refused contradicted: VM 1: whether that is so does not follow from what is seen: where it came from it cannot be asked
-            recover-success refused contradicted: VM 1: whether that is so does not follow from what is seen: where it came from it cannot be asked
+            recover-failure refused contradicted: ArrivalUnseen { seen: None }
+            recover-success refused contradicted: ArrivalUnseen { seen: None }
             recover-success! unknown [cannot-ask] | operation 6 succeeded
             where          at 2g2 left 1g1 | domains: 2 running | files: 0
             look           running [seen-again]
@@ -262,7 +262,7 @@ fn the_other_host_is_lost_and_it_moved() {
             wait:9999      migrate (migrate: confirming) > observe
             ok             unknown [cannot-ask] | operation 3 failed: unknown
             look           unknown [cannot-ask]
-            recover-failure refused contradicted: VM 1: whether that is so does not follow from what is seen: where it came from it is absent
+            recover-failure refused contradicted: ArrivalUnseen { seen: Some(Absent) }
             recover-success unknown [cannot-ask] | operation 5 succeeded
             where          at 2g2 left 1g1 | domains: 2 running | files: 0
             look           unknown [cannot-ask]

@@ -12,7 +12,7 @@ fn recover_in_each_step() {
             wait:99        running [asked]
             migrate@2      save (save: calling) > save
             ok             migrate (remove: calling) > remove
-            recover-success refused contradicted: VM 1: the step must leave it absent, and it is off
+            recover-success refused contradicted: GoalUnseen { goal: Absent, seen: Off }
             recover-retry  migrate (remove: draining) > cancel domain
             ok             migrate (remove: calling) > remove
               remove       migrate (copy-across: calling) > copy-across disk:vda
@@ -37,7 +37,7 @@ fn a_copy_is_not_believed() {
             migrate@2      save (save: calling) > save
             ok             migrate (remove: calling) > remove
             ok             migrate (copy-across: calling) > copy-across disk:vda
-            recover-success refused contradicted: VM 1: that copy-across succeeded cannot be checked, and if it did not, what comes next loses data
+            recover-success refused contradicted: Uncheckable { step: CopyAcross }
             recover-failure migrate (copy-across: draining) > cancel disk:vda
             ok             boot (undo restore: calling) > restore
               restore      boot (undo unpause: calling) > unpause
@@ -110,9 +110,9 @@ fn undo_by_the_operator_while_it_runs_there() {
             ok             migrate (copy-across: calling) > copy-across recovery
             ok             boot (restore: calling) > restore
             ok             boot (unpause: calling) > unpause
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
+            recover-undo   refused contradicted: NoWayBack { restored: false }
             ok             boot (drop-recovery: calling) > drop-recovery recovery
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
+            recover-undo   refused contradicted: NoWayBack { restored: false }
               drop-recovery migrate (drop-other: calling) > drop-host files
               drop-host    running [asked] | operation 3 succeeded
             where          at 2g2 | domains: 2 running | files: 2
@@ -168,7 +168,7 @@ fn success_of_a_live_one_by_the_operator() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             wait:99        running [asked]
             migrate-live@2 migrate (migrate: calling) > migrate
-            recover-success refused cannot-ask: VM 1: what the step leaves is at the other host, which nobody looked at
+            recover-success refused cannot-ask: OtherHostUnseen
             recover-success! migrate (migrate: draining) > cancel domain
             unknown        migrate (remove-other: calling) > remove
               remove       running [asked] | operation 3 succeeded

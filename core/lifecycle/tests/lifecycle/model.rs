@@ -133,7 +133,7 @@ fn ask(rig: &mut Rig, verb: Verb, host: u32, which: u8) -> Result<(), Violation>
     let before = rig.record.clone();
     let answer = rig.ask(verb, args, false, HostId(host))?;
     match answer {
-        Err(refusal) if refusal.detail.is_empty() || refusal.hint.is_empty() => Err("a refusal without words".to_owned()),
+        Err(refusal) if (refusal.vm, refusal.verb) != (before.id, verb) => Err(format!("a refusal of something else: {refusal}")),
         Err(_) if rig.record != before => Err("a refused request changed something".to_owned()),
         Err(_) if verb == Verb::Delete && !rig.restored && before.operation.is_none_or(|active| active.verb != Verb::Forget) => {
             Err("a delete was refused".to_owned())

@@ -279,12 +279,12 @@ fn preserved() {
     check(
         "deploy; drive; preserved; look; resume; poweroff-hard; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        look           unknown [guest-crashed]
-        resume         refused not-absent: VM 1 is crashed at its host; resume needs it off
-        poweroff-hard  shutdown (power-off: calling) > destroy
-          destroy      poweroff [asked] | operation 4 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            look           unknown [guest-crashed]
+            resume         refused not-absent: NotOff { seen: Crashed }
+            poweroff-hard  shutdown (power-off: calling) > destroy
+              destroy      poweroff [asked] | operation 4 succeeded
+        "#]],
     );
 }
 
@@ -310,7 +310,7 @@ fn could_not_ask_for_long() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
             blind          unknown [cannot-ask]
-            why            Some("host 1 to be seen")
+            why            [Host { host: HostId(1) }]
         "#]],
     );
 }
@@ -336,7 +336,7 @@ fn foreign_while_running() {
             poweroff-hard  shutdown (power-off: calling) > destroy
               destroy      shutdown (power-off: settling) > observe
               observe      unknown [foreign] | operation 3 failed: not-ours
-            why            Some("a person to look at its domain: on host 1, if it has not moved since")
+            why            [PersonAtOwnDomain { host: HostId(1) }]
         "#]],
     );
 }
@@ -357,12 +357,12 @@ fn above_issued() {
     check(
         "deploy; drive; above; look; poweroff-hard; ok; resume",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        look           unknown [store-is-stale]
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        ok             unknown [store-is-stale] | operation 3 failed: stale
-        resume         refused not-absent: VM 1 is newer than this store at its host; resume needs it off
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            look           unknown [store-is-stale]
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            ok             unknown [store-is-stale] | operation 3 failed: stale
+            resume         refused not-absent: NotOff { seen: AboveIssued }
+        "#]],
     );
 }
 
@@ -452,9 +452,9 @@ fn resume_from_unknown_needs_a_look() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             blind          unknown [cannot-ask]
-            resume         refused not-absent: VM 1 is running at its host; resume needs it off
-            resume         refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); resume needs to see that it is off
-            boot           refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); boot needs to see that it is off
+            resume         refused not-absent: NotOff { seen: Running }
+            resume         refused cannot-ask: OffUnseen { error: Some(DriverError { kind: Unknown, code: "unreachable", detail: "no answer" }) }
+            boot           refused cannot-ask: OffUnseen { error: Some(DriverError { kind: Unknown, code: "unreachable", detail: "no answer" }) }
             boot           boot (boot: calling) > deploy
             ok             running [asked] | operation 6 succeeded
         "#]],

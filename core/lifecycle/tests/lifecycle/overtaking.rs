@@ -52,7 +52,7 @@ fn hard_to_another_host() {
             wait:99        running [asked]
             migrate-poweroff@2 shutdown (press-power: calling) > press-power
             ok             shutdown (press-power: waiting)
-            migrate-poweroff@3 refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
+            migrate-poweroff@3 refused busy: Busy { operation: OperationId(3), doing: MigratePoweroff }
             migrate-poweroff-hard@3 shutdown (power-off: calling) > destroy | operation 3 superseded by 5
               destroy      migrate (remove: calling) > remove
               remove       migrate (copy-across: calling) > copy-across disk:vda
@@ -73,7 +73,7 @@ fn hard_to_where_it_is() {
             wait:99        running [asked]
             migrate-poweroff@2 shutdown (press-power: calling) > press-power
             ok             shutdown (press-power: waiting)
-            migrate-poweroff-hard@1 refused bad-request: VM 1 is on host 1 already
+            migrate-poweroff-hard@1 refused bad-request: SameHost { host: HostId(1) }
             tick           shutdown (press-power: confirming) > observe
               observe      migrate (remove: calling) > remove
               remove       migrate (copy-across: calling) > copy-across disk:vda
@@ -187,8 +187,8 @@ fn nothing_hard_overtakes_a_migration_that_moves() {
             tick           shutdown (press-power: confirming) > observe
             ok             migrate (remove: calling) > remove
             migrate-poweroff-hard@2 migrate (remove: calling) | already so
-            poweroff-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (migrate-poweroff) is still running
+            poweroff-hard  refused busy: Busy { operation: OperationId(3), doing: MigratePoweroff }
+            shutdown-hard  refused busy: Busy { operation: OperationId(3), doing: MigratePoweroff }
               remove       migrate (copy-across: calling) > copy-across disk:vda
               copy-across  boot (boot: calling) > deploy
               deploy       migrate (drop-other: calling) > drop-host files

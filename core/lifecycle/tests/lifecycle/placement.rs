@@ -1,8 +1,12 @@
 //! Where a VM can come to, and what the scheduler proposes.
 
 use crate::rig::{Fault, Rig};
-use ostler_lifecycle::{Candidate, Decision, Input, Near, Offer, Proposal, Scene, bridge_of_no_host, decide, propose};
-use ostler_model::{Args, Capacity, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Verb, VmRecord};
+use ostler_lifecycle::{
+    Candidate, Decision, Declined, Input, Near, Offer, Proposal, Scene, Waits, WhyNot, bridge_of_no_host, decide, propose,
+};
+use ostler_model::{
+    Args, Capacity, Cause, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Unfit, Verb, VmRecord,
+};
 use std::collections::BTreeMap;
 
 const A: HostId = HostId(1);
@@ -13,7 +17,7 @@ const B: HostId = HostId(2);
 struct Hosts {
     /// Said of a host as a candidate.
     changed: BTreeMap<HostId, fn(&mut Candidate)>,
-    refused: BTreeMap<HostId, String>,
+    refused: BTreeMap<HostId, Declined>,
     moves: BTreeMap<HostId, usize>,
 }
 
@@ -38,7 +42,7 @@ impl Scene for Hosts {
         Some(candidate)
     }
 
-    fn refused(&self, host: HostId) -> Option<String> {
+    fn refused(&self, host: HostId) -> Option<Declined> {
         self.refused.get(&host).cloned()
     }
 
@@ -81,11 +85,15 @@ fn to_move(shared: bool) -> VmRecord {
     }
 }
 
-fn waits(record: &VmRecord, offers: &mut [Offer], hosts: &Hosts) -> Vec<String> {
+fn waits(record: &VmRecord, offers: &mut [Offer], hosts: &Hosts) -> Vec<Waits> {
     match propose(record, offers, hosts) {
-        Proposal::Wait(lines) => lines.iter().map(ToString::to_string).collect(),
+        Proposal::Wait(lines) => lines,
         other => panic!("it does not wait: {other:?}"),
     }
+}
+
+fn at_host(name: &str, why: WhyNot) -> Waits {
+    Waits::Host(name.parse().unwrap(), why)
 }
 
 #[test]
@@ -96,7 +104,7 @@ fn the_first_host_with_room_is_proposed_and_its_room_is_taken() {
     let hosts = Hosts::default();
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy });
     let told = waits(&vm, &mut offers, &hosts);
-    assert!(told.iter().all(|line| line.contains("too full")) && told.len() == 2, "{told:?}");
+    assert!(told.iter().all(|line| matches!(line, Waits::Host(_, WhyNot::TooFull { .. }))) && told.len() == 2, "{told:?}");
     assert_eq!(propose(&VmRecord { state: State::Hold, ..vm }, &mut [offer(A, 9999)], &hosts), Proposal::Nothing);
 }
 
@@ -104,7 +112,8 @@ fn the_first_host_with_room_is_proposed_and_its_room_is_taken() {
 fn a_host_that_would_refuse_the_vm_does_not_keep_the_room_from_the_others() {
     let vm = pending(false);
     let mut hosts = Hosts::default();
-    hosts.refused.insert(A, "its image is locked".to_owned());
+    let locked = Declined::Failed("its image is locked".to_owned());
+    hosts.refused.insert(A, locked.clone());
     let mut offers = [offer(A, 9999), offer(B, 9999)];
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy });
     assert_eq!(offers[0].free.memory_mib, 9999);
@@ -112,8 +121,8 @@ fn a_host_that_would_refuse_the_vm_does_not_keep_the_room_from_the_others() {
     assert_eq!(
         waits(&vm, &mut offers, &hosts),
         [
-            "host-1: it was refused there a moment ago: its image is locked",
-            "host-2: it is the same hypervisor as host host-3: remove one of the two"
+            at_host("host-1", WhyNot::Refused(locked)),
+            at_host("host-2", WhyNot::Unfit(Unfit::OneHypervisor("host-3".parse().unwrap())))
         ]
     );
 }
@@ -128,7 +137,8 @@ fn a_host_without_the_bridge_of_a_card_is_left_out() {
     let mut offers = [offer(A, 9999), offer(B, 9999)];
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy }, "nobody knows what B has");
     hosts.changed.insert(B, |host| host.interfaces = Some(["br1".to_owned()].into()));
-    assert_eq!(waits(&vm, &mut offers, &hosts), ["host-1: it has no bridge br1", "host-2: it has no bridge br0"]);
+    let lacks = |host: &str, bridge: &str| at_host(host, WhyNot::Unfit(Unfit::NoBridge(bridge.to_owned())));
+    assert_eq!(waits(&vm, &mut offers, &hosts), [lacks("host-1", "br1"), lacks("host-2", "br0")]);
     let nowhere = |hosts: &[Option<_>]| bridge_of_no_host(&vm.spec.nics, hosts).map(str::to_owned);
     assert_eq!(nowhere(&[names(&["br0"]), names(&["br1"])]).as_deref(), Some("br1"));
     assert_eq!(nowhere(&[names(&["br0"]), names(&["br0", "br1"])]), None);
@@ -149,13 +159,15 @@ fn a_vm_moves_live_where_both_hosts_can_and_not_to_where_it_is() {
     assert_eq!(moves(|_, offers| offers[1].live = false), Proposal::Go { host: B, verb: Verb::Migrate });
     assert_eq!(moves(|vm, _| vm.state = State::Poweroff), Proposal::Go { host: B, verb: Verb::Migrate });
     let stays = |change: fn(&mut VmRecord, &mut [Offer; 2])| match moves(change) {
-        Proposal::Wait(lines) => lines.last().unwrap().to_string(),
+        Proposal::Wait(lines) => lines.last().unwrap().clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(stays(|_, offers| offers[1].driver = "other".parse().unwrap()), "host-2: has driver other, not hyper");
-    assert_eq!(stays(|_, offers| offers[1].silent = Some("no route".to_owned())), "host-2: cannot be asked (no route)");
-    assert!(stays(|vm, _| vm.state = State::Unknown).starts_with("it is moved once it is seen again"));
-    assert!(stays(|vm, _| vm.mark_restored(vm.since)).starts_with("it came back with a backup"));
+    let other = WhyNot::OtherDriver { has: "other".parse().unwrap(), needs: "hyper".parse().unwrap() };
+    assert_eq!(stays(|_, offers| offers[1].driver = "other".parse().unwrap()), at_host("host-2", other));
+    let silent = WhyNot::Silent("no route".to_owned());
+    assert_eq!(stays(|_, offers| offers[1].silent = Some("no route".to_owned())), at_host("host-2", silent));
+    assert_eq!(stays(|vm, _| vm.state = State::Unknown), Waits::Unseen);
+    assert_eq!(stays(|vm, _| vm.mark_restored(vm.since)), Waits::Unreconciled);
 }
 
 #[test]
@@ -164,22 +176,22 @@ fn not_more_than_so_many_move_at_one_host() {
     hosts.moves.insert(B, ostler_lifecycle::MOVES_AT_ONE_HOST);
     assert_eq!(
         waits(&vm, &mut [offer(A, 9999), offer(B, 9999)], &hosts),
-        ["host-1: it is there now", "host-2: 8 VMs move to or from it already"]
+        [at_host("host-1", WhyNot::Here), at_host("host-2", WhyNot::Crowded(8))]
     );
     // A deployment brings no memory of a running guest.
     assert_eq!(propose(&pending(true), &mut [offer(B, 9999)], &hosts), Proposal::Go { host: B, verb: Verb::Deploy });
     hosts.moves.insert(A, ostler_lifecycle::MOVES_AT_ONE_HOST);
-    assert_eq!(waits(&vm, &mut [offer(B, 9999)], &hosts), ["its host: 8 VMs move to or from it already"]);
+    assert_eq!(waits(&vm, &mut [offer(B, 9999)], &hosts), [Waits::HomeCrowded(8)]);
 }
 
 #[test]
 fn a_vm_waits_for_the_one_host_it_asks_for() {
     let mut vm = pending(true);
     vm.spec.host = Some("host-3".parse().unwrap());
-    assert_eq!(waits(&vm, &mut [offer(A, 9999)], &Hosts::default()), ["host-3: the one host it asks for is not on"]);
+    assert_eq!(waits(&vm, &mut [offer(A, 9999)], &Hosts::default()), [Waits::NotOn("host-3".parse().unwrap())]);
     let bare = VmRecord { storage: None, ..vm.clone() };
-    assert_eq!(waits(&bare, &mut [], &Hosts::default()), ["there is no system datastore; add one"]);
-    assert_eq!(waits(&vm, &mut [], &Hosts::default()), ["there is no host that is on: add one, or switch one on"]);
+    assert_eq!(waits(&bare, &mut [], &Hosts::default()), [Waits::NoStorage]);
+    assert_eq!(waits(&vm, &mut [], &Hosts::default()), [Waits::NoHosts]);
 }
 
 /// The same request to hosts that are known to be unfit in one way each.
@@ -192,22 +204,20 @@ fn a_request_is_refused_for_the_reasons_that_the_scheduler_passes_a_host_by() {
         facts.target = Some(candidate);
         let asked = crate::samples::asked(9, verb, Args::None, B, false);
         match decide(vm, &facts, &Input::Request(asked), vm.since) {
-            Err(refusal) => (refusal.kind, refusal.detail),
+            Err(refusal) => (refusal.kind, refusal.cause),
             Ok(Decision { .. }) => panic!("accepted"),
         }
     };
     let (shared, own) = (to_move(true), to_move(false));
     let same_files = |host: &mut Candidate| host.near[0].one_file_system = true;
-    let (kind, detail) = refusal(&own, Verb::Migrate, same_files);
-    assert_eq!(kind, RefusalKind::NoHost);
-    assert!(detail.starts_with("VM 1: host 2 cannot be used: it is reached as host host-1 is"), "{detail}");
-    let (_, detail) = refusal(&shared, Verb::MigrateLive, |host| host.near[0].one_hypervisor = true);
-    assert!(detail.contains("it is the same hypervisor as host host-1"), "{detail}");
-    let (_, detail) = refusal(&shared, Verb::Migrate, |host| host.driver = None);
-    assert!(detail.ends_with("it has no hypervisor"), "{detail}");
-    let (_, detail) = refusal(&VmRecord { storage: None, ..pending(true) }, Verb::Deploy, |_| ());
-    assert!(detail.ends_with("there is no system datastore; add one"), "{detail}");
+    let unfit = |why| (RefusalKind::NoHost, Cause::HostUnfit { host: B, why });
+    let one = || "host-1".parse().unwrap();
+    assert_eq!(refusal(&own, Verb::Migrate, same_files), unfit(Unfit::OneFileSystem(one())));
+    let same_hypervisor = refusal(&shared, Verb::MigrateLive, |host| host.near[0].one_hypervisor = true);
+    assert_eq!(same_hypervisor, unfit(Unfit::OneHypervisor(one())));
+    assert_eq!(refusal(&shared, Verb::Migrate, |host| host.driver = None), unfit(Unfit::NoHypervisor));
+    let bare = VmRecord { storage: None, ..pending(true) };
+    assert_eq!(refusal(&bare, Verb::Deploy, |_| ()), unfit(Unfit::NoStorage));
     let left = Leftover { place: at(B), files: false };
-    let (_, detail) = refusal(&VmRecord { leftovers: vec![left], ..shared }, Verb::Migrate, |_| ());
-    assert!(detail.contains("what the VM left there is not put away yet"), "{detail}");
+    assert_eq!(refusal(&VmRecord { leftovers: vec![left], ..shared }, Verb::Migrate, |_| ()), unfit(Unfit::Leftover));
 }

@@ -178,7 +178,7 @@ fn hard_during_the_epilog_of_its_graceful_one_is_so_already() {
             ok             shutdown (press-power: waiting)
             look           epilog (remove: calling) > remove
             undeploy-hard  epilog (remove: calling) | already so
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (undeploy) is still running
+            shutdown-hard  refused busy: Busy { operation: OperationId(3), doing: Undeploy }
             delete         shutdown (power-off: calling) > destroy > cancel domain | operation 3 superseded by 6
               remove       shutdown (power-off: calling)
               destroy      epilog (remove: calling) > remove
@@ -195,9 +195,9 @@ fn graceful_never_overtakes() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
-            poweroff       refused busy: VM 1 is busy: operation 3 (suspend) is still running
-            stop           refused busy: VM 1 is busy: operation 3 (suspend) is still running
-            shutdown-hard  refused busy: VM 1 is busy: operation 3 (suspend) is still running
+            poweroff       refused busy: Busy { operation: OperationId(3), doing: Suspend }
+            stop           refused busy: Busy { operation: OperationId(3), doing: Suspend }
+            shutdown-hard  refused busy: Busy { operation: OperationId(3), doing: Suspend }
         "#]],
     );
 }
@@ -209,8 +209,8 @@ fn graceful_does_not_overtake_hard() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
-            poweroff       refused busy: VM 1 is busy: operation 3 (poweroff-hard) is still running
-            shutdown       refused busy: VM 1 is busy: operation 3 (poweroff-hard) is still running
+            poweroff       refused busy: Busy { operation: OperationId(3), doing: PoweroffHard }
+            shutdown       refused busy: Busy { operation: OperationId(3), doing: PoweroffHard }
             poweroff-hard  shutdown (power-off: calling) | already so
         "#]],
     );
@@ -345,7 +345,7 @@ fn recreate_does_not_overtake_a_delete() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             delete         epilog (remove: calling) > remove
-            delete-recreate refused busy: VM 1 is busy: operation 3 (delete) is still running
+            delete-recreate refused busy: Busy { operation: OperationId(3), doing: Delete }
             delete         epilog (remove: calling) | already so
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 3 succeeded
@@ -377,11 +377,11 @@ fn nothing_begins_while_a_deploy_runs() {
         "deploy; hold; release; suspend; deploy; poweroff-hard; recover-undo",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            hold           refused busy: VM 1 is busy: operation 2 (deploy) is still running
-            release        refused busy: VM 1 is busy: operation 2 (deploy) is still running
-            suspend        refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            hold           refused busy: Busy { operation: OperationId(2), doing: Deploy }
+            release        refused busy: Busy { operation: OperationId(2), doing: Deploy }
+            suspend        refused busy: Busy { operation: OperationId(2), doing: Deploy }
             deploy         prolog (prepare-disks: calling) | already so
-            poweroff-hard  refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            poweroff-hard  refused busy: Busy { operation: OperationId(2), doing: Deploy }
             recover-undo   prolog (prepare-disks: draining) > cancel disk:vda
         "#]],
     );

@@ -8,7 +8,7 @@ fn resched_and_back() {
     check(
         "resched; deploy; drive; resched; resched; unresched; unresched; resched; migrate@2; run; unresched",
         expect![[r#"
-            resched        refused wrong-state: VM 1 is pending; resched is not possible from there
+            resched        refused wrong-state: WrongState { state: Pending }
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             resched        running [asked] | operation 4 succeeded
             resched        running [asked] | already so
@@ -45,7 +45,7 @@ fn names_and_texts() {
             delete         epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 9 succeeded
-            rename:fourth  refused wrong-state: VM 1 is done; rename is not possible from there
+            rename:fourth  refused wrong-state: WrongState { state: Done }
         "#]],
     );
 }
@@ -115,7 +115,7 @@ fn a_schedule_that_is_refused() {
             schedule:suspend in 60 pending [asked] | operation 2 succeeded
             wait:60        pending [asked]
             fire           pending [asked]
-            schedules      suspend Failed { at: Timestamp(1060000), why: "wrong-state: VM 1 is pending; suspend is not possible from there" }
+            schedules      suspend Failed { at: Timestamp(1060000), why: Refused(Refusal { kind: WrongState, verb: Suspend, vm: VmId(1), cause: WrongState { state: Pending }, hint: WorksFrom { states: [Running] } }) }
             due            nothing
         "#]],
     );
@@ -137,7 +137,7 @@ fn a_schedule_of_a_vm_that_is_busy() {
               save         suspended [asked] | operation 4 succeeded
             wait:20        suspended [asked]
             fire           suspended [asked]
-            schedules      poweroff-hard Failed { at: Timestamp(1080000), why: "wrong-state: VM 1 is suspended; poweroff-hard is not possible from there" }
+            schedules      poweroff-hard Failed { at: Timestamp(1080000), why: Refused(Refusal { kind: WrongState, verb: PoweroffHard, vm: VmId(1), cause: WrongState { state: Suspended }, hint: WorksFrom { states: [Running, Unknown] } }) }
         "#]],
     );
 }
@@ -174,7 +174,7 @@ fn a_schedule_that_comes_too_late() {
             schedule:poweroff-hard in 60 running [asked] | operation 3 succeeded
             wait:9999      running [asked]
             fire           running [asked]
-            schedules      poweroff-hard Failed { at: Timestamp(10999000), why: "missed: it was due at 1970-01-01T00:17:40Z, more than 1h before" }
+            schedules      poweroff-hard Failed { at: Timestamp(10999000), why: Missed { planned: Some(Timestamp(1060000)), grace: Some(Millis(3600000)) } }
             due            nothing
         "#]],
     );
@@ -191,7 +191,7 @@ fn a_schedule_that_fails() {
             fire           save (save: calling) > save
             refused        save (save: settling) > observe
               observe      running [step-failed] | operation 4 failed: refused
-            schedules      suspend Failed { at: Timestamp(1060000), why: "as the story wants [refused]" }
+            schedules      suspend Failed { at: Timestamp(1060000), why: Failed(DriverError { kind: Refused, code: "refused", detail: "as the story wants" }) }
         "#]],
     );
 }
@@ -209,7 +209,7 @@ fn a_schedule_that_is_overtaken() {
               press-power  shutdown (power-off: calling)
               destroy      shutdown (power-off: calling) > destroy
               destroy      poweroff [asked] | operation 5 succeeded
-            schedules      poweroff Failed { at: Timestamp(1060000), why: "overtaken by operation 5" }
+            schedules      poweroff Failed { at: Timestamp(1060000), why: Overtaken(OperationId(5)) }
         "#]],
     );
 }
@@ -225,8 +225,8 @@ fn a_schedule_is_changed_and_taken_back() {
             due            in 90.0 s
             unschedule     pending [asked] | operation 4 succeeded
             due            nothing
-            unschedule     refused bad-request: VM 1 has no scheduled action 0
-            reschedule:hold in 60 refused bad-request: VM 1 has no scheduled action 0
+            unschedule     refused bad-request: NoSchedule { id: ScheduleId(0) }
+            reschedule:hold in 60 refused bad-request: NoSchedule { id: ScheduleId(0) }
         "#]],
     );
 }
@@ -236,10 +236,10 @@ fn what_cannot_be_planned() {
     check(
         "schedule:recover-retry in 60; schedule:forget in 60; schedule:schedule in 60; schedule:hold in 0",
         expect![[r#"
-            schedule:recover-retry in 60 refused bad-request: VM 1 cannot have recover-retry done later
-            schedule:forget in 60 refused bad-request: VM 1 cannot have forget done later
-            schedule:schedule in 60 refused bad-request: VM 1 cannot have schedule done later
-            schedule:hold in 0 refused bad-request: VM 1 cannot have that schedule: when: 1970-01-01T00:16:40Z in UTC is not in the future, or lies before "from"
+            schedule:recover-retry in 60 refused bad-request: NotLater { verb: RecoverRetry }
+            schedule:forget in 60 refused bad-request: NotLater { verb: Forget }
+            schedule:schedule in 60 refused bad-request: NotLater { verb: Schedule }
+            schedule:hold in 0 refused bad-request: BadSchedule { error: InvalidSchedule { field: "when", problem: "1970-01-01T00:16:40Z in UTC is not in the future, or lies before \"from\"" } }
         "#]],
     );
 }
@@ -293,9 +293,9 @@ fn adopt() {
               deploy       running [asked] | operation 3 succeeded
             suspend        save (save: calling) > save
               save         suspended [asked] | operation 4 succeeded
-            stop           refused not-able: VM 1: its disk vda was adopted, and only its host sees it
-            migrate@2      refused not-able: VM 1: its disk vda was adopted, and only its host sees it
-            undeploy-hard  refused wrong-state: VM 1 is suspended; undeploy-hard is not possible from there
+            stop           refused not-able: AdoptedDisk { disk: DiskName("vda") }
+            migrate@2      refused not-able: AdoptedDisk { disk: DiskName("vda") }
+            undeploy-hard  refused wrong-state: WrongState { state: Suspended }
             delete         epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 8 succeeded

@@ -8,12 +8,12 @@ fn nothing_to_recover() {
     check(
         "deploy; drive; recover-success; recover-failure; recover-retry; recover-undo",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        recover-success refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-        recover-failure refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-        recover-retry  refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-        recover-undo   refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            recover-success refused nothing-to-recover: NothingFailed { state: Running }
+            recover-failure refused nothing-to-recover: NothingFailed { state: Running }
+            recover-retry  refused nothing-to-recover: NothingFailed { state: Running }
+            recover-undo   refused nothing-to-recover: NothingFailed { state: Running }
+        "#]],
     );
 }
 
@@ -22,12 +22,12 @@ fn success_of_a_boot_that_is_none_is_refused() {
     check(
         "deploy; ok; refused; recover-success; recover-success!",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        ok             boot (boot: calling) > deploy
-        refused        failed [step-failed] | operation 2 failed: refused
-        recover-success refused contradicted: VM 1: the step must leave it running, and it is absent
-        recover-success! running [asked] | operation 4 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            ok             boot (boot: calling) > deploy
+            refused        failed [step-failed] | operation 2 failed: refused
+            recover-success refused contradicted: GoalUnseen { goal: Running, seen: Absent }
+            recover-success! running [asked] | operation 4 succeeded
+        "#]],
     );
 }
 
@@ -53,7 +53,7 @@ fn success_that_cannot_be_checked() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             ok             boot (boot: calling) > deploy
             refused        failed [step-failed] | operation 2 failed: refused
-            recover-success refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]), so that the step succeeded cannot be checked
+            recover-success refused cannot-ask: SuccessUnseen { error: Some(DriverError { kind: Unknown, code: "unreachable", detail: "no answer" }) }
             recover-success! running [asked] | operation 4 succeeded
         "#]],
     );
@@ -141,11 +141,11 @@ fn success_of_a_copy_that_nobody_verified_is_not_believed() {
             ok             epilog (remove: calling) > remove
             ok             epilog (copy-out: calling) > copy-out disk:vda
             refused        failed [step-failed] | operation 3 failed: refused
-            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and if it did not, what comes next loses data
+            recover-success refused contradicted: Uncheckable { step: CopyOut }
             place          Some(1) host=true home=true placed=1
             recover-retry  epilog (remove: calling) > remove
             ok             epilog (copy-out: calling) > copy-out disk:vda
-            recover-success refused contradicted: VM 1: that copy-out succeeded cannot be checked, and if it did not, what comes next loses data
+            recover-success refused contradicted: Uncheckable { step: CopyOut }
             recover-success! epilog (copy-out: draining) > cancel disk:vda
             ok             epilog (drop-host: calling) > drop-host files
         "#]],

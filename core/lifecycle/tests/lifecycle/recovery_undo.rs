@@ -162,7 +162,7 @@ fn undo_of_a_shutdown_that_was_dropping_is_refused() {
             shutdown       epilog (remove: calling) > remove
             ok             epilog (drop-host: calling) > drop-host files
             refused        failed [step-failed] | operation 4 failed: refused
-            recover-undo   refused contradicted: VM 1: there is no way back: the only copy of something is being removed, or the guest has run since
+            recover-undo   refused contradicted: NoWayBack { restored: false }
             recover-retry  epilog (remove: calling) > remove
               remove       epilog (drop-host: calling) > drop-host files
               drop-host    done [asked] | operation 6 succeeded
@@ -253,14 +253,14 @@ fn a_delete_is_not_taken_back() {
     check(
         "deploy; drive; delete; recover-undo; recover-failure; recover-retry; ok; run",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        delete         epilog (remove: calling) > remove
-        recover-undo   refused busy: VM 1 is being deleted; a delete is not taken back
-        recover-failure refused busy: VM 1 is being deleted; a delete is not taken back
-        recover-retry  epilog (remove: draining) > cancel domain
-        ok             epilog (remove: calling) > remove
-          remove       epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 3 succeeded
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            delete         epilog (remove: calling) > remove
+            recover-undo   refused busy: BeingDeleted
+            recover-failure refused busy: BeingDeleted
+            recover-retry  epilog (remove: draining) > cancel domain
+            ok             epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 3 succeeded
+        "#]],
     );
 }

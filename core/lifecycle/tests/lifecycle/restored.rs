@@ -3,8 +3,8 @@
 use crate::rig::{Fault, Rig, STORE, Violation};
 use ostler_lifecycle::{Found, Input, Sight, sight};
 use ostler_model::{
-    Args, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason, RefusalKind,
-    State, Verb, VmRecord,
+    Args, Cause, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason,
+    RefusalKind, State, Verb, VmRecord,
 };
 
 const A: HostId = HostId(1);
@@ -29,7 +29,7 @@ impl Rig {
     }
 
     pub(crate) fn asks(&mut self, verb: Verb, host: HostId) -> Result<(), String> {
-        self.ask(verb, Args::None, false, host).unwrap().map_err(|refusal| format!("{}: {}", refusal.kind, refusal.detail))
+        self.ask(verb, Args::None, false, host).unwrap().map_err(|refusal| format!("{}: {:?}", refusal.kind, refusal.cause))
     }
 
     pub(crate) fn sends(&self) -> usize {
@@ -100,7 +100,7 @@ fn before_all_hosts_are_listed_nothing_is_concluded_and_nothing_begins() {
     assert_eq!((rig.state(), rig.record.usable_recovery().is_some()), (State::Suspended, true));
     for verb in [Verb::Resume, Verb::Stop, Verb::Delete, Verb::ShutdownHard, Verb::Migrate, Verb::SnapshotCreate] {
         let refused = rig.ask(verb, crate::script::args(&rig, verb, ""), false, A).unwrap();
-        assert!(refused.is_err_and(|refusal| refusal.detail.contains("restored from a backup")), "{verb}");
+        assert!(refused.is_err_and(|refusal| refusal.cause == Cause::NotReconciled), "{verb}");
     }
     rig.reconcile(None).unwrap();
     assert_eq!((rig.state(), rig.host()), (State::Running, Some(B)));
@@ -186,7 +186,7 @@ fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
     let seen = rig.world.see(B);
     assert_eq!(sight(&rig.record, STORE, &seen), Sight::AboveIssued);
     assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM itself");
-    assert!(rig.asks(Verb::Resume, A).unwrap_err().contains("newer than this store"));
+    assert!(rig.asks(Verb::Resume, A).unwrap_err().contains("NewerElsewhere"));
     // A person has removed it, and says so.
     rig.world.domains.remove(&B);
     rig.reconcile(Some("anna")).unwrap();
@@ -257,7 +257,7 @@ fn a_delete_that_a_restore_has_cut_is_not_taken_back_and_goes_on() {
     rig.reconcile(None).unwrap();
     assert_eq!((rig.state(), rig.world.domains.len()), (State::Failed, 0));
     let refused = rig.asks(Verb::RecoverUndo, A).unwrap_err();
-    assert_eq!(refused, "contradicted: VM 1 is being deleted; a delete is not taken back");
+    assert_eq!(refused, "contradicted: BeingDeleted");
     goes(&mut rig, &[(Verb::RecoverRetry, A)]);
     assert_eq!(rig.state(), State::Done);
 }
@@ -307,7 +307,7 @@ fn a_way_back_that_would_remove_what_may_be_the_only_disks_is_refused() {
     rig.reconcile(None).unwrap();
     assert_eq!(rig.state(), State::Failed);
     let refused = rig.asks(Verb::RecoverUndo, A).unwrap_err();
-    assert!(refused.contains("what would be removed may be the only copy"), "{refused}");
+    assert!(refused.contains("NoWayBack { restored: true }"), "{refused}");
     // Nor after another failure of the same.
     rig.asks(Verb::RecoverRetry, A).unwrap();
     assert!(rig.record.operation.as_ref().unwrap().cut);

@@ -6,9 +6,9 @@ use crate::samples::{asked, began, new_vm};
 use crate::world::World;
 use ostler_lifecycle::{Decision, Facts, Input, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
-    Ability, Args, Call, CallResult, DriverError, Effect, EffectKey, HostId, ImageId, ImageState, Item, Journal, Millis,
-    Observation, OperationId, OperationRecord, Refusal, RefusalKind, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmRecord,
-    VmUuid,
+    Ability, Args, Call, CallResult, Cause, DriverError, Effect, EffectKey, Hint, HostId, ImageId, ImageState, Item, Journal,
+    Millis, Observation, OperationId, OperationRecord, Refusal, RefusalKind, ScheduleId, State, StepNo, StoreId, Timestamp, Verb,
+    VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -339,8 +339,8 @@ impl Rig {
             let facts = self.facts(Some(&asked));
             self.feed(&Input::Request(asked), &facts)?.err()
         } else {
-            let (verb, detail) = (planned.schedule.verb, "it is too late".to_owned());
-            Some(Refusal { kind: RefusalKind::WrongState, verb, detail, hint: String::new() })
+            let (verb, vm) = (planned.schedule.verb, self.record.id);
+            Some(Refusal { kind: RefusalKind::WrongState, verb, vm, cause: Cause::TooLate, hint: Hint::SeeMisfire })
         };
         if let Some(refusal) = refusal {
             self.tell(&Input::ScheduleRefused { schedule: id, refusal })?;

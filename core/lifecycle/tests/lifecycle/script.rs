@@ -70,7 +70,7 @@ fn request(rig: &mut Rig, word: &str) -> Option<Result<String, String>> {
     let answer = rig.ask(verb, args, head.ends_with('!'), HostId(host));
     Some(answer.map(|answer| match answer {
         Ok(()) => rig.line(),
-        Err(refusal) => format!("refused {}: {}", refusal.kind, refusal.detail),
+        Err(refusal) => format!("refused {}: {:?}", refusal.kind, refusal.cause),
     }))
 }
 

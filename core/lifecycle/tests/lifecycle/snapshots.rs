@@ -3,7 +3,7 @@
 use crate::rig::{Fault, Rig};
 use crate::script::check;
 use expect_test::expect;
-use ostler_model::{Args, HostId, Verb};
+use ostler_model::{Args, Cause, HostId, Verb};
 
 #[test]
 fn create_and_delete() {
@@ -14,14 +14,14 @@ fn create_and_delete() {
             snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
               create-snapshot running [asked] | operation 3 succeeded
             snapshots      snap-3
-            snapshot-create:one refused bad-request: VM 1 has a snapshot called "one" already
+            snapshot-create:one refused bad-request: SnapshotThere { label: "one" }
             snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-5
               create-snapshot running [asked] | operation 5 succeeded
             snapshots      snap-3, snap-5
             snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
               delete-snapshot running [asked] | operation 6 succeeded
             snapshots      snap-5
-            snapshot-delete:nine refused bad-request: VM 1 has no snapshot "nine" that is offered
+            snapshot-delete:nine refused bad-request: NoSnapshot { name: "nine" }
         "#]],
     );
 }
@@ -190,11 +190,11 @@ fn from_the_wrong_state() {
     check(
         "snapshot-create; deploy; drive; snapshot-create:one; drive; poweroff-hard; drive; snapshot-revert:one; snapshot-create:two; run; snapshot-delete:two; run",
         expect![[r#"
-            snapshot-create refused wrong-state: VM 1 is pending; snapshot-create is not possible from there
+            snapshot-create refused wrong-state: WrongState { state: Pending }
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-4
             poweroff-hard  shutdown (power-off: calling) > destroy
-            snapshot-revert:one refused wrong-state: VM 1 is poweroff; snapshot-revert is not possible from there
+            snapshot-revert:one refused wrong-state: WrongState { state: Poweroff }
             snapshot-create:two snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-7
               create-snapshot poweroff [asked] | operation 7 succeeded
             snapshot-delete:two snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-7
@@ -209,9 +209,9 @@ fn the_rules_say_no() {
         "deploy; drive; rules-refuse; snapshot-create; rules-silent; snapshot-create; rules-none; snapshot-create; rules-true; snapshot-create; run",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            snapshot-create refused rules: VM 1: the snapshot rules rules say no: they do not like it
-            snapshot-create refused rules: VM 1: the snapshot rules gave no answer (the rules crashed [trap]), so no snapshot verb is done
-            snapshot-create refused rules: VM 1: no snapshot rules are bound to its driver, so no snapshot verb is done
+            snapshot-create refused rules: RulesSayNo { rules: "rules", reason: "they do not like it" }
+            snapshot-create refused rules: RulesSilent { error: DriverError { kind: Unknown, code: "trap", detail: "the rules crashed" } }
+            snapshot-create refused rules: NoRules
             snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-6
               create-snapshot running [asked] | operation 6 succeeded
         "#]],
@@ -226,8 +226,8 @@ fn a_driver_that_cannot() {
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
               create-snapshot running [asked] | operation 3 succeeded
-            snapshot-revert:one refused not-able: VM 1: its driver does not offer snapshots on its host
-            snapshot-delete:one refused not-able: VM 1: its driver does not offer snapshots on its host
+            snapshot-revert:one refused not-able: NotOffered { ability: Snapshots }
+            snapshot-delete:one refused not-able: NotOffered { ability: Snapshots }
         "#]],
     );
 }
@@ -277,8 +277,8 @@ fn no_snapshot_is_called_like_another() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
-            snapshot-create:snap-3 refused bad-request: VM 1 cannot have a snapshot called "snap-3": that is how snapshots without a name of yours are called
-            snapshot-create:SNAP-99 refused bad-request: VM 1 cannot have a snapshot called "SNAP-99": that is how snapshots without a name of yours are called
+            snapshot-create:snap-3 refused bad-request: LabelIsAName { label: "snap-3" }
+            snapshot-create:SNAP-99 refused bad-request: LabelIsAName { label: "SNAP-99" }
             snapshot-create:snap-3a snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-6
             snapshot-create:snap- snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-7
             snapshots      snap-3, snap-6, snap-7
@@ -300,7 +300,7 @@ fn of_two_that_are_called_the_same_none_is_chosen() {
     let name = rig.record.snapshots[0].name.to_string();
     for verb in [Verb::SnapshotRevert, Verb::SnapshotDelete] {
         let refused = rig.ask(verb, Args::Snapshot { name: name.clone() }, false, HostId(1)).unwrap().expect_err("ambiguous");
-        assert!(refused.detail.contains("more than one snapshot called"), "{refused}");
+        assert!(matches!(&refused.cause, Cause::SnapshotsCalled { snapshots, .. } if snapshots.len() == 2), "{refused}");
     }
     let second = rig.record.snapshots[1].name.to_string();
     rig.ask(Verb::SnapshotDelete, Args::Snapshot { name: second }, false, HostId(1)).unwrap().unwrap();

@@ -198,8 +198,8 @@ fn hidden() {
               restore      boot (unpause: calling) > unpause
               unpause      boot (drop-recovery: calling) > drop-recovery recovery
               drop-recovery running [asked] | operation 5 succeeded
-            snapshot-revert:one refused bad-request: VM 1 has no snapshot "one" that is offered
-            snapshot-delete:one refused bad-request: VM 1 has no snapshot "one" that is offered
+            snapshot-revert:one refused bad-request: NoSnapshot { name: "one" }
+            snapshot-delete:one refused bad-request: NoSnapshot { name: "one" }
             snapshots      snap-3 (hidden)
         "#]],
     );

@@ -44,15 +44,15 @@ fn the_step_that_failed_is_not_one_of_the_rollback() {
     check(
         "deploy; drive; migrate@2; go:4; refused; go:1; refused; steps; why",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        migrate@2      save (save: calling) > save
-        go:4           boot (restore: calling) > restore
-        refused        migrate (undo remove: calling) > remove
-        go:1           boot (undo restore: calling) > restore
-        refused        failed [step-failed] | operation 3 failed: refused
-        steps          save, remove, copy-across, restore!, undo remove, undo restore!; failed at Some("restore")
-        why            Some("somebody to say what becomes of it: recover, or delete; resume --cold drops its saved memory and starts it from its disks")
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            migrate@2      save (save: calling) > save
+            go:4           boot (restore: calling) > restore
+            refused        migrate (undo remove: calling) > remove
+            go:1           boot (undo restore: calling) > restore
+            refused        failed [step-failed] | operation 3 failed: refused
+            steps          save, remove, copy-across, restore!, undo remove, undo restore!; failed at Some("restore")
+            why            [Recovery { cold: true }]
+        "#]],
     );
 }
 

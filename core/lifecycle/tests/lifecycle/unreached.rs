@@ -153,10 +153,10 @@ fn snapshots_and_disks() {
     check(
         "deploy; drive; poweroff-hard; drive; host-gone; disk-detach",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        poweroff-hard  shutdown (power-off: calling) > destroy
-        disk-detach    refused cannot-ask: VM 1: its host could not be asked (no answer [unreachable]); disk-detach needs to see that it is off
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            poweroff-hard  shutdown (power-off: calling) > destroy
+            disk-detach    refused cannot-ask: OffUnseen { error: Some(DriverError { kind: Unknown, code: "unreachable", detail: "no answer" }) }
+        "#]],
     );
     check(
         &format!("deploy; drive; snapshot-create; drive; poweroff-hard; drive; rules-lose; host-gone; resume; {OUT}; snapshots"),

@@ -276,7 +276,7 @@ fn reboot_keeps_the_slot() {
             wait:9         running [asked]
             reboot         running (reboot: calling) > reboot
             reboot         running (reboot: calling) | already so
-            suspend        refused busy: VM 1 is busy: operation 3 (reboot) is still running
+            suspend        refused busy: Busy { operation: OperationId(3), doing: Reboot }
             look           running (reboot: calling)
             ok             running (reboot: settling) > observe
         "#]],
@@ -331,9 +331,9 @@ fn what_a_driver_cannot_do_is_refused() {
         "deploy; drive; unable; suspend; stop; reboot; wait:9; poweroff",
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
-            suspend        refused not-able: VM 1: its driver does not offer suspend on its host
-            stop           refused not-able: VM 1: its driver does not offer suspend on its host
-            reboot         refused not-able: VM 1: its driver does not offer reboot on its host
+            suspend        refused not-able: NotOffered { ability: Suspend }
+            stop           refused not-able: NotOffered { ability: Suspend }
+            reboot         refused not-able: NotOffered { ability: Reboot }
             wait:9         running [asked]
             poweroff       shutdown (press-power: calling) > press-power
         "#]],
@@ -345,15 +345,15 @@ fn wrong_states_are_refused_in_words() {
     check(
         "suspend; boot; recover-retry; stop; deploy; drive; release; recover-undo; recover-failure",
         expect![[r#"
-        suspend        refused wrong-state: VM 1 is pending; suspend is not possible from there
-        boot           refused wrong-state: VM 1 is pending; boot is not possible from there
-        recover-retry  refused nothing-to-recover: VM 1 is pending: no step is in hand and none has failed
-        stop           refused wrong-state: VM 1 is pending; stop is not possible from there
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        release        refused wrong-state: VM 1 is running; release is not possible from there
-        recover-undo   refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-        recover-failure refused nothing-to-recover: VM 1 is running: no step is in hand and none has failed
-    "#]],
+            suspend        refused wrong-state: WrongState { state: Pending }
+            boot           refused wrong-state: WrongState { state: Pending }
+            recover-retry  refused nothing-to-recover: NothingFailed { state: Pending }
+            stop           refused wrong-state: WrongState { state: Pending }
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            release        refused wrong-state: WrongState { state: Running }
+            recover-undo   refused nothing-to-recover: NothingFailed { state: Running }
+            recover-failure refused nothing-to-recover: NothingFailed { state: Running }
+        "#]],
     );
 }
 
@@ -364,8 +364,8 @@ fn what_is_asked_twice_is_so_already_and_boot_sends_again() {
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             deploy         prolog (prepare-disks: calling) | already so
-            hold           refused busy: VM 1 is busy: operation 2 (deploy) is still running
-            boot           refused busy: VM 1 is busy: operation 2 (deploy) is still running
+            hold           refused busy: Busy { operation: OperationId(2), doing: Deploy }
+            boot           refused busy: Busy { operation: OperationId(2), doing: Deploy }
             ok             boot (boot: calling) > deploy
             boot           boot (boot: draining) > cancel domain
         "#]],

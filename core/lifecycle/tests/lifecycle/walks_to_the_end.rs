@@ -8,11 +8,11 @@ fn delete_of_what_never_was_placed() {
     check(
         "delete; delete; resume; delete-recreate",
         expect![[r#"
-        delete         done [asked] | operation 2 succeeded
-        delete         done [asked] | already so
-        resume         refused wrong-state: VM 1 is done; resume is not possible from there
-        delete-recreate refused wrong-state: VM 1 is done; delete-recreate is not possible from there
-    "#]],
+            delete         done [asked] | operation 2 succeeded
+            delete         done [asked] | already so
+            resume         refused wrong-state: WrongState { state: Done }
+            delete-recreate refused wrong-state: WrongState { state: Done }
+        "#]],
     );
 }
 
@@ -21,19 +21,19 @@ fn shutdown() {
     check(
         "deploy; drive; wait:9; shutdown; ok; obey; look; run; place; shutdown; delete; delete-recreate; resume",
         expect![[r#"
-        deploy         prolog (prepare-disks: calling) > prepare disk:vda
-        wait:9         running [asked]
-        shutdown       shutdown (press-power: calling) > press-power
-        ok             shutdown (press-power: waiting)
-        look           epilog (remove: calling) > remove
-          remove       epilog (drop-host: calling) > drop-host files
-          drop-host    done [asked] | operation 3 succeeded
-        place          None host=false home=false placed=1
-        shutdown       done [asked] | already so
-        delete         done [asked] | already so
-        delete-recreate refused wrong-state: VM 1 is done; delete-recreate is not possible from there
-        resume         refused wrong-state: VM 1 is done; resume is not possible from there
-    "#]],
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            wait:9         running [asked]
+            shutdown       shutdown (press-power: calling) > press-power
+            ok             shutdown (press-power: waiting)
+            look           epilog (remove: calling) > remove
+              remove       epilog (drop-host: calling) > drop-host files
+              drop-host    done [asked] | operation 3 succeeded
+            place          None host=false home=false placed=1
+            shutdown       done [asked] | already so
+            delete         done [asked] | already so
+            delete-recreate refused wrong-state: WrongState { state: Done }
+            resume         refused wrong-state: WrongState { state: Done }
+        "#]],
     );
 }
 

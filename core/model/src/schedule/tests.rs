@@ -273,6 +273,10 @@ fn a_late_one_is_done_within_its_grace_and_missed_after() {
     assert_eq!(late.next, Some(at("2026-12-06T02:00:00Z")), "five that were missed are done once");
 }
 
+fn told(text: &str) -> NotDone {
+    NotDone::Told(text.to_owned())
+}
+
 #[test]
 fn how_it_went_is_kept_until_the_next() {
     let mut daily = armed("daily 02:00", "UTC", "2026-12-01T00:00:00Z");
@@ -283,18 +287,18 @@ fn how_it_went_is_kept_until_the_next() {
     assert_eq!(daily.state, ScheduleState::Running { at: due, operation: OperationId(7) });
     assert!(daily.ended(done, OperationId(7), Ok(())));
     assert_eq!(daily.state, ScheduleState::Done { at: done, operation: OperationId(7) });
-    assert!(!daily.ended(done, OperationId(7), Err("late word".into())), "it has ended already");
+    assert!(!daily.ended(done, OperationId(7), Err(told("late word"))), "it has ended already");
 
     daily.began(at("2026-12-02T02:00:00Z"), OperationId(9));
-    assert!(daily.ended(done, OperationId(9), Err("host down".into())));
-    assert_eq!(daily.state, ScheduleState::Failed { at: done, why: "host down".into() });
+    assert!(daily.ended(done, OperationId(9), Err(told("host down"))));
+    assert_eq!(daily.state, ScheduleState::Failed { at: done, why: told("host down") });
 
     let now = at("2026-12-03T09:00:00Z");
     daily.missed(now);
-    let why = "missed: it was due at 2026-12-03T02:00:00Z, more than 1h before".to_owned();
+    let why = NotDone::Missed { planned: Some(at("2026-12-03T02:00:00Z")), grace: Some(Millis::secs(3600)) };
     assert_eq!(daily.state, ScheduleState::Failed { at: now, why });
     assert_eq!((daily.fired, daily.next), (2, Some(at("2026-12-04T02:00:00Z"))), "what was missed does not count");
-    daily.refused(at("2026-12-04T02:00:00Z"), "not allowed in state done");
+    daily.refused(at("2026-12-04T02:00:00Z"), told("not allowed in state done"));
     assert_eq!(daily.fired, 3);
 
     let json = serde_json::to_string(&daily).expect("JSON");
@@ -382,7 +386,7 @@ fn what_is_not_understood_is_kept_and_never_due() {
         assert_eq!(serde_json::to_value(&kept).expect("encodes"), row, "kept as it is");
         assert_eq!(kept.check().expect_err("not understood").field, field);
         assert_eq!((kept.when.to_string(), kept.zone.to_string()), (when.to_owned(), zone.to_owned()));
-        kept.refused(Timestamp(2000), "no");
+        kept.refused(Timestamp(2000), told("no"));
         assert_eq!(kept.next, None, "{when} in {zone}");
     }
     assert_eq!(schedule("daily 02:00", "Europe/Berlin").0.check(), Ok(()));

@@ -1,9 +1,9 @@
 //! Events: the kind in a word, the whole in a sentence, the particulars as data.
 
-use super::named::named;
 use super::operation::verb_of;
 use super::vm::destroyed;
 use super::{complaint, time};
+use crate::words::{self, Names};
 use ostler_api as wire;
 use ostler_model::{Destroyed, DriverError, ErrorKind, Event, EventKind, OperationId};
 use ostler_store::Reader;
@@ -30,9 +30,7 @@ pub(crate) const EVENT_KINDS: [&str; 13] = [
 pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     // The record of an old operation may be gone.
     let verb = |id| reader.operation(id).ok().flatten().map(|operation| verb_of(&operation));
-    let (kind, summary, data) = kind(&event.kind, verb);
-    // A name that cannot be read is no reason to keep the event back.
-    let summary = if kind == "stray" { named(reader, &summary).unwrap_or(summary) } else { summary };
+    let (kind, summary, data) = kind(&event.kind, reader, verb);
     wire::Event {
         seq: event.seq.0,
         at: time(event.at),
@@ -44,7 +42,7 @@ pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     }
 }
 
-fn kind(kind: &EventKind, verb_of: impl Fn(OperationId) -> Option<String>) -> (&'static str, String, Value) {
+fn kind(kind: &EventKind, names: &dyn Names, verb_of: impl Fn(OperationId) -> Option<String>) -> (&'static str, String, Value) {
     match kind {
         EventKind::Created { name } => ("created", format!("{name} was created"), json!({ "name": name })),
         EventKind::StoreRestored { after } => (
@@ -89,11 +87,11 @@ fn kind(kind: &EventKind, verb_of: impl Fn(OperationId) -> Option<String>) -> (&
         EventKind::Snapshots { lost, hidden, by } => {
             ("snapshots", snapshots(lost, hidden, by), json!({ "lost": lost, "hidden": hidden, "by": by }))
         }
-        EventKind::Scheduled { schedule, outcome, detail } => (
-            "scheduled",
-            format!("scheduled action {schedule} {outcome}: {detail}"),
-            json!({ "schedule": schedule, "outcome": outcome, "detail": detail }),
-        ),
+        EventKind::Scheduled { schedule, outcome, detail } => {
+            let detail = words::came(names, detail);
+            let summary = format!("scheduled action {schedule} {outcome}: {detail}");
+            ("scheduled", summary, json!({ "schedule": schedule, "outcome": outcome, "detail": detail }))
+        }
         EventKind::Resource { resource, name, change, detail } => (
             "resource",
             if detail.is_empty() { format!("{resource} {name} {change}") } else { format!("{resource} {name} {change}: {detail}") },
@@ -101,7 +99,7 @@ fn kind(kind: &EventKind, verb_of: impl Fn(OperationId) -> Option<String>) -> (&
         ),
         EventKind::Stray { host, domain, what } => (
             "stray",
-            format!("{what} domain {domain} seen on host {host}"),
+            format!("{what} domain {domain} seen on host {}", words::host(names, *host)),
             json!({ "host": host.0, "domain": domain, "what": what }),
         ),
         EventKind::Denied { driver, capability, detail } => (
@@ -135,10 +133,11 @@ fn trouble(error: Option<&DriverError>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::NoNames;
 
     #[test]
     fn summaries_say_what_happened_to_what() {
-        let told = |event: &EventKind, verb: Option<&str>| kind(event, |_| verb.map(str::to_owned)).1;
+        let told = |event: &EventKind, verb: Option<&str>| kind(event, &NoNames, |_| verb.map(str::to_owned)).1;
         let error = DriverError::retry("no-connection", "cannot connect");
         let ended =
             |outcome: &str, error| EventKind::OperationEnded { operation: OperationId(59), outcome: outcome.to_owned(), error };

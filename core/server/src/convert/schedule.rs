@@ -74,7 +74,7 @@ pub(crate) fn schedule(planned: &Planned, names: &Names) -> wire::ScheduleEntry 
         ScheduleState::Waiting => ("waiting", None, None, None),
         ScheduleState::Running { at, operation } => ("running", Some(*at), Some(*operation), None),
         ScheduleState::Done { at, operation } => ("done", Some(*at), Some(*operation), None),
-        ScheduleState::Failed { at, why } => ("failed", Some(*at), None, Some(why.clone())),
+        ScheduleState::Failed { at, .. } => ("failed", Some(*at), None, names.not_done.get(&schedule.id).cloned()),
     };
     wire::ScheduleEntry {
         id: schedule.id.0,

@@ -1,15 +1,14 @@
 //! VMs.
 
-use super::named::named;
 use super::schedule::schedule;
 use super::{complaint, said, spec_to_wire, time};
-use crate::problem::Answer;
+use crate::words;
 use ostler_api as wire;
 use ostler_driver::DomainMetrics;
-use ostler_engine::{Explained, Preview};
+use ostler_engine::{Explained, Preview, Waits, WaitsFor};
 use ostler_model::{
-    Active, DatastoreId, Destroyed, DiskState, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, Snapshot, StepKind,
-    VmRecord,
+    Active, DatastoreId, Destroyed, DiskState, Hint, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, ScheduleId,
+    Snapshot, StepKind, Verb, VmRecord,
 };
 use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
@@ -24,6 +23,8 @@ pub(crate) struct Names {
     pub(crate) datastores: HashMap<DatastoreId, String>,
     /// Of images.
     pub(crate) images: HashMap<ImageId, String>,
+    /// Why scheduled actions were not done, in words.
+    pub(crate) not_done: HashMap<ScheduleId, String>,
 }
 
 impl Names {
@@ -210,20 +211,25 @@ fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
 }
 
 /// What a VM waits for. `unseen` says that its host does not answer.
-pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, reader: &Reader) -> Answer<wire::Why> {
-    let told = |text: Option<String>| text.map(|text| named(reader, &text)).transpose();
-    Ok(wire::Why {
-        vm: explained.vm.0,
+pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, reader: &Reader) -> wire::Why {
+    let Explained { vm, why, progress, queued, scheduler } = explained;
+    let possible = |verb: &Verb| wire::Possible { verb: verb.to_string(), fenced: why.lost && *verb == Verb::Migrate };
+    let possible: Vec<wire::Possible> = why.can.iter().map(possible).collect();
+    let restored = why.waits_for.contains(&WaitsFor::Reconciled);
+    wire::Why {
+        vm: vm.0,
         name,
-        summary: named(reader, &explained.why.summary)?,
-        waits_for: told(explained.why.waits_for)?,
-        since: time(explained.why.since),
-        until: explained.why.until.map(time),
-        last_error: told(explained.why.last_error)?,
+        summary: words::summary(&why.summary),
+        waits_for: words::waits_for(reader, &why.waits_for, progress.as_ref(), queued),
+        since: time(why.since),
+        until: why.until.map(time),
+        last_error: why.last_error.as_ref().map(words::last_error),
         unseen,
-        can: explained.why.can,
-        scheduler: explained.scheduler,
-    })
+        advice: restored.then(|| wire::Advice { vm: Some(vm.0), ..words::advice(&Hint::SeeRestored, None) }),
+        can: possible.iter().map(wire::Possible::command).collect(),
+        possible,
+        scheduler: scheduler.iter().map(|line| words::waits(reader, line)).collect(),
+    }
 }
 
 /// Something that is removed for good.
@@ -239,14 +245,14 @@ pub(crate) fn destroyed(what: &Destroyed) -> wire::Destroyed {
 }
 
 /// What would happen.
-pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPreview> {
+pub(crate) fn preview(preview: Preview, reader: &Reader) -> wire::PlanPreview {
     let refused = preview.refused;
-    let told = |text: Option<&String>| text.map(|text| named(reader, text)).transpose();
-    Ok(wire::PlanPreview {
+    wire::PlanPreview {
         allowed: refused.is_none(),
         code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
-        hint: told(refused.as_ref().map(|refusal| &refusal.hint))?,
-        refused: told(refused.as_ref().map(|refusal| &refusal.detail))?,
+        hint: refused.as_ref().map(|refusal| words::hint(&refusal.hint, Some(refusal.verb))),
+        advice: refused.as_ref().map(|refusal| words::advice(&refusal.hint, Some((refusal.vm, refusal.verb)))),
+        refused: refused.as_ref().map(|refusal| words::refusal(reader, refusal)),
         in_words: preview
             .steps
             .iter()
@@ -259,8 +265,14 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> Answer<wire::PlanPre
         loses: preview.loses,
         hides: preview.hides,
         destroys: preview.destroys.iter().map(destroyed).collect(),
-        scheduler: preview.scheduler,
-    })
+        scheduler: preview.scheduler.iter().map(|line| foreseen(reader, line)).collect(),
+    }
+}
+
+/// What the scheduler would do with a VM that does not exist yet.
+fn foreseen(reader: &Reader, line: &Waits) -> String {
+    let words = words::waits(reader, line);
+    if *line == Waits::NoStorage { format!("it would wait: {words}") } else { words }
 }
 
 /// What an adoption would do.
@@ -270,7 +282,8 @@ pub(crate) fn adoption(changes: Vec<String>, accepted: bool) -> wire::PlanPrevie
     wire::PlanPreview {
         allowed,
         code: refused.as_ref().map(|_| ostler_api::code::UNUSABLE.to_string()),
-        hint: refused.as_ref().map(|_| "change it at the hypervisor first, or accept the changes: --accept-changes".to_owned()),
+        hint: refused.as_ref().map(|_| words::hint(&Hint::AcceptChanges, None)),
+        advice: refused.as_ref().map(|_| words::advice(&Hint::AcceptChanges, None)),
         refused,
         changes,
         states: Vec::new(),

@@ -72,8 +72,8 @@ pub(crate) async fn act(
     let wait = checked(params.wait)?;
     let (id, request) = request(&app, &which, &verb, body.value, caller.name.clone(), if_version)?;
     if params.dry_run {
-        let preview = app.engine.preview(id, request).await?;
-        return Ok(Json(convert::preview(preview, &app.store().read()?)?).into_response());
+        let preview = app.engine.preview(id, request).await.map_err(|err| named::refused(&app, err))?;
+        return Ok(Json(convert::preview(preview, &app.store().read()?)).into_response());
     }
     let route = format!("POST /v1/vms/{id}/actions/{verb}");
     let once = key.map(|key| vms::idempotency(&caller, route, key, body.hash));
@@ -143,7 +143,7 @@ pub(crate) async fn followed(app: &App, replied: Replied, wait: Option<Duration>
     let mut reply = reply(app, replied)?;
     let mut status = if reply.already { StatusCode::OK } else { StatusCode::ACCEPTED };
     if let (Some(id), Some(wait)) = (operation, wait) {
-        let waited = app.engine.wait(id, wait).await?;
+        let waited = app.engine.wait(id, wait).await.map_err(|err| named::refused(app, err))?;
         reply.operation = Some(convert::operation(&waited.operation));
         reply.state = waited.state.to_string();
         reply.version = waited.version.0;

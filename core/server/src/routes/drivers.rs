@@ -2,7 +2,7 @@
 
 use crate::app::{App, Shared};
 use crate::auth::Caller;
-use crate::convert;
+use crate::convert::{self, named};
 use crate::extract::{Body, Key};
 use crate::problem::{Answer, ApiError};
 use axum::Json;
@@ -84,7 +84,10 @@ async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
     let name = loaded.row.name.clone();
     // With the commit, not after it: the store and this process must agree on which one it is.
     let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
-    app.engine.change_then(change, by, move || known.loader.enter(&known.registry, loaded)).await?;
+    app.engine
+        .change_then(change, by, move || known.loader.enter(&known.registry, loaded))
+        .await
+        .map_err(|err| named::refused(app, err))?;
     Ok(name)
 }
 
@@ -96,7 +99,7 @@ async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
 pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
     let missing = || ApiError::not_found("driver", &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
-    app.engine.change(ResourceChange::DriverRemove(name), &caller.name).await?;
+    app.engine.change(ResourceChange::DriverRemove(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -114,7 +117,10 @@ pub(crate) async fn bind(
     let hypervisor = loaded(&app, &name)?;
     app.registry.hypervisor(&hypervisor).map_err(|err| ApiError::unusable("driver", &err))?;
     let rules = rules_named(&app, &body.value)?;
-    app.engine.change(ResourceChange::RulesBind(RulesBinding { hypervisor, rules }), &caller.name).await?;
+    app.engine
+        .change(ResourceChange::RulesBind(RulesBinding { hypervisor, rules }), &caller.name)
+        .await
+        .map_err(|err| named::refused(&app, err))?;
     one(&app, &name).map(Json)
 }
 
@@ -139,6 +145,6 @@ fn loaded(app: &App, name: &str) -> Answer<DriverName> {
 pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
     let missing = || ApiError::not_found("driver", &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
-    app.engine.change(ResourceChange::RulesUnbind(name), &caller.name).await?;
+    app.engine.change(ResourceChange::RulesUnbind(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }

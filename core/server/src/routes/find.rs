@@ -2,8 +2,9 @@
 
 use crate::convert::Names;
 use crate::problem::{Answer, ApiError};
+use crate::words;
 use ostler_api::Candidate;
-use ostler_model::{Datastore, Host, Image, VmId, VmName, VmRecord};
+use ostler_model::{Datastore, Host, Image, ScheduleState, VmId, VmName, VmRecord};
 use ostler_store::{Reader, VmFilter};
 use std::str::FromStr;
 
@@ -121,6 +122,11 @@ pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
     }
     for id in record.disks.iter().filter_map(|disk| disk.save_as.as_ref()).map(|new| new.image) {
         names.images.extend(reader.image(id)?.map(|image| (id, image.name.into())));
+    }
+    for planned in &record.schedules {
+        if let ScheduleState::Failed { why, .. } = &planned.schedule.state {
+            names.not_done.insert(planned.id(), words::not_done(reader, why));
+        }
     }
     if let Some(storage) = &record.storage
         && let Some(datastore) = reader.datastore(storage.datastore)?

@@ -4,11 +4,12 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::named;
 use crate::extract::Key;
-use crate::problem::{Answer, ApiError};
+use crate::problem::Answer;
 use axum::Json;
 use axum::http::StatusCode;
 use ostler_engine::EngineError;
-use ostler_store::{Reader, ResourceChange, ResourceRefused};
+use ostler_model::ResourceRefused;
+use ostler_store::{Reader, ResourceChange};
 
 /// `201` with what was added, or `200` with what was there just so.
 pub(crate) type Added<T> = (StatusCode, Json<T>);
@@ -33,9 +34,9 @@ pub(crate) async fn add_once(
             if key.is_some() && same(&app.store().read()?)? {
                 Ok(StatusCode::OK)
             } else {
-                Err(ApiError::from(refused))
+                Err(named::refused(app, EngineError::Resource(refused)))
             }
         }
-        Err(err) => Err(err.into()),
+        Err(err) => Err(named::refused(app, err)),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::actions::checked;
 use crate::app::Shared;
-use crate::convert;
+use crate::convert::{self, named};
 use crate::extract::Params;
 use crate::problem::{Answer, ApiError};
 use axum::Json;
@@ -36,8 +36,9 @@ pub(crate) async fn show(
 ) -> Answer<Json<Operation>> {
     let id: OperationId = which.parse().map_err(|_| ApiError::not_found("operation", &which))?;
     if let Some(wait) = checked(params.wait)? {
-        return Ok(Json(convert::operation(&app.engine.wait(id, wait).await?.operation)));
+        return Ok(Json(convert::operation(&app.engine.wait(id, wait).await.map_err(|err| named::refused(&app, err))?.operation)));
     }
-    let record = app.store().read()?.operation(id)?.ok_or(EngineError::NoSuchOperation(id))?;
+    let record = app.store().read()?.operation(id)?.ok_or(EngineError::NoSuchOperation(id));
+    let record = record.map_err(|err| named::refused(&app, err))?;
     Ok(Json(convert::operation(&record)))
 }

@@ -3,7 +3,7 @@
 use super::find;
 use crate::app::Shared;
 use crate::auth::Caller;
-use crate::convert::{Names, time};
+use crate::convert::{Names, named, time};
 use crate::extract::Body;
 use crate::problem::{Answer, ApiError};
 use axum::extract::{Path, State};
@@ -15,7 +15,7 @@ use ostler_engine::{Restored, Unreconciled};
 /// Tells which VMs are not reconciled, and which hosts are waited for.
 #[utoipa::path(get, path = "/v1/admin/restored", tag = "admin", responses((status = 200, body = RestoredReply), ApiError))]
 pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply>> {
-    let Some(restored) = app.engine.restored()? else {
+    let Some(restored) = app.engine.restored().map_err(|err| named::refused(&app, err))? else {
         return Ok(Json(RestoredReply { waits: false, as_of: None, hosts: vec![], total: 0, vms: vec![] }));
     };
     let found = restored.vms.iter().flat_map(|vm| &vm.found).map(|found| found.host);
@@ -35,7 +35,7 @@ pub(crate) async fn accept(
     _body: Body<NothingBody>,
 ) -> Answer<StatusCode> {
     let vm = find::vm_id(&app.store().read()?, &which)?;
-    app.engine.accept_record(vm, caller.name).await?;
+    app.engine.accept_record(vm, caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

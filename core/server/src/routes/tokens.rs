@@ -3,7 +3,7 @@
 use crate::app::Shared;
 use crate::auth::{ADMIN, Caller, READ, expired, hash, new_secret};
 use crate::clock::now;
-use crate::convert::{Unfit, time};
+use crate::convert::{Unfit, named, time};
 use crate::extract::{Body, Key};
 use crate::problem::{Answer, ApiError};
 use axum::Json;
@@ -40,7 +40,7 @@ pub(crate) async fn add(
 ) -> Answer<(StatusCode, Json<TokenMade>)> {
     let secret = new_secret();
     let row = row(&body.value, &secret)?;
-    app.engine.change(ResourceChange::TokenPut(row.clone()), &caller.name).await?;
+    app.engine.change(ResourceChange::TokenPut(row.clone()), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok((StatusCode::CREATED, Json(TokenMade { token: told(row), secret })))
 }
 
@@ -67,6 +67,6 @@ fn row(new: &NewToken, secret: &str) -> Result<TokenRow, Unfit> {
     responses((status = 204, description = "It is good for nothing now"), ApiError)
 )]
 pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
-    app.engine.change(ResourceChange::TokenRemove(name), &caller.name).await?;
+    app.engine.change(ResourceChange::TokenRemove(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,7 @@ use super::find;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
-use crate::convert::{self, Names, Unfit, word};
+use crate::convert::{self, Names, Unfit, named, word};
 use crate::extract::{Body, Key, Params, Tagged};
 use crate::looks;
 use crate::problem::{Answer, ApiError};
@@ -139,10 +139,10 @@ pub(crate) async fn create(
     }
     let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
     if params.dry_run {
-        let preview = app.engine.preview_create(request).await?;
-        return Ok(Json(convert::preview(preview, &app.store().read()?)?).into_response());
+        let preview = app.engine.preview_create(request).await.map_err(|err| named::refused(&app, err))?;
+        return Ok(Json(convert::preview(preview, &app.store().read()?)).into_response());
     }
-    let replied = app.engine.create(request, once).await?;
+    let replied = app.engine.create(request, once).await.map_err(|err| named::refused(&app, err))?;
     let version = replied.answer.version.0;
     let location = Some(format!("/v1/vms/{}", replied.answer.vm));
     let reply = super::actions::reply(&app, replied)?;
@@ -184,7 +184,8 @@ pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) 
     let reader = app.store().read()?;
     let record = find::vm(&reader, &which)?;
     let unseen = unseen(&app, &reader, &record)?;
-    convert::why(app.engine.why(record.id)?, record.spec.name.to_string(), unseen, &reader).map(Json)
+    let explained = app.engine.why(record.id).map_err(|err| named::refused(&app, err))?;
+    Ok(Json(convert::why(explained, record.spec.name.to_string(), unseen, &reader)))
 }
 
 /// Says so if the VM's host does not answer: what is known of the VM is of before then.
@@ -215,7 +216,7 @@ pub(crate) async fn operations(Shares(app): Shares<Shared>, Path(which): Path<St
 )]
 pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<SnapshotAdvice>> {
     let record = find::vm(&app.store().read()?, &which)?;
-    let advice = app.engine.snapshot_advice(record.id).await?;
+    let advice = app.engine.snapshot_advice(record.id).await.map_err(|err| named::refused(&app, err))?;
     let snapshots = record.snapshots.iter().map(convert::snapshot).collect();
     Ok(Json(SnapshotAdvice { snapshots, rules: advice.rules, allowed: advice.refused.is_none(), refused: advice.refused }))
 }
@@ -227,5 +228,5 @@ pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<Str
 )]
 pub(crate) async fn counters(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Counters>> {
     let id = find::vm_id(&app.store().read()?, &which)?;
-    Ok(Json(app.engine.counters(id).await?.map(convert::counters).unwrap_or_default()))
+    Ok(Json(app.engine.counters(id).await.map_err(|err| named::refused(&app, err))?.map(convert::counters).unwrap_or_default()))
 }
