@@ -1,4 +1,4 @@
-//! What every handler shares.
+//! The state that all handlers share.
 
 use crate::drivers::Loader;
 use crate::looks;
@@ -17,32 +17,32 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Most event streams at once: each holds a connection for as long as its reader likes.
+/// At most this many event streams are open at once. Each holds a connection until its client closes it.
 const STREAMS_MAX: usize = 256;
 
-/// Most files of datastores that are read for clients at once: each takes a thread, for ever if its storage hangs.
+/// At most this many files of datastores are read for clients at once. Each read takes a thread, for ever if the storage hangs.
 const FILES_MAX: usize = 16;
 
-/// What every handler shares.
+/// The state that all handlers share.
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) loader: Loader,
-    /// Whose snapshot rules count for a hypervisor driver, as the settings say.
+    /// For each hypervisor driver of the settings: the driver whose snapshot rules count.
     pub(crate) rules: BTreeMap<DriverName, DriverName>,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
-    /// Who looks at files of datastores now.
+    /// Permits for requests that look at files of datastores.
     pub(crate) looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     files: Arc<Semaphore>,
     checking: Checking,
 }
 
-/// The last proof that the books add up, for those who asked while it was made.
+/// The time when the last check of the books began, and its findings. Requests that came before it began share them.
 type Checking = Arc<tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>>;
 
-/// As axum hands it to handlers.
+/// The form in which axum passes it to handlers.
 pub(crate) type Shared = Arc<App>;
 
 impl App {
@@ -73,8 +73,8 @@ impl App {
         }
     }
 
-    /// Reads the store on a thread where it may block. For reads that take as long as the store is large, or decode more than a few
-    /// rows: pages, lists of all of a kind, figures. A handler that reads a row or a few by their keys reads at once: see
+    /// Reads the store on a thread that may block. This is for reads that take longer the larger the store is, or that decode more
+    /// than a few rows: pages, lists, metrics. A handler that reads a few rows by their keys does so on the async runtime: see
     /// [`ostler_store::Reader`].
     pub(crate) async fn reading<T: Send + 'static>(
         self: &Arc<Self>,
@@ -85,14 +85,15 @@ impl App {
         read.await.map_err(|err| broken(&err))?
     }
 
-    /// Copies the store to a new file; returns how many rows it has. On a thread of its own: it takes as long as the disk does.
+    /// Copies the store to a new file, and returns how many rows it has. This runs on a thread of its own, because it takes as long
+    /// as the disk needs.
     pub(crate) async fn backup(&self, to: PathBuf) -> Answer<u64> {
         let store = self.store().clone();
         Ok(tokio::task::spawn_blocking(move || store.backup(&to)).await.map_err(|err| broken(&err))??)
     }
 
-    /// Proves that the books add up. Reads everything, on a thread of its own, and never twice at once: a request that comes while one
-    /// is served waits, and gets an answer that was begun after it came.
+    /// Checks that the books add up. It reads the whole store on a thread of its own, and only one check runs at a time. A request
+    /// that comes meanwhile waits, and gets the findings of a check that began after the request came.
     pub(crate) async fn check(&self) -> Answer<Arc<Vec<String>>> {
         let came = Instant::now();
         let mut last = Arc::clone(&self.checking).lock_owned().await;
@@ -100,7 +101,8 @@ impl App {
             return Ok(Arc::clone(findings));
         }
         let store = self.store().clone();
-        // The thread keeps the lock, also when the client that asked is gone.
+        // The thread holds the lock until it has finished, even if the client has gone. Otherwise a second check could run beside
+        // it.
         let checked = tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
             let findings = Arc::new(store.check()?);
@@ -128,7 +130,7 @@ fn overloaded(detail: String, hint: &str) -> ApiError {
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail).hint(hint)
 }
 
-/// A task of ours that panicked.
+/// The answer if a task of ours has panicked.
 pub(crate) fn broken(err: &tokio::task::JoinError) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, format!("a defect of ostlerd: {err}"))
 }

@@ -1,7 +1,8 @@
-//! Makes events of what drivers are denied, few enough that a driver which asks in a loop cannot push all other events out.
+//! Makes events when a driver is denied a capability. They are so few that a driver which asks in a loop cannot push all other
+//! events out of the feed.
 //!
-//! The first denial of a driver and a capability is an event and a line of the log at once. More of the same are counted, and told once
-//! a minute.
+//! The first denial of a driver and a capability is an event and a line of the log at once. Later ones are counted, and reported at
+//! most once a minute.
 
 use crate::clock::now;
 use ostler_model::{DriverName, EventKind};
@@ -14,26 +15,27 @@ use tokio::sync::mpsc;
 
 /// Denials that wait to be committed: more than all drivers and capabilities make in a minute.
 const DENIALS_WAITING: usize = 256;
-/// How often the same driver is told of for the same capability.
+/// For one driver and one capability, at most one event is made in this time.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// A driver and what it wanted: of `exec:NAME` only `exec`, for a driver may make up names without end.
+/// A driver and a capability. Of `exec:NAME` it has only `exec`: a driver may make up names without end, and each would take
+/// memory.
 type About = (DriverName, String);
 
-/// What was said last, and what is not said yet.
+/// When the last event was made, and how many denials came since.
 struct Said {
     at: Instant,
     more: u64,
-    /// The last of those.
+    /// The text of the last of these denials.
     detail: String,
 }
 
-/// Who was denied what, and when that was said.
+/// The denials, for each driver and capability.
 #[derive(Default)]
 struct Denials(BTreeMap<About, Said>);
 
 impl Denials {
-    /// Whether to say this one now; else it is counted.
+    /// True if an event is to be made of this denial now. Otherwise the denial is counted.
     fn enter(&mut self, about: &About, detail: &str, now: Instant) -> bool {
         match self.0.get_mut(about) {
             Some(said) => {
@@ -48,7 +50,8 @@ impl Denials {
         }
     }
 
-    /// What is to be said of those that were counted. Those that gave no more cause are forgotten, and begin anew.
+    /// The events to make of denials that were counted. An entry without a new denial in [`EVERY`] is removed, so that the next
+    /// denial is an event at once.
     fn due(&mut self, now: Instant) -> Vec<(About, String)> {
         let mut due = Vec::new();
         self.0.retain(|about, said| {
@@ -73,7 +76,7 @@ pub(crate) struct AuditTrail {
 }
 
 impl AuditTrail {
-    /// One whose events go to `store`. Ends with the last sender.
+    /// Starts the task that commits events to `store`. The task ends when the trail is dropped.
     pub(crate) fn start(store: Store) -> Self {
         let (queue, mut waiting) = mpsc::channel::<EventDraft>(DENIALS_WAITING);
         let denials: Arc<Mutex<Denials>> = Arc::default();
@@ -103,7 +106,7 @@ impl AuditTrail {
     }
 }
 
-/// The event, which is in the log as well.
+/// Makes the event, and writes a line of the log.
 fn told((driver, capability): About, detail: String) -> EventDraft {
     tracing::warn!(%driver, capability, detail, "driver denied");
     let kind = EventKind::Denied { driver: driver.to_string(), capability, detail };
@@ -113,10 +116,10 @@ fn told((driver, capability): About, detail: String) -> EventDraft {
 impl AuditSink for AuditTrail {
     fn denied(&self, driver: &DriverName, capability: &str, detail: &str) {
         let about = (driver.clone(), capability.split(':').next().unwrap_or_default().to_owned());
-        // A panic while it was held cannot leave it half changed in a way that matters: a count may be one too low.
+        // A poisoned lock is used as it is: after a panic a count may be one too low, and nothing else is wrong.
         let first = self.denials.lock().unwrap_or_else(PoisonError::into_inner).enter(&about, detail, Instant::now());
         if first {
-            // Full: the log has it.
+            // If the queue is full, only the log has this denial.
             let _ = self.queue.try_send(told((about.0, capability.to_owned()), detail.to_owned()));
         }
     }

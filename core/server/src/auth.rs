@@ -1,7 +1,8 @@
-//! Who asks, and whether they may.
+//! Identifies the caller of a request, and checks that the caller may do it.
 //!
-//! Over TCP every route below `/v1` and `/metrics` wants `Authorization: Bearer`. Of a secret only its SHA-256 is kept: a copy of
-//! the store opens nothing. The unix socket belongs to its file's owner, so whoever can connect is the local admin.
+//! Over TCP `/metrics` and every route below `/v1` need `Authorization: Bearer`, except for `/v1/openapi.json`. The store keeps
+//! only the SHA-256 of a secret, so a copy of the store gives nobody access. Only the owner of the unix socket's file can connect
+//! to it, so every caller there is the local admin.
 
 use crate::app::Shared;
 use crate::clock::now;
@@ -22,27 +23,28 @@ use subtle::ConstantTimeEq;
 
 /// Bytes of a secret: 256 bits of the system's randomness.
 const SECRET_BYTES: usize = 32;
-/// What a secret begins with, so that scanners for leaked secrets know it.
+/// Each secret begins with this, so that scanners for leaked secrets recognise it.
 const SECRET_PREFIX: &str = "ostler_";
-/// Everything.
+/// The scope that allows everything.
 pub(crate) const ADMIN: &str = "admin";
-/// Every GET but tokens and `/v1/admin/check`.
+/// The scope that allows every GET, except for those of [`ADMIN_ONLY`].
 pub(crate) const READ: &str = "read";
-/// Below these paths not even a GET is for [`READ`]: it tells who may ask, or costs a look at the whole store.
+/// Below these paths [`READ`] does not allow a GET either: the list of tokens tells who has access, and the check reads the whole
+/// store.
 const ADMIN_ONLY: [&str; 2] = ["/v1/tokens", "/v1/admin/check"];
-/// What the local admin is called in records and events.
+/// The name of the local admin in records and events.
 const LOCAL: &str = "local";
 
 /// Marks requests that came over the unix socket. Set by the listener, never by the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OverUnixSocket;
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// The token's name, or `local`.
     pub(crate) name: String,
-    /// Whether they may change things.
+    /// True if the caller may change things.
     admin: bool,
 }
 
@@ -60,17 +62,17 @@ pub(crate) fn new_secret() -> String {
     format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What is kept of a secret.
+/// The hash that the store keeps of a secret.
 pub(crate) fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Whether a token is over.
+/// True if a token has expired.
 pub(crate) fn expired(token: &TokenRow, now: Timestamp) -> bool {
     token.expires.is_some_and(|end| end <= now)
 }
 
-/// Lets a request through that may do what it asks.
+/// Lets a request through if its caller may do it.
 pub(crate) async fn authorise(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     match identify(&app, &request).and_then(|caller| may(caller, request.method(), request.uri().path())) {
         Ok(caller) => {

@@ -1,4 +1,4 @@
-//! What time it is, for tokens and for the dates of resources. Decisions about VMs have the engine's clock.
+//! The time, for tokens and for the dates of resources. Decisions about VMs use the engine's clock.
 
 use ostler_model::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};

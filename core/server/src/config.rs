@@ -1,4 +1,4 @@
-//! What an operator can set: a TOML file, and flags that come before it.
+//! The settings of the daemon: a TOML file, and flags that take precedence over it.
 
 use ostler_api::Span;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Where the API listens if nothing else is said: this machine only.
+/// Where the API listens by default: only this machine can reach it.
 const LISTEN: &str = "127.0.0.1:7480";
 
 /// Settings of the daemon.
@@ -17,19 +17,19 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// `ADDRESS:PORT`, or `off`.
     pub listen: Option<String>,
-    /// Whether `listen` may be an address that other machines reach. There is no TLS yet.
+    /// True if `listen` may be an address that other machines reach. There is no TLS yet.
     pub listen_anywhere: bool,
     /// The unix socket; `ostler.sock` in the data directory if not given.
     pub socket: Option<PathBuf>,
-    /// Every `*.wasm` in there is loaded.
+    /// Every `*.wasm` in this directory is loaded.
     pub plugin_dir: Option<PathBuf>,
-    /// How often hosts are looked over.
+    /// How often each host is asked for its state.
     pub poll: Option<Span>,
-    /// Mutating calls at once for each driver and host.
+    /// Most mutating calls that are at work at once, for each driver and host.
     pub lane_width: Option<usize>,
-    /// How long VMs that are done are remembered, with their operations; 90 days if not given.
+    /// How long the store keeps VMs that are done, and their operations; 90 days if not given.
     pub keep_done: Option<Span>,
-    /// For each driver of the plugin directory: what it may do.
+    /// For each driver of the plugin directory: its grants and settings.
     pub drivers: BTreeMap<String, DriverConfig>,
     /// For each hypervisor driver: the driver whose snapshot rules count.
     pub rules: BTreeMap<String, String>,
@@ -53,18 +53,18 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}")]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{path} is not TOML")]
     NotToml {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         #[source]
         source: toml::de::Error,
     },
@@ -73,10 +73,10 @@ pub enum ConfigError {
     Misfit {
         /// Which file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         misfit: ostler_api::Misfit,
     },
-    /// The address is none.
+    /// The address is not valid.
     #[error("{0:?} is not ADDRESS:PORT (for example {LISTEN}) and not off")]
     Listen(String),
     /// A binding of snapshot rules names no such driver.
@@ -88,7 +88,7 @@ pub enum ConfigError {
         hypervisor: String,
         /// The driver that is to hold the rules.
         rules: String,
-        /// What is wrong, with the nearest name.
+        /// The problem, with the most similar name.
         problem: String,
     },
     /// Other machines would reach the API.
@@ -102,7 +102,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// As [`ConfigError`] says.
+    /// The file cannot be read, is not TOML, or has a setting that is not known or not allowed.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
@@ -110,7 +110,7 @@ impl Config {
         ostler_api::decode(value).map_err(|misfit| ConfigError::Misfit { path: path.to_owned(), misfit })
     }
 
-    /// Where everything is kept.
+    /// The data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(ostler_api::default_data_dir)
@@ -125,7 +125,7 @@ impl Config {
     /// Where to listen; none if it is off.
     ///
     /// # Errors
-    /// No address, or one that is too open.
+    /// The address is not valid, or other machines can reach it and `listen_anywhere` is not set.
     pub fn address(&self) -> Result<Option<SocketAddr>, ConfigError> {
         let text = self.listen.as_deref().unwrap_or(LISTEN);
         if text == "off" {

@@ -1,4 +1,4 @@
-//! The life of the daemon: everything is wired here, and nowhere else.
+//! Runs the daemon. All parts are created and connected here, and nowhere else.
 
 use crate::app::App;
 use crate::audit::AuditTrail;
@@ -42,7 +42,7 @@ pub enum DaemonError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A name in the settings is none.
+    /// A name in the settings is not a valid name.
     #[error("{0} in the configuration")]
     Name(#[from] ostler_model::InvalidName),
     /// The store cannot be read.
@@ -57,29 +57,29 @@ pub enum DaemonError {
     /// A file or directory cannot be handled.
     #[error("cannot {what} {path}")]
     File {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The address cannot be had.
+    /// The daemon cannot listen on the address.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Which.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 }
 
-/// Where the daemon listens, told once it does.
+/// Where the daemon listens. It is passed on once requests are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// TCP, if it does.
+    /// The TCP address, if it listens on TCP.
     pub address: Option<SocketAddr>,
     /// The unix socket.
     pub socket: PathBuf,
@@ -88,7 +88,7 @@ pub struct Ready {
 /// Runs the daemon until `stopping` is cancelled. `ready` is told when requests are served.
 ///
 /// # Errors
-/// What kept it from starting. After that it runs until it is told to end.
+/// The reason why the daemon did not start. Once it has started, it runs until it is told to end.
 pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce(Ready)) -> Result<(), DaemonError> {
     let address = config.address()?;
     let data = config.data_dir();
@@ -98,7 +98,8 @@ pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce
     let (loader, all) = drivers(&config, &data, &store, &registry).await?;
     let settings = engine_config(&config)?;
     match bindings(&settings.rules, &registry) {
-        // It may be one of those that were not loaded, and said so in the log.
+        // The driver that the binding names may be one that could not be loaded. The log has said so, and the daemon starts without
+        // it.
         Err(wrong) if !all => tracing::error!(error = chain(&wrong), "no snapshot is made there"),
         checked => checked?,
     }
@@ -158,7 +159,8 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     Ok(engine)
 }
 
-/// A binding of snapshot rules that is misspelt would be noticed when the first snapshot is wanted.
+/// Checks that the bindings of snapshot rules name drivers that are loaded. Otherwise a misspelt name would be noticed only when
+/// somebody wants the first snapshot.
 fn bindings(rules: &BTreeMap<DriverName, DriverName>, registry: &Registry) -> Result<(), ConfigError> {
     let loaded = registry.list();
     for (hypervisor, rules) in rules {
@@ -173,8 +175,9 @@ fn bindings(rules: &BTreeMap<DriverName, DriverName>, registry: &Registry) -> Re
     Ok(())
 }
 
-/// The built-in driver, those of the plugin directory, and those that operators added, and whether all could be loaded. One that cannot be
-/// is said in the log and left out: its hosts cannot be asked then, and everything else goes on.
+/// Loads the built-in driver, those of the plugin directory, and those that operators added. The second value is true if all could
+/// be loaded. A driver that could not be loaded is named in the log and left out: its hosts cannot be asked then, and everything
+/// else works.
 async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<(Loader, bool), DaemonError> {
     let kvm: DriverName = KVM.parse()?;
     let mut all = true;
@@ -240,8 +243,8 @@ fn plugin_files(dir: Option<&Path>) -> Result<Vec<PathBuf>, DaemonError> {
     Ok(files)
 }
 
-/// Makes the first admin token of a new store. The file comes first: a crash in between leaves a file that opens nothing and is
-/// written anew, never a token whose secret nobody has.
+/// Makes the first admin token of a new store. The file is written before the token is committed. A crash in between leaves a file
+/// with a secret that is not valid, and the next start writes it anew. The other order could leave a token whose secret nobody has.
 async fn first_token(engine: &Engine, data: &Path) -> Result<(), DaemonError> {
     if !engine.store().read()?.tokens()?.is_empty() {
         return Ok(());

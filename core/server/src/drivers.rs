@@ -1,8 +1,8 @@
 //! Loading components: from the plugin directory, from the store's rows at start, and on request.
 //!
-//! A component that an operator adds is copied into the data directory under its digest: what was looked at is what is loaded at
-//! every start, whatever becomes of the file it came from. What it is granted is written down one by one, so that `all` of today
-//! does not grant what a later file asks for.
+//! A component that an operator adds is copied into the data directory under its digest. Every start loads this copy and compares
+//! the digest, so changes of the original file have no effect. The store keeps each grant by name. So `all` grants what the
+//! component asks for today, and nothing that a later file asks for.
 
 use crate::clock::now;
 use crate::config::DriverConfig;
@@ -26,20 +26,20 @@ pub enum DriverProblem {
     /// The host cannot run it.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A grant makes no sense.
+    /// The driver does not ask for the grant.
     #[error("driver {driver} does not ask for {grant}; it asks for: {asks}")]
     NotAsked {
         /// The driver.
         driver: DriverName,
-        /// What was granted.
+        /// The grant of the operator.
         grant: String,
-        /// What its manifest asks for.
+        /// The capabilities that its manifest asks for.
         asks: String,
     },
-    /// It is compiled in.
+    /// The name is that of a driver that is compiled into `ostlerd`.
     #[error("driver {0} is built in and cannot be replaced")]
     BuiltIn(DriverName),
-    /// The name is another driver's, or an earlier build's.
+    /// The name is that of a driver with another file, or with other grants or settings.
     #[error("a driver {0} is there already, of another file or with other grants or settings")]
     Exists(DriverName),
     /// The name is that of a driver of another kind.
@@ -47,33 +47,33 @@ pub enum DriverProblem {
     OtherKind {
         /// The driver.
         driver: DriverName,
-        /// What the driver of that name is.
+        /// The kinds of the driver that has the name.
         is: String,
-        /// What the file is.
+        /// The kinds of the new file.
         new: String,
     },
-    /// It cannot do what it states.
+    /// It states abilities that it has no part for.
     #[error(transparent)]
     WithoutPart(#[from] WithoutPart),
     /// A file could not be handled.
     #[error("cannot {what} {path}")]
     File {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// The file is another one now.
+    /// The file's digest is not the one of the file that was added.
     #[error("{path} is not the file that was added as {driver}: its digest is {found}; add it again")]
     OtherFile {
         /// The driver.
         driver: DriverName,
         /// The file.
         path: PathBuf,
-        /// What it is now.
+        /// The digest that the file has now.
         found: String,
     },
 }
@@ -97,9 +97,9 @@ impl From<DriverProblem> for ApiError {
     }
 }
 
-/// A driver that is loaded and not yet known to anybody.
+/// A driver that is loaded and not yet in the registry.
 pub(crate) struct Fresh {
-    /// What the store keeps of it.
+    /// The row that the store is to keep.
     pub(crate) row: DriverRow,
     entry: DriverEntry,
 }
@@ -110,17 +110,17 @@ pub(crate) struct Loader {
     host: Host,
     dir: PathBuf,
     built_in: BTreeSet<DriverName>,
-    /// Held while a driver is added: the store, the files and what is loaded must tell of the same one.
+    /// Held while a driver is added, so that its row, its file and the loaded driver always belong together.
     pub(crate) adding: Arc<Mutex<()>>,
 }
 
 impl Loader {
-    /// One that keeps files in `dir`.
+    /// A loader that keeps files in `dir`.
     pub(crate) fn new(host: Host, dir: PathBuf, built_in: BTreeSet<DriverName>) -> Self {
         Self { host, dir, built_in, adding: Arc::default() }
     }
 
-    /// Loads what an operator adds. Nobody knows it yet.
+    /// Loads a component that an operator adds. It is not in the registry yet.
     pub(crate) async fn load(&self, new: &NewDriver, registry: &Registry, store: &Store) -> Result<Fresh, ApiError> {
         let path = PathBuf::from(&new.path);
         let bytes = ostler_wasm::read_component(&path).await.map_err(DriverProblem::from)?;
@@ -168,9 +168,10 @@ impl Loader {
         tokio::fs::rename(&draft, to).await.map_err(failed("rename", &draft))
     }
 
-    /// Removes what is kept of components that no row names: of those that were replaced, removed, or never loaded.
+    /// Removes the files of components that no row names: they were replaced or removed, or could not be loaded.
     pub(crate) async fn tidy(&self, rows: &[DriverRow]) {
-        // By name alone: a data directory that was moved or restored elsewhere has its files here, too.
+        // Only the file names are compared. The rows of a data directory that was moved or restored elsewhere name the old folder,
+        // and their files are still needed.
         let named: BTreeSet<&OsStr> = rows.iter().filter_map(|row| Path::new(&row.file).file_name()).collect();
         // Without a folder there is nothing to remove.
         let Ok(mut entries) = tokio::fs::read_dir(&self.dir).await else { return };
@@ -186,7 +187,7 @@ impl Loader {
         }
     }
 
-    /// Loads what was added earlier, if it is still that file.
+    /// Loads a component that was added earlier, if its file still has the same digest.
     pub(crate) async fn load_row(&self, row: &DriverRow) -> Result<DriverEntry, DriverProblem> {
         let path = PathBuf::from(&row.file);
         let bytes = ostler_wasm::read_component(&path).await?;
@@ -235,14 +236,14 @@ impl Loader {
         Ok(DriverEntry::new(driver.info(), driver.kinds())?)
     }
 
-    /// From now on everybody knows it; calls in flight end on the one it replaces.
+    /// Puts the driver into the registry. Calls in flight end on the driver that it replaces.
     pub(crate) fn enter(&self, registry: &Registry, fresh: Fresh) {
         registry.insert(fresh.entry);
     }
 }
 
-/// Whether a component may have its name: nobody else has it, or it is the same again, or the operator says that it is to take the
-/// other's place and it is of the same kind.
+/// Checks that a component may have its name: the name is free, or the component is the same as before, or the operator asks to
+/// replace the other driver. The component must have all the kinds of the driver that is loaded under this name.
 fn may_enter(
     row: &DriverRow,
     inspection: &Inspection,
@@ -273,7 +274,7 @@ async fn secrets(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, S
     Ok(secrets)
 }
 
-/// What words like `files`, `exec`, `exec:info` and `all` mean for this manifest: capabilities, and within `exec` its commands.
+/// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into capabilities, and for `exec` into commands.
 fn granted(manifest: &Manifest, words: &[String]) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
     let commands = || -> Vec<String> { manifest.commands.iter().map(|command| command.name().to_owned()).collect() };
     let mut granted: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -355,9 +356,9 @@ mod tests {
         let other = |replace| may_enter(&new, &file(&both), Some(&old), loaded(&both), replace);
         assert!(matches!(other(false), Err(DriverProblem::Exists(_))));
         assert!(other(true).is_ok());
-        // Of the plugin directory: no row.
+        // A driver of the plugin directory has no row.
         assert!(matches!(may_enter(&new, &file(&both), None, loaded(&both), false), Err(DriverProblem::Exists(_))));
-        // Of a row whose file could not be loaded.
+        // A driver whose file could not be loaded has a row and is not in the registry.
         assert!(matches!(may_enter(&new, &file(&both), Some(&old), None, false), Err(DriverProblem::Exists(_))));
         for replace in [false, true] {
             let less = may_enter(&new, &file(&["transfer"]), Some(&old), loaded(&both), replace);

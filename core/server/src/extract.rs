@@ -1,4 +1,5 @@
-//! What handlers take out of requests: body, parameters and headers, each checked and with a problem that helps.
+//! Extractors for the body, the parameters and the headers of a request. Each value is checked. If it is wrong, the client gets a
+//! problem that says what to do.
 
 use crate::problem::{Answer, ApiError};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -144,7 +145,7 @@ impl<T> Tagged<T> {
 impl<T: Serialize> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
-        // Digits and slashes: always valid in a header.
+        // The tag and the location have only characters that are valid in a header.
         if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", self.version)) {
             headers.insert(header::ETAG, tag);
         }

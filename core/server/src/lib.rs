@@ -4,18 +4,19 @@
 //! main      flags and the configuration file; exit codes
 //! daemon    opens the store, loads drivers, starts the engine, listens, ends
 //! listen    connections over TCP and the unix socket; peers counts them by address
-//! auth      who asks, and whether they may
+//! auth      identifies the caller, and checks what the caller may do
 //! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
-//! looks     at files and directories, on the machines that are to use them, before they are believed
+//! looks     checks files and directories on the machines that are to use them, before they are added
 //! convert   between the wire's types and ours
-//! log       lines that hold nobody up, whatever becomes of standard error
-//! problem   errors as problems: the only place that knows HTTP's statuses
+//! log       writes lines on a thread of its own, so that standard error can stop nothing
+//! problem   errors of the engine and the store as problems, each with its HTTP status
 //! words     refusals, hints and explanations as sentences, with names in the place of ids
 //! ```
 //!
-//! **Invariants:** nothing is decided here: the engine answers, and the answer is passed on. Reads go to the store directly, for
-//! it answers in microseconds. No lock is held across an answer.
+//! **Invariants:** nothing is decided here: the engine answers, and the handlers pass the answer on. Handlers read the store
+//! directly, because a row is read in microseconds; long reads run on a blocking thread (`App::reading`). Only two locks are held
+//! across an `await`, both on purpose: `Loader::adding`, and the one of `App::check`.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

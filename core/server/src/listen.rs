@@ -1,7 +1,7 @@
 //! Connections: TCP and the unix socket, with limits, until the daemon ends.
 //!
-//! Nobody has said who they are before a request is read, so every bound here holds for strangers. A peer may be slow to send, slow
-//! to read, or gone without a word: each of these ends its connection, and one address never takes all places.
+//! A request is read before its token is checked, so these limits hold for everybody. A client may be slow to send, slow to read,
+//! or gone without closing its connection: each of these ends the connection. One address cannot take all connections.
 
 use crate::auth::OverUnixSocket;
 use crate::peers::{Peer, Peers};
@@ -32,8 +32,8 @@ pub(crate) struct Limits {
     of_peer: usize,
     /// How long the head of a request may take. Also ends connections that are idle between requests for so long.
     head: Duration,
-    /// How long the other side may take nothing of an answer: it reads no more, or it is gone. Requests that it pipelined are not
-    /// read meanwhile.
+    /// How long a client may take nothing of an answer: it no longer reads, or it is gone. Its pipelined requests are not read
+    /// meanwhile.
     stalled: Duration,
 }
 
@@ -43,15 +43,16 @@ impl Default for Limits {
     }
 }
 
-/// A quiet connection is asked whether it is still there after so long, and then this often.
+/// The first: after so long without data, the kernel asks whether the other machine is still there. The second: how often it asks
+/// again.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10));
 /// The largest head of a request: a token, a key and a path are well below 4 KiB.
 const HEAD_MAX: usize = 32 * 1024;
-/// Requests in hand get this long to end after the daemon was told to.
+/// Requests that are being served get this long to end after the daemon was told to end.
 const END_GRACE: Duration = Duration::from_secs(10);
-/// What the socket is called while it is made.
+/// The name of the socket in its private folder, before it is renamed to its place.
 const SOCKET: &str = "s";
-/// After an accept that failed (too many open files, mostly) it is tried again this much later.
+/// After an accept that failed (mostly because of too many open files) the next one is tried this much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A unix socket that is removed at the end.
@@ -61,9 +62,9 @@ pub(crate) struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Binds the socket, with mode 0600 before anybody can connect: until then it is in a folder that only we may enter, whatever the
-    /// umask allows. Takes the place of one that a dead daemon left: the store is open already, so no other daemon of this data
-    /// directory lives.
+    /// Binds the socket in a folder that only we may enter, sets its mode to 0600, and then renames it to `path`. So no other user
+    /// can connect at any time, whatever the umask allows. A socket that a dead daemon left is replaced: the store is open already,
+    /// so no other daemon of this data directory runs.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
@@ -76,14 +77,14 @@ impl UnixSocket {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves until the end.
+    /// Serves until `stopping` is cancelled.
     pub(crate) async fn serve(self, router: Router, stopping: CancellationToken) {
         let router = router.layer(Extension(OverUnixSocket));
         serve(&self.listener, router, Limits::default(), stopping).await;
     }
 }
 
-/// An empty folder beside `path` that nobody else may enter. One that a killed daemon left is made anew.
+/// Makes an empty folder beside `path` that nobody else may enter. A folder that a killed daemon left is removed first.
 fn private_folder(path: &Path) -> io::Result<PathBuf> {
     let mut folder = path.as_os_str().to_owned();
     folder.push(".new");
@@ -93,7 +94,7 @@ fn private_folder(path: &Path) -> io::Result<PathBuf> {
     if let Some(err) = left.into_iter().filter_map(Result::err).find(there) {
         return Err(err);
     }
-    // An older daemon left the socket itself under this name.
+    // An older version of the daemon may have left the socket itself under this name.
     match std::fs::remove_file(&folder) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => {}
@@ -109,16 +110,16 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Serves TCP until the end.
+/// Serves TCP until `stopping` is cancelled.
 pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, limits: Limits, stopping: CancellationToken) {
     serve(&listener, router, limits, stopping).await;
 }
 
-/// Where connections come in.
+/// A listener for connections, over TCP or a unix socket.
 trait Door: Sync {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and whose it is.
+    /// The next connection, and its peer.
     fn enter(&self, limits: &Limits) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
@@ -134,7 +135,8 @@ impl Door for TcpListener {
     }
 }
 
-/// A machine that is switched off closes nothing: the kernel has to find out, for connections that send and for those that wait.
+/// A machine that is switched off does not close its connections. So the kernel has to find out: with the first option while data
+/// is sent, with the others while a connection is quiet.
 fn watch_over(stream: &TcpStream, stalled: Duration) -> io::Result<()> {
     sockopt::set_tcp_user_timeout(stream, u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX))?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE.0)?;

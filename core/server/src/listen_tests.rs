@@ -65,7 +65,7 @@ async fn a_client_that_reads_slowly_is_served() {
     let mut stream = asked(address, 1).await;
     let (mut total, mut buffer) = (0, vec![0; 1024 * 1024]);
     while total < LARGE {
-        // Slower than the bound for the whole, never slower than it for a part.
+        // The whole answer takes longer than the limit, and each part takes less.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let count = tokio::time::timeout(SOON, stream.read(&mut buffer)).await.expect("in time").expect("readable");
         assert!(count > 0, "it was cut off after {total} bytes");
@@ -88,7 +88,7 @@ async fn a_connection_that_waits_is_watched_over() {
 async fn nobody_else_ever_sees_the_socket_open() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ostler.sock");
-    // Left by a daemon that was killed in the middle, and by an older one.
+    // A daemon that was killed has left a folder. Further below, an older daemon has left a socket under the same name.
     let left = folder.path().join("ostler.sock.new");
     std::fs::create_dir(&left).expect("a folder");
     std::fs::write(left.join(SOCKET), "").expect("a file");

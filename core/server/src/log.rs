@@ -1,4 +1,4 @@
-//! The log: lines are handed to a thread that writes them, so that no line can stop what the daemon does.
+//! The log. A thread of its own writes the lines, so that no line can stop the work of the daemon.
 //!
 //! Standard error may be a full disk, a pipe whose reader has gone, or a pipe whose reader no longer reads. The first two fail and
 //! the third blocks, and neither may happen in a task: a panic there would leave an operation that never ends. So a task only puts
@@ -11,20 +11,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most bytes that wait to be written: thousands of lines, and nothing beside what the daemon needs.
+/// Most bytes that wait to be written. This is room for thousands of lines, and little beside the memory of the daemon.
 const QUEUE_MAX: usize = 4 * 1024 * 1024;
-/// The longest line. What is longer is cut: a text of megabytes tells no more, and takes the room of all others.
+/// The longest line. A longer one is cut, so that a text of megabytes does not take the room of all other lines.
 const LINE_MAX: usize = 16 * 1024;
-/// How long an end waits for the last lines.
+/// How long the process waits at its end for the last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Whether a line is taken out and not yet written.
+    /// True while the thread has taken a line out and has not written it yet.
     writing: bool,
-    /// Lines that were lost since it was last said.
+    /// Lines that were lost and are not reported yet.
     lost: u64,
 }
 
@@ -39,7 +39,7 @@ struct Shared {
 
 impl Shared {
     fn locked(&self) -> MutexGuard<'_, Queue> {
-        // Nothing is left half done by a panic: each change is one push or one pop.
+        // A poisoned lock is used as it is: each change is one push or one pop, so a panic leaves nothing half done.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,7 +79,7 @@ impl Shared {
     }
 }
 
-/// The line with its end, within [`LINE_MAX`].
+/// The line, or its first [`LINE_MAX`] bytes and a mark that it was cut.
 fn cut(line: &[u8]) -> Vec<u8> {
     match line.get(..LINE_MAX) {
         Some(begin) => [begin, b" [cut]\n"].concat(),
@@ -87,15 +87,15 @@ fn cut(line: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Where log lines go. Cheap to clone; all clones are the same queue.
+/// Takes log lines. It is cheap to clone, and all clones share one queue.
 #[derive(Clone)]
 pub struct Log(Arc<Shared>);
 
 impl Log {
-    /// A log whose lines a thread writes to `out`, until the process ends.
+    /// Starts a thread that writes lines to `out` until the process ends.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// The thread cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
@@ -103,12 +103,12 @@ impl Log {
         Ok(Self(shared))
     }
 
-    /// Says one line, whatever the log's filter says. Never blocks, never fails.
+    /// Logs one line, even if the filter of the log would drop it. Never blocks, never fails.
     pub fn line(&self, text: &str) {
         self.0.push(format!("{text}\n").as_bytes());
     }
 
-    /// Says a panic with its place. The usual hook writes to standard error itself, and waits there for a reader that does not read.
+    /// Logs every panic with its place. The default hook writes to standard error itself, and blocks there if nobody reads it.
     pub fn take_panics(&self) {
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -120,7 +120,7 @@ impl Log {
         }));
     }
 
-    /// Waits a moment for what is not written yet; then the process may end.
+    /// Waits at most a second until all lines are written. After that the process may end.
     pub fn flush(&self) {
         let until = Instant::now() + FLUSH_WAIT;
         let mut queue = self.0.locked();
@@ -134,9 +134,10 @@ impl Log {
     }
 }
 
-/// The thread: what cannot be written is lost, and counted.
+/// Runs in the thread. A line that cannot be written is lost, and counted.
 fn write_all(shared: &Shared, mut out: impl Write) {
-    // A line that broke off in the middle: the next one must not be glued to it.
+    // True if the last write failed, perhaps in the middle of a line. Then a line end comes first, so that the next line is not
+    // joined to it.
     let mut broken = false;
     loop {
         let (line, lost) = shared.next();
@@ -153,7 +154,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
     }
 }
 
-/// One line as it is put together.
+/// Writes into the log: each call of `write` is one line.
 pub struct Line<'a>(&'a Shared);
 
 impl Write for Line<'_> {
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Hands over what is written; an error while there is one to give, and waits while nobody takes it.
+    /// Passes each text on to the test, and blocks until the test takes it. If the test has sent an error, the write fails with it.
     struct Out {
         written: mpsc::SyncSender<Vec<u8>>,
         errors: mpsc::Receiver<io::Error>,
@@ -236,7 +237,7 @@ mod tests {
             log.line(&line);
         }
         log.line("the last");
-        // The writer takes lines while others are lost, so the count may be told in parts.
+        // The thread writes some lines while others are lost, so the count may be reported in parts.
         let (mut written, mut lost) = (0, 0);
         while written + lost <= many {
             let told = text(&seen.recv_timeout(Duration::from_secs(60)).expect("all lines are written or counted"));

@@ -27,7 +27,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const IN_USE: u8 = 3;
-/// How long an end waits for work on threads of its own, after the engine has ended.
+/// After the engine has ended, the process waits at most this long for work on blocking threads.
 const END_WAIT: Duration = Duration::from_secs(2);
 
 /// Keeps guests on any host: the daemon.
@@ -74,7 +74,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((left.to_owned(), right.to_owned()))
 }
 
-/// One part of a log filter. A bare word that is no level would be taken for the name of a crate, and everything else would be silent.
+/// Reads one part of a log filter. A bare word that is not a level is refused: it would count as the name of a crate, and no other
+/// crate would be logged.
 fn directive(text: &str) -> Result<Directive, String> {
     if !text.contains('=') && text.parse::<LevelFilter>().is_err() {
         return Err("write off, error, warn, info, debug or trace, or CRATE=LEVEL".to_owned());
@@ -115,7 +116,7 @@ fn main() -> ExitCode {
     };
     log.take_panics();
     let filter = flags.log.iter().cloned().fold(EnvFilter::default(), EnvFilter::add_directive);
-    // What the subscriber says of its own troubles goes to standard error by a macro that panics when that cannot be written.
+    // The subscriber reports its own errors with a macro that panics if standard error cannot be written. So these reports are off.
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     subscriber.with_ansi(false).log_internal_errors(false).init();
     let restore = flags.restore.clone();
@@ -135,7 +136,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// Standard error as a file of the log's own: its thread may stand in a write for ever, and must hold no lock there.
+/// Standard error as a separate file for the log. The log's thread may block in a write for ever, and must not hold the lock of
+/// `std::io::stderr` then.
 fn standard_error() -> std::io::Result<File> {
     std::io::stderr().as_fd().try_clone_to_owned().map(File::from)
 }
@@ -165,7 +167,8 @@ fn daemon(config: Config) -> anyhow::Result<()> {
         ostler_server::run(config, stopping, announced).await?;
         anyhow::Ok(())
     });
-    // Threads that compile a component, or stand in a call of the system, are not waited for.
+    // Threads that compile a component or block in a system call may take [`END_WAIT`] more. After that the process ends without
+    // them.
     runtime.shutdown_timeout(END_WAIT);
     ended
 }
@@ -182,7 +185,7 @@ fn tell(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Flags and commands are named here: the store does not know of them.
+/// Adds the flag or the command that helps. The store does not know flags and commands, so they are named here.
 fn not_restored(error: BackupError) -> anyhow::Error {
     let hint = if matches!(error, BackupError::Unreadable { .. }) {
         "not restored (--leave-out-unreadable restores it without these VMs)"

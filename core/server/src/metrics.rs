@@ -1,4 +1,4 @@
-//! Figures for Prometheus: requests are counted as they come, everything else is read when it is asked for.
+//! Metrics for Prometheus. Requests are counted as they come; everything else is read when Prometheus asks.
 
 use crate::app::{App, Shared};
 use crate::problem::{Answer, ApiError};
@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-/// From a read out of the cache to a wait of 30 s.
+/// The limits of the histogram: from a read out of the cache to a wait of 30 s.
 const SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,7 +32,7 @@ struct One {
     name: String,
 }
 
-/// What is counted.
+/// The counters of requests.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -54,7 +54,7 @@ impl Metrics {
         let mut text = String::new();
         let defect = |err: std::fmt::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string());
         encode(&mut text, &self.registry).map_err(defect)?;
-        // Two documents become one: only the last may say that it ends.
+        // The two documents are joined, and only the last one may have the line that marks the end.
         let ended = text.trim_end_matches("# EOF\n").len();
         text.truncate(ended);
         encode(&mut text, &now(app, reader)?).map_err(defect)?;
@@ -62,7 +62,7 @@ impl Metrics {
     }
 }
 
-/// What can be read from the store and the engine now.
+/// The metrics that are read from the store and the engine now.
 fn now(app: &App, reader: &Reader) -> Answer<Registry> {
     let mut registry = Registry::with_prefix("ostler");
     let vms = Family::<One, Gauge>::default();
@@ -132,7 +132,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// What a method is counted as. Clients may make up methods without end, and each label is kept for ever.
+/// The label of a method. Clients may make up methods without end, and each label is kept for ever, so unknown methods share one.
 fn method(given: &Method) -> &'static str {
     const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"];
     KNOWN.into_iter().find(|known| *known == given.as_str()).unwrap_or("other")

@@ -1,8 +1,8 @@
 //! Query parameters that a route does not take are refused, before anything is done.
 //!
-//! A parameter that is ignored is worse than an error: `?dry_run=true` on a route that does not know it would change things. Which
-//! parameters a route takes is read from the OpenAPI document, and each route stands in it by the same line that serves it. So a
-//! new route is covered without a word, and one that forgets to declare its parameters refuses them at its first test.
+//! A parameter must not be ignored: `?dry_run=true` on a route that does not know it would change things. The OpenAPI document says
+//! which parameters a route takes, and the line that serves a route also puts it into the document. So a new route needs no code
+//! here. A route that forgets to declare its parameters refuses them, and its first test shows that.
 
 use crate::problem::{Answer, ApiError};
 use axum::extract::{MatchedPath, Query, Request, State};
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::{OpenApi, PathItem, RefOr};
 
-/// How much of a name that nobody knows is repeated in the answer.
+/// How many characters of an unknown name the answer repeats.
 const TOLD_MAX: usize = 64;
 
 /// The query parameters of every route, by path and method.
 pub(crate) struct Known(BTreeMap<String, Vec<(Method, Vec<String>)>>);
 
 impl Known {
-    /// Those that the document tells.
+    /// The parameters that the document lists.
     pub(crate) fn of(document: &OpenApi) -> Arc<Self> {
         let told = document.paths.paths.iter().map(|(path, item)| (path.clone(), methods(item)));
         Arc::new(Self(told.collect()))
@@ -78,7 +78,7 @@ fn unknown(name: &str, known: &[String], path: &str, method: &Method) -> ApiErro
     }
 }
 
-/// Lets a request through whose parameters its route takes.
+/// Lets a request through if its route takes all its parameters.
 pub(crate) async fn only_known(State(known): State<Arc<Known>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     match known.check(path, request.method(), request.uri()) {

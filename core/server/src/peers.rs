@@ -1,15 +1,15 @@
-//! How many connections each address has: one that opens more than its share must not shut the others out.
+//! Counts the connections of each address, so that an address that opens too many does not shut the others out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Who is at the other end, as far as connections are counted.
+/// The other end of a connection, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// This machine, and the proxy that stands before the daemon: not counted, for many clients may be behind it.
+    /// This machine. Its connections are not counted: it may be a proxy with many clients behind it.
     Local,
-    /// An address; of IPv6 the network, for a machine has all addresses of one.
+    /// An address. Of an IPv6 address only the network (64 bits) counts, because a machine can use all addresses of its network.
     At(IpAddr),
 }
 
@@ -19,7 +19,7 @@ impl Peer {
         Self::Local
     }
 
-    /// Whoever has this address.
+    /// The peer with this address.
     pub(crate) fn at(address: IpAddr) -> Self {
         match address.to_canonical() {
             address if address.is_loopback() => Self::Local,
@@ -46,11 +46,11 @@ impl Peers {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // A panic cannot leave it half changed: each change is one number.
+        // A poisoned lock is used as it is: each change is one number, so a panic leaves nothing half done.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more; none if it has its share already.
+    /// Counts one more connection. None if the address has its share already.
     pub(crate) fn enter(&self, peer: Peer) -> Option<Counted> {
         let Peer::At(address) = peer else { return Some(Counted(None)) };
         let mut counts = self.counts();

@@ -1,15 +1,15 @@
-//! Files and folders that are ours alone.
+//! Files and folders that no other user can write to.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes a folder that nobody else may enter, or checks that one that is there is ours. Somebody who can write to it could replace the
-/// store, the components that are loaded, and the socket.
+/// Makes a folder that nobody else may enter. If the folder exists, it must be ours, and no other user may write to it: such a user
+/// could replace the store, the components that are loaded, and the socket.
 ///
 /// # Errors
-/// It cannot be made, or it is not ours alone to write to.
+/// The folder cannot be made, it belongs to another user, or other users may write to it.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = std::fs::metadata(path)?;
@@ -31,7 +31,8 @@ fn unsafe_dir(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-/// Writes a file that only its owner reads, whole or not at all.
+/// Writes a file that only its owner may read. It is renamed to its place when it is complete, so a crash does not leave half of
+/// it.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
     match std::fs::remove_file(&draft) {

@@ -1,7 +1,8 @@
-//! From errors to problems: the one place where an error gets its HTTP status, code and hint.
+//! Turns errors of the engine and the store into problems: HTTP status, code and hint. `drivers` does the same for drivers that
+//! cannot be loaded.
 //!
-//! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not compile until somebody has decided
-//! here what a client is told.
+//! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not compile until somebody has written
+//! here what a client gets.
 
 use crate::convert::Unfit;
 use crate::words::{self, Names};
@@ -16,10 +17,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder, response::Response as DocResponse};
 
-/// After how many seconds a client that was told *too much* or *not now* may try again.
+/// A client that got status 429 or 503 may try again after so many seconds.
 const RETRY_AFTER: &str = "1";
 
-/// The longest text of a problem. What a component or a request made of megabytes is told at its beginning.
+/// The longest text of a problem. A component or a request may have made a text of megabytes: it is cut to its beginning.
 const TEXT_MAX: usize = 4096;
 
 fn shorten(text: &mut String) {
@@ -33,7 +34,7 @@ fn shorten(text: &mut String) {
 #[derive(Debug)]
 pub(crate) struct ApiError(pub(crate) Box<Problem>);
 
-/// What every handler returns.
+/// The result of every handler.
 pub(crate) type Answer<T> = Result<T, ApiError>;
 
 impl ApiError {
@@ -42,25 +43,25 @@ impl ApiError {
         Self(Box::new(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Problem"), code, detail)))
     }
 
-    /// The same with what to do about it.
+    /// The same problem with a hint: what the client can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// The same with what to do about it, in words and for programs. `about`: the VM and the verb.
+    /// The same problem with a hint in words, and as advice for programs. `about` is the VM and the verb.
     pub(crate) fn advise(mut self, hint: &Hint, about: Option<(VmId, Verb)>) -> Self {
         self.0.advice = Some(words::advice(hint, about));
         self.hint(words::hint(hint, about.map(|(_, verb)| verb)))
     }
 
-    /// The same with where in the input.
+    /// The same problem with the field of the input that is wrong.
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
         self.0.field = Some(field.into());
         self
     }
 
-    /// The same of a part of the input.
+    /// The same problem, for an input that is only a part of the whole input.
     pub(crate) fn inside(mut self, part: &str) -> Self {
         let field = self.0.field.take().filter(|field| !field.is_empty());
         self.field(field.map_or_else(|| part.to_owned(), |field| format!("{part}.{field}")))
@@ -72,7 +73,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no {what} {which}")).hint(hint)
     }
 
-    /// No such thing, though one of those known may be meant.
+    /// No such thing. If a known name is similar, the hint names it.
     pub(crate) fn missing<'a>(what: &str, which: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let error = Self::not_found(what, which);
         match ostler_api::nearest(which, known) {
@@ -94,12 +95,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code::INVALID, detail).field(field)
     }
 
-    /// Something named is not there or cannot serve.
+    /// A thing that the request names is not there or cannot be used.
     pub(crate) fn unusable(field: &str, why: &dyn std::fmt::Display) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, why.to_string()).field(field)
     }
 
-    /// A defect, or a disk that fails: the particulars go to the log.
+    /// A defect, or a disk that fails. The log gets the error with all its causes.
     fn internal(status: StatusCode, code: &str, error: &dyn Error) -> Self {
         tracing::error!(error = chain(error), "a request could not be served");
         Self::new(status, code, error.to_string())
@@ -163,7 +164,7 @@ impl utoipa::IntoResponses for ApiError {
     }
 }
 
-/// Errors that speak of hosts, images or VMs: `names` has their names.
+/// Errors about hosts, images or VMs. `names` looks up their names.
 impl ApiError {
     /// Why the engine did not do it.
     pub(crate) fn engine(names: &dyn Names, error: EngineError) -> Self {

@@ -1,4 +1,4 @@
-//! What the host of components needs of us: where other hosts are.
+//! Tells components where hosts are: how a host is reached, its configuration, and the roots of the datastores.
 
 use ostler_driver::Site;
 use ostler_model::{Datastore, DatastoreName, ExecTransport, Host, HostId, HostName, HostState};
@@ -6,7 +6,7 @@ use ostler_store::{Reader, Store};
 use ostler_wasm::SiteDirectory;
 use std::collections::BTreeMap;
 
-/// What the engine calls host 0, which needs no row.
+/// The name of host 0, the front end. It needs no row in the store.
 const FRONT_END: &str = "front-end";
 
 /// Finds hosts in the store.
@@ -51,8 +51,9 @@ fn site(reader: &Reader, host: Host) -> Site {
     }
 }
 
-/// The front end, and each way to another machine once: hosts that are reached alike see the same files. All know `datastore`, which may be
-/// about to be added. Hosts that are `off` are left alone.
+/// The machines on which files of `datastore` are looked at: the front end, and one host for each transport, because hosts with the
+/// same transport see the same files. Hosts that are `off` are left out. The root of `datastore` is added for each of them, because
+/// the datastore may not be in the store yet.
 pub(crate) fn places(reader: &Reader, datastore: &Datastore) -> Vec<Site> {
     let mut places: Vec<Site> = front_end(reader).into_iter().collect();
     for host in reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off) {

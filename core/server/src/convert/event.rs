@@ -1,4 +1,4 @@
-//! Events: the kind in a word, the whole in a sentence, the particulars as data.
+//! Events as they are sent: the kind as a word, a summary as a sentence, and the details as data.
 
 use super::operation::verb_of;
 use super::vm::destroyed;

@@ -9,20 +9,21 @@ use ostler_model::{
     ImageState, Timestamp, Usage,
 };
 
-/// What the engine calls host 0.
+/// The name of host 0, the front end.
 const FRONT_END: &str = "front-end";
 /// The port of ssh.
 const SSH_PORT: u16 = 22;
 const MIB: u64 = 1024 * 1024;
-/// Directories of the system: what is below them is nobody's to give away. What is on disks of VMs is removed with the VM.
+/// Directories of the system. None of them may itself be the root of a datastore, because the files of a VM are removed with the
+/// VM. A directory below one of them, like `/var/lib/ostler`, may be.
 const SYSTEM_ROOTS: [&str; 12] =
     ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var"];
-/// Directories below which nothing is a file as others are.
+/// No file below these directories is an ordinary file, so no root of a datastore may be there.
 const UNREAL: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// But for this one.
+/// The exception: it has ordinary files.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// A host to be.
+/// Makes a host from a request.
 pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Result<Host, Unfit> {
     let total = match (new.cpu, new.memory) {
         (Some(cpu), Some(memory)) => Some(Capacity { cpu_milli: cpu.0, memory_mib: memory.0 }),
@@ -57,7 +58,7 @@ fn transport(ssh: &wire::SshAddress) -> ExecTransport {
     }
 }
 
-/// A host as it is.
+/// A host, as it is sent.
 pub(crate) fn host(host: Host, usage: Usage, health: Option<HostHealth>) -> wire::Host {
     wire::Host {
         id: host.id.0,
@@ -95,7 +96,7 @@ fn host_health(health: HostHealth) -> wire::HostHealth {
     }
 }
 
-/// The directory of a datastore, written in one way.
+/// Checks the root of a datastore, and writes it in one way: without doubled slashes and `.`.
 fn root(given: &str) -> Result<String, Unfit> {
     let normal = given.starts_with('/') && !given.chars().any(char::is_control);
     if !normal || given.split('/').any(|part| part == "..") {
@@ -111,7 +112,7 @@ fn root(given: &str) -> Result<String, Unfit> {
     Ok(root)
 }
 
-/// A datastore to be.
+/// Makes a datastore from a request.
 pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Timestamp) -> Result<Datastore, Unfit> {
     Ok(Datastore {
         id,
@@ -124,7 +125,7 @@ pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Time
     })
 }
 
-/// A datastore as it is.
+/// A datastore, as it is sent.
 pub(crate) fn datastore(datastore: Datastore) -> wire::Datastore {
     wire::Datastore {
         id: datastore.id.0,
@@ -138,7 +139,7 @@ pub(crate) fn datastore(datastore: Datastore) -> wire::Datastore {
     }
 }
 
-/// An image to be.
+/// Makes an image from a request.
 pub(crate) fn new_image(
     new: &wire::NewImage,
     file: &FilePath,
@@ -158,7 +159,7 @@ pub(crate) fn new_image(
         format,
         state: ImageState::Ready,
         virtual_size: None,
-        // Until somebody has looked into it.
+        // It becomes true only if a look into the file has shown it.
         stands_alone: false,
         added: now,
     })
@@ -172,7 +173,7 @@ fn by_extension(path: &str) -> Result<DiskFormat, Unfit> {
     }
 }
 
-/// An image as it is.
+/// An image, as it is sent.
 pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image {
     wire::Image {
         id: image.id.0,
@@ -187,7 +188,7 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
     }
 }
 
-/// A driver as it is.
+/// A driver, as it is sent.
 pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], rules: Option<wire::RulesOf>, health: DriverHealth) -> wire::Driver {
     wire::Driver {
         name: info.name.into(),

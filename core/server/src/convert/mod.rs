@@ -1,4 +1,5 @@
-//! From the wire to the words of the engine and back. Each conversion names every field, so that a new one cannot be forgotten.
+//! Converts between the types of the wire and those of the engine. Each conversion names every field, so that a new one cannot be
+//! forgotten.
 
 mod event;
 mod infra;
@@ -21,15 +22,15 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use strum::IntoEnumIterator;
 
-/// A value of the wire that means nothing here.
+/// A value of a request that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {detail}")]
 pub(crate) struct Unfit {
-    /// Where.
+    /// The field.
     pub(crate) field: String,
-    /// What is wrong, and what is allowed.
+    /// The problem, and what is allowed.
     pub(crate) detail: String,
-    /// What to do about it.
+    /// A hint: what the client can do.
     pub(crate) hint: Option<String>,
 }
 
@@ -47,7 +48,8 @@ where
     text.parse().map_err(|err| Unfit::new(field, err))
 }
 
-/// Parses the name of a thing that can be asked for by name or id: digits alone would be taken for an id.
+/// Parses the name of a thing that requests may give by name or by id. A name that is all digits is refused, because it would be
+/// taken for an id.
 pub(crate) fn new_name<T: FromStr>(field: &str, text: &str) -> Result<T, Unfit>
 where
     T::Err: std::fmt::Display,
@@ -70,7 +72,7 @@ where
     })
 }
 
-/// A word of ours on the wire: no allocation.
+/// A word of ours for the wire, without an allocation.
 pub(crate) fn said<T: Into<&'static str>>(word: T) -> Cow<'static, str> {
     Cow::Borrowed(word.into())
 }

@@ -4,7 +4,7 @@ use super::time;
 use ostler_api as wire;
 use ostler_model::{DriverError, Ended, OperationRecord, StepTrace};
 
-/// An operation as it is.
+/// An operation, as it is sent.
 pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
     let (outcome, error, superseded_by) = match &record.outcome {
         None => (None, None, None),
@@ -27,7 +27,7 @@ pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
     }
 }
 
-/// What was asked for.
+/// The verb of an operation, or `create`.
 pub(super) fn verb_of(record: &OperationRecord) -> String {
     record.verb.map_or_else(|| "create".to_owned(), |verb| verb.to_string())
 }
@@ -38,7 +38,7 @@ fn step(trace: &StepTrace) -> wire::Step {
         kind: trace.kind.to_string(),
         began: time(trace.began),
         ended: trace.ended.map(time),
-        // Only what was sent again is counted in the record.
+        // The record has 0 here if each call was sent once and none failed.
         attempts: trace.attempts.max(1),
         error: trace.error.as_ref().map(complaint),
         failed: trace.failed,
@@ -46,7 +46,7 @@ fn step(trace: &StepTrace) -> wire::Step {
     }
 }
 
-/// What a driver said.
+/// An error of a driver, as it is sent.
 pub(crate) fn complaint(error: &DriverError) -> wire::DriverComplaint {
     wire::DriverComplaint { kind: error.kind.to_string(), code: error.code.clone(), detail: error.detail.clone() }
 }

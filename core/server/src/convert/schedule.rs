@@ -13,13 +13,13 @@ fn unfit(error: InvalidSchedule) -> Unfit {
     Unfit::new(error.field, error.problem)
 }
 
-/// Reads `from` and `until`, which are written as `when` is: with an offset, or as the clocks of the zone show it.
+/// Reads `from` or `until`. Both are written like `when`: with an offset, or as local time in the zone.
 fn moment(field: &str, text: &str, zone: &TimeZoneName) -> Result<Timestamp, Unfit> {
     let at = text.parse::<Moment>().and_then(|moment| moment.resolve(zone));
     at.map_err(|error| Unfit::new(field, error.problem))
 }
 
-/// What is to be done later. Whether it will ever be due, and whether that verb can wait, is for the lifecycle to say.
+/// Makes a scheduled action from a request. The lifecycle checks that it will ever be due, and that its verb may wait.
 pub(crate) fn schedule_from_wire(
     body: &wire::ScheduleBody,
     verb: Verb,
@@ -40,7 +40,7 @@ pub(crate) fn schedule_from_wire(
     Ok(Planned { schedule, args, host, retry_at: None })
 }
 
-/// What becomes of a scheduled action: what is not given stays.
+/// Changes a scheduled action. Fields that are not given stay.
 pub(crate) fn reschedule(known: &Planned, body: &wire::RescheduleBody) -> Result<Planned, Unfit> {
     let mut planned = known.clone();
     let schedule = &mut planned.schedule;
@@ -62,12 +62,12 @@ pub(crate) fn reschedule(known: &Planned, body: &wire::RescheduleBody) -> Result
     if let Some(times) = body.times {
         schedule.times = times;
     }
-    // It is made anew by the lifecycle, and counts from nought.
+    // The lifecycle makes the action anew, and counts from 0.
     schedule.fired = 0;
     Ok(planned)
 }
 
-/// A scheduled action as it is.
+/// A scheduled action, as it is sent.
 pub(crate) fn schedule(planned: &Planned, names: &Names) -> wire::ScheduleEntry {
     let schedule = &planned.schedule;
     let (last, last_at, operation, why) = match &schedule.state {
@@ -98,7 +98,7 @@ pub(crate) fn schedule(planned: &Planned, names: &Names) -> wire::ScheduleEntry 
     }
 }
 
-/// The verb's body as it would be sent.
+/// The body of the verb, as a client would send it.
 fn body_of(planned: &Planned, names: &Names) -> Value {
     let verb = planned.schedule.verb;
     match &planned.args {
@@ -120,7 +120,7 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
                 DiskSource::Image { image } => wire::DiskAttachBody { image: Some(image.to_string()), ..bare },
                 DiskSource::Blank { size_mib } => wire::DiskAttachBody { size: Some(wire::Size(*size_mib)), ..bare },
                 DiskSource::Swap { size_mib } => wire::DiskAttachBody { swap: Some(wire::Size(*size_mib)), ..bare },
-                // Never asked for: such disks come with adopted domains only.
+                // A client cannot ask for such a disk: it comes only with an adopted domain.
                 DiskSource::File { .. } => bare,
             })
         }
@@ -148,12 +148,12 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
         }),
         Args::UserData { text } => json!({ "user_data": text }),
         Args::Name { name } => json!({ "name": name.as_str() }),
-        // Not to be planned.
+        // These verbs cannot be scheduled.
         Args::NewSchedule(_) | Args::Reschedule { .. } | Args::Schedule { .. } => json!({}),
     }
 }
 
-/// A body of ours is always JSON.
+/// A body as JSON. Our types always convert.
 fn sent<T: Serialize>(body: &T) -> Value {
     serde_json::to_value(body).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use ostler_model::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphic
 /// Most thousandths of a CPU that a VM reserves.
 const CPU_MILLI_MAX: u32 = 1024 * 1000;
 
-/// From a file or request. What can be checked without looking at hosts and images is checked.
+/// Makes a specification from a file or a request. It is checked as far as that is possible without hosts and images.
 pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
     let (cpu_milli, vcpus) = cpus(spec)?;
     let disks = spec.disks.iter().enumerate().map(|(at, disk)| disk_from_wire(at, disk));
@@ -31,7 +31,7 @@ pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
     Ok(checked)
 }
 
-/// For people and clients.
+/// A specification, as it is sent.
 pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
     wire::VmSpec {
         name: spec.name.to_string(),
@@ -54,18 +54,19 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
     }
 }
 
-/// One of both is enough: a VM with 0.5 CPUs sees one virtual CPU, one with 2 virtual CPUs reserves two.
+/// The reserved CPUs (in thousandths) and the virtual CPUs. A request needs only one of both: a VM with 0.5 CPUs sees one virtual
+/// CPU, and a VM with 2 virtual CPUs reserves two CPUs.
 fn cpus(spec: &wire::VmSpec) -> Result<(u32, u32), Unfit> {
     let milli = match (spec.cpu, spec.vcpus) {
         (Some(cpu), _) => cpu_from_wire(cpu)?,
-        // None at all is refused with the other bounds, under its own name; too many, too.
+        // `vcpus` that are 0 or too many are refused later, with the other bounds and under their own name.
         (None, Some(vcpus)) => vcpus.max(1).saturating_mul(1000).min(CPU_MILLI_MAX),
         (None, None) => 1000,
     };
     Ok((milli, spec.vcpus.unwrap_or_else(|| milli.div_ceil(1000))))
 }
 
-/// CPUs that placement reserves: bounds are told as they are written, in CPUs.
+/// The CPUs that placement reserves. The problem names the bounds in CPUs, as the client writes them.
 pub(crate) fn cpu_from_wire(cpu: wire::CpuMilli) -> Result<u32, Unfit> {
     let milli = u32::try_from(cpu.0).ok().filter(|milli| (1..=CPU_MILLI_MAX).contains(milli));
     milli.ok_or_else(|| Unfit::new("cpu", format!("is {cpu}, must be from 0.001 to {}", CPU_MILLI_MAX / 1000)))
@@ -93,7 +94,7 @@ fn boot_to_wire(boot: &BootSpec) -> wire::Boot {
     }
 }
 
-/// A network card; `place` stands before the names of its fields.
+/// A network card. `place` comes before the names of its fields in a problem.
 pub(crate) fn nic_from_wire(place: &str, nic: &wire::Nic) -> Result<NicSpec, Unfit> {
     let mac = nic.mac.as_deref().map(|mac| parse(&format!("{place}mac"), mac)).transpose()?;
     Ok(NicSpec { bridge: nic.bridge.clone(), mac })
@@ -106,7 +107,7 @@ fn disk_from_wire(at: usize, disk: &wire::Disk) -> Result<DiskSpec, Unfit> {
         (Some(image), None, None, None) => DiskSource::Image { image: parse(&field("image"), image)? },
         (None, Some(size), None, None) => DiskSource::Blank { size_mib: size.0 },
         (None, None, Some(swap), None) => DiskSource::Swap { size_mib: swap.0 },
-        // Refused by the engine, which knows why.
+        // The engine refuses this, and says why.
         (None, None, None, Some(file)) => DiskSource::File { path: parse(&field("file"), file)? },
         (None, None, None, None) => return Err(Unfit::new(whole, "give one of image, size and swap")),
         (Some(_), Some(_), None, None) => {

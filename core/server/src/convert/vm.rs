@@ -14,7 +14,8 @@ use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Names of the hosts, datastores and images that records speak of by id. One made for each answer, because names are few and rows small.
+/// The names of hosts, datastores and images whose ids are in records. Each answer makes its own, because the names are few and
+/// their rows small.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Of hosts.
@@ -33,7 +34,7 @@ impl Names {
     }
 }
 
-/// A line of a list.
+/// A VM as a line of a list.
 pub(crate) fn vm_summary(summary: VmSummary, names: &Names) -> wire::VmSummary {
     wire::VmSummary {
         id: summary.id.0,
@@ -92,7 +93,8 @@ fn placed(place: &Placement, record: &VmRecord, names: &Names) -> wire::Placed {
     }
 }
 
-/// Before the switch the other place is where it goes to, after it where it came from: the younger generation is the goal.
+/// A VM that moves has two placements, and `other` is one of them: before the switch it is the target, after the switch the source.
+/// The target has the higher generation.
 fn moving(other: &Placement, record: &VmRecord, names: &Names) -> wire::Moving {
     let here = record.placement.as_ref().map(|place| place.generation);
     wire::Moving {
@@ -210,7 +212,7 @@ fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
     }
 }
 
-/// What a VM waits for. `unseen` says that its host does not answer.
+/// The explanation of what a VM waits for. `unseen` says that its host does not answer.
 pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, reader: &Reader) -> wire::Why {
     let Explained { vm, why, progress, queued, scheduler } = explained;
     let possible = |verb: &Verb| wire::Possible { verb: verb.to_string(), fenced: why.lost && *verb == Verb::Migrate };
@@ -244,7 +246,7 @@ pub(crate) fn destroyed(what: &Destroyed) -> wire::Destroyed {
     wire::Destroyed { kind: kind.to_owned(), name, label, hidden }
 }
 
-/// What would happen.
+/// The preview of a request: what it would do.
 pub(crate) fn preview(preview: Preview, reader: &Reader) -> wire::PlanPreview {
     let refused = preview.refused;
     wire::PlanPreview {
@@ -269,13 +271,13 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> wire::PlanPreview {
     }
 }
 
-/// What the scheduler would do with a VM that does not exist yet.
+/// A line of the scheduler about a VM that does not exist yet.
 fn foreseen(reader: &Reader, line: &Waits) -> String {
     let words = words::waits(reader, line);
     if *line == Waits::NoStorage { format!("it would wait: {words}") } else { words }
 }
 
-/// What an adoption would do.
+/// The preview of an adoption.
 pub(crate) fn adoption(changes: Vec<String>, accepted: bool) -> wire::PlanPreview {
     let allowed = accepted || changes.is_empty();
     let refused = (!allowed).then(|| "from its next start on it would be another machine".to_owned());

@@ -1,4 +1,4 @@
-//! Judges what machines saw of a file or a datastore: fit, and what to tell with it; or why not.
+//! Judges what machines have seen of a file or a datastore: it is fit, with notes for people, or it is refused with a reason.
 
 use super::{Missed, Seen};
 use crate::problem::{Answer, ApiError};
@@ -7,7 +7,7 @@ use ostler_api::code;
 use ostler_driver::{FileKind, FileLook};
 use ostler_model::{DiskFormat, FilePath};
 
-/// What compressed files are called.
+/// The names of formats of compressed files.
 const PACKED: [&str; 4] = ["gzip", "xz", "zstd", "bzip2"];
 /// The name of the machine that `ostlerd` runs on.
 const FRONT_END: &str = "front-end";
@@ -15,15 +15,15 @@ const FRONT_END: &str = "front-end";
 /// An image that is fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Fit {
-    /// Bytes that a guest sees, if anybody could look.
+    /// Bytes that a guest sees, if a machine could look into the file.
     pub(crate) virtual_size: Option<u64>,
-    /// Whether it is known to name no other file: somebody looked into it wherever it may be.
+    /// True if it is certain that the file names no other file: each machine that may have it has looked into it.
     pub(crate) stands_alone: bool,
-    /// What was not looked at, or not there, for people.
+    /// Sentences for people: on which machines the file is missing or was not looked at.
     pub(crate) notes: Vec<String>,
 }
 
-/// Whether disks can be made of a file.
+/// Judges whether disks can be made of a file.
 pub(crate) fn image(file: &FilePath, told: DiskFormat, shared: bool, seen: &[Seen]) -> Answer<Fit> {
     let notes = presence(file, shared, seen)?;
     let mut fit = Fit { virtual_size: None, stands_alone: looked_into(shared, seen), notes };
@@ -40,8 +40,8 @@ pub(crate) fn image(file: &FilePath, told: DiskFormat, shared: bool, seen: &[See
     Ok(fit)
 }
 
-/// Whether somebody looked into the file at each place that has it. A place that could not be asked may have another one, unless all
-/// places share one.
+/// True if each machine that has the file has looked into it. A machine that could not be asked may have another file under this
+/// path, unless the datastore is shared.
 fn looked_into(shared: bool, seen: &[Seen]) -> bool {
     let mut looked = seen.iter().filter_map(|seen| match &seen.found {
         Ok(found) => Some(!found.format.is_empty()),
@@ -90,7 +90,8 @@ fn content(what: &str, told: DiskFormat, found: &FileLook) -> Answer<()> {
     }
 }
 
-/// Who sees the file. Refused if it surely is nowhere.
+/// Notes on the machines that do not see the file. The file is refused if it is missing for certain, if a machine may not use it,
+/// or if the time was over before any machine could look.
 fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Answer<Vec<String>> {
     let there = seen.iter().any(|seen| seen.found.is_ok());
     let of = |missed: fn(&Missed) -> bool| -> Vec<&str> {
@@ -135,7 +136,8 @@ fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Answer<Vec<String>>
     Ok(notes)
 }
 
-/// Who sees a datastore's root; `seen` are looks for a file in it that is not there. Refused if nobody does.
+/// Notes on the machines that do not see a datastore's root. `seen` has looks for a file in it that does not exist. The root is
+/// refused if all machines could look and none of them sees it.
 pub(crate) fn root(root: &str, seen: &[Seen]) -> Answer<Vec<String>> {
     let notes = root_notes(root, seen);
     let seen_by = seen.iter().any(|seen| !matches!(seen.found, Err(Missed::NoRoot | Missed::Blind { .. })));
@@ -149,7 +151,7 @@ pub(crate) fn root(root: &str, seen: &[Seen]) -> Answer<Vec<String>> {
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NO_SUCH_DIRECTORY, detail).field("root").hint(hint))
 }
 
-/// Which machines do not see a root, or could not be asked.
+/// Notes on the machines that do not see a root, cannot use it, or could not be asked.
 pub(crate) fn root_notes(root: &str, seen: &[Seen]) -> Vec<String> {
     let note = |seen: &Seen| match &seen.found {
         Err(Missed::NoRoot) => Some(format!("{} does not see it: there is no directory {root}", seen.at)),

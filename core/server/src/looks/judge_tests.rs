@@ -1,4 +1,4 @@
-//! Every way in which a file or a root can be wrong, and what is told of it.
+//! Every way in which a file or a root can be wrong, and the answer for it.
 
 use super::*;
 
@@ -70,7 +70,7 @@ fn what_cannot_be_known_is_told_and_not_refused() {
     let notes = |shared, seen: &[Seen]| told(image(&file(), DiskFormat::Raw, shared, seen)).map(|fit| fit.notes);
     let down = "not looked at on h1: no answer".to_owned();
     assert_eq!(notes(false, &[seen("front-end", blind(false))]).map(|notes| notes.len()), Ok(1));
-    // A host that is down may have what the front end has not, unless both see the same.
+    // A host that is down may have a file that the front end lacks, unless the datastore is shared.
     let lacks = [seen("front-end", Err(Missed::Gone)), seen("h1", blind(false))];
     assert_eq!(notes(false, &lacks), Ok(vec![down.clone()]));
     assert_eq!(notes(true, &lacks).expect_err("refused").0, "no-such-file");

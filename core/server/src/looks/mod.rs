@@ -1,5 +1,5 @@
-//! Looks at files before they are believed: at the front end and at the hosts that are to use them, at all of them at once, and for a
-//! bounded time. What was seen is judged in [`judge`].
+//! Looks at files and datastores before they are added: on the front end and on the hosts that are to use them, on all at the same
+//! time, and for a limited time. [`judge`] decides whether the results are good enough.
 
 pub(crate) mod judge;
 
@@ -17,20 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How long a look may take before something is added. Whoever asked waits for it.
+/// How long a look may take before something is added. The client waits for it.
 pub(crate) const BEFORE_ADDING: Duration = Duration::from_secs(10);
-/// And for somebody who only wants to see.
+/// How long a look may take if a datastore is only to be shown.
 pub(crate) const TO_SHOW: Duration = Duration::from_secs(3);
 /// How long the front end's own file system may take to say whether a file is there.
 const STAT_PATIENCE: Duration = Duration::from_secs(3);
-/// How many machines are asked for one request. More are told of as not looked at.
+/// At most this many machines are asked for one request. The others are reported as not looked at.
 const PLACES_MAX: usize = 64;
-/// How many requests may look at once: each may hold threads for as long as a file system hangs.
+/// At most this many requests look at the same time. Each may hold threads for as long as a file system hangs.
 pub(crate) const AT_ONCE: usize = 8;
-/// The name below a datastore's root that is looked for to see whether the root is there. Nothing has this name.
+/// To find out whether the root of a datastore is there, a look asks for this name below it. No file has this name.
 const NOTHING: &str = ".ostler-look";
 
-/// What one machine saw.
+/// The result of a look on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// The machine's name.
@@ -38,16 +38,16 @@ pub(crate) struct Seen {
     pub(crate) found: Result<FileLook, Missed>,
 }
 
-/// Why nothing was seen.
+/// Why a machine saw no file that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Missed {
     /// There is no such file.
     Gone,
     /// The datastore's directory is not there.
     NoRoot,
-    /// It is there, and may not be used.
+    /// The file is there, and may not be used.
     Refused(String),
-    /// Nobody could look; `late` if the time was over.
+    /// The machine could not look. `late` is true if the time was over.
     Blind { why: String, late: bool },
 }
 
@@ -64,11 +64,11 @@ impl From<DriverError> for Missed {
     }
 }
 
-/// A file, or with `path` none the root itself, as each machine sees it.
+/// Looks at a file on each machine, or without a `path` at the root of the datastore.
 pub(crate) async fn everywhere(app: &App, datastore: &Datastore, path: Option<&RelPath>, patience: Duration) -> Answer<Vec<Seen>> {
     let driver = app.registry.transfer(&datastore.driver).map_err(|err| ApiError::unusable("driver", &err))?;
     let permit = Arc::new(permit(app)?);
-    // A constant that is a path.
+    // The constant is a valid path.
     let path = path.cloned().unwrap_or_else(|| NOTHING.parse().unwrap_or_else(|_| unreachable!("{NOTHING} is a path")));
     let places = services::places(&app.store().read()?, datastore);
     let looks = places.into_iter().enumerate().map(|(at, site)| {
@@ -76,7 +76,8 @@ pub(crate) async fn everywhere(app: &App, datastore: &Datastore, path: Option<&R
         async move {
             let name = site.name.to_string();
             let work = async move { look(&*driver, &site, &datastore, &path, patience, &permit).await };
-            // A task of its own: a panic of a driver is an answer, and a caller that goes away leaves nothing half done.
+            // Each look is a task of its own. So a driver that panics does not end the request, and a look that has begun ends even
+            // if the client has gone.
             let found = if at < PLACES_MAX { tokio::spawn(work).await.ok() } else { None };
             let why = "it was not asked".to_owned();
             Seen { at: name, found: found.unwrap_or(Err(Missed::Blind { why, late: false })) }
@@ -93,12 +94,12 @@ struct Named {
     path: RelPath,
 }
 
-/// Refuses what a VM is to be made from if it surely is not there: the front end sees the datastore, and the file is not in it. Whatever
-/// cannot be known is left to the host.
+/// Refuses a new VM if a file that it needs is missing for certain: the front end sees the datastore's root, and the file is not
+/// there. In any doubt the VM is not refused, and its host finds out.
 pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
     let named = named(&app.store().read()?, spec)?;
     for Named { field, what, datastore, path } in named {
-        // Too many look already: then this one is found by the host.
+        // If too many requests look already, the VM is not refused here, and its host finds out.
         let Ok(permit) = permit(app) else { return Ok(()) };
         if matches!(by_hand(&datastore, &path, Arc::new(permit)).await, Err(Missed::Gone)) {
             let detail = format!("{what} is not there: {}:{path}", datastore.name);
@@ -109,7 +110,7 @@ pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
     Ok(())
 }
 
-/// The files that a specification names, as far as the front end sees what its host will.
+/// The files that a specification names, if the front end sees the same files as the VM's host.
 fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
     let mut named = Vec::new();
     for (field, file) in [("boot.kernel", &spec.boot.kernel), ("boot.initrd", &spec.boot.initrd)] {
@@ -133,7 +134,7 @@ fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
             named.push(Named { field: format!("spec.disks[{at}].image"), what, datastore, path: image.path });
         }
     }
-    // Hosts that have files of their own may have what the front end has not.
+    // In a datastore that is not shared, another machine may have a file that the front end lacks. So these files are left out.
     named.retain(|named| named.datastore.shared || services::places(reader, &named.datastore).len() == 1);
     Ok(named)
 }
@@ -171,10 +172,12 @@ fn late(patience: Duration) -> Missed {
     Missed::Blind { why: format!("no answer within {} s", patience.as_secs()), late: true }
 }
 
-/// As far as the front end's file system tells: whether it is there, of which kind and size. The format stays empty: nobody looked inside.
+/// Looks at a file with the front end's own file system: whether it is there, its kind and its size. The format stays empty,
+/// because the content is not read.
 async fn by_hand(datastore: &Datastore, path: &RelPath, permit: Arc<OwnedSemaphorePermit>) -> Result<FileLook, Missed> {
     let (root, path) = (datastore.root.clone(), path.to_string());
-    // The thread keeps its place until the file system answers, also when nobody waits any more.
+    // The thread keeps its permit until the file system answers, even if nobody waits any more. So storage that hangs cannot take
+    // more and more threads.
     let work = tokio::task::spawn_blocking(move || {
         let found = stat(Path::new(&root), &path);
         drop(permit);

@@ -99,9 +99,10 @@ fn request(
     Ok((id, ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) }))
 }
 
-/// That there is no such snapshot is told before the rules are asked, whose word would be of them.
+/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked: otherwise the refusal would be
+/// about the rules.
 fn has_snapshot(reader: &Reader, vm: VmId, which: &str) -> Answer<()> {
-    // A VM that has no host is refused for its state.
+    // A VM without a host is refused later, for its state.
     let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else { return Ok(()) };
     let known = || record.snapshots.iter().flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()]);
     if known().any(|name| name == which && !name.is_empty()) {
@@ -126,7 +127,7 @@ fn unknown_verb(given: &str) -> ApiError {
     }
 }
 
-/// A wait that one request may ask for.
+/// Checks how long a request wants to wait.
 pub(crate) fn checked(wait: Option<Span>) -> Answer<Option<Duration>> {
     match wait.map(Span::duration) {
         Some(wait) if wait > WAIT_MAX => {

@@ -1,4 +1,4 @@
-//! What a verb is asked with: each verb's body, read, checked, and put into the engine's words before the engine hears of it.
+//! Reads the body of each verb, checks it, and converts it into the engine's types before the engine is asked.
 
 use super::find;
 use crate::convert::{self, Unfit, new_name, parse, word};
@@ -55,7 +55,7 @@ pub(crate) enum AnyBody {
     Nothing(wire::NothingBody),
 }
 
-/// With what a verb is asked.
+/// The content of a verb's body.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) args: Args,
@@ -185,7 +185,8 @@ fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
     .into())
 }
 
-/// An image by name or id. That there is none of that name is for the lifecycle to say: it may be there when it is needed.
+/// An image by name or id. A name is not looked up here. The lifecycle refuses it if there is no such image, and for a scheduled
+/// action the image may be made later.
 fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
     if find::is_id(which) {
         return Ok(find::image(reader, which)?.name);
@@ -219,7 +220,7 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
 fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Answer<Asked> {
     let verb: Verb = word("verb", &body.verb)?;
     let later = if matches!(verb, Verb::Schedule | Verb::Unschedule | Verb::Reschedule) {
-        // The lifecycle refuses to have those done later, whatever they are asked with.
+        // The lifecycle refuses to schedule these verbs, so the body for them is not read.
         Asked::default()
     } else {
         let args = body.args.clone().unwrap_or_else(|| json!({}));
@@ -231,7 +232,8 @@ fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> A
     Ok(Args::NewSchedule(Box::new(planned)).into())
 }
 
-/// What only a person who looks can answer for is not said ahead.
+/// Refuses what a scheduled action cannot state ahead: only a person who looks at the host at that time can say that it is fenced,
+/// that the storage was moved, or that force is right.
 fn stated_now(later: &Asked) -> Answer<()> {
     let (fenced, moved) = (later.args.fenced(), later.args.storage_moved());
     for (given, field) in [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")] {

@@ -15,9 +15,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::time::Duration;
 use utoipa::IntoParams;
 
-/// Most bytes told at once.
+/// Most bytes in one answer.
 const CHUNK: u64 = 64 * 1024;
-/// How much of the end is told when nothing else is asked for.
+/// Without `from`, the answer begins this many bytes before the end.
 const TAIL: u64 = 16 * 1024;
 /// How long a read may take; storage over a network may not answer for hours.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,7 +52,8 @@ pub(crate) async fn console_log(
     };
     let permit = app.file_permit()?;
     let told = format!("{root}/{path} cannot be read");
-    // The thread holds its place as long as it stands in the read, also when nobody waits for it any more.
+    // The thread keeps its permit until the read returns, even if nobody waits for it any more. So storage that hangs cannot take
+    // more and more threads.
     let read = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         read(&root, &path, params.from)
@@ -84,7 +85,8 @@ fn file(reader: &Reader, record: &VmRecord) -> Answer<(String, RelPath)> {
     Ok((datastore.root, path.parse().map_err(|err: InvalidName| unavailable(&format!("{path} is no path: {err}")))?))
 }
 
-/// The guest's host writes there, and may put a link or a pipe in the place of the log or of a folder above it: neither is followed.
+/// Reads a part of the log. The VM's host writes into this folder, and may put a link or a pipe in the place of the log or of a
+/// folder above it. Neither is followed, so no other file of this machine can be read.
 fn read(root: &str, path: &RelPath, from: Option<u64>) -> io::Result<ConsoleChunk> {
     let mut file = ostler_wasm::open_in_datastore(root, path)?;
     let size = file.metadata()?.len();

@@ -47,7 +47,7 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     let new = convert::new_datastore(&body.value, app.store().next_datastore_id(), now())?;
     app.registry.transfer(&new.driver).map_err(|err| ApiError::unusable("driver", &err))?;
     let (name, mut notes) = (new.name.clone(), Vec::new());
-    // A name that is taken is refused, or this is the same request again: nothing has to be looked at.
+    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at then.
     if app.store().read()?.datastore_by_name(&name)?.is_none() {
         let seen = looks::everywhere(&app, &new, None, looks::BEFORE_ADDING).await?;
         notes = judge::root(&new.root, &seen)?;

@@ -23,7 +23,7 @@ fn all(app: &App) -> Answer<Vec<Driver>> {
     Ok(app.registry.list().into_iter().map(told).collect())
 }
 
-/// What was bound comes before what the settings say.
+/// The snapshot rules of a hypervisor driver. A binding in the store takes precedence over the settings.
 fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<RulesOf> {
     let missing = |rules: &DriverName| app.registry.rules(rules).err().map(|err| err.to_string());
     let told = |rules: &DriverName, bound| RulesOf { driver: rules.to_string(), bound, missing: missing(rules) };
@@ -65,7 +65,7 @@ pub(crate) async fn add(
     _key: Key,
     body: Body<NewDriver>,
 ) -> Answer<(StatusCode, Json<Driver>)> {
-    // A task of its own: what is committed must also be loaded, when the client is gone, too.
+    // A task of its own, because a driver that is committed must also be loaded, even if the client has gone.
     let adding = tokio::spawn(load(Arc::clone(&app), body.value, caller.name));
     let name = adding.await.map_err(|err| crate::app::broken(&err))??;
     Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
@@ -74,7 +74,7 @@ pub(crate) async fn add(
 async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
     let _alone = app.loader.adding.lock().await;
     let entered = enter(&app, &new, &by).await;
-    // The file of a driver that was replaced, or that did not load, is of no use.
+    // Removes the file of a driver that was replaced, or that could not be loaded.
     app.loader.tidy(&app.store().read()?.drivers()?).await;
     entered
 }
@@ -82,7 +82,8 @@ async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
 async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
     let loaded = app.loader.load(new, &app.registry, app.store()).await?;
     let name = loaded.row.name.clone();
-    // With the commit, not after it: the store and this process must agree on which one it is.
+    // The driver enters the registry with the commit, not after it. So the store and this process always agree on which driver has
+    // the name.
     let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
     app.engine
         .change_then(change, by, move || known.loader.enter(&known.registry, loaded))

@@ -23,7 +23,7 @@ use utoipa::IntoParams;
 
 /// Events read at once: a few hundred bytes each, so a batch stays below 100 KiB.
 const BATCH: usize = 256;
-/// A quiet stream shows that it lives this often: well below the idle limits of common proxies.
+/// A stream without events sends a sign of life this often: well below the idle limits of common proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What to watch.
@@ -61,7 +61,7 @@ pub(crate) async fn watch(State(app): State<Shared>, Params(params): Params<Watc
     Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-/// A kind that is misspelt would be waited for in vain.
+/// Checks the kinds that a client asks for. It would wait for ever for a kind that is misspelt.
 fn kinds_of(list: &str) -> Answer<Vec<String>> {
     let kind = |kind: &str| match convert::EVENT_KINDS.contains(&kind) {
         true => Ok(kind.to_owned()),
@@ -98,7 +98,8 @@ impl Stream {
         self.vm.is_none_or(|vm| event.vm == Some(vm.0)) && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
     }
 
-    /// What is there now: messages, possibly none because of the filter, or the end.
+    /// Reads the next batch. Returns its messages, which the filter may have left empty, and true if the batch had no events at
+    /// all. An error is the end of the stream.
     fn pull(&mut self) -> Result<(String, bool), StreamEnd> {
         let read = self.app.store().read().and_then(|reader| Ok((reader.events_after(self.after, BATCH)?, reader)));
         match read {

@@ -1,4 +1,4 @@
-//! Names or ids everywhere: digits are an id, anything else is a name.
+//! Finds things by name or id: a text that is all digits is an id, anything else is a name.
 
 use crate::convert::Names;
 use crate::problem::{Answer, ApiError};
@@ -8,13 +8,13 @@ use ostler_model::{Datastore, Host, Image, ScheduleState, VmId, VmName, VmRecord
 use ostler_store::{Reader, VmFilter};
 use std::str::FromStr;
 
-/// Most candidates told of an ambiguous name.
+/// Most candidates in the answer for an ambiguous name.
 const CANDIDATES_MAX: usize = 20;
 
-/// Most VMs looked at for one whose name was meant.
+/// If no VM has a name, at most this many VMs are searched for a similar name.
 const NEARBY_MAX: usize = 1000;
 
-/// Whether that is an id, not a name.
+/// True if the text is an id, not a name.
 pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -23,13 +23,13 @@ fn as_id<T: FromStr>(what: &str, text: &str) -> Answer<T> {
     text.parse().map_err(|_| ApiError::not_found(what, text))
 }
 
-/// A VM by id or name. Of a name only VMs that are not done count, unless all are.
+/// A VM by id or name. If several VMs have the name, those that are done count only if all are done.
 pub(crate) fn vm(reader: &Reader, which: &str) -> Answer<VmRecord> {
     let missing = || ApiError::not_found("vm", which);
     reader.vm(vm_id(reader, which)?)?.ok_or_else(missing)
 }
 
-/// The id of a VM. A number is taken for the id of one without looking.
+/// The id of a VM. Digits are the id, without a look into the store.
 pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
     if is_id(which) {
         return as_id("vm", which);
@@ -111,7 +111,7 @@ pub(crate) fn names_of_hosts(reader: &Reader, hosts: impl Iterator<Item = ostler
     Ok(names)
 }
 
-/// The names that one record speaks of.
+/// The names for the ids in one record.
 pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
     let mut names = Names::default();
     let here = record.placement.as_ref().map(|place| place.host);

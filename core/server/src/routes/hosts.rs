@@ -65,7 +65,8 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     Ok((status, Json(told(&app, &reader, find::host(&reader, name.as_str())?)?)))
 }
 
-/// The host with what it says it is. One that does not answer, or is not to be looked at yet, is asked by the monitor.
+/// The host with its hypervisor identity, as the host itself says. If the host does not answer or is `off`, the monitor asks it
+/// later.
 async fn identified(app: &App, host: ostler_model::Host) -> ostler_model::Host {
     let id = if host.state == HostState::Off { None } else { app.engine.identify(&host).await };
     ostler_model::Host { identity: id.map(|id| Identified { id, since: now() }), ..host }
@@ -91,7 +92,7 @@ pub(crate) async fn change(
     let state: Option<HostState> = state.as_deref().map(|state| word("state", state)).transpose()?;
     let host = find::host(&app.store().read()?, &which)?;
     let id = host.id;
-    // With other settings it may be another hypervisor.
+    // With another configuration the host may be another hypervisor.
     let identity = match (&config, &host.hypervisor) {
         (Some(config), Some(driver)) if driver.config != *config => {
             let hypervisor = Some(ostler_model::DriverRef { config: config.clone(), ..driver.clone() });

@@ -56,7 +56,7 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     }
     let mut new = convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
     let (name, mut notes) = (new.name.clone(), Vec::new());
-    // A name that is taken is refused, or this is the same request again: nothing has to be looked at.
+    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at then.
     if app.store().read()?.image_by_name(&name)?.is_none() {
         let seen = looks::everywhere(&app, &datastore, Some(&new.path), looks::BEFORE_ADDING).await?;
         let fit = judge::image(&file, new.format, datastore.shared, &seen)?;

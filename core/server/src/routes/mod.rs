@@ -1,4 +1,5 @@
-//! Every route, with its part of the OpenAPI document from the same line. Handlers convert, call once, convert.
+//! All routes. One line serves a route and puts it into the OpenAPI document. A handler converts the request, makes one call, and
+//! converts the answer.
 
 mod actions;
 mod admin;
@@ -35,7 +36,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Routes that want a token.
+/// Routes that need a token.
 fn guarded() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(document())
         .routes(routes!(vms::list, vms::create))
@@ -69,7 +70,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(health::metrics))
 }
 
-/// Routes that anyone may ask: they tell nothing but whether the daemon is well.
+/// Routes that need no token. They tell only whether the daemon works.
 fn open() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
 }
@@ -100,7 +101,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let document = openapi();
     let parameters = middleware::from_fn_with_state(Known::of(&document), only_known);
     let text = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
-    // The layer that is added last is asked first: who asks comes before what is asked.
+    // The layer that is added last runs first: the token is checked before the parameters.
     let guarded = Router::from(guarded())
         .route_layer(parameters.clone())
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), authorise));
@@ -114,7 +115,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The OpenAPI document as it is sent: written once, so that asking for it over and over costs no memory.
+/// The OpenAPI document as it is sent. It is written once, so that a client that asks for it again and again costs no memory.
 #[derive(Clone)]
 struct Document(Bytes);
 

@@ -1,4 +1,4 @@
-//! Additions of resources, once: names are unique, so a repeat with an idempotency key finds what it made itself.
+//! Adds a resource once. Names are unique, so a repeat with an idempotency key finds what the first request has added.
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -11,16 +11,17 @@ use ostler_engine::EngineError;
 use ostler_model::ResourceRefused;
 use ostler_store::{Reader, ResourceChange};
 
-/// `201` with what was added, or `200` with what was there just so.
+/// `201` with the resource that was added, or `200` with an equal resource that was there.
 pub(crate) type Added<T> = (StatusCode, Json<T>);
 
-/// Commits a change of a resource. What a refusal is about is called by name.
+/// Commits a change of a resource. A refusal has names in the place of ids.
 pub(crate) async fn change(app: &App, change: ResourceChange, caller: &Caller) -> Answer<()> {
     app.engine.change(change, &caller.name).await.map_err(|err| named::refused(app, err))
 }
 
-/// Commits an addition. If the name is taken, the request carries a key, and what is there is what was asked for, then this is a
-/// repeat of a request that was served. No answer is kept for that: what is there tells, also after a crash.
+/// Commits an addition. The request is a repeat if the name is taken, the request has a key, and the resource that is there is the
+/// one that was asked for. No answer is kept for repeats: the resource itself shows that the request was served, also after a
+/// crash.
 pub(crate) async fn add_once(
     app: &App,
     change: ResourceChange,

@@ -1,4 +1,4 @@
-//! `/v1/admin/restored`: what is not reconciled since the store came back with a backup.
+//! `/v1/admin/restored`: the VMs that are not reconciled since the store was restored from a backup.
 
 use super::find;
 use crate::app::Shared;

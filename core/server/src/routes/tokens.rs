@@ -13,7 +13,8 @@ use ostler_api::{NewToken, Token, TokenMade};
 use ostler_model::{Millis, VmName};
 use ostler_store::{ResourceChange, TokenRow};
 
-/// Who the daemon itself asks as: the unix socket's admin, and the scheduler. In the audit feed nobody else may be called so.
+/// The names that the daemon uses as a caller: for the unix socket's admin, and for the scheduler. No token may have them, so that
+/// events name the right caller.
 const RESERVED: [&str; 2] = ["local", "scheduler"];
 
 fn told(row: TokenRow) -> Token {

@@ -21,7 +21,7 @@ use ostler_store::{Page, Reader, VmFilter, VmSummary};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-/// Most operations told of one VM; the newest come first.
+/// Most operations in the answer for one VM; the newest come first.
 const OPERATIONS_MAX: usize = 100;
 
 /// Which VMs to list.
@@ -79,7 +79,7 @@ fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
     }
 }
 
-/// Those of one name, from the index of names.
+/// A page of the VMs of one name, from the index of names.
 fn named(reader: &Reader, name: &str, filter: &VmFilter, after: Option<VmId>, limit: usize) -> Answer<Page<VmSummary>> {
     let name: VmName = convert::parse("name", name)?;
     let mut items = Vec::new();
@@ -129,7 +129,7 @@ pub(crate) async fn create(
 ) -> Answer<Response> {
     let spec = convert::spec_from_wire(&body.value.spec).map_err(in_spec)?;
     let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
-    // The same request again has its answer, whatever has become of files since.
+    // A repeat of a request gets its old answer, even if files have gone since.
     let answered = match &once {
         Some(once) => app.store().read()?.idempotency(&once.who, &once.route, &once.key, now())?.is_some(),
         None => false,
@@ -154,7 +154,7 @@ fn in_spec(unfit: Unfit) -> ApiError {
     ApiError::from(unfit).field(field)
 }
 
-/// What makes a repeat the same request.
+/// The values by which a repeat is recognised.
 pub(crate) fn idempotency(caller: &Caller, route: String, key: String, body_hash: String) -> Idempotency {
     Idempotency { who: caller.name.clone(), route, key, body_hash }
 }
@@ -188,7 +188,7 @@ pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) 
     Ok(Json(convert::why(explained, record.spec.name.to_string(), unseen, &reader)))
 }
 
-/// Says so if the VM's host does not answer: what is known of the VM is of before then.
+/// Says so if the VM's host does not answer. Then all that is known of the VM is from before that time.
 fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String>> {
     let Some(place) = record.placement.as_ref() else { return Ok(None) };
     let Some(health) = app.engine.host_health(place.host).filter(|health| !health.reachable) else { return Ok(None) };

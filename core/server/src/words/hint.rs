@@ -1,4 +1,4 @@
-//! What can be done instead, in words that fit every client, and as it is sent.
+//! Hints: in words that fit every client, and as they are sent.
 
 use ostler_api::Advice;
 use ostler_model::{Hint, Verb, VmId};
@@ -11,7 +11,7 @@ pub(crate) fn advice(hint: &Hint, about: Option<(VmId, Verb)>) -> Advice {
     Advice { code: hint.code().to_owned(), vm, verb, states }
 }
 
-/// The hint in words. No command line is in them: each client has its own.
+/// The hint in words. They have no command line, because each client has its own.
 #[allow(clippy::too_many_lines)] // a table
 pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
     let text = match hint {

@@ -20,7 +20,7 @@ pub(crate) use why::{last_error, summary, waits_for};
 use ostler_model::{DatastoreId, HostId, ImageId, VmId};
 use ostler_store::Reader;
 
-/// Looks up names. None if there is no such thing, or if it cannot be read: then its id is told.
+/// Looks up names. None if there is no such thing, or if it cannot be read. Then the sentence has the id.
 pub(crate) trait Names {
     /// The name of a host.
     fn host_name(&self, id: HostId) -> Option<String>;
@@ -50,7 +50,7 @@ impl Names for Reader {
     }
 }
 
-/// Nobody to ask for names: the store cannot be read. Ids are told.
+/// Knows no names, so that sentences have ids. It is used when the store cannot be read.
 pub(crate) struct NoNames;
 
 impl Names for NoNames {
@@ -83,7 +83,7 @@ pub(crate) fn image(names: &dyn Names, id: ImageId) -> String {
     names.image_name(id).unwrap_or_else(|| id.to_string())
 }
 
-/// Another VM than the one that is spoken of: `VM 9 (web)`. Names of VMs are not unique, so the id is told, too.
+/// A VM that the sentence is not about: `VM 9 (web)`. Names of VMs are not unique, so the id comes first.
 pub(crate) fn other_vm(names: &dyn Names, id: VmId) -> String {
     names.vm_name(id).map_or_else(|| format!("VM {id}"), |name| format!("VM {id} ({name})"))
 }

@@ -1,4 +1,4 @@
-//! Why a request is refused, and what came of a scheduled action, in a sentence.
+//! Sentences: why a request is refused, and what happened when a scheduled action was due.
 
 use super::{Names, host, resource_refused, scheduler};
 use ostler_model::{
@@ -6,7 +6,7 @@ use ostler_model::{
     Reason, Refusal, Shown, SnapshotName, StepKind,
 };
 
-/// The sentence of a refusal. It names the VM by its id, as the request may have done.
+/// The sentence of a refusal. It names the VM by its id.
 pub(crate) fn refusal(names: &dyn Names, refusal: &Refusal) -> String {
     let (vm, words) = (refusal.vm, cause(names, refusal));
     match joint(&refusal.cause) {
@@ -18,11 +18,11 @@ pub(crate) fn refusal(names: &dyn Names, refusal: &Refusal) -> String {
 
 /// How the words of a cause are joined to the VM.
 enum Joint {
-    /// The VM is their subject.
+    /// The VM is the subject of the sentence.
     Subject,
-    /// They have a subject of their own, and are about the VM.
+    /// The sentence has another subject, and is about the VM.
     Topic,
-    /// They do not speak of the VM.
+    /// The sentence does not name the VM.
     None,
 }
 
@@ -275,7 +275,8 @@ pub(crate) fn claim(names: &dyn Names, refused: &ClaimRefused) -> String {
     }
 }
 
-/// A thing that VMs hold, with its kind: `host kvm1`. If it is gone by now, it has the name that it had when the claim was judged.
+/// A thing that VMs hold, with its kind: `host kvm1`. If the thing is gone by now, its name is the one from the time when the claim
+/// was judged.
 fn thing(names: &dyn Names, book: Book, key: &BookKey, called: Option<&String>) -> String {
     let id = key.as_str().parse().ok();
     let name = match book {
@@ -286,7 +287,7 @@ fn thing(names: &dyn Names, book: Book, key: &BookKey, called: Option<&String>) 
     format!("{} {}", book.noun(), name.or_else(|| called.cloned()).unwrap_or_else(|| key.to_string()))
 }
 
-/// Why a scheduled action was not done.
+/// The sentence on why a scheduled action was not done.
 pub(crate) fn not_done(names: &dyn Names, why: &NotDone) -> String {
     match why {
         NotDone::Refused(refused) => format!("{}: {}", refused.kind, refusal(names, refused)),
@@ -304,7 +305,7 @@ pub(crate) fn not_done(names: &dyn Names, why: &NotDone) -> String {
     }
 }
 
-/// What happened when a scheduled action was due.
+/// The sentence on what happened when a scheduled action was due.
 pub(crate) fn came(names: &dyn Names, came: &Came) -> String {
     match came {
         Came::Began { verb, operation: Some(operation) } => format!("{verb} is operation {operation}"),

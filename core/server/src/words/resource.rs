@@ -1,4 +1,4 @@
-//! Why the change of a resource is refused, in a sentence.
+//! Sentences: why the change of a resource is refused.
 
 use super::{Names, datastore, host, image, other_vm};
 use ostler_model::{Resource, ResourceRefused, UsedBy};

@@ -7,7 +7,7 @@ use ostler_model::*;
 use std::collections::BTreeSet;
 use strum::IntoEnumIterator;
 
-/// Names for everything but what has the id 9.
+/// Has a name for everything, except for things with the id 9.
 struct Known;
 
 impl Names for Known {

@@ -1,4 +1,4 @@
-//! Why a thing that a request names cannot be used, in a sentence.
+//! Sentences: why a thing that a request names cannot be used.
 
 use super::refusal::claim;
 use super::{Names, host, other_vm};

@@ -1,4 +1,4 @@
-//! For what a VM waits, in sentences.
+//! Sentences on what a VM waits for.
 
 use super::{Names, host};
 use ostler_engine::{Done, LastError, Summary, WaitsFor};
@@ -18,7 +18,7 @@ pub(crate) fn summary(summary: &Summary) -> String {
     }
 }
 
-/// All that it waits for; none if that is nothing. `progress` and `queued` are of the driver call.
+/// All that a VM waits for; none if it waits for nothing. `progress` and `queued` are about the driver call.
 pub(crate) fn waits_for(
     names: &dyn Names,
     waits: &[WaitsFor],
@@ -112,7 +112,7 @@ fn words(step: Option<StepKind>, end: &'static str) -> &'static str {
     step.map_or(end, StepKind::words)
 }
 
-/// What went wrong last.
+/// The last error.
 pub(crate) fn last_error(error: &LastError) -> String {
     match error {
         LastError::Now(error) => error.told(),

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Each caller can do what its scope allows, and nothing else.
 
 use crate::daemon::{Daemon, held, mode};
 use ostler_api::{Client, ClientError, Endpoint, NewToken, Span};
@@ -91,7 +91,7 @@ async fn tokens_end_and_are_unique() {
     let daemon = Daemon::start();
     let made = daemon.local.add_token(&scoped("brief", "admin", Some(Span(1)))).await.expect("a token");
     let bearer = format!("Bearer {}", made.secret);
-    // One millisecond is over by the time that a request has come here.
+    // The lifetime of one millisecond is over when the request arrives.
     let headers = [("authorization", bearer.as_str())];
     daemon.refused_with(Method::GET, "/v1/vms", "", &headers, 401, "unauthenticated").await;
     let listed = daemon.local.tokens().await.expect("a list");

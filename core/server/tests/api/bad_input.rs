@@ -1,4 +1,4 @@
-//! What makes no sense is refused in words, and changes nothing.
+//! Requests that make no sense are refused with a sentence, and change nothing.
 
 use crate::daemon::Daemon;
 use reqwest::Method;

@@ -17,11 +17,11 @@ pub(crate) struct Daemon {
     /// Over TCP, with the first admin token.
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
-    /// Where the files go with the daemon; a restart takes it along.
+    /// The temporary folder of the data directory. It is removed with the daemon, unless a restart takes it over.
     files: Option<tempfile::TempDir>,
 }
 
-/// What came back.
+/// An answer of the daemon.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: reqwest::header::HeaderMap,
@@ -29,7 +29,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The problem, if it is one and looks like one.
+    /// The problem. Fails the test if the answer is none, or does not have the form of one.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{} {}", self.status, self.body);
         let problem: Problem = serde_json::from_value(self.body.clone()).expect("a problem");
@@ -64,7 +64,7 @@ impl Daemon {
         Self::logging(dir, files, "warn", Stdio::inherit())
     }
 
-    /// On this data directory, with so much of a log going to `err`.
+    /// On this data directory, with this log filter, and with standard error going to `err`.
     pub(crate) fn logging(dir: PathBuf, files: Option<tempfile::TempDir>, log: &str, err: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ostlerd"))
             .args(["--listen", "127.0.0.1:0", "--log", log, "--data-dir"])
@@ -76,7 +76,7 @@ impl Daemon {
             .expect("ostlerd starts");
         let mut line = String::new();
         let out = child.stdout.take().expect("its output is a pipe");
-        // Ends with the line, or with the daemon: no need for a time limit of our own.
+        // The read ends with the line, or when the daemon ends. So it needs no time limit.
         BufReader::new(out).read_line(&mut line).expect("its output can be read");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
         let url = url.unwrap_or_else(|| panic!("ostlerd did not get ready: {line:?}"));
@@ -85,7 +85,7 @@ impl Daemon {
         Self { child, dir, url, local, http: reqwest::Client::new(), token, files }
     }
 
-    /// Tells it to end and waits: its exit code, and what keeps its files.
+    /// Tells the daemon to end, and waits. Returns its exit code and the temporary folder.
     pub(crate) fn stop(mut self) -> (Option<i32>, Option<tempfile::TempDir>) {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(told.success());
@@ -93,12 +93,12 @@ impl Daemon {
         (code, self.files.take())
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the daemon.
     pub(crate) fn wait(&mut self) {
         self.child.wait().expect("it ends");
     }
 
-    /// What keeps its files.
+    /// The temporary folder.
     pub(crate) fn take_files(&mut self) -> Option<tempfile::TempDir> {
         self.files.take()
     }
@@ -139,7 +139,7 @@ impl Daemon {
         self.send(Method::POST, path, body).await
     }
 
-    /// The number of the last event: what is refused must not move it.
+    /// The number of the last event. A refused request must not change it.
     pub(crate) async fn seq(&self) -> u64 {
         self.local.version().await.expect("a version").seq
     }

@@ -1,4 +1,4 @@
-//! The feed: nothing is missed, and the stream can be taken up again.
+//! The feed: no event is missed, and a client can go on where its stream broke off.
 
 use crate::daemon::{Daemon, held};
 use ostler_api::{ActionBody, EventFilter, ListFilter, Sent};
@@ -61,7 +61,7 @@ async fn a_stream_is_taken_up_where_it_ended() {
             text.push_str(&String::from_utf8_lossy(&chunk));
         }
     };
-    // One limit for all: signs of life must not keep a test alive.
+    // One time limit for the whole loop: heartbeats must not make the test wait for ever.
     tokio::time::timeout(SOON, read).await.expect("in time");
     assert!(!text.contains("id: 1\n"), "Last-Event-ID comes before `after`: {text}");
 }

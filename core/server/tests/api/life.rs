@@ -69,7 +69,7 @@ fn bindings_of_rules_that_are_misspelt_end_with_2() {
         assert_eq!(ended.status.code(), Some(2), "{binding}: {said}");
         assert!(said.contains(told), "{binding}: {said}");
     }
-    // The name is right, the kind is not.
+    // There is a driver of this name, and it is of another kind.
     let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--rules", "kvm=kvm"]);
     assert!(String::from_utf8_lossy(&ended.stderr).contains("a snapshot-rules driver is needed here"), "{ended:?}");
 }

@@ -1,4 +1,4 @@
-//! The log never harms: whatever becomes of standard error, requests are served and operations end.
+//! Trouble with standard error does no harm: requests are served and operations end.
 
 use crate::daemon::{Daemon, held, ostlerd_into};
 use ostler_api::{ActionBody, Sent};
@@ -14,16 +14,16 @@ fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there")
 }
 
-/// A pipe that nobody reads, and that takes nothing more.
+/// A full pipe that nobody reads.
 fn stuck() -> (std::io::PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut more = writer.try_clone().expect("another end");
-    // Takes whatever room there is, and stands there until the reader is gone.
+    // This thread fills the pipe, and blocks until the reader is closed.
     std::thread::spawn(move || while more.write_all(&[b'.'; 4096]).is_ok() {});
     (reader, writer.into())
 }
 
-/// VMs come and go and the daemon ends as it should, while its log goes to `err`. It logs all it can.
+/// VMs are made and deleted, and the daemon ends as it should, while its log goes to `err` with the most verbose filter.
 async fn works(err: Stdio) {
     let files = tempfile::Builder::new().prefix("oapi-").tempdir().expect("a temporary folder");
     let daemon = Daemon::logging(files.path().join("data"), Some(files), "trace", err);

@@ -1,4 +1,4 @@
-//! Query parameters: what a route does not take is refused, and a dry run changes nothing.
+//! Query parameters: a parameter that a route does not take is refused, and a dry run changes nothing.
 
 use crate::daemon::{Daemon, held};
 use ostler_api::PlanPreview;

@@ -23,7 +23,7 @@ async fn hosts_are_added_changed_and_removed() {
     assert_eq!((changed.labels["zone"].as_str(), changed.state.as_str()), ("a", "off"));
     daemon.refused(Method::PATCH, "/v1/hosts/h1", r#"{"state":"offf"}"#, 422, "invalid").await;
     daemon.refused(Method::PATCH, "/v1/hosts/h1", r#"{"name":"h2"}"#, 400, "invalid").await;
-    // Last: from here on the monitor looks at the host, and what it finds is an event of its own.
+    // This comes last: from here on the monitor looks at the host, and its findings are events.
     let problem = daemon.get("/v1/hosts/h12").await.problem();
     assert!(problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean h1?")), "{problem:?}");
     let drained = ChangeHost { state: Some("draining".to_owned()), ..ChangeHost::default() };
@@ -64,7 +64,7 @@ async fn what_names_something_missing_is_refused() {
         let problem = daemon.refused(Method::POST, path, body, 422, "invalid").await;
         assert!(problem.detail.contains("digits are an id"), "{problem:?}");
     }
-    // Built in, and in nobody's way to be taken out.
+    // The built-in driver has no row, so it cannot be removed.
     daemon.refused(Method::DELETE, "/v1/drivers/kvm", "", 404, "not-found").await;
 }
 
@@ -119,7 +119,7 @@ async fn a_backup_is_whole_and_overwrites_nothing() {
     let second = Daemon::on(data, Some(folder));
     assert_eq!(again, ostler_api::Endpoint::Unix(second.dir.join("ostler.sock")));
     assert_eq!(second.local.vm("kept").await.expect("the VM").id, id);
-    // It has no hosts that could run one of them.
+    // The second daemon has no hosts, so no host could run one of the VMs.
     let reconciled = async {
         while second.local.restored().await.expect("is told").waits {
             tokio::task::yield_now().await;

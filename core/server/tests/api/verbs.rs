@@ -52,7 +52,7 @@ async fn a_body_that_is_not_the_verbs_is_refused() {
         }
         daemon.refused(Method::POST, &path(id, verb), "{", 400, "malformed").await;
     }
-    // Another verb's field is none of this one's.
+    // A field of another verb is refused.
     let problem = daemon.refused(Method::POST, &path(id, "nic-attach"), r#"{"brigde":"br0"}"#, 400, "invalid").await;
     assert_eq!(problem.hint.as_deref(), Some("did you mean bridge?"));
     daemon.refused(Method::POST, &path(id, "forget"), r#"{"host":"h"}"#, 400, "invalid").await;

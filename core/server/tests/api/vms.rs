@@ -127,7 +127,7 @@ async fn the_same_key_gives_the_same_answer() {
     assert_eq!(daemon.seq().await, before);
     let other = r#"{"hold":true,"spec":{"name":"b","memory":64}}"#;
     let headers = [("idempotency-key", "k1"), ("authorization", &format!("Bearer {}", daemon.token)[..])];
-    // The key belongs to who sent it: this is another caller, so it is another request.
+    // An idempotency key belongs to its caller. This is another caller, so it is another request.
     assert_eq!(daemon.send_with(Method::POST, "/v1/vms", other, &headers).await.status, 201);
     let third = r#"{"hold":true,"spec":{"name":"c","memory":64}}"#;
     daemon.refused_with(Method::POST, "/v1/vms", third, &headers, 409, "idempotency-conflict").await;
