@@ -1,4 +1,5 @@
-//! What requests and facts are made of: new VMs, arguments, abilities, snapshot rules; and whether what an operator would state is true.
+//! Makes the parts of requests and facts: new VMs, arguments, abilities, and what the snapshot rules say. It also checks that a
+//! statement of the operator is true.
 
 use crate::deeds;
 use crate::run::Sim;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use strum::IntoEnumIterator;
 
-/// What is drawn or computed about VMs and hosts.
+/// Values about a VM that are drawn by chance or computed.
 pub(crate) trait Facets {
     fn args(&mut self, record: &VmRecord, verb: Verb) -> Args;
     fn has_succeeded(&mut self, record: &VmRecord) -> bool;
@@ -120,7 +121,7 @@ impl Sim {
         self.submit(Commit { vm, expect: None, seen: false, answer: None, decision: Box::new(made), next });
     }
 
-    /// What a driver can do on a host.
+    /// The abilities of the driver on a host.
     pub(crate) fn abilities(host: HostId) -> Vec<Ability> {
         let missing = |ability: &Ability| match host.0 {
             4 => matches!(ability, Ability::Migrate | Ability::Snapshots | Ability::LiveResize),
@@ -130,7 +131,7 @@ impl Sim {
         Ability::iter().filter(|ability| !missing(ability)).collect()
     }
 
-    /// What the snapshot rules say: by the VM and the verb, always the same.
+    /// The advice of the snapshot rules. It depends only on the VM and the verb, so it is always the same.
     pub(crate) fn rules(record: &VmRecord, verb: Verb) -> Option<Result<Advice, DriverError>> {
         let of = record.id.0 + verb as u64;
         match of % 13 {
@@ -181,7 +182,7 @@ impl Sim {
         Args::NewDisk { name: None, source, format: DiskFormat::Qcow2, read_only: false }
     }
 
-    /// Only what is true is stated.
+    /// States that a host is fenced, or that the storage was moved, only if that is true.
     fn migrate_args(&mut self, record: &VmRecord) -> Args {
         let Some(place) = &record.placement else { return Args::None };
         let fenced = record.state == State::Unknown && !self.world.has_power(place.host);
@@ -235,7 +236,7 @@ impl Facets for Sim {
         }
     }
 
-    /// Whether the step in hand, or the one that failed, has done what it was for.
+    /// True if the step of the current operation, or the one that failed, has reached its aim.
     fn has_succeeded(&mut self, record: &VmRecord) -> bool {
         let active = record.operation.as_ref().and_then(|active| Some((active.kind()?, active.subject.clone())));
         let failed =
@@ -274,7 +275,8 @@ impl Facets for Sim {
             }
             StepKind::DetachDisk => domain
                 .is_some_and(|domain| !record.disks.iter().filter(about).any(|disk| domain.disks.contains(disk.file.as_str()))),
-            // Nothing to be checked by, or checked by a look.
+            // The other steps change nothing that could be checked here, or a look checks them. The calls that are named here never
+            // count as done.
             kind => !matches!(kind.call(), Call::Stamp | Call::CreateSnapshot | Call::RevertSnapshot),
         }
     }

@@ -1,5 +1,5 @@
-//! What runs have reached: verbs and how they ended, steps, states, errors. A fixed set that does not reach something proves nothing
-//! about it.
+//! Counts what runs have reached: verbs and how they ended, steps, states, errors. If the fixed seeds do not reach a thing, they
+//! prove nothing about it.
 
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{Ended, Journal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
@@ -77,7 +77,7 @@ impl Coverage {
         }
     }
 
-    /// A VM was made, which no decision about a record tells.
+    /// A VM was made. No decision about an existing record shows that, so it is counted here.
     pub(crate) fn created(&mut self, made: &Decision) {
         self.states[made.record.state as usize] += 1;
         for entry in &made.journal {
@@ -119,7 +119,7 @@ impl Coverage {
         }
     }
 
-    /// What was never reached and should be.
+    /// Things that must be reached and were not.
     pub(crate) fn missing(&self) -> Vec<String> {
         let states = State::iter().filter(|state| self.states[*state as usize] == 0).map(|state| format!("state {state}"));
         // The switch is a step of the record: it begins and ends within one decision.

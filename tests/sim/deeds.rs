@@ -1,5 +1,6 @@
-//! What hypervisor calls do to the world, each in one moment. They keep what drivers promise: level calls converge, an edge reaches the
-//! guest once an identity, a higher generation is `stale`, what is not ours is not touched.
+//! Carries out hypervisor calls in the world, each in one moment. They keep what drivers promise: level effects converge, an edge
+//! effect reaches the guest once for each identity, a higher generation is answered with `stale`, and a domain that is not ours is
+//! not touched.
 
 use crate::world::{Domain, STORE, Site, World, uuid_of};
 use ostler_model::{
@@ -8,7 +9,7 @@ use ostler_model::{
 };
 use std::collections::BTreeSet;
 
-/// What came of a deed.
+/// The result of a call.
 pub(crate) type Did = Result<(), DriverError>;
 
 pub(crate) fn gone(code: &str) -> Did {
@@ -16,7 +17,7 @@ pub(crate) fn gone(code: &str) -> Did {
 }
 
 impl World {
-    /// Does what a call asks. The arguments come from the record as it was committed with the call.
+    /// Carries out a call. The arguments come from the record as it was committed with the call.
     pub(crate) fn execute(&mut self, effect: &Effect, record: &VmRecord) -> Result<Outcome, DriverError> {
         let (vm, host) = (effect.vm, effect.host);
         if effect.call == Call::Observe {
@@ -47,7 +48,7 @@ impl World {
         Ok(Outcome { seen: Some(self.see(vm, host)), state: None })
     }
 
-    /// Whether a call finds what it is for.
+    /// True if the aim of a call is reached already.
     pub(crate) fn is_so(&self, effect: &Effect, record: &VmRecord) -> bool {
         let Some(being) = self.beings.get(&effect.vm) else { return false };
         let domain = being.domains.get(&effect.host);
@@ -71,7 +72,7 @@ impl World {
         }
     }
 
-    /// The first thing every mutating call does.
+    /// Compares the generations. Every mutating call does this first.
     fn fence(&mut self, vm: VmId, host: HostId, generation: Generation, call: Call) -> Did {
         let Some(domain) = self.being(vm).domains.get(&host) else { return Ok(()) };
         match domain.identity {
@@ -199,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    /// An edge reached the guest: at most once an operation.
+    /// An edge effect has reached the guest. This may happen at most once in each operation.
     fn reached(&mut self, effect: &Effect) {
         let keys = self.being(effect.vm).edges.entry(effect.key.operation.0).or_default();
         keys.insert(effect.key.clone());
@@ -236,7 +237,7 @@ impl World {
         }
     }
 
-    /// In one moment: here it runs, then there.
+    /// Moves the guest in one moment: it runs on the source, and then on the target.
     fn migrate(&mut self, effect: &Effect, record: &VmRecord) -> Result<Outcome, DriverError> {
         let (vm, from) = (effect.vm, effect.host);
         let Some(to) = record.other.as_ref() else { return Err(DriverError::refused("nowhere", "no host to move to")) };
@@ -366,7 +367,7 @@ pub(crate) fn nics(record: &VmRecord) -> BTreeSet<String> {
     (0..record.spec.nics.len()).map(|at| record.mac_of(at).to_string()).collect()
 }
 
-/// What a domain that somebody else made is.
+/// A domain that somebody else made.
 pub(crate) fn wild(files: &[&str]) -> Domain {
     Domain {
         power: Power::Running,

@@ -1,4 +1,5 @@
-//! The executor of the simulated daemon. Each function mirrors the one of that name in `ostler_engine::executor`.
+//! The executor of the simulated daemon. A function with the name of one in `ostler_engine::executor` mirrors that one. Other than
+//! there, a hypervisor call does not wait here for dropped transfers of its VM.
 
 use crate::mutation::Mutation;
 use crate::queue::{Duty, Event, Message, Purpose};
@@ -10,23 +11,23 @@ use ostler_model::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-/// As `EngineConfig::lane_width`, and narrower, so that lanes are full at times.
+/// Mirrors `EngineConfig::lane_width`. It is narrower, so that lanes are full at times.
 const WIDTH: usize = 6;
-/// As `CONTROL_WIDTH` there.
+/// Mirrors `ostler_engine::executor::CONTROL_WIDTH`.
 const CONTROL_WIDTH: usize = 8;
-/// As `EngineConfig::cancel_grace`.
+/// Mirrors `EngineConfig::cancel_grace`.
 const CANCEL_GRACE: Millis = Millis::secs(5);
 
-/// Where a sending is.
+/// How far the sending of a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Queued,
-    /// Looks whether an earlier call is still at work.
+    /// A look checks that no earlier call is still at work.
     Looking,
     Calling(WorkId),
 }
 
-/// A call on its way.
+/// A call that the executor has got and has not answered.
 pub(crate) struct Flight {
     effect: Rc<Effect>,
     record: Rc<VmRecord>,
@@ -41,13 +42,13 @@ struct Lanes {
     waiting: VecDeque<u64>,
 }
 
-/// What the executor keeps. All of it dies with the daemon.
+/// The state of the executor. It is lost when the daemon dies.
 #[derive(Default)]
 pub(crate) struct Executor {
     flights: BTreeMap<u64, Flight>,
-    /// From before a call is sent until its VM's runner has its answer in hand.
+    /// The number of the sending of each call: from before it is sent until the VM's runner has its answer.
     in_flight: BTreeMap<EffectKey, u64>,
-    /// Where a call of a VM may still be at work though nobody waits for it.
+    /// The VMs and hosts that are haunted: a call may still be at work there though nobody waits for it.
     haunted: BTreeSet<(VmId, HostId)>,
     lanes: BTreeMap<(HostId, Lane, bool), Lanes>,
 }
@@ -61,13 +62,14 @@ impl Executor {
         self.haunted.insert((vm, host));
     }
 
-    /// Wherever something of a VM is or may be.
+    /// Marks every host as haunted where a VM has something or may have something.
     pub(crate) fn haunt_all(&mut self, record: &VmRecord) {
         let places = record.placement.iter().chain(&record.other).chain(record.leftovers.iter().map(|left| &left.place));
         self.haunted.extend(places.map(|place| (record.id, place.host)));
     }
 
-    /// The runner has the answer in hand. Answers whether it is of the sending that is on its way, or of one that is settled.
+    /// The runner has received an answer. Returns true if the answer may count: it is of the newest sending, or no sending of this
+    /// call is in flight. Returns false if the call was sent again since.
     pub(crate) fn received(&mut self, key: &EffectKey, sending: u64) -> bool {
         match self.in_flight.get(key) {
             Some(current) if *current == sending => {
@@ -116,7 +118,7 @@ impl Sim {
         }
     }
 
-    /// It has its place in the lane.
+    /// The call has its place in the lane.
     fn attempt(&mut self, sending: u64) {
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
         let effect = Rc::clone(&flight.effect);
@@ -132,7 +134,7 @@ impl Sim {
         self.later(wait, Duty::Look(effect.vm, effect.host, there, Purpose::Alone(sending)));
     }
 
-    /// The look that a call waited for.
+    /// The result of the look that a call waited for.
     pub(crate) fn alone(&mut self, sending: u64, look: &Result<(), DriverError>) {
         let Some(flight) = self.executor.flights.get(&sending).filter(|flight| flight.stage == Stage::Looking) else { return };
         let (vm, host) = (flight.effect.vm, flight.effect.host);
@@ -151,7 +153,7 @@ impl Sim {
         }
     }
 
-    /// Calls, and sees to it that the call ends: told to stop at its deadline, dropped a grace later.
+    /// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and dropped a grace period later.
     fn bounded(&mut self, sending: u64) {
         let now = self.now;
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
@@ -174,7 +176,7 @@ impl Sim {
         }
     }
 
-    /// The fault that promise 1 forbids: what may have been sent is sent as something else.
+    /// Carries out the fault that promise 1 forbids: a call that may have been sent is sent again under another identity.
     fn under_another_identity(&mut self, sending: u64, effect: &Effect, record: &Rc<VmRecord>) {
         let mut other = effect.clone();
         other.key.step.0 += 1_000_000 * u64::from(effect.attempt);
@@ -188,7 +190,7 @@ impl Sim {
         let there = flight.record.other.as_ref().map(|place| place.host).filter(|_| flight.effect.call == Call::Migrate);
         let destroys = flight.effect.call == Call::Destroy;
         let result = match result {
-            // What it saw beside a call that may still be at work proves nothing.
+            // A destroy beside a call that may still be at work: its look proves nothing, so it is removed from the answer.
             Ok(outcome) if destroys && self.executor.haunted.contains(&(vm, host)) => Ok(Outcome { seen: None, ..outcome }),
             other => other,
         };
@@ -200,7 +202,7 @@ impl Sim {
         self.returned(sending, result);
     }
 
-    /// The place in the lane is free, and the answer goes to the VM's runner.
+    /// Frees the place in the lane, and sends the answer to the VM's runner.
     fn returned(&mut self, sending: u64, result: CallResult) {
         let Some(flight) = self.executor.flights.remove(&sending) else { return };
         if let Err(error) = &result {
@@ -215,7 +217,7 @@ impl Sim {
             self.next_in_lane(lane);
         }
         let key = flight.effect.key.clone();
-        // Its time runs from the look before it on.
+        // The time of a call begins with the look before it.
         let tried = flight.stage != Stage::Queued && !flight.cancelled;
         let sent = flight.sent.or(tried.then_some(self.now));
         let message = Message::Returned { sending, key, sent, result };
@@ -227,7 +229,8 @@ impl Sim {
         self.later(Millis(wait), Duty::Deliver(flight.effect.vm, Box::new(message)));
     }
 
-    /// An answer arrives twice. While its call is sent again it could not be told from the new one's, and no executor tells it.
+    /// An answer arrives a second time. If its call is being sent again, the answer could be taken for that of the new sending. No
+    /// executor passes on such an answer, so it is dropped.
     pub(crate) fn again(&mut self, vm: VmId, message: Message) {
         if let Message::Returned { key, .. } = &message
             && !self.executor.is_at(key)
@@ -244,7 +247,7 @@ impl Sim {
         }
     }
 
-    /// Tells a call to stop. It is answered as soon as it has.
+    /// Tells a call to stop. Its answer comes as soon as it has stopped.
     pub(crate) fn cancel(&mut self, key: &EffectKey) {
         let Some(sending) = self.executor.in_flight.get(key).copied() else { return };
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
@@ -278,7 +281,7 @@ impl Sim {
         self.called(sending, Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")));
     }
 
-    /// What the daemon does later, if it lives.
+    /// Plans a duty of the daemon. It is dropped if the daemon has died by then.
     pub(crate) fn later(&mut self, wait: Millis, duty: Duty) {
         let at = self.now.plus(wait);
         self.queue.push(at, Event::Daemon(self.life, duty));

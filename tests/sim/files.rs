@@ -1,4 +1,4 @@
-//! What transfer calls do to the world's files.
+//! Carries out transfer calls on the files of the world.
 
 use crate::deeds::{Did, gone};
 use crate::world::{Domain, File, Folder, Site, World, is_adopted};
@@ -35,7 +35,7 @@ impl World {
                 Ok(())
             }
             Call::DropRecovery => {
-                // By an operation, or by a sweep of what nobody will use.
+                // The call belongs to an operation, or to a sweep of an unused memory file.
                 let in_hand = record.recovery.as_ref().map(|file| &file.name);
                 let name = if effect.key.operation == OperationId(0) { record.unused.first() } else { in_hand };
                 if let (Some(name), Some(folder)) = (name, self.being(vm).folders.get_mut(&at)) {
@@ -53,7 +53,7 @@ impl World {
             Call::SaveBack => {
                 let Some(name) = self.file_of(effect, record) else { return gone("no-disk") };
                 if self.user(effect, at).is_some() {
-                    // An image of what is being written is torn: it may not become ready.
+                    // An image of a disk that a guest writes to is torn, and may not become ready.
                     return Ok(());
                 }
                 let complete = |folder: &Folder| folder.disks.get(&name).is_some_and(|file| file.complete);
@@ -75,7 +75,7 @@ impl World {
         self.being(effect.vm).domains.iter().find(|(host, domain)| domain.alive() && uses(**host)).map(|(host, _)| *host)
     }
 
-    /// Files are only removed where no domain uses them.
+    /// Checks that files are removed only where no domain uses them.
     fn nobody_uses(&mut self, effect: &Effect, at: Site) {
         let user = self.user(effect, at);
         let disks = self.being(effect.vm).folders.get(&at).is_some_and(|folder| folder.disks.keys().any(|name| !is_adopted(name)));
@@ -86,7 +86,7 @@ impl World {
 
     fn prepare(&mut self, effect: &Effect, at: Site, name: String) {
         let being = self.being(effect.vm);
-        // What is made anew is empty, however much was in another copy.
+        // A disk that is made anew is empty, even if another copy had content.
         let version = if being.newest.contains_key(&name) { 0 } else { being.tick() };
         if version > 0 {
             being.newest.insert(name.clone(), version);
@@ -116,20 +116,20 @@ impl World {
         let source = being.folders.get(&from).and_then(|folder| folder.disks.get(&name)).copied();
         match source {
             Some(file) if file.complete => {
-                // A copy of what is being written is torn: nothing may start from it.
+                // A copy of a disk that a guest writes to is torn: no VM may start from it.
                 let torn = being.domains.values().any(Domain::alive);
                 let version = if torn { 0 } else { file.version };
                 being.folders.entry(to).or_default().disks.insert(name, File { version, ..file });
             }
             Some(_) => return Err(DriverError::refused("not-verified", "the source is not complete")),
-            // A source that is absent while a verified target exists is success.
+            // If the source is absent and a verified target exists, the call has succeeded.
             None if being.folders.get(&to).and_then(|folder| folder.disks.get(&name)).is_some_and(|file| file.complete) => {}
             None => return gone("no-source"),
         }
         Ok(())
     }
 
-    /// Half of a file: what a job that failed or was stopped leaves.
+    /// Leaves half of a file, as a job does that failed or was stopped.
     pub(crate) fn half_done(&mut self, effect: &Effect, record: &VmRecord) {
         let Some(name) = self.file_of(effect, record) else { return };
         let at = match effect.call {
@@ -140,7 +140,7 @@ impl World {
         let folder = self.being(effect.vm).folders.entry(at).or_default();
         let half = File { version: 0, complete: false };
         match effect.call {
-            // What is complete is left alone.
+            // A complete file stays as it is.
             Call::Prepare => drop(folder.disks.entry(name).or_insert(half)),
             _ => drop(folder.disks.insert(name, half)),
         }

@@ -1,4 +1,4 @@
-//! What must hold after each step: the promises of the design. Nothing is lost, nothing is doubled, nothing is stuck.
+//! The promises of the design, which must hold after each step: nothing is lost, nothing is doubled, nothing is stuck.
 
 use crate::run::Sim;
 use crate::store::Commit;
@@ -10,7 +10,7 @@ use ostler_model::{
 };
 use std::collections::BTreeSet;
 
-/// What went against a promise.
+/// A broken promise, as a sentence.
 pub(crate) type Violation = String;
 
 macro_rules! must {
@@ -19,7 +19,7 @@ macro_rules! must {
     };
 }
 
-/// What one decision may do.
+/// Checks what one decision does.
 pub(crate) fn decision(before: &VmRecord, input: &Input, made: &Decision) -> Result<(), Violation> {
     let (after, id) = (&made.record, before.id);
     if made.changed {
@@ -52,7 +52,7 @@ pub(crate) fn decision(before: &VmRecord, input: &Input, made: &Decision) -> Res
     Ok(())
 }
 
-/// What must hold of one VM whenever its record was committed.
+/// Checks a VM whenever its record was committed.
 pub(crate) fn committed(sim: &Sim, before: Option<&VmRecord>, commit: &Commit) -> Result<(), Violation> {
     let record = &*commit.next;
     let id = record.id;
@@ -71,14 +71,14 @@ pub(crate) fn committed(sim: &Sim, before: Option<&VmRecord>, commit: &Commit) -
     if let (true, Some(place), None) =
         (commit.seen && being.stamp == being.settled && !sim.world.aged, &record.placement, &record.other)
     {
-        // Nothing has happened to it since its last operation ended: what was seen must be what is.
+        // Nothing has happened to the VM since its last operation ended. So the monitor must have seen what is there.
         agrees(sim, record, place.host)?;
     }
     if record.version.0.is_multiple_of(8) || before.is_none_or(|before| before.state != record.state) {
         explained(record)?;
     }
     if sim.world.aged {
-        // What the lost time did is not in the record.
+        // The record does not know what was done in the lost time.
         return Ok(());
     }
     places(record, being)?;
@@ -86,7 +86,7 @@ pub(crate) fn committed(sim: &Sim, before: Option<&VmRecord>, commit: &Commit) -
     full(sim, record)
 }
 
-/// One slot; and whoever holds it waits for something that will come.
+/// A VM has at most one operation, and an operation waits only for something that will come.
 fn slot(record: &VmRecord) -> Result<(), Violation> {
     let id = record.id;
     match &record.operation {
@@ -109,7 +109,7 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whatever a VM waits for can be said.
+/// The engine can say what a VM waits for.
 fn explained(record: &VmRecord) -> Result<(), Violation> {
     let why = why(record);
     let summed_up = matches!(why.summary, Summary::AtWork { .. }) == record.operation.is_some();
@@ -148,7 +148,8 @@ fn places(record: &VmRecord, being: &Being) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What is plugged into a guest that lives is in its record: an operator must be able to unplug it, and its image must stay held.
+/// Every disk and card that is plugged into a guest is in its record. Otherwise an operator could not unplug it, and its image
+/// would not stay held.
 fn plugged(record: &VmRecord, being: &Being, host: HostId) -> Result<(), Violation> {
     let lives = |domain: &&crate::world::Domain| domain.identity.is_some() && domain.power != Power::Off;
     let Some(domain) = being.domains.get(&host).filter(lives) else { return Ok(()) };
@@ -163,7 +164,7 @@ fn plugged(record: &VmRecord, being: &Being, host: HostId) -> Result<(), Violati
     Ok(())
 }
 
-/// What a state of rest promises.
+/// Checks what a state of rest promises.
 fn rest(record: &VmRecord, being: &Being) -> Result<(), Violation> {
     let id = record.id;
     if record.operation.is_some() {
@@ -201,7 +202,7 @@ fn rest(record: &VmRecord, being: &Being) -> Result<(), Violation> {
     Ok(())
 }
 
-/// All disks, and the memory to restore, are there, as new as they can be.
+/// All disks, and the memory file to restore, are there, and the disks are as new as they can be.
 fn complete(record: &VmRecord, being: &Being, host: HostId) -> Result<(), Violation> {
     let (id, site) = (record.id, World::site(record, host));
     let folder = being.folders.get(&site);
@@ -219,7 +220,7 @@ fn complete(record: &VmRecord, being: &Being, host: HostId) -> Result<(), Violat
     Ok(())
 }
 
-/// A host is not given more than it has, where everybody asks to enforce that.
+/// The VMs on a host hold no more than it has, in runs where every request asks to enforce that.
 fn full(sim: &Sim, record: &VmRecord) -> Result<(), Violation> {
     if !sim.strict {
         return Ok(());
@@ -232,7 +233,7 @@ fn full(sim: &Sim, record: &VmRecord) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What must hold at any time, seldom enough to look at everything.
+/// Checks what must hold at any time. It reads everything, so it runs seldom.
 pub(crate) fn all(sim: &Sim) -> Result<(), Violation> {
     if let Some(differs) = sim.store.rows.books_differ() {
         return Err(differs);
@@ -245,7 +246,7 @@ pub(crate) fn all(sim: &Sim) -> Result<(), Violation> {
     images(sim)
 }
 
-/// A locked image belongs to the one disk that becomes it; one that is ready was written.
+/// A locked image belongs to the one disk that becomes it. An image that is ready was written.
 fn images(sim: &Sim) -> Result<(), Violation> {
     let mut owned = BTreeSet::new();
     for record in sim.store.rows.records.values() {
@@ -266,7 +267,7 @@ fn images(sim: &Sim) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What was answered is not forgotten.
+/// An operation that was answered is not forgotten.
 pub(crate) fn after_crash(sim: &Sim) -> Result<(), Violation> {
     for (operation, vm) in &sim.acked {
         let known = sim.store.rows.operations.contains_key(operation);
@@ -275,30 +276,30 @@ pub(crate) fn after_crash(sim: &Sim) -> Result<(), Violation> {
     Ok(())
 }
 
-/// After everything has calmed down: every VM rests, as it says.
+/// After everything has calmed down, every VM rests as its record says.
 pub(crate) fn at_rest(sim: &Sim) -> Result<(), Violation> {
     for record in sim.store.rows.records.values() {
         let id = record.id;
         must!(record.operation.is_none() && record.open.is_empty(), "stuck: VM {id} is {}: {:?}", record.state, record.operation);
         let Some(place) = &record.placement else { continue };
-        // What failed half-way waits for a person.
+        // A VM whose operation failed half-way waits for a person.
         let apart = record.other.is_some() && record.state != State::Failed;
         if apart && sim.world.aged {
-            // Neither host has it: which of two sets of disks is the newest was known to the lost time only.
+            // Neither host has the VM. Only the lost time knew which of the two sets of disks is the newest.
             continue;
         }
         must!(!apart, "stuck: VM {id} is {} between two hosts that both answer", record.state);
         agrees(sim, record, place.host)?;
         let folder = sim.world.beings.get(&id).and_then(|being| being.folders.get(&World::site(record, place.host)));
         let unused = folder.into_iter().flat_map(|folder| folder.memory.keys()).next();
-        // Memory that was saved in the lost time is known to nobody, and goes with the VM's folder.
+        // No record knows a memory file that was saved in the lost time. It is removed with the VM's folder.
         let known = record.state != State::Running || sim.world.aged || unused.is_none();
         must!(known, "leak: VM {id} runs, and {unused:?} is of no use to anybody");
     }
     Ok(())
 }
 
-/// A state of rest says what there is.
+/// A state of rest agrees with the domain.
 fn agrees(sim: &Sim, record: &VmRecord, host: HostId) -> Result<(), Violation> {
     let id = record.id;
     let (power, reason, ours) = match sim.world.see(id, host) {
@@ -317,11 +318,11 @@ fn agrees(sim: &Sim, record: &VmRecord, host: HostId) -> Result<(), Violation> {
     Ok(())
 }
 
-/// After everything was deleted: nothing is left of it.
+/// After everything was deleted, nothing is left of it.
 pub(crate) fn over(sim: &Sim) -> Result<(), Violation> {
     for (vm, record) in &sim.store.rows.records {
         must!(record.state == State::Done, "stuck: VM {vm} is {} and was deleted", record.state);
-        // What was forgotten before it was reconciled, and lives on: a person decides about that domain, and its files are left alone.
+        // A VM that was forgotten before it was reconciled may live on. A person decides about that domain, and its files stay.
         let left = !record.leftovers.is_empty() && sim.elsewhere(record).is_none();
         must!(!left, "leak: VM {vm} is done, and was left on {:?}", record.leftovers);
     }
@@ -342,7 +343,7 @@ pub(crate) fn over(sim: &Sim) -> Result<(), Violation> {
     all(sim)
 }
 
-/// A driver is asked: what is asked must have been written down before.
+/// A call that is sent to a driver must be in the outbox.
 pub(crate) fn may_be_sent(sim: &Sim, vm: VmId, key: &EffectKey) -> Result<(), Violation> {
     let written = sim.store.rows.outbox.get(&vm).is_some_and(|outbox| outbox.contains_key(key));
     must!(written, "outbox: {key} of VM {vm} is sent and not written down");

@@ -1,8 +1,8 @@
 //! Deterministic simulation: the decider on a simulated clock, store, drivers, hosts, guests and operator, from one seed.
 //!
-//! What is real is all of `ostler-lifecycle` and `ostler-model`: every decision of a run is made by [`ostler_lifecycle::decide`]. What is
-//! simulated is the thin shell around it (`ostler-engine`, `ostler-store`), because that needs threads, files and a clock. Each rule of
-//! the shell is one small function that names the function of the engine that it mirrors:
+//! `ostler-lifecycle` and `ostler-model` are real: every decision of a run is made by [`ostler_lifecycle::decide`]. The thin shell
+//! around them (`ostler-engine`, `ostler-store`) is simulated, because it needs threads, files and a clock. Each rule of the shell
+//! is one small function that names the function of the engine that it mirrors:
 //!
 //! | here | mirrors |
 //! |---|---|
@@ -12,20 +12,21 @@
 //! | `store` | `ostler_store`: group commit, claims, books; a crash loses what was not durable |
 //! | `restore` | `ostler_store::backup`, `ostler_engine::{restored, seen}`: an older backup takes the store's place |
 //!
-//! The world (`world`, `deeds`, `files`, `work`) keeps what drivers promise, and no more. It knows how new each file is, so that it sees
-//! what no record shows: old disks booted, old memory restored, a guest that runs twice, files that nobody knows of. `invariants` holds
-//! every commit against the promises. `weather` and `operator` make trouble.
+//! The world (`world`, `deeds`, `files`, `work`) keeps what drivers promise, and no more. It knows how new each file is. So it sees
+//! wrongs that no record shows: a guest that boots from old disks, old memory that is restored, a guest that runs twice, files that
+//! no record names. `invariants` compares every commit with the promises. `weather` and `operator` make trouble.
 //!
-//! After a storm everything answers and obeys, and within a bound every VM must rest as its record says; then all is deleted, and nothing
-//! may be left: no domain, no file, no capacity, no held or locked image.
+//! After a storm everything answers and obeys, and within a time limit every VM must rest as its record says. Then all VMs are
+//! deleted, and nothing may be left: no domain, no file, no capacity that is held, no image that is held or locked.
 //!
-//! That is the first level, fast and far-reaching. The second is [`real`]: the engine and the store that ship, on a simulated clock, disk and
-//! world.
+//! This is the first level: it is fast and reaches many cases. The second level is [`real`]: the engine and the store that ship, on
+//! a simulated clock, disk and world.
 //!
-//! - `scripts/test --sim SEED` runs one seed and prints the last lines of its trace (`OSTLER_SIM_TRACE=1`: all of them).
+//! - `scripts/test --sim SEED` runs one seed and prints its trace.
 //! - `scripts/test --sim model MINUTES` runs new seeds until the time is over; `scripts/test --sim long` does so on the second level.
 //! - The second level has settings of its own: see `real::tests`.
-//! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` say the same to the test binary.
+//! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` set the same for the test binary. Without `OSTLER_SIM_TRACE=1`
+//!   it prints only the last lines of a trace, and only if the seed fails.
 
 mod args;
 mod coverage;
@@ -57,18 +58,18 @@ use strum::IntoEnumIterator;
 
 /// The fixed set: seeds 1 to this one.
 const FIXED: u64 = 1_000;
-/// A fault must be found within so many of them.
+/// Each deliberate fault must be found within so many seeds.
 const FAULT_WITHIN: u64 = 200;
-/// Backups that the fixed set restores at least.
+/// The fixed set must restore at least so many backups.
 const RESTORES: u64 = 200;
-/// Lines of a trace that are printed.
+/// The last lines of a trace that are printed for a seed that failed.
 pub(crate) const LINES: usize = 80;
 
 pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// A seed that failed is run once more with its trace.
+/// If the seed failed, runs it once more, and prints its trace.
 fn fails(seed: u64, ended: &Ended) -> Option<String> {
     let violation = ended.violation.as_ref()?;
     let again = run(seed, Mutation::None, true);
@@ -153,7 +154,7 @@ fn nothing_is_lost_doubled_or_stuck() {
     assert!(missing.is_empty(), "the fixed seeds do not reach: {}", missing.join(", "));
 }
 
-/// The negative controls: a simulation that finds nothing wrong proves nothing if it cannot.
+/// The negative controls. A simulation that finds no fault proves something only if it finds a fault that is there.
 #[test]
 fn every_deliberate_fault_is_found() {
     let one = setting("OSTLER_SIM_SEED").is_some() || setting("OSTLER_SIM_SECONDS").is_some();

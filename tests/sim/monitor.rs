@@ -1,5 +1,5 @@
-//! The monitor of the simulated daemon: polls, changes, looks. Each function mirrors the one of that name in `ostler_engine::monitor`
-//! and `ostler_engine::health`.
+//! The monitor of the simulated daemon: polls, changes, looks. A function with the name of one in `ostler_engine::monitor` or
+//! `ostler_engine::health` mirrors that one.
 
 use crate::mutation::{self, Mutation};
 use crate::queue::{Duty, Message, Purpose};
@@ -8,12 +8,12 @@ use crate::world::STORE;
 use ostler_lifecycle::{Input, Look, UNREACHABLE_GRACE, is_suspect};
 use ostler_model::{HostId, Millis, Observation, State, StepNo, Timestamp, VmId};
 
-/// As `EngineConfig::poll_every`.
+/// Mirrors `EngineConfig::poll_every`.
 const POLL_EVERY: Millis = Millis::secs(10);
-/// As `EngineConfig::retry_every`.
+/// Mirrors `EngineConfig::retry_every`.
 const RETRY_EVERY: Millis = Millis::secs(3);
 
-/// What the daemon knows of a host.
+/// The daemon's knowledge of a host.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Health {
     pub(crate) reachable: bool,
@@ -29,7 +29,7 @@ impl Sim {
         }
     }
 
-    /// Compares all that the host has with all that it should have.
+    /// Compares the domains that the host has with those that it should have.
     pub(crate) fn poll(&mut self, host: HostId) {
         let answers = self.world.reaches(host) && !self.rng.permille(self.weather.trouble);
         if !answers {
@@ -48,7 +48,8 @@ impl Sim {
         self.later(POLL_EVERY, Duty::Poll(host));
     }
 
-    /// VMs whose line in the list does not look as their state says. Only a hint: each is looked at by itself.
+    /// VMs whose line in the host's list does not fit their state. This is only a hint: the monitor looks at each of them by
+    /// itself.
     fn suspects(&self, host: HostId) -> Vec<VmId> {
         let expected = self.store.rows.by_host.get(&host).into_iter().flatten();
         let odd = |vm: &&VmId| {
@@ -67,7 +68,7 @@ impl Sim {
         expected.filter(odd).copied().collect()
     }
 
-    /// The step counter is read before the look: a decision made meanwhile makes it void.
+    /// Looks at one VM. The step counter is read before the look, so that a decision in between makes the look void.
     pub(crate) fn look_at_one(&mut self, vm: VmId, host: HostId) {
         let Some(record) = self.store.rows.records.get(&vm) else { return };
         let Some(place) = &record.placement else { return };
@@ -82,14 +83,14 @@ impl Sim {
         self.later(wait, Duty::Look(vm, at, other, Purpose::Monitor(step)));
     }
 
-    /// A look reaches its host: what is there is seen now, and told later.
+    /// A look reaches its host. The host is seen now, and the result arrives later.
     pub(crate) fn look(&mut self, vm: VmId, host: HostId, other: Option<HostId>, purpose: Purpose) {
         let seen = Box::new(self.observe(vm, host));
         let there = other.map(|other| Box::new(self.observe(vm, other)));
         let late = matches!(purpose, Purpose::Monitor(_)) && self.rng.permille(self.weather.late);
         let wait = if late { self.rng.within(500, 40_000) } else { self.rng.within(0, 30) };
         if late && self.rng.permille(300) {
-            // Told twice.
+            // The result arrives twice.
             self.later(Millis(wait / 2), Duty::Saw(vm, host, purpose.clone(), seen.clone(), there.clone()));
         }
         self.later(Millis(wait), Duty::Saw(vm, host, purpose, seen, there));
@@ -110,14 +111,14 @@ impl Sim {
         let Ok(seen) = fact(look) else { return };
         let there = match there.map(fact) {
             Some(Ok(there)) => Some(there),
-            // Both are looked at, or neither counts.
+            // If one of the two hosts could not be looked at, the other look does not count either.
             Some(Err(_)) => return,
             None => None,
         };
         self.deliver(vm, Message::Input(Input::Observed { step, seen, there }));
     }
 
-    /// The host did not answer. Nothing is concluded; after a grace its running VMs are unknown.
+    /// The host did not answer. Nothing is concluded about its VMs at first. After a grace period its running VMs become `unknown`.
     fn unreachable(&mut self, host: HostId) {
         let now = self.now;
         let entry = self.health.entry(host).or_default();
@@ -136,7 +137,7 @@ impl Sim {
         }
     }
 
-    /// The hypervisor tells of a change, perhaps.
+    /// The hypervisor reports a change, in half of the cases.
     pub(crate) fn tell_change(&mut self, vm: VmId, host: HostId) {
         if self.up && self.world.reaches(host) && self.rng.permille(500) {
             let wait = Millis(self.rng.within(1, 200));

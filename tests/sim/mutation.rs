@@ -1,5 +1,5 @@
-//! Deliberate faults: what the engine or the decider could get wrong, done to what passes through the simulated shell. Each must be found
-//! by the fixed seeds; a simulation that finds nothing proves nothing.
+//! Deliberate faults: mistakes that the engine or the decider could make, made in the simulated shell. The fixed seeds must find
+//! each of them. Otherwise a run without a finding would prove nothing.
 
 use ostler_lifecycle::{Decision, Facts, Input, Look, decide as rightly_decide};
 use ostler_model::{Call, Effect, ErrorKind, Observation, Outcome, Phase, Refusal, State, Timestamp, VmRecord};
@@ -15,7 +15,7 @@ pub(crate) enum Mutation {
     AnswerFirst,
     /// A call is sent before its commit is durable.
     SendFirst,
-    /// The outbox keeps what has ended.
+    /// The outbox keeps calls that have ended.
     KeepOutbox,
     /// One call in many is written down and never sent.
     LoseCall,
@@ -23,29 +23,29 @@ pub(crate) enum Mutation {
     AnyStep,
     /// An observation counts while an operation is in hand.
     ObserveWhileBusy,
-    /// Nothing is claimed: a host is given more than it has.
+    /// Nothing is claimed, so the VMs on a host may hold more than it has.
     NoClaims,
     /// After a crash nobody goes on with open calls.
     NoRestarted,
     /// After a crash no timer is set.
     TimersLost,
-    /// What may have been sent is sent again as something else.
+    /// A call that may have been sent is sent again under another identity.
     NewEdgeIdentity,
-    /// What was left on a host is not written down.
+    /// A leftover is not written down.
     ForgetLeftovers,
     /// Any domain of ours is taken for a leftover, whatever its generation.
     AnyZombie,
-    /// Not having been able to ask counts as having seen nothing.
+    /// A host that could not be asked counts as a host that has nothing.
     SilenceIsAbsence,
     /// A domain at a new place is stamped with the old generation.
     NoNewGeneration,
     /// Memory that was restored does not count as used.
     ReuseMemory,
-    /// A request is let in beside an operation.
+    /// A request is accepted beside an operation.
     SecondSlot,
-    /// An answer counts for whatever is open.
+    /// An answer counts for any open call.
     AnyOperation,
-    /// Files are cleaned before the domain is absent.
+    /// Files are removed before the domain is absent.
     NoRemove,
     /// A call is sent while a dropped one may be at work.
     ForgetHaunted,
@@ -53,7 +53,7 @@ pub(crate) enum Mutation {
     NoDeadline,
     /// A VM that has left its host keeps its capacity.
     KeepPlace,
-    /// An answer that was lost is taken for *done*.
+    /// An answer that was lost counts as *done*.
     LostIsDone,
     /// A migration forgets that its guest may be at the other host.
     ForgetOther,
@@ -61,12 +61,12 @@ pub(crate) enum Mutation {
     NoRestoreMark,
 }
 
-/// The fault that takes silence for a fact.
+/// Carries out the fault that takes silence for absence.
 pub(crate) fn absent(look: Look) -> Look {
     look.or(Ok(Observation::Absent))
 }
 
-/// Decides, with the fault. `rightly` decides without.
+/// Decides with the fault. `rightly` decides without it.
 pub(crate) fn decide(
     mutation: Mutation,
     record: &VmRecord,
@@ -138,7 +138,7 @@ fn perturbed(mutation: Mutation, before: &VmRecord, facts: &Facts, now: Timestam
     made
 }
 
-/// The domain is made under the generation before the one that was issued for it.
+/// The domain gets the generation before the one that was issued for it.
 fn old_generation(made: &mut Decision) {
     let starts = |effect: &&mut Effect| matches!(effect.call, Call::Deploy | Call::Restore) && effect.generation.0 > 1;
     for effect in made.effects.iter_mut().filter(starts) {
@@ -146,7 +146,7 @@ fn old_generation(made: &mut Decision) {
     }
 }
 
-/// As if the domain had been seen gone before anybody asked for that.
+/// Changes the decision as if the domain had been seen absent before its removal was asked for.
 fn without_remove(facts: &Facts, now: Timestamp, made: Decision) -> Decision {
     let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Remove) else { return made };
     let (key, version) = (effect.key.clone(), made.record.version);
@@ -166,7 +166,7 @@ fn without_remove(facts: &Facts, now: Timestamp, made: Decision) -> Decision {
     next
 }
 
-/// What the store is given of a decision.
+/// The part of a decision that the store gets.
 pub(crate) fn written(mutation: Mutation, mut made: Decision) -> Decision {
     if mutation == Mutation::KeepOutbox {
         made.settled.clear();

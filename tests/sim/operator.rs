@@ -1,6 +1,6 @@
-//! The operator: asks for what makes sense, and often for what does not. What it *states* is true: a host that is called fenced has no
-//! power, files that are said to be moved are, what is forgotten was on a host that cannot be asked, and a step that is said to have
-//! succeeded has.
+//! The operator. It makes requests that make sense, and often requests that do not. Its *statements* are true: a host that it calls
+//! fenced has no power, files that it says were moved are moved, a VM that it forgets was on a host that cannot be asked, and a
+//! step that it says has succeeded has done so.
 
 use crate::args::Facets;
 use crate::queue::{Asker, Event, Happening, Message, Reply};
@@ -13,7 +13,7 @@ use ostler_model::{
 };
 use strum::IntoEnumIterator;
 
-/// What makes sense of a running VM; what stands there twice is asked for twice as often.
+/// Verbs that make sense for a running VM. A verb that stands here twice is asked for twice as often.
 #[rustfmt::skip]
 const RUNNING: &[Verb] = &[
     Suspend, Suspend, Stop, Stop, Poweroff, Poweroff, PoweroffHard, Undeploy, UndeployHard, Shutdown, ShutdownHard, Reboot, RebootHard,
@@ -21,35 +21,35 @@ const RUNNING: &[Verb] = &[
     DiskAttach, DiskDetach, NicAttach, NicDetach, SnapshotCreate, SnapshotCreate, SnapshotRevert, SnapshotDelete, DiskSnapshot,
     DiskSnapshotLive, DiskSnapshotCancel, Resize, Update, Rename, Schedule, Unschedule, Reschedule, Delete, DeleteRecreate,
 ];
-/// Of one that is off on its host.
+/// For a VM that is off on its host.
 #[rustfmt::skip]
 const OFF: &[Verb] = &[
     Resume, Resume, Resume, Undeploy, Migrate, MigratePoweroff, DiskAttach, DiskDetach, NicAttach, NicDetach, Resize, SnapshotCreate,
     SnapshotDelete, DiskSnapshot, DiskSnapshotLive, DiskSnapshotCancel, Shutdown, ShutdownHard, Delete,
 ];
-/// Of one that is suspended.
+/// For a VM that is suspended.
 #[rustfmt::skip]
 const SUSPENDED: &[Verb] = &[
     Resume, Resume, Resume, Stop, Migrate, SnapshotCreate, DiskSnapshot, Shutdown, Resched, DiskSnapshotLive,
 ];
-/// Of one whose operation failed.
+/// For a VM whose operation failed.
 #[rustfmt::skip]
 const FAILED: &[Verb] = &[
     RecoverRetry, RecoverRetry, RecoverUndo, RecoverUndo, RecoverSuccess, RecoverFailure, DeleteRecreate, Delete, Resize,
 ];
-/// Of one that cannot be seen.
+/// For a VM that is `unknown`.
 #[rustfmt::skip]
 const UNKNOWN: &[Verb] = &[
     Resume, Boot, PoweroffHard, Undeploy, Migrate, Migrate, Migrate, Forget, Delete, ShutdownHard, Poweroff,
 ];
-/// Of one that is busy.
+/// For a VM that is busy.
 #[rustfmt::skip]
 const BUSY: &[Verb] = &[
     PoweroffHard, ShutdownHard, UndeployHard, RebootHard, MigratePoweroffHard, Delete, DeleteRecreate, Forget, Boot, RecoverRetry,
     RecoverUndo, RecoverFailure, RecoverSuccess, Update, Verb::Schedule, Rename, DiskSnapshot, Resched,
 ];
 
-/// What makes sense in a state.
+/// The verbs that make sense in a state.
 pub(crate) const fn sensible(state: State) -> &'static [Verb] {
     match state {
         State::Pending => &[Deploy, Deploy, Hold, Resize, Rename, Delete, Schedule],
@@ -94,7 +94,7 @@ impl Sim {
             return;
         }
         if verb == Verb::Forget && !self.may_forget(&record) || verb == Verb::RecoverSuccess && !self.has_succeeded(&record) {
-            // It would not be true.
+            // The statement would not be true.
             return;
         }
         self.stats.requests += 1;
@@ -108,7 +108,7 @@ impl Sim {
         self.next_operation += 1;
         let enforce = self.strict || self.rng.permille(700);
         let if_version = match verb {
-            // What is stated is true of the step in hand now.
+            // The statement is true only for the step that the record has now.
             Verb::RecoverSuccess => Some(record.version),
             _ => (!self.calm && self.rng.permille(20)).then(|| record.version.next()),
         };
@@ -127,12 +127,12 @@ impl Sim {
         self.deliver(record.id, Message::Request(asked, Asker::Operator));
     }
 
-    /// Whether the host of a VM is lost.
+    /// True if no host of the VM can be reached.
     fn may_forget(&self, record: &VmRecord) -> bool {
         record.placement.iter().chain(&record.other).all(|place| !self.world.reaches(place.host))
     }
 
-    /// Somebody is answered.
+    /// Gives an asker the answer to a request.
     pub(crate) fn reply(&mut self, vm: VmId, asker: Asker, asked: &Request, reply: &Reply) {
         if asker == Asker::Scheduler {
             self.proposed.remove(&vm);
@@ -157,14 +157,14 @@ impl Sim {
         self.fired(vm, schedule, refusal);
     }
 
-    /// What the operator has stated is so before it counts: the files of the lost host are on the new one too.
+    /// Makes a statement of the operator true before it counts: the new host gets the files of the lost host too.
     pub(crate) fn files_are_moved(&mut self, vm: VmId, record: &VmRecord, asked: &Request) {
         let (Args::Migrate { storage_moved: true, .. }, Some(to)) = (&asked.args, asked.host) else { return };
         let from = record.placement.as_ref().map(|place| place.host);
         let (Some(from), false) = (from, record.storage_is_shared()) else { return };
         let being = self.world.being(vm);
         if let Some(before) = being.brought.take().filter(|before| *before != to) {
-            // That migration was never answered: the files are taken away again.
+            // That migration was never answered, so its files are removed again.
             being.folders.remove(&Site::Host(before));
         }
         if let Some(folder) = being.folders.get(&Site::Host(from)).cloned() {
@@ -173,7 +173,7 @@ impl Sim {
         }
     }
 
-    /// The end: all that is not over is deleted.
+    /// Deletes all VMs that are not done, at the end of a run.
     pub(crate) fn delete_all(&mut self) {
         let rests = |record: &&std::rc::Rc<VmRecord>| record.state != State::Done && record.operation.is_none();
         let vms: Vec<VmId> = self.store.rows.records.values().filter(rests).map(|record| record.id).collect();
@@ -183,7 +183,7 @@ impl Sim {
         }
     }
 
-    /// What is to be done later is taken back, so that there can be rest.
+    /// Removes all scheduled actions, so that the VMs can come to rest.
     pub(crate) fn unschedule_all(&mut self) {
         let mut planned: Vec<(VmId, ostler_model::ScheduleId)> = Vec::new();
         for record in self.store.rows.records.values().filter(|record| record.state != State::Done) {

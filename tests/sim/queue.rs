@@ -1,4 +1,4 @@
-//! What happens when: a heap by time and, among equals, in the order in which it was decided.
+//! The events to come: a heap by time. Events of one time come in the order in which they were pushed.
 
 use crate::work::WorkId;
 use ostler_lifecycle::{Input, Look};
@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Input(Input),
-    /// A call has returned: which sending, and the answer.
+    /// A call has returned: the number of its sending, and the answer.
     Returned {
         sending: u64,
         key: EffectKey,
@@ -18,12 +18,12 @@ pub(crate) enum Message {
         result: CallResult,
     },
     Request(Request, Asker),
-    /// Put away what must not be on a host.
+    /// Sweep a host: remove what must not be there.
     Sweep(HostId),
     Wake,
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asker {
     Operator,
@@ -32,7 +32,7 @@ pub(crate) enum Asker {
     Clock,
 }
 
-/// What an asker is told.
+/// The reply to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Accepted(Answer),
@@ -41,48 +41,48 @@ pub(crate) enum Reply {
     Lost,
 }
 
-/// Why somebody looks.
+/// The purpose of a look.
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose {
-    /// A request's facts.
+    /// The facts for a request.
     Facts,
-    /// Whether an earlier call is still at work.
+    /// To find out that no earlier call is still at work, for a sending.
     Alone(u64),
-    /// The monitor, having read the step counter before.
+    /// The monitor's own look. It has read this step counter before.
     Monitor(StepNo),
-    /// Somebody wants to put something away.
+    /// To sweep a host.
     PutAway,
 }
 
-/// What the daemon does. Void once it has crashed.
+/// A duty of the daemon. It is void once the daemon has crashed.
 #[derive(Debug, Clone)]
 pub(crate) enum Duty {
     /// A batch is durable.
     Written,
     Alarm(VmId, Timestamp),
     Deliver(VmId, Box<Message>),
-    /// An answer comes once more, when its call is settled.
+    /// An answer that comes once more, when its call is settled.
     Again(VmId, Box<Message>),
-    /// A look reaches the host: it is seen now, and told later.
+    /// A look reaches the host. The host is seen now, and the result arrives later.
     Look(VmId, HostId, Option<HostId>, Purpose),
-    /// What was seen is told.
+    /// The result of a look arrives.
     Saw(VmId, HostId, Purpose, Box<Look>, Option<Box<Look>>),
     /// A call's time is up.
     Deadline(u64),
-    /// A call was told to stop, and has had its time for that.
+    /// The grace period of a call that was told to stop is over.
     Drop(u64),
-    /// The next look at all of a host.
+    /// The next poll of a host.
     Poll(HostId),
-    /// What puts something away has not ended in time.
+    /// A call of a sweep has not ended in time.
     GiveUp(VmId, WorkId),
-    /// A change was told: look at one VM.
+    /// A change was reported: look at one VM.
     Changed(VmId, HostId),
-    /// VMs that came back with a backup are told what was found of them.
+    /// VMs that were restored from a backup get what was found of them.
     Reconcile,
     Scheduler,
 }
 
-/// What happens outside of the daemon.
+/// An event outside of the daemon.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     /// A call takes effect at its host.
@@ -96,7 +96,7 @@ pub(crate) enum Happening {
     Crash,
     /// A backup is made.
     Backup,
-    /// The store is lost, and the last backup restored.
+    /// The store is lost, and the last backup is restored.
     Restore,
     Start,
     Operator,
@@ -105,7 +105,7 @@ pub(crate) enum Happening {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// Of the daemon's life of that number.
+    /// A duty in the daemon's life of this number.
     Daemon(u32, Duty),
     World(Happening),
 }
@@ -131,7 +131,7 @@ impl PartialOrd for Entry {
 }
 
 impl Ord for Entry {
-    /// The heap gives the greatest: the earliest is greatest.
+    /// The heap returns the greatest entry first, so the earliest entry must be the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.seq).cmp(&(self.at, self.seq))
     }

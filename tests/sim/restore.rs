@@ -1,9 +1,10 @@
-//! An older backup is restored while the world has gone on. The daemon that starts from it reconciles its VMs: each function mirrors one
-//! of `ostler_store::backup`, `ostler_engine::{restored, seen}` and `ostler_engine::health`.
+//! Restores an older backup while the world has gone on. The daemon that starts from it reconciles its VMs. Each function mirrors
+//! one of `ostler_store::backup`, `ostler_engine::{restored, seen}` or `ostler_engine::health`.
 //!
-//! The lost time cannot be held against the restored store in all: it may know old disks only, or forget files that it never heard of.
-//! From a restore on the run is held against the promises that a restore keeps (see [`World::wrong`] and `invariants::committed`): nothing
-//! runs twice, no file of a living guest is removed, no edge reaches a guest twice, everything comes to rest.
+//! The store of a backup cannot keep all promises about the lost time: it may know only old disks, and not know files that were
+//! made then. From a restore on, a run is checked only for the promises that a restore keeps (see [`World::wrong`] and
+//! `invariants::committed`): no guest runs twice, no file of a living guest is removed, no edge effect reaches a guest twice, and
+//! everything comes to rest.
 
 use crate::mutation::Mutation;
 use crate::queue::{Duty, Event, Happening, Message};
@@ -16,12 +17,12 @@ use ostler_model::{DomainSeen, HostId, Millis, Observation, Power, PowerReason, 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// As `ostler_engine::restored::LOOK_EVERY`.
+/// Mirrors `ostler_engine::restored::LOOK_EVERY`.
 const LOOK_EVERY: Millis = Millis(500);
-/// As `ostler_engine::restored::TRY_AGAIN`.
+/// Mirrors `ostler_engine::restored::TRY_AGAIN`.
 const TRY_AGAIN: Millis = Millis::secs(30);
 
-/// A host's newest list, as far as it is newer than the store. Mirrors `ostler_engine::seen::List`.
+/// The domains of a host's newest list that may be newer than the store. Mirrors `ostler_engine::seen::List`.
 #[derive(Default)]
 pub(crate) struct List {
     domains: BTreeMap<VmId, DomainSeen>,
@@ -29,21 +30,22 @@ pub(crate) struct List {
 }
 
 impl World {
-    /// Words of what must never happen, also to a VM whose record is older than the world.
+    /// True if the violation must never happen, even to a VM whose record is older than the world.
     pub(crate) fn harms(what: &str) -> bool {
         ["twice", "doubled", "touches files"].iter().any(|word| what.contains(word))
     }
 }
 
 impl Sim {
-    /// Runs with restores have a backup from time to time, and lose the store some time after.
+    /// In runs with restores, a backup is made from time to time, and the store is lost some time after.
     pub(crate) fn begin_backups(&mut self) {
         if self.weather.restores {
             self.backup_later(Happening::Backup, 10, 60);
         }
     }
 
-    /// Later by so many requests of the operator, so that the lost time has something in it.
+    /// Plans a backup or a restore for the time when the operator has made about so many more requests, so that something happens
+    /// in the lost time.
     fn backup_later(&mut self, happening: Happening, least: u64, most: u64) {
         // A start takes some seconds.
         let wait = Millis(self.rng.within(20_000, 60_000) + self.rng.within(self.haste * least / 2, self.haste * most / 2));
@@ -78,13 +80,14 @@ impl Sim {
         self.world.aged = true;
         let known = &self.store.rows;
         self.acked.retain(|operation, _| known.operations.contains_key(operation));
-        // VMs that the backup does not know are for a person, who has put them away here.
+        // A person decides about VMs that the backup does not know. Here that person has removed them.
         self.world.beings.retain(|vm, _| known.records.contains_key(vm));
         self.works.retain(|_, work| known.records.contains_key(&work.effect.vm));
         self.backup_later(Happening::Backup, 10, 60);
     }
 
-    /// Keeps what a host has listed that is newer than the store. Mirrors `keep_list` and `strays` of `ostler_engine::health`.
+    /// Keeps the domains of a host's list that may be newer than the store. Mirrors `keep_list` and `strays` of
+    /// `ostler_engine::health`.
     pub(crate) fn keep_list(&mut self, host: HostId) {
         if !self.world.aged {
             return;
@@ -121,7 +124,7 @@ impl Sim {
         self.found(record.id).into_iter().find(|found| is_elsewhere(record, STORE, found))
     }
 
-    /// Whether some host has a domain of the VM that may be newer than the store.
+    /// True if a host has a domain of the VM that may be newer than the store.
     pub(crate) fn knows_newer(&self, vm: VmId) -> bool {
         self.listed.values().any(|list| list.domains.contains_key(&vm))
     }
@@ -130,7 +133,7 @@ impl Sim {
         self.store.rows.records.values().filter(|record| record.is_unreconciled()).map(|record| record.id).collect()
     }
 
-    /// Tells each VM what was found of it, once all hosts were listed. Mirrors `ostler_engine::restored::round`.
+    /// Gives each VM what was found of it, once all hosts were listed. Mirrors `ostler_engine::restored::round`.
     pub(crate) fn reconcile(&mut self) {
         let waiting = self.unreconciled();
         if waiting.is_empty() {
@@ -149,8 +152,8 @@ impl Sim {
         self.later(if all { TRY_AGAIN } else { LOOK_EVERY }, Duty::Reconcile);
     }
 
-    /// A person decides about the VMs of which the daemon cannot tell which domain they are: the others are put off first.
-    /// Answers whether there were any.
+    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM: first the person switches the other
+    /// domains off. Returns true if there were such VMs.
     pub(crate) fn accept_in_doubt(&mut self) -> bool {
         let in_doubt = |record: &&Rc<VmRecord>| record.restored.as_ref().is_some_and(|restored| restored.in_doubt);
         let vms: Vec<VmId> = self.store.rows.records.values().filter(in_doubt).map(|record| record.id).collect();

@@ -1,7 +1,8 @@
 //! One run: a world, a daemon and an operator from one seed, until everything was deleted and nothing is left.
 //!
-//! First it storms: hosts, guests, drivers, the daemon and a person at the hypervisor do what the seed says. Then everything answers and
-//! obeys, and within a bound every VM must rest as its record says; then all is deleted, and within a bound nothing may be left.
+//! First there is a storm: hosts, guests, drivers, the daemon and a person at the hypervisor do what the seed says. Then everything
+//! answers and obeys, and within a time limit every VM must rest as its record says. Then all VMs are deleted, and within a time
+//! limit nothing may be left.
 
 use crate::coverage::Coverage;
 use crate::executor::Executor;
@@ -22,16 +23,16 @@ use ostler_model::{
 };
 use std::collections::BTreeMap;
 
-/// Until when everything must rest once it has calmed down.
+/// The time limit for everything to come to rest, once the storm is over.
 const REST_WITHIN: Millis = Millis::secs(3 * 3600);
-/// Looks at everything are this far apart.
+/// The time between two checks of everything.
 const CHECK_EVERY: Millis = Millis(20_000);
-/// Lines kept of a trace.
+/// A trace keeps at least its last so many lines.
 const LINES_KEPT: usize = 20_000;
-/// Events at one moment: more are a loop.
+/// If more events than this happen at one moment, the run is in a loop.
 const AT_ONCE: u64 = 200_000;
 
-/// What was done.
+/// Counts of what a run has done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stats {
     pub(crate) events: u64,
@@ -65,7 +66,7 @@ pub(crate) struct Ended {
     pub(crate) lines: Vec<String>,
 }
 
-/// Where a run stands.
+/// The stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Storm,
@@ -85,7 +86,7 @@ pub(crate) struct Sim {
     pub(crate) works: BTreeMap<WorkId, Work>,
     pub(crate) next_work: WorkId,
     pub(crate) calm: bool,
-    // What survives the daemon.
+    // The parts that survive the daemon.
     pub(crate) store: Store,
     pub(crate) backup: Option<Rows>,
     // The daemon.
@@ -110,7 +111,7 @@ pub(crate) struct Sim {
     pub(crate) haste: u64,
     pub(crate) strict: bool,
     pub(crate) acked: BTreeMap<OperationId, VmId>,
-    // Telling.
+    // Statistics and the trace.
     pub(crate) stats: Stats,
     pub(crate) coverage: Coverage,
     pub(crate) tracing: bool,
@@ -183,7 +184,7 @@ impl Sim {
         sim
     }
 
-    /// Hosts, an image, and everything that happens by itself.
+    /// Makes the hosts and an image, and plans everything that happens by itself.
     fn furnish(&mut self, hosts: u64) {
         for host in 1..=u32::try_from(hosts).unwrap_or(3) {
             self.world.hosts.insert(HostId(host), Machine { on: true, cut: false });
@@ -289,7 +290,7 @@ impl Sim {
         }
     }
 
-    /// Looks at everything now and then, and goes on to the next stage. Answers whether the run is over.
+    /// Checks everything, and goes on to the next stage if it can. Returns true if the run is over.
     fn check(&mut self) -> Result<bool, Violation> {
         self.happens(CHECK_EVERY, Happening::Check);
         invariants::all(self)?;
@@ -337,7 +338,7 @@ impl Sim {
         invariants::at_rest(self)
     }
 
-    /// Says what is under way that should not be.
+    /// Returns an error if something is under way that should not be.
     fn nothing_under_way(&self) -> Result<(), Violation> {
         let apart =
             self.store.rows.records.values().find(|record| record.reason == ostler_model::Reason::CannotAsk && !self.world.aged);
@@ -353,13 +354,13 @@ impl Sim {
         }
     }
 
-    /// Whether nothing has been under way for some time.
+    /// True if nothing has been under way for some time.
     fn quiet_for_long(&mut self) -> bool {
         self.quiet_checks = if self.quiet() { self.quiet_checks + 1 } else { 0 };
         self.quiet_checks > 2
     }
 
-    /// Whether nothing is under way, and the monitor has had its time to see that.
+    /// True if nothing is under way, and the monitor has had the time to see that.
     fn quiet(&self) -> bool {
         let since = Timestamp(self.bound.0 - REST_WITHIN.0);
         let idle = self.store.rows.records.values().all(|record| record.operation.is_none() && record.open.is_empty());
@@ -373,7 +374,7 @@ impl Sim {
         idle && here && gone && self.up && self.now.since(since).0 > 120_000
     }
 
-    /// Whether all is done and nothing waits to be swept.
+    /// True if all VMs are done and nothing waits to be swept.
     fn gone(&self) -> bool {
         let swept = |record: &VmRecord| record.leftovers.is_empty() || self.elsewhere(record).is_some();
         self.store.rows.records.values().all(|record| record.state == State::Done && swept(record))

@@ -1,11 +1,11 @@
-//! The scheduler of the simulated daemon: first fit over committed capacity. Mirrors `ostler_engine::scheduler`. It proposes; the
-//! decision and the claim inside the transaction dispose.
+//! The scheduler of the simulated daemon: first fit over committed capacity. Mirrors `ostler_engine::scheduler`. It only proposes a
+//! host. The decision, and the claim inside the transaction, can still refuse it.
 
 use crate::queue::{Asker, Duty, Message};
 use crate::run::Sim;
 use ostler_model::{Args, Capacity, HostId, Millis, OperationId, Request, State, Verb, VmId};
 
-/// As `CYCLE_EVERY` there.
+/// Mirrors `ostler_engine::scheduler::CYCLE_EVERY`.
 const CYCLE_EVERY: Millis = Millis::secs(5);
 
 impl Sim {
@@ -31,7 +31,7 @@ impl Sim {
         }
     }
 
-    /// What each host has left, without what was proposed and is not committed.
+    /// The capacity that is left on each host. Capacity that was proposed and is not committed yet counts as used.
     fn look_for_offers(&self) -> Vec<(HostId, Capacity)> {
         let free = |(host, total): (&HostId, &Capacity)| {
             let held = self.store.rows.held.get(host).copied().unwrap_or_default();

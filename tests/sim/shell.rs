@@ -1,5 +1,5 @@
-//! The runner of the simulated daemon: takes an input, fetches facts, has it decided, commits, and only then does what was decided.
-//! Each function mirrors the one of that name in `ostler_engine::runner` (facts: `ostler_engine::facts`).
+//! The runner of the simulated daemon: it takes an input, fetches facts, has it decided, commits, and only then does what was
+//! decided. A function with the name of one in `ostler_engine::runner` mirrors that one (facts: `ostler_engine::facts`).
 
 use crate::invariants;
 use crate::mutation::{self, Mutation};
@@ -16,7 +16,7 @@ use ostler_model::{
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// What a runner waits for.
+/// The thing that a runner waits for.
 #[derive(Default)]
 enum Waits {
     #[default]
@@ -24,12 +24,12 @@ enum Waits {
     /// A look that the request needs.
     Facts(Box<(Request, Asker)>),
     Commit(Asked),
-    /// Something is to be put away, and a look for that is under way.
+    /// A look before a sweep.
     Look,
     PutAway(Box<PuttingAway>),
 }
 
-/// Who is to be told, and of which verb.
+/// The asker of a request, and the request.
 type Asked = Option<(Asker, Request)>;
 
 /// A VM's mailbox, and its runner.
@@ -41,12 +41,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Whether it does nothing but look, now and then, for what might be put away.
+    /// True if the desk does nothing, or only looks whether a host can be swept.
     pub(crate) fn rests(&self) -> bool {
         matches!(self.waits, Waits::Nothing | Waits::Look) && self.inbox.is_empty()
     }
 
-    /// In a word, for whoever asks why it waits.
+    /// The thing that it waits for, as words for a violation.
     pub(crate) const fn waits(&self) -> &'static str {
         match self.waits {
             Waits::Nothing => "nothing",
@@ -57,7 +57,7 @@ impl Desk {
         }
     }
 
-    /// What it waits for, if it is that; then it waits no more.
+    /// Takes the thing that the desk waits for, if it is of the kind asked for. After that the desk waits for nothing.
     fn taken(&mut self, which: impl Fn(&Waits) -> bool) -> Waits {
         if which(&self.waits) { std::mem::take(&mut self.waits) } else { Waits::Nothing }
     }
@@ -82,7 +82,7 @@ impl Sim {
             }
             let Some(message) = desk.inbox.pop_front() else { return };
             if !self.ready(vm) {
-                // What a dead process left is gone on with first; the message waits for that.
+                // The runner first goes on with what a dead daemon left. The message waits for that.
                 self.desks.entry(vm).or_default().inbox.push_front(message);
                 return;
             }
@@ -90,7 +90,8 @@ impl Sim {
         }
     }
 
-    /// Loads the record if that is not done, and goes on with what a dead process left. Answers whether that is over.
+    /// Loads the record if it is not loaded, and goes on with what a dead daemon left. Returns true if nothing of that is under
+    /// way.
     fn ready(&mut self, vm: VmId) -> bool {
         if self.desks.get(&vm).is_some_and(|desk| desk.loaded.is_some()) {
             return true;
@@ -112,7 +113,7 @@ impl Sim {
         if let Message::Returned { sending, key, .. } = &message
             && !self.executor.received(key, *sending)
         {
-            // An answer that came twice, and its call was sent again meanwhile: no executor tells that.
+            // The answer came twice, and its call was sent again in between. No executor passes on such an answer.
             return;
         }
         let Some(record) = self.desks.get(&vm).and_then(|desk| desk.loaded.clone()) else {
@@ -138,12 +139,12 @@ impl Sim {
         }
     }
 
-    /// A scheduled action that is due is asked for by the VM's own runner; one that is too late is written down. Mirrors `fire`.
+    /// The VM's own runner asks for a scheduled action that is due. An action that is too late is written down. Mirrors `fire`.
     fn ask_what_is_due(&mut self, vm: VmId) {
         let Some(desk) = self.desks.get_mut(&vm) else { return };
         let Some(record) = desk.loaded.clone() else { return };
         if !matches!(desk.waits, Waits::Nothing) {
-            // The tick is being committed; what is due is looked at again after that.
+            // The tick is being committed. After that, the runner looks again for actions that are due.
             desk.inbox.push_front(Message::Input(Input::Tick));
             return;
         }
@@ -174,7 +175,7 @@ impl Sim {
         self.request(vm, &record, asked, Asker::Clock);
     }
 
-    /// What came of a scheduled action's request is committed next, before anything else.
+    /// The result of a scheduled action's request is committed next, before anything else.
     pub(crate) fn fired(&mut self, vm: VmId, schedule: ScheduleId, refusal: Option<Refusal>) {
         let desk = self.desks.entry(vm).or_default();
         desk.inbox.push_front(Message::Input(Input::Tick));
@@ -198,7 +199,7 @@ impl Sim {
         self.decide_request(vm, record, asked, asker, None);
     }
 
-    /// The look that a request waited for.
+    /// The result of the look that a request waited for.
     pub(crate) fn looked_for_facts(&mut self, vm: VmId, look: Look) {
         let desk = self.desks.entry(vm).or_default();
         let Waits::Facts(waiting) = desk.taken(|waits| matches!(waits, Waits::Facts(_))) else { return };
@@ -215,7 +216,7 @@ impl Sim {
         self.settle(vm, record, facts, input, Some((asker, asked)));
     }
 
-    /// What a request's decision may know beside the record.
+    /// The facts for the decision about a request.
     fn facts(&mut self, record: &VmRecord, asked: &Request, look: Option<Look>) -> Facts {
         let mut facts = Facts { look, ..self.bare(record) };
         facts.abilities = record.placement.as_ref().map(|place| Self::abilities(place.host));
@@ -257,13 +258,13 @@ impl Sim {
         facts
     }
 
-    /// Some are on shared storage, some on their host's; one that is made anew may change.
+    /// Some VMs are on shared storage, others on their host's. A VM that is made anew may change between both.
     fn system_storage(record: &VmRecord) -> Storage {
         let shared = (record.id.0 + record.issued.0).is_multiple_of(2);
         Storage { datastore: DatastoreId(if shared { 1 } else { 2 }), driver: driver(), shared }
     }
 
-    /// Decides `input` and hands what was decided to the store. The answer to a request is given once that is durable.
+    /// Decides `input`, and passes the decision to the store. The answer to a request is given once the commit is durable.
     fn settle(&mut self, vm: VmId, record: &Rc<VmRecord>, facts: Facts, input: Input, asked: Asked) {
         self.stats.decisions += 1;
         let mutation = self.mutation;
@@ -294,7 +295,7 @@ impl Sim {
         self.commit(vm, record, made, seen, asked);
     }
 
-    /// What was seen has changed the VM's state: what becomes of its snapshots is for the rules to say.
+    /// If a look has changed the VM's state, the snapshot rules say what becomes of its snapshots.
     fn after_seeing(&self, record: &VmRecord, input: &Input, made: Decision) -> Decision {
         let seen = matches!(input, Input::Observed { .. }) && made.record.state != record.state;
         if !seen || record.snapshots.is_empty() {
@@ -356,7 +357,7 @@ impl Sim {
         }
     }
 
-    /// A batch is durable: whoever waited for it goes on.
+    /// A batch is durable: the runners that waited for it go on.
     pub(crate) fn written(&mut self) {
         let done = self.store.written();
         let vms: Vec<VmId> = done.iter().map(|(commit, _)| commit.vm).collect();
@@ -370,7 +371,7 @@ impl Sim {
         self.write_next();
     }
 
-    /// What the world notes for the invariants when a commit is durable, whether or not anybody lives to be told.
+    /// Notes a durable commit in the world, for the invariants. This happens even if the daemon has died and nobody is answered.
     fn durable(&mut self, commit: &Commit, committed: &Committed) {
         if *committed != Committed::Applied {
             return;
@@ -386,7 +387,7 @@ impl Sim {
             let places = commit.next.placement.iter().chain(&commit.next.other);
             let known = places.chain(commit.next.leftovers.iter().map(|left| &left.place)).any(|place| place.host == host);
             if !known || !commit.next.files.other && commit.next.placement.as_ref().is_none_or(|place| place.host != host) {
-                // It came to nothing: whoever brought the files takes them away again.
+                // The migration came to nothing, so the operator removes the files again.
                 being.folders.remove(&Site::Host(host));
                 being.brought = None;
             } else if commit.next.operation.is_none() {
@@ -401,7 +402,7 @@ impl Sim {
         let asked = match std::mem::take(&mut desk.waits) {
             Waits::Commit(asked) => asked,
             other => {
-                // The creation of a VM, which no runner waits for.
+                // This commit creates a VM. No runner waits for it.
                 desk.waits = other;
                 None
             }
@@ -435,7 +436,7 @@ impl Sim {
         }
     }
 
-    /// What follows a commit, in the order in which it may be seen.
+    /// Does what follows a commit, in the order in which it may be seen.
     fn publish(&mut self, before: Option<&VmRecord>, commit: &Commit) {
         let (vm, next) = (commit.vm, &commit.next);
         self.set_timer(vm, next.next_due());
@@ -476,7 +477,7 @@ impl Sim {
         }
     }
 
-    /// What is being put away, by the VM's own runner, so that no operation of the VM can begin meanwhile.
+    /// Begins a sweep with a look. The VM's own runner does the sweep, so no operation of the VM can begin in the meantime.
     fn look_to_put_away(&mut self, vm: VmId, host: HostId) {
         self.say(|| format!("VM {vm}: looks at host {host} for what is to be put away"));
         self.desks.entry(vm).or_default().waits = Waits::Look;
@@ -494,7 +495,7 @@ impl Sim {
         self.pump(vm);
     }
 
-    /// A call of what is being put away has returned. What failed stays on the list.
+    /// A call of a sweep has returned. If it failed, the leftover stays in the record.
     pub(crate) fn put_away(&mut self, vm: VmId, done: bool) {
         let desk = self.desks.entry(vm).or_default();
         let Waits::PutAway(now) = desk.taken(|waits| matches!(waits, Waits::PutAway(_))) else { return };
@@ -516,7 +517,7 @@ impl Sim {
         }
     }
 
-    /// The daemon dies: all that is not in the store is gone.
+    /// The daemon dies: everything that is not in the store is lost.
     pub(crate) fn crash(&mut self) {
         self.stats.crashes += 1;
         self.life += 1;
@@ -539,13 +540,13 @@ impl Sim {
         self.queue.push(at, Event::World(Happening::Start));
     }
 
-    /// Mirrors `ostler_engine::Engine::start`: every VM with something under way is woken, timers are set, hosts are watched.
+    /// Mirrors `ostler_engine::Engine::start`: every VM with an operation, an open call or a timer is woken, and hosts are watched.
     pub(crate) fn start(&mut self) {
         self.up = true;
         let vms: Vec<VmId> = self.store.rows.records.keys().copied().collect();
         for vm in vms {
             let record = &self.store.rows.records[&vm];
-            // What a daemon before this one began may still be at work, even if nobody waited for it any more.
+            // A call that an earlier daemon began may still be at work, even if nobody waited for it any more.
             self.executor.haunt_all(record);
             if record.operation.is_some() || !record.open.is_empty() || record.next_due().is_some() {
                 self.deliver_soon(vm, Message::Wake);

@@ -1,9 +1,9 @@
-//! The store, simulated: commits that wait for their batch, batches that are durable when they are answered, and crashes that lose
-//! what was not. Mirrors `ostler_store`'s promises: claims are checked in order against the rows as they are inside the transaction,
-//! books are derived from the records, the outbox is what decisions put in and took out.
+//! The simulated store: commits wait for their batch, a batch is durable when it is answered, and a crash loses commits that are
+//! not durable. It keeps the promises of `ostler_store`: claims are checked in order against the rows inside the transaction, books
+//! are derived from the records, and the outbox has the calls that decisions put in and did not take out.
 //!
-//! A crash loses every commit that waits. The batch that is being written is lost or durable, as chance has it; its commits are not
-//! answered either way. That is all a real store can do to a daemon, and less would be too kind.
+//! A crash loses every commit that waits. The batch that is being written is lost or durable, by chance, and its commits are not
+//! answered in either case. A real store can do all of this to a daemon, and nothing else.
 
 use ostler_lifecycle::Decision;
 use ostler_model::{
@@ -13,7 +13,7 @@ use ostler_model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// One operation, as far as the simulation holds it against the promises.
+/// The facts of an operation that the simulation checks.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub(crate) vm: VmId,
@@ -21,31 +21,31 @@ pub(crate) struct Told {
     pub(crate) ended: Option<Ended>,
 }
 
-/// What a decision writes.
+/// A decision, as it goes to the store.
 pub(crate) struct Commit {
     pub(crate) vm: VmId,
     pub(crate) expect: Option<Version>,
     pub(crate) decision: Box<Decision>,
     pub(crate) next: Rc<VmRecord>,
-    /// Whether it follows from a look of the monitor.
+    /// True if it follows from a look of the monitor.
     pub(crate) seen: bool,
-    /// Whether its answer goes to somebody.
+    /// The answer to the request, if it was one.
     pub(crate) answer: Option<Answer>,
 }
 
 impl Commit {
-    /// Whether the VM has no files any more and waits to be made.
+    /// True if the VM has no files any more, and waits to be deployed.
     pub(crate) fn begins_anew(&self) -> bool {
         matches!(self.next.state, State::Pending | State::Hold) && !self.next.files.host && !self.next.files.home
     }
 }
 
-/// What came of a commit.
+/// The result of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Committed {
     Applied,
     ClaimRefused(Claim),
-    /// Somebody else changed the record, or the commit makes no sense: neither may ever be.
+    /// Somebody else changed the record, or the commit makes no sense. Neither may ever happen.
     Broken(String),
 }
 
@@ -61,11 +61,11 @@ pub(crate) struct Rows {
     pub(crate) by_host: BTreeMap<HostId, BTreeSet<VmId>>,
     pub(crate) pending: BTreeSet<VmId>,
     pub(crate) resched: BTreeSet<VmId>,
-    /// What hosts offer.
+    /// The capacity of each host.
     pub(crate) total: BTreeMap<HostId, Capacity>,
 }
 
-/// The rows, what waits to be written, and what is being written.
+/// The rows, the commits that wait to be written, and the batch that is being written.
 #[derive(Default)]
 pub(crate) struct Store {
     pub(crate) rows: Rows,
@@ -75,7 +75,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The batch is durable: every commit of it is judged and, if it holds, applied.
+    /// The batch is durable: every commit in it is judged, and applied if it holds.
     pub(crate) fn written(&mut self) -> Vec<(Commit, Committed)> {
         let batch = std::mem::take(&mut self.writing);
         let rows = &mut self.rows;
@@ -84,7 +84,7 @@ impl Store {
         done
     }
 
-    /// The daemon dies. `durable` says whether the batch in hand still made it; nobody is told.
+    /// The daemon dies. `durable` says whether the batch that is being written is durable. Nobody is answered.
     pub(crate) fn crash(&mut self, durable: bool) -> Vec<(Commit, Committed)> {
         self.waiting.clear();
         if durable {
@@ -132,7 +132,7 @@ impl Rows {
             .map(|effect| format!("effect {} is put into the outbox and is not open", effect.key))
     }
 
-    /// The claim is judged by the same code as in `ostler_store`; only the page of the book is made here.
+    /// Judges a claim with the same code as `ostler_store`. Only the page of the book is made here.
     fn claim_refused(&self, claim: &Claim, commit: &Commit) -> bool {
         let Holding { book, key, .. } = &claim.holding;
         let id = key.as_str().parse().ok();
@@ -174,7 +174,7 @@ impl Rows {
         self.note(commit);
     }
 
-    /// Mirrors `ostler_engine::runner::note`.
+    /// Mirrors `ostler_engine::journal::note`.
     fn note(&mut self, commit: &Commit) {
         for entry in &commit.decision.journal {
             match entry {
@@ -218,7 +218,7 @@ impl Rows {
         set(&mut self.resched, vm, new.resched);
     }
 
-    /// The books do not say what the records say.
+    /// Returns an error in words if the books do not agree with the records.
     pub(crate) fn books_differ(&self) -> Option<String> {
         let mut held: BTreeMap<HostId, Capacity> = BTreeMap::new();
         let mut holds: BTreeMap<ImageId, u64> = BTreeMap::new();
@@ -249,18 +249,18 @@ fn set(of: &mut BTreeSet<VmId>, vm: VmId, wanted: bool) {
     }
 }
 
-/// The terms of a host of this size. Hosts of the simulation take VMs always.
+/// The terms of a host of this size. Hosts of the simulation always take VMs.
 fn room(key: &BookKey, total: Capacity) -> Terms {
     let Amount([_, cpu_milli, memory_mib]) = total.into();
     Terms { limit: Amount([u64::MAX, cpu_milli, memory_mib]), ..Terms::of_none(key) }
 }
 
-/// What a VM holds, by host.
+/// The capacity that a VM holds on each host.
 pub(crate) fn holdings(record: &VmRecord) -> impl Iterator<Item = (HostId, Capacity)> + use<> {
     record.held().into_iter().chain(record.held_too())
 }
 
-/// Every host where something of a VM is or may be. Without allocating where there is one at most.
+/// Every host where a VM has something or may have something. Needs no allocation if there is at most one.
 fn hosts(record: &VmRecord) -> impl Iterator<Item = HostId> + '_ {
     let here = record.placement.iter().map(|place| place.host);
     let others = record.other.iter().chain(record.leftovers.iter().map(|left| &left.place));

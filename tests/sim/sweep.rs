@@ -1,7 +1,7 @@
-//! Puts away what must not be there: domains of VMs that have no place or have it elsewhere, and what VMs left behind on hosts that
-//! were not seen. Mirrors `ostler_engine::sweep`.
+//! Sweeps hosts: removes domains of VMs that have no placement there, and leftovers on hosts that were not seen empty. Mirrors
+//! `ostler_engine::sweep`.
 //!
-//! Every call is made under the leftover's own generation, so that the host refuses (`stale`) if a later placement has arrived there.
+//! Every call has the leftover's own generation, so the host refuses it (`stale`) if a later placement has arrived there.
 
 use crate::mutation::Mutation;
 use crate::queue::Message;
@@ -16,24 +16,24 @@ use ostler_model::{
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// Where putting something away stands.
+/// How far a sweep is.
 pub(crate) enum PuttingAway {
-    /// There is nothing to put away, or it cannot be now.
+    /// There is nothing to remove, or it cannot be removed now.
     Nothing,
     /// The domain is being removed.
     Domain { host: HostId },
     /// Files are being removed; nothing is left after that.
     Files { host: HostId, generation: Generation },
-    /// A memory file that nobody will use is being removed.
+    /// An unused memory file is being removed.
     Memory { name: RelPath },
-    /// It was removed.
+    /// The memory file was removed.
     MemoryRemoved { name: RelPath },
-    /// It is empty there.
+    /// The host is empty of this VM.
     Swept { host: HostId, generation: Generation },
 }
 
 impl Sim {
-    /// A host answered with all its domains. Mirrors `ostler_engine::health::{strays, misplaced, left_on}`.
+    /// A host has listed all its domains: asks the VMs concerned to sweep it. Mirrors `ostler_engine::health::{strays, left_on}`.
     pub(crate) fn strays(&mut self, host: HostId) {
         let mut found: BTreeSet<VmId> = BTreeSet::new();
         for (vm, being) in &self.world.beings {
@@ -56,7 +56,7 @@ impl Sim {
         }
     }
 
-    /// Looked again: puts away what is there if that is still safe. Mirrors `ostler_engine::sweep::put_away`.
+    /// After one more look, removes what is there if that is still safe. Mirrors `ostler_engine::sweep::{sweep, drop_memory}`.
     pub(crate) fn begin_sweep(&mut self, record: &Rc<VmRecord>, host: HostId, seen: &Observation) -> PuttingAway {
         let elsewhere = self.elsewhere(record).is_some();
         if let (Some(name), false) = (unused_memory(record, host).first(), elsewhere) {
@@ -69,9 +69,9 @@ impl Sim {
                 self.call_to_put_away(record, host, generation, Call::Remove);
                 PuttingAway::Domain { host }
             }
-            // Something is there that is not to be touched, or not ours: the leftover stays on the list.
+            // A domain is there that is not ours or must not be touched. The leftover stays in the record.
             (None, Observation::Present(_)) => PuttingAway::Nothing,
-            // What lives elsewhere may use these files.
+            // The VM lives elsewhere, and its domain may use these files.
             (None, Observation::Absent) if elsewhere => PuttingAway::Nothing,
             (None, Observation::Absent) => self.sweep_files(record, host),
         }
@@ -84,14 +84,14 @@ impl Sim {
             return PuttingAway::Swept { host, generation };
         }
         if record.storage.is_none() {
-            // Nobody knows any more in which datastore they are.
+            // The record does not say any more in which datastore the files are.
             return PuttingAway::Nothing;
         }
         self.call_to_put_away(record, host, generation, Call::DropHost);
         PuttingAway::Files { host, generation }
     }
 
-    /// A call has succeeded.
+    /// The next part of a sweep, after a call has succeeded.
     pub(crate) fn next_to_put_away(&mut self, record: &Rc<VmRecord>, now: &PuttingAway) -> PuttingAway {
         match now {
             PuttingAway::Domain { .. } if self.elsewhere(record).is_some() => PuttingAway::Nothing,
@@ -102,7 +102,8 @@ impl Sim {
         }
     }
 
-    /// Belongs to no operation. The time makes it another effect each time.
+    /// Sends a call that belongs to no operation. The current time makes it a new effect each time. Mirrors
+    /// `ostler_engine::sweep::control`, except for `spares`.
     fn call_to_put_away(&mut self, record: &Rc<VmRecord>, host: HostId, generation: Generation, call: Call) {
         let item = match call {
             Call::Remove => Item::Domain,
@@ -117,7 +118,7 @@ impl Sim {
         }
     }
 
-    /// What puts something away has not ended in time: it stays on the list.
+    /// A call of a sweep has not ended in time. The leftover stays in the record.
     pub(crate) fn give_up(&mut self, vm: VmId, work: u64) {
         if self.works.contains_key(&work) {
             if let Some(host) = self.works.get(&work).map(|work| work.effect.host) {

@@ -1,4 +1,4 @@
-//! What happens to hosts and guests that nobody asked for: how often depends on the seed.
+//! Trouble with hosts and guests that nobody asked for. The seed says how often it comes.
 
 use crate::queue::{Event, Happening};
 use crate::rng::Rng;
@@ -8,21 +8,21 @@ use ostler_model::{HostId, Millis, Power, PowerReason, VmId};
 /// How often things go wrong, in thousandths, and how far apart they are, in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Weather {
-    /// Calls with which something is wrong.
+    /// Calls that go wrong.
     pub(crate) trouble: u64,
     /// Calls that take long.
     pub(crate) slow: u64,
-    /// Looks that are told late.
+    /// Looks whose result arrives late.
     pub(crate) late: u64,
-    /// Between things that hosts do.
+    /// The time between two troubles of hosts.
     host: u64,
-    /// Between crashes of the daemon.
+    /// The time between two crashes of the daemon.
     pub(crate) crash: u64,
-    /// Between things that guests do.
+    /// The time between two turns of the guests.
     guests: u64,
-    /// Between things that a person does at the hypervisor.
+    /// The time between two actions of a person at the hypervisor.
     person: u64,
-    /// Whether the store is lost now and then, and an older backup restored.
+    /// True if the store is lost now and then, and an older backup is restored.
     pub(crate) restores: bool,
 }
 
@@ -67,7 +67,7 @@ impl Sim {
         self.queue.push(at, Event::World(happening));
     }
 
-    /// Guests obey, switch off, crash, write; most of them most of the time do nothing.
+    /// Guests obey, switch themselves off, crash or write. Most guests do nothing most of the time.
     pub(crate) fn guests(&mut self) {
         let pressed: Vec<(VmId, HostId)> =
             self.pick_domains(|being_obeys, domain| domain.pressed && being_obeys && domain.power == Power::Running);
@@ -103,7 +103,8 @@ impl Sim {
         self.tell_change(vm, host);
     }
 
-    /// Somebody at the hypervisor pauses, resumes, starts or destroys a domain where its VM has its place.
+    /// A person at the hypervisor pauses, resumes, starts or destroys a domain. Starts and resumes happen only where the VM has its
+    /// placement.
     pub(crate) fn person(&mut self) {
         let all = self.pick_domains(|_, domain| domain.identity.is_some());
         self.next_of(Happening::Person);
@@ -112,7 +113,7 @@ impl Sim {
         }
         let (vm, host) = *self.rng.pick(&all);
         let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        // Nobody could save a VM from a person who starts an old copy of it.
+        // A person does not start an old copy of a VM here, because no daemon could prevent the harm.
         let place = record.placement.as_ref().filter(|place| place.host == host);
         let settled = place.is_some()
             && record.other.is_none()
@@ -135,7 +136,8 @@ impl Sim {
         if power == Power::Running
             && let Some(domain) = self.world.being(vm).domains.get_mut(&host)
         {
-            // Whoever starts it by hand does not plug in again what was taken from the VM while it was off.
+            // A person who starts the domain by hand does not plug in again the hardware that was taken from the VM while it was
+            // off.
             let known =
                 |mac: &String| record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|nic| nic.to_string() == *mac));
             domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
@@ -154,7 +156,7 @@ impl Sim {
         domains.is_none_or(|domains| domains.iter().all(|(at, domain)| *at == host || !domain.alive()))
     }
 
-    /// Whether all disks of a domain are there and new.
+    /// True if all disks of a domain are there and as new as they can be.
     fn whole(&mut self, vm: VmId, host: HostId) -> bool {
         let Some(record) = self.store.rows.records.get(&vm).cloned() else { return false };
         let site = crate::world::World::site(&record, host);
@@ -180,7 +182,7 @@ impl Sim {
         found
     }
 
-    /// A host is cut off, or loses power; or is mended soon after.
+    /// Cuts a host off, or takes its power. Some time later it is mended.
     pub(crate) fn host_trouble(&mut self) {
         self.next_of(Happening::Host);
         if self.calm {
@@ -232,7 +234,7 @@ impl Sim {
         }
         for being in self.world.beings.values_mut() {
             being.obeys = true;
-            // Whoever made them puts away what never became ours.
+            // Domains that never became ours are removed by the people who made them.
             being.domains.retain(|_, domain| domain.identity.is_some());
         }
     }

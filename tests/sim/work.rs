@@ -1,9 +1,9 @@
-//! Driver calls as they go on at hosts: how long they take, what goes wrong, who still hears of them.
+//! Driver calls at work on hosts: how long they take, what goes wrong, and who still gets the answer.
 //!
-//! A call takes effect in one moment (`Happening::Deed`) and is answered later (`Happening::Answer`), if at all. A call that nobody waits
-//! for any more, because it was dropped or its daemon has died, goes on: until then every look at that VM on that host says `busy`, as
-//! drivers promise. A definite error (`refused`, `not-here`, `gone`, `stale`, `cancelled`) is never told of something that was done; `retry`
-//! and `unknown` may be told of anything.
+//! A call takes effect in one moment (`Happening::Deed`), and its answer comes later (`Happening::Answer`), or never. A call that
+//! was dropped, or whose daemon has died, goes on. Until it ends, every look at that VM on that host is answered with `busy`, as
+//! drivers promise. A definite error (`refused`, `not-here`, `gone`, `stale`, `cancelled`) is never the answer of a call that has
+//! taken effect; `retry` and `unknown` may be.
 
 use crate::queue::{Event, Happening};
 use crate::run::Sim;
@@ -13,31 +13,31 @@ use std::rc::Rc;
 
 pub(crate) type WorkId = u64;
 
-/// Who waits for the answer.
+/// The part of the daemon that waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The executor, for a sending.
     Sending(u64),
-    /// A runner that puts something away.
+    /// A runner that sweeps a host.
     PutAway,
 }
 
-/// What becomes of a call at its host.
+/// The fate of a call at its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is done, and told.
+    /// The call is done, and answered.
     Told,
-    /// It is done, and told without a look.
+    /// The call is done, and answered without a look.
     Blind,
-    /// It is done, and the answer is an error that does not say so.
+    /// The call is done, and its answer is an error that does not say so.
     DoneBut(DriverError),
-    /// It is not done.
+    /// The call is not done.
     Not(DriverError),
-    /// It is done half, which leaves half of a file.
+    /// The call is half done, and leaves half of a file.
     Half(DriverError),
-    /// It is done, and nobody is told.
+    /// The call is done, and there is no answer.
     Silent,
-    /// It comes to nothing, and nobody is told.
+    /// The call is not done, and there is no answer.
     Never,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Work {
     /// The other host that it changes.
     pub(crate) also: Option<HostId>,
     pub(crate) abandoned: bool,
-    /// It has taken effect, or never will; only its answer is on its way.
+    /// The call has taken effect, or never will. Only its answer is still to come.
     pub(crate) done: bool,
     fate: Fate,
 }
@@ -67,7 +67,7 @@ fn unreachable() -> DriverError {
     DriverError::retry("unreachable", "the host does not answer")
 }
 
-/// Most bytes to move take seconds, most calls take milliseconds.
+/// Jobs take up to some seconds, other calls some milliseconds. Some calls are slow.
 fn length(sim: &mut Sim, call: Call) -> u64 {
     let slow = sim.rng.permille(sim.weather.slow);
     match (call, slow) {
@@ -79,7 +79,7 @@ fn length(sim: &mut Sim, call: Call) -> u64 {
 }
 
 impl Sim {
-    /// The executor, or a runner that puts something away, calls a driver.
+    /// The executor, or a runner that sweeps a host, calls a driver.
     pub(crate) fn begin_work(&mut self, effect: &Rc<Effect>, record: &Rc<VmRecord>, origin: Origin) -> Option<WorkId> {
         self.stats.calls += 1;
         self.next_work += 1;
@@ -120,7 +120,7 @@ impl Sim {
 
     fn not_reached(&mut self, id: WorkId, work: Work) -> Option<WorkId> {
         if self.rng.permille(300) {
-            // Nothing comes back: the deadline ends it.
+            // No answer comes. The deadline ends the call.
             self.works.insert(id, Work { done: true, ..work });
             return Some(id);
         }
@@ -134,8 +134,8 @@ impl Sim {
         Some(id)
     }
 
-    /// Another call of the VM is at work there: an identity that is at work is attached to, jobs on the same files wait for each other,
-    /// and hypervisor calls must not be beside each other but for destroy.
+    /// Finds another call of the VM that is at work there. A job of the same identity is joined. A transfer job waits for other
+    /// jobs on the same files. Hypervisor calls must not run beside each other, except for destroys and looks.
     fn beside(&mut self, effect: &Effect, origin: Origin) -> Option<Beside> {
         let lane = effect.call.lane();
         let clashes =
@@ -197,13 +197,13 @@ impl Sim {
         let looks = effect.call == Call::Observe;
         let result = match fate {
             Fate::Told if looks => self.no_dropped_call(effect.vm, effect.host).and_then(|()| self.world.execute(&effect, &record)),
-            // Whatever is wrong at the host: a level call finds that it is so already, and says so.
+            // Even if something is wrong at the host, a level effect whose aim is reached already finds that, and succeeds.
             Fate::Not(error) | Fate::Half(error) if error.kind != ErrorKind::Unknown && self.world.is_so(&effect, &record) => {
                 self.world.execute(&effect, &record)
             }
             Fate::Told => self.world.execute(&effect, &record),
             Fate::Blind => self.world.execute(&effect, &record).map(|_| Outcome::default()),
-            // What is refused for a reason of its own is told as such.
+            // If the call itself is refused, that error is the answer.
             Fate::DoneBut(error) => self.world.execute(&effect, &record).and(Err(error)),
             Fate::Not(error) => Err(error),
             Fate::Half(error) => {
@@ -223,7 +223,7 @@ impl Sim {
         self.queue.push(at, Event::World(Happening::Answer(id, Box::new(result))));
     }
 
-    /// A call's answer arrives, if anybody still waits and it can be heard.
+    /// The answer of a call arrives, if somebody still waits for it and the host can be reached.
     pub(crate) fn answer(&mut self, id: WorkId, result: CallResult) {
         let Some(work) = self.works.get(&id) else { return };
         let lost = !self.world.reaches(work.effect.host) && !result.as_ref().is_err_and(|error| error.code == "unreachable");
@@ -240,7 +240,7 @@ impl Sim {
         }
     }
 
-    /// Tells a call to stop. It may not care.
+    /// Tells a call to stop. Some calls do not stop.
     pub(crate) fn stop_work(&mut self, id: WorkId) {
         let stops = self.rng.permille(650);
         let Some(work) = self.works.get_mut(&id).filter(|work| !work.done && stops) else { return };
@@ -254,7 +254,7 @@ impl Sim {
         self.queue.push(at, Event::World(Happening::Answer(id, Box::new(Err(stopped)))));
     }
 
-    /// Nobody waits for a call any more. What it began goes on.
+    /// Nobody waits for the call any more. It goes on.
     pub(crate) fn abandon_work(&mut self, id: WorkId) {
         let Some(work) = self.works.get_mut(&id) else { return };
         work.abandoned = true;
@@ -263,7 +263,7 @@ impl Sim {
         }
     }
 
-    /// The daemon has died: calls go on without it, but for those that were its own processes.
+    /// The daemon has died. Calls go on without it, except for those that ran in its own processes.
     pub(crate) fn orphan_works(&mut self) {
         let ids: Vec<WorkId> = self.works.keys().copied().collect();
         for id in ids {
@@ -279,7 +279,7 @@ impl Sim {
         }
     }
 
-    /// A host has lost power: what was at work on it comes to nothing.
+    /// A host has lost power: the calls at work on it come to nothing.
     pub(crate) fn power_ends_works(&mut self, host: HostId) {
         let ids: Vec<WorkId> = self.works.iter().filter(|(_, work)| !work.done && work.holds(host)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -296,7 +296,7 @@ impl Sim {
         }
     }
 
-    /// A driver that was left with a call at work says so, whoever asks what is there.
+    /// If a dropped call is still at work on the host, the driver answers every look with `busy`.
     pub(crate) fn no_dropped_call(&self, vm: VmId, host: HostId) -> Result<(), DriverError> {
         let busy = self.works.values().any(|work| {
             let changes = work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
@@ -305,7 +305,7 @@ impl Sim {
         if busy { Err(DriverError::retry("busy", "a call that was dropped is still at work")) } else { Ok(()) }
     }
 
-    /// What a driver says that is asked what is there: never *absent* when it cannot tell.
+    /// The answer of a driver to a look. It is never *absent* if the driver cannot tell.
     pub(crate) fn observe(&mut self, vm: VmId, host: HostId) -> Look {
         if !self.world.reaches(host) {
             return Err(unreachable());
@@ -318,9 +318,9 @@ impl Sim {
     }
 }
 
-/// What a call finds beside it.
+/// The call that was found beside a new one.
 enum Beside {
-    /// The same identity at work.
+    /// A job of the same identity is at work.
     Attached(WorkId),
     /// Another job on the same files.
     Busy,

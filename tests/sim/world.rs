@@ -1,7 +1,9 @@
-//! What is outside of the daemon: hosts, domains, files. No chance and no time here; what drivers do to it is in `deeds` and `files`.
+//! The world outside of the daemon: hosts, domains, files. It knows no chance and no time. Drivers change it in `deeds` and
+//! `files`.
 //!
-//! Every write of a guest makes its disks *newer* by one; saved memory remembers how new each disk was. So the world itself sees the
-//! wrongs that no record shows: old disks booted, old memory restored over newer disks, a guest that runs twice.
+//! Every write of a guest makes its disks *newer* by one, and saved memory remembers how new each disk was. So the world sees
+//! wrongs that no record shows: a guest that boots from old disks, old memory that is restored over newer disks, a guest that runs
+//! twice.
 
 use ostler_model::{
     DomainSeen, EffectKey, Generation, HostId, Identity, ImageId, Observation, Power, PowerReason, StoreId, VmId, VmRecord, VmUuid,
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The store of the simulated daemon.
 pub(crate) const STORE: StoreId = StoreId(uuid::Uuid::from_u128(0x5705e));
 
-/// How hypervisors know a VM.
+/// The UUID of a VM at hypervisors.
 pub(crate) const fn uuid_of(vm: VmId) -> VmUuid {
     VmUuid(uuid::Uuid::from_u128(0xbeef_0000_0000 + vm.0 as u128))
 }
@@ -19,20 +21,20 @@ pub(crate) const fn uuid_of(vm: VmId) -> VmUuid {
 /// A machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
-    /// Whether it has power.
+    /// True if it has power.
     pub(crate) on: bool,
-    /// Whether the daemon is cut off from it. What runs there runs on.
+    /// True if the daemon cannot reach it. Domains on it go on running.
     pub(crate) cut: bool,
 }
 
-/// Where files are.
+/// A place of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Site {
-    /// On storage that all see.
+    /// Storage that all hosts see.
     Shared,
-    /// At the front end.
+    /// The front end.
     Home,
-    /// On a host.
+    /// A host.
     Host(HostId),
 }
 
@@ -41,14 +43,14 @@ pub(crate) enum Site {
 pub(crate) struct File {
     /// How new its content is.
     pub(crate) version: u64,
-    /// Whether it was written to its end.
+    /// True if it was written to its end.
     pub(crate) complete: bool,
 }
 
 /// Saved memory: how new each disk was then.
 pub(crate) type Memory = BTreeMap<String, u64>;
 
-/// Whether a disk lies where somebody else put it, and is not ours to remove.
+/// True if somebody else has put the disk there, so that it is not ours to remove.
 pub(crate) fn is_adopted(name: &str) -> bool {
     name.starts_with("adopted")
 }
@@ -58,7 +60,7 @@ pub(crate) fn is_adopted(name: &str) -> bool {
 pub(crate) struct Folder {
     pub(crate) disks: BTreeMap<String, File>,
     pub(crate) memory: BTreeMap<String, Memory>,
-    /// What a start leaves beside the disks.
+    /// True if a start has left a console log beside the disks.
     pub(crate) console: bool,
 }
 
@@ -73,13 +75,13 @@ impl Folder {
 pub(crate) struct Domain {
     pub(crate) power: Power,
     pub(crate) reason: PowerReason,
-    /// What is stamped into it.
+    /// The identity that is stamped into it.
     pub(crate) identity: Option<Identity>,
     /// Edge effects that were stamped into it.
     pub(crate) edges: Vec<EffectKey>,
-    /// Whether the guest has a press of the power button to obey.
+    /// True if the power button was pressed and the guest has not obeyed yet.
     pub(crate) pressed: bool,
-    /// Its disks' files.
+    /// The files of its disks.
     pub(crate) disks: BTreeSet<String>,
     /// Its network cards.
     pub(crate) nics: BTreeSet<String>,
@@ -87,7 +89,7 @@ pub(crate) struct Domain {
     pub(crate) size: (u32, u64),
     /// Its snapshots.
     pub(crate) snapshots: BTreeSet<String>,
-    /// Whether its disks are on shared storage.
+    /// True if its disks are on shared storage.
     pub(crate) shared: bool,
 }
 
@@ -106,26 +108,26 @@ impl Domain {
 pub(crate) struct Being {
     pub(crate) domains: BTreeMap<HostId, Domain>,
     pub(crate) folders: BTreeMap<Site, Folder>,
-    /// How new the newest content of each disk is.
+    /// The version of the newest content of each disk.
     pub(crate) newest: BTreeMap<String, u64>,
     /// Rises with each write.
     pub(crate) clock: u64,
-    /// Whether the guest obeys its power button.
+    /// True if the guest obeys its power button.
     pub(crate) obeys: bool,
-    /// Where the operator brought its files to, for a migration that may come to nothing.
+    /// The host to which the operator has moved its files, for a migration that may come to nothing.
     pub(crate) brought: Option<HostId>,
-    /// Whether a person has started it and nobody has looked since: nothing could tell that its memory is old.
+    /// True if a person has started it and nobody has looked since. Then nobody could tell that its memory is old.
     pub(crate) secret: bool,
-    /// Rises with whatever changes a domain of it.
+    /// Rises with each change of one of its domains.
     pub(crate) stamp: u64,
-    /// What `stamp` was when its last operation ended.
+    /// The value of `stamp` when its last operation ended.
     pub(crate) settled: u64,
-    /// Edges that reached the guest, by operation.
+    /// Edge effects that reached the guest, by operation.
     pub(crate) edges: BTreeMap<u64, BTreeSet<EffectKey>>,
 }
 
 impl Being {
-    /// A version that there never was.
+    /// A new version number.
     pub(crate) const fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -139,9 +141,9 @@ pub(crate) struct World {
     pub(crate) beings: BTreeMap<VmId, Being>,
     /// Image files that are complete.
     pub(crate) images: BTreeSet<ImageId>,
-    /// Whether a backup was restored: from then on only what harms is wrong.
+    /// True if a backup was restored. From then on only harm to guests and their files counts as wrong.
     pub(crate) aged: bool,
-    /// The first thing that must never happen, and did.
+    /// The first violation.
     pub(crate) wrong: Option<String>,
 }
 
@@ -156,7 +158,7 @@ impl World {
         self.beings.entry(vm).or_default()
     }
 
-    /// Whether the daemon reaches a host.
+    /// True if the daemon reaches the host.
     pub(crate) fn reaches(&self, host: HostId) -> bool {
         host == HostId::FRONT_END || self.hosts.get(&host).is_some_and(|machine| machine.on && !machine.cut)
     }
@@ -165,7 +167,7 @@ impl World {
         host == HostId::FRONT_END || self.hosts.get(&host).is_some_and(|machine| machine.on)
     }
 
-    /// What a driver sees on a host.
+    /// The observation of a VM that a driver makes on a host.
     pub(crate) fn see(&self, vm: VmId, host: HostId) -> Observation {
         let domain = self.beings.get(&vm).and_then(|being| being.domains.get(&host));
         domain.map_or(Observation::Absent, |domain| {
@@ -180,7 +182,7 @@ impl World {
         })
     }
 
-    /// Changes what a domain does.
+    /// Changes the power state of a domain.
     pub(crate) fn power(&mut self, vm: VmId, host: HostId, power: Power, reason: PowerReason) {
         let being = self.being(vm);
         if let Some(domain) = being.domains.get_mut(&host) {
@@ -191,7 +193,7 @@ impl World {
         }
     }
 
-    /// A guest is about to live on `host`: it must not live elsewhere.
+    /// A guest is about to live on `host`. It must not live on another host.
     pub(crate) fn must_be_alone(&mut self, vm: VmId, host: HostId) {
         let other = self.beings.get(&vm).and_then(|being| being.domains.iter().find(|(at, domain)| **at != host && domain.alive()));
         if let Some((at, domain)) = other {
@@ -215,12 +217,12 @@ impl World {
         }
     }
 
-    /// A VM begins anew, without files: what was known of their content counts no more.
+    /// A VM begins anew without files. The versions of its old files do not count any more.
     pub(crate) fn forget_content(&mut self, vm: VmId) {
         self.being(vm).newest.retain(|name, _| is_adopted(name));
     }
 
-    /// A machine loses power: what ran on it does not.
+    /// A machine loses power: the domains that ran on it are off.
     pub(crate) fn lose_power(&mut self, host: HostId) {
         if let Some(machine) = self.hosts.get_mut(&host) {
             machine.on = false;
@@ -236,7 +238,7 @@ impl World {
         }
     }
 
-    /// Where a record's files are that are with `host`.
+    /// The place of the files that a VM has on `host`.
     pub(crate) fn site(record: &VmRecord, host: HostId) -> Site {
         match (record.storage_is_shared(), host == HostId::FRONT_END) {
             (true, _) => Site::Shared,

@@ -1,4 +1,4 @@
-//! The deliberate faults: what the engine or the store got wrong once, or could get wrong. The runs must find each of them.
+//! The deliberate faults: mistakes that the engine or the store once made, or could make. The runs must find each of them.
 
 use ostler_engine::Sabotage as EngineFault;
 use ostler_store::Sabotage as StoreFault;
@@ -16,31 +16,31 @@ pub(crate) enum Fault {
     NoOutbox,
     /// After a crash nobody goes on with open calls.
     NoResume,
-    /// A record and what goes with it are two transactions.
+    /// A record and its other rows are written in two transactions.
     SplitCommit,
     /// Commits are answered before they are on the disk.
     NoSync,
     /// A backup is restored as if nothing had happened since it was made.
     NoRestoreMark,
-    /// After a restore, requests and schedules do not wait until it is known where the VM is.
+    /// After a restore, requests and scheduled actions do not wait until it is known where the VM is.
     Ungated,
     /// After a restore, the ids of the lost time are given out again.
     IdsAgain,
-    /// The books do not add up while a VM gets smaller.
+    /// The check of the books expects the size that a VM is to have, and not the capacity that it holds while its size is changed.
     BooksBySpec,
-    /// What follows a commit is done by the one who asked, and that one may go away.
+    /// The caller's own future does what follows a commit, and the caller may go away.
     CallerCarries,
     /// An older state of hosts replaces a newer one in memory.
     LateReload,
-    /// The answer to a call is lost with the runner that panicked, and the call counts as one that somebody is at.
+    /// The answer to a call is lost with the runner that panicked, and the call still counts as in flight.
     AnswersLost,
-    /// A VM that is refused keeps the room from the others.
+    /// A placement that was refused keeps its capacity from other VMs, and is proposed again.
     RefusalsForgotten,
-    /// The time of a call runs while it waits for its lane.
+    /// The time of a call already runs while the call waits for its lane.
     WaitCounts,
-    /// A transfer begins while a dropped one of the same VM is at work.
+    /// A transfer begins while a dropped transfer of the same VM is at work.
     TransfersBeside,
-    /// What was left on a lost host is waited for, for ever.
+    /// A leftover on a lost host is waited for, for ever.
     LostForEver,
     /// Two VMs may have one network address.
     AnyAddress,

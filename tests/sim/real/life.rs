@@ -1,4 +1,4 @@
-//! One life of the daemon after another, over one disk and one world.
+//! One life of the daemon after another, on one disk and in one world.
 
 use super::site::Slow;
 use super::weather::Weather;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// When runs begin.
+/// The time of day at which runs begin.
 pub(crate) const BEGAN: u64 = 1_700_000_000_000;
 /// The image that disks are made from.
 pub(crate) const IMAGE: ImageId = ImageId(1);
@@ -30,11 +30,11 @@ pub(crate) struct Life {
     pub(crate) disk: SimulatedDisk,
     /// Commits of all lives that have ended.
     pub(crate) commits: u64,
-    /// How many lives there were.
+    /// How many lives have begun.
     pub(crate) lives: u64,
     /// How far the daemon's clock was set back, in milliseconds.
     pub(crate) set_back: Arc<AtomicU64>,
-    /// Hosts that are slow for a while.
+    /// The hosts that are slow for a while.
     pub(crate) slow: Slow,
     lane_width: usize,
     began: tokio::time::Instant,
@@ -72,7 +72,7 @@ impl Life {
         life
     }
 
-    /// From now on parts of the engine panic so often.
+    /// From now on parts of the engine panic so many times in a thousand.
     pub(crate) fn panics(&self, permille: u64) {
         self.panics.store(permille, Ordering::Relaxed);
     }
@@ -82,19 +82,19 @@ impl Life {
         told(self.began, &self.set_back)
     }
 
-    /// Milliseconds since the run began. Nobody sets this clock.
+    /// Milliseconds since the run began. Unlike the daemon's clock, this one is never set back.
     pub(crate) fn elapsed(&self) -> u64 {
         passed(self.began)
     }
 
-    /// The backup becomes the store.
+    /// The backup takes the place of the store.
     pub(crate) fn restore(&mut self, backup: &SimulatedDisk) -> Result<(), BackupError> {
         self.disk =
             if self.is(Fault::NoRestoreMark) { backup.copy() } else { backup.restored(self.now(), self.fault.of_store())? };
         Ok(())
     }
 
-    /// The engine. Nobody asks for it while the daemon is down.
+    /// The engine. No test code asks for it while the daemon is down.
     pub(crate) fn engine(&self) -> &Engine {
         &self.up.as_ref().expect("the daemon is up").0
     }
@@ -144,18 +144,18 @@ impl Life {
         EngineConfig { hooks, lane_width: self.lane_width, ..EngineConfig::default() }
     }
 
-    /// The daemon dies as by `kill -9`. Driver calls go on.
+    /// The daemon dies as with `kill -9`. Driver calls go on.
     pub(crate) async fn die(&mut self) {
         let Some((engine, store, writer)) = self.up.take() else { return };
         self.commits += store.written().commits;
         writer.abort();
         engine.abort().await;
         drop((engine, store));
-        // It is gone once it has been dropped.
+        // The writer is gone once its task has been dropped, and this waits for that.
         let _ = writer.await;
     }
 
-    /// Each write that was not synced is lost, or not.
+    /// The machine loses power: each write that was not synced is lost or kept, by chance.
     pub(crate) fn lose_power(&mut self) {
         let chance = Arc::clone(&self.dice);
         self.disk = self.disk.after_power_loss(|| dice(&chance).permille(500));
@@ -190,7 +190,7 @@ fn host(id: HostId, room: u64) -> Host {
     Host {
         id,
         hypervisor: Some(DriverRef { driver: "fake".parse().expect("a name"), config: BTreeMap::new() }),
-        // Each its own, so that each has files of its own.
+        // Each host has a transport of its own, so that each has files of its own.
         transport: ExecTransport::Ssh { destination: format!("root@{name}"), port: 22, identity_file: None, known_hosts: None },
         name: name.parse().expect("a name"),
         labels: BTreeMap::new(),

@@ -1,6 +1,6 @@
-//! The engine that ships, simulated. `ostler-engine` and `ostler-store` run as they are, on one thread and on a clock that stands still
-//! while anybody works and jumps when all wait. The seed gives everything else: how long calls and syncs take, what fails, what guests
-//! and hosts do, what is asked, when the daemon dies, and what of the disk's unsynced writes survives that.
+//! The engine that ships, simulated. `ostler-engine` and `ostler-store` run as they are, on one thread, and on a clock that stands
+//! still while a task works and jumps when all tasks wait. The seed gives everything else: how long calls and syncs take, what
+//! fails, what guests and hosts do, what is asked, when the daemon dies, and which unsynced writes of the disk survive that.
 //!
 //! | part | does |
 //! |---|---|
@@ -8,12 +8,12 @@
 //! | `weather` | what goes wrong: calls, hosts, guests, the daemon |
 //! | `person` | the operator, who gives up waiting, and repeats what was not answered |
 //! | `site` | what happens to the site: hosts that are lost, slow, or switched off and on, locked images, clocks that step back |
-//! | `watch` | the promises, held against the world and the store |
-//! | `worked` | the promises about operations: somebody is at each, and none fails for a call that never began |
+//! | `watch` | compares the world and the store with the promises |
+//! | `worked` | the same for the promises about operations: each goes on, and none fails for a call that was never sent |
 //! | `fault` | the deliberate faults, which must be found |
 //!
-//! A run storms for a while. Then everything answers and obeys, and within a bound every VM rests as its record says; then all is
-//! deleted, and nothing is left.
+//! A run begins with a storm. Then everything answers and obeys, and within a time limit every VM rests as its record says. Then
+//! all VMs are deleted, and nothing is left.
 
 mod fault;
 mod life;
@@ -37,7 +37,7 @@ use std::time::Duration;
 use watch::Violation;
 use weather::Weather;
 
-/// How much was done.
+/// Counts of what a run has done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stats {
     /// Operations of VMs that have ended.
@@ -64,11 +64,11 @@ impl Stats {
 pub(crate) struct Ended {
     pub(crate) violation: Option<Violation>,
     pub(crate) stats: Stats,
-    /// All that happened, in order: the same for the same seed.
+    /// All that happened, in order. The same seed gives the same lines.
     pub(crate) lines: Vec<String>,
 }
 
-/// Chance that many draw from. All run on one thread, so the order of the draws follows from the seed.
+/// Chance that many tasks draw from. All tasks run on one thread, so the order of the draws follows from the seed.
 pub(crate) type Dice = Arc<Mutex<Rng>>;
 
 /// The lock is held for one draw at a time.
@@ -76,33 +76,33 @@ pub(crate) fn dice(of: &Dice) -> MutexGuard<'_, Rng> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long everything may take to come to rest once it has calmed down, on the simulated clock.
+/// The time limit for everything to come to rest after the storm, on the simulated clock.
 const REST_WITHIN: Duration = Duration::from_secs(3 * 3600);
-/// It must have been quiet for so long before that counts.
+/// Rest counts only after so long without any work.
 const QUIET_FOR: Duration = Duration::from_secs(120);
 
 pub(crate) struct Run {
     pub(crate) dice: Dice,
     pub(crate) weather: Weather,
     pub(crate) life: Life,
-    /// Operations that were answered, and must be known ever after.
+    /// Operations that were answered. The store must know them from then on.
     pub(crate) acked: Arc<Mutex<BTreeMap<OperationId, VmId>>>,
     /// Requests that were sent and not answered.
     pub(crate) unanswered: Arc<Mutex<Vec<Asked>>>,
     /// The newest event that was read.
     pub(crate) read: EventSeq,
     pub(crate) aged: bool,
-    /// The store was restored, and no reader of the feed was told yet.
+    /// True if the store was restored, and the reader of the feed has not been told yet.
     pub(crate) untold: bool,
     /// The host that was lost for good.
     pub(crate) lost: Option<HostId>,
-    /// Operations that have begun, and in which life. Each begins once.
+    /// Operations that have begun, and in which life of the daemon. Each begins once.
     pub(crate) began: BTreeMap<OperationId, u64>,
-    /// VMs with an operation, and since when their record is as it is.
+    /// VMs with an operation, and since when their record has not changed.
     pub(crate) worked: worked::Worked,
     /// The records, as of the last commit at which they were read.
     pub(crate) known: RefCell<watch::Known>,
-    /// When the books were looked at.
+    /// The commit at which the books were checked last.
     pub(crate) checked: Option<watch::AsOf>,
     pub(crate) stats: Stats,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
@@ -122,7 +122,7 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Ended {
     })
 }
 
-/// Panics that the weather wants are not printed: thousands of them would hide the one that is a defect.
+/// Panics that the weather causes on purpose are not printed: thousands of them would hide the one that is a defect.
 fn wants_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -186,7 +186,7 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until nothing is under way any more, and has not been for a while.
+    /// Waits until nothing has been under way for [`QUIET_FOR`].
     async fn settle(&mut self, what: &str) -> Result<(), Violation> {
         let until = tokio::time::Instant::now() + REST_WITHIN;
         let mut quiet_since = None;

@@ -1,5 +1,5 @@
-//! The operator: asks for what makes sense and often for what does not, gives up waiting, and repeats what was not answered, with the
-//! same key. It states nothing that it cannot know.
+//! The operator. It makes requests that make sense, and often requests that do not. It gives up waiting, and repeats requests that
+//! were not answered, with the same key. It states nothing that it cannot know.
 
 use super::site::zoned;
 use super::watch::Violation;
@@ -47,7 +47,7 @@ impl What {
 impl Run {
     /// The operator's turn.
     pub(crate) fn operate(&mut self) {
-        // A store that cannot be read is found by the one who holds the promises against it.
+        // If the store cannot be read, the checks of the promises (`watch`) find that.
         let records = self.records().unwrap_or_default();
         let alive: Vec<&VmRecord> = records.iter().filter(|record| record.state != State::Done).collect();
         let creates = dice(&self.dice).permille(250) && alive.len() < self.weather.population;
@@ -93,7 +93,7 @@ impl Run {
         });
         let mut chance = dice(&self.dice);
         if chance.permille(100) {
-            // The caller goes away, at any await.
+            // The caller goes away, at any `await`.
             let pause = Duration::from_millis(chance.within(0, 300));
             drop(tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
@@ -142,7 +142,7 @@ impl Run {
         let plugs = record.state == State::Running && chance.permille(200);
         let verb = if plugs { *chance.pick(PLUGS) } else { *chance.pick(sensible(record.state)) };
         let ends = matches!(verb, Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard);
-        // A person would have to know that it is true, and here nobody does.
+        // A person must know that these statements are true, and nobody here does.
         if ends && chance.permille(600) || matches!(verb, Verb::RecoverSuccess | Verb::Forget) {
             return None;
         }
@@ -171,7 +171,7 @@ impl Run {
         Some(ActionRequest { host, args, enforce: true, ..ActionRequest::of(verb, "operator") })
     }
 
-    /// After a restore, people start at once what they miss.
+    /// After a restore, people at once start the VMs that they miss.
     pub(crate) fn start_what_is_missed(&mut self) {
         let records = self.records().unwrap_or_default();
         for record in records.iter() {
@@ -199,7 +199,7 @@ impl Run {
         Planned { schedule, args: Args::None, host: None, retry_at: None }
     }
 
-    /// One VM as large as a place that is counted in CPUs.
+    /// Asks for one VM as large as the unit in which the room of hosts is counted.
     pub(crate) fn ask_for_a_large_one(&mut self, from_image: bool) {
         let mut spec = VmSpec { cpu_milli: 1000, memory_mib: 1024, ..self.spec() };
         let image = |disk: &DiskSpec| matches!(disk.source, DiskSource::Image { .. });
@@ -213,7 +213,7 @@ impl Run {
         self.send(Asked { key, what: What::Create(Box::new(spec)) });
     }
 
-    /// Every operation that was answered is known to the store that is there now.
+    /// The current store knows every operation that was answered.
     pub(crate) fn remembers(&self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(|error| error.to_string())?;
         let acked: Vec<(OperationId, VmId)> =
@@ -227,7 +227,8 @@ impl Run {
         Ok(())
     }
 
-    /// A person decides about the VMs of which the daemon cannot tell which domain they are: the others are put off first.
+    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM: first the person removes the other
+    /// domains.
     pub(crate) async fn accept_in_doubt(&mut self) {
         let Ok(Some(restored)) = self.life.engine().restored() else { return };
         for unreconciled in restored.vms.into_iter().filter(|vm| vm.in_doubt) {
@@ -240,13 +241,13 @@ impl Run {
                 self.life.fake.drop_domain(*host, record.uuid);
             }
             self.say(format!("operator says that the record of VM {} is right", record.id));
-            // One that is busy is asked about again.
+            // If the VM is busy, this is tried again later.
             let _ = self.life.engine().accept_record(record.id, "operator".to_owned()).await;
         }
     }
 }
 
-/// Hardware is changed more often than it would be by chance.
+/// Verbs that change hardware. They are asked for more often than chance would do.
 const PLUGS: &[Verb] = &[Verb::DiskAttach, Verb::NicAttach, Verb::Resize];
 
 fn disk(name: &str, source: DiskSource) -> DiskSpec {
@@ -258,7 +259,7 @@ fn root() -> DiskSpec {
     disk("root", DiskSource::Image { image: "base".parse().expect("a name") })
 }
 
-/// A person who gives addresses has few of them at hand.
+/// A person who gives addresses uses only a few of them, so that two VMs get the same one at times.
 fn address(chance: &mut Rng) -> Option<MacAddress> {
     let given = chance.permille(200).then(|| format!("52:54:00:00:00:0{}", chance.below(3)));
     given.map(|mac| mac.parse().expect("an address"))

@@ -1,5 +1,5 @@
-//! What happens to the site: hosts that are lost for good, slow, or switched off and on; images that are locked; a clock that is set back;
-//! records that a daemon of another version wrote; more VMs than there is room for.
+//! Events of the whole site: hosts that are lost for good, slow, or switched off and on; images that are locked; a clock that is
+//! set back; records that a daemon of another version wrote; more VMs than there is room for.
 
 use super::life::IMAGE;
 use super::watch::Violation;
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 const ZONE: &str = "Europe/Berlin";
 /// A zone that this version does not know.
 const NO_ZONE: &str = "Europe/Atlantis";
-/// How long it may take until a host that is lost for good is removed.
+/// The time limit until a host that is lost for good is removed.
 const REMOVED_WITHIN: Duration = Duration::from_secs(3600);
 
-/// Hosts that are slow, and until when.
+/// The hosts that are slow, and until when.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slow(Arc<Mutex<BTreeMap<HostId, Instant>>>);
 
@@ -40,7 +40,7 @@ fn state(host: HostId, state: HostState) -> ResourceChange {
 }
 
 impl Run {
-    /// A host that is not lost.
+    /// One of the hosts that are not lost.
     pub(crate) fn living_host(&self) -> HostId {
         let living: Vec<HostId> = self.life.hosts.iter().copied().filter(|host| Some(*host) != self.lost).collect();
         *dice(&self.dice).pick(&living)
@@ -82,7 +82,7 @@ impl Run {
         }
     }
 
-    /// A change that the operator makes. If the store is read-only, nothing is changed.
+    /// Makes a change for the operator. If the store is read-only, nothing is changed.
     async fn change(&self, change: ResourceChange) {
         if let Err(error) = self.life.engine().change(change, "operator").await {
             self.say(format!("  the change was refused: {error}"));
@@ -97,11 +97,11 @@ impl Run {
         let pause = dice(&self.dice).within(1, 30);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         self.change(state(host, HostState::On)).await;
-        // It was sent first, so it was carried out first.
+        // The change to `off` was sent first, so it was carried out first.
         drop(off.await);
     }
 
-    /// Everything is switched on, and every image is ready.
+    /// Switches all hosts on, except for the lost one, and makes the image ready.
     pub(crate) async fn mend_the_site(&self) -> Result<(), Violation> {
         self.change(ResourceChange::ImageSetState { id: IMAGE, state: ImageState::Ready }).await;
         for host in self.life.hosts.iter().filter(|host| Some(**host) != self.lost) {
@@ -111,13 +111,13 @@ impl Run {
             self.change(state(*host, HostState::On)).await;
         }
         if let Some(lost) = self.lost {
-            // Nobody waits for it any more.
+            // The lost host is `off`, so nobody waits for it any more.
             self.change(state(lost, HostState::Off)).await;
         }
         Ok(())
     }
 
-    /// The VMs on a host that was lost for good are forgotten, and then the host is removed.
+    /// Forgets the VMs on a host that was lost for good, and then removes the host.
     pub(crate) async fn give_up_the_lost(&mut self) -> Result<(), Violation> {
         let Some(lost) = self.lost else { return Ok(()) };
         let until = Instant::now() + REMOVED_WITHIN;
@@ -146,7 +146,8 @@ impl Run {
         }
     }
 
-    /// More VMs than there is room for. Then the image of some of those that wait is locked, and room for one becomes free.
+    /// Asks for more VMs than there is room for. Then the image that some of the waiting VMs need is locked, and room for one VM
+    /// becomes free.
     pub(crate) async fn shortage(&mut self) -> Result<(), Violation> {
         let most = self.life.hosts.len() as u64 * self.weather.room + 4;
         for at in 0..most {
@@ -165,7 +166,7 @@ impl Run {
         }
     }
 
-    /// While the daemon was down, a version that knew another zone has run.
+    /// Changes the store as if a version that knows another zone had run while the daemon was down.
     pub(crate) fn another_version(&mut self) -> Result<(), Violation> {
         let mut changed = 0;
         let disk = self.life.disk.rewritten(|record| {

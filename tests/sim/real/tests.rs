@@ -10,12 +10,13 @@ use crate::{LINES, setting};
 use std::time::{Duration, Instant};
 use strum::IntoEnumIterator;
 
-/// Seeds: 1 to this one. A deliberate fault must be found within them: they hold without it, so what they find is the fault.
+/// The seeds are 1 to this one. A deliberate fault must be found within them. Without the fault they hold, so a violation is the
+/// fault's.
 const SEEDS: u64 = 80;
-/// So many seeds that fail are told. More would only say the same.
+/// After so many seeds that failed, the test ends. More would only say the same.
 const TOLD: usize = 10;
 
-/// A run of the first level was asked for, or one of this level.
+/// True if the settings ask for a run of the first level.
 fn other_run() -> bool {
     ["OSTLER_SIM_SEED", "OSTLER_SIM_SECONDS"].iter().any(|name| setting(name).is_some())
 }
@@ -47,7 +48,7 @@ fn told(stats: Stats, seeds: u64, took: Duration) -> String {
     )
 }
 
-/// The engine and the store that ship, under the seed.
+/// Runs the engine and the store that ship, under the seeds.
 #[test]
 fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
     if other_run() {
@@ -75,7 +76,7 @@ fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
     assert!(failed.is_empty(), "{} of {ran} seeds failed\n{}", failed.len(), failed.join("\n"));
 }
 
-/// The negative controls: runs that find nothing wrong prove nothing if they cannot.
+/// The negative controls. Runs that find no fault prove something only if they find a fault that is there.
 #[test]
 fn every_fault_of_the_engine_that_ships_is_found() {
     if one_run() {

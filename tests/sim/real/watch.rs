@@ -1,4 +1,5 @@
-//! The promises, as far as the store and the world outside of the daemon can tell: nothing is lost, nothing is doubled, nothing is stuck.
+//! The promises, as far as the store and the world outside of the daemon show them: nothing is lost, nothing is doubled, nothing is
+//! stuck.
 
 use super::life::IMAGE;
 use super::{Run, dice};
@@ -7,10 +8,10 @@ use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// How often the books are looked at, in thousandths of the times that everything else is.
+/// How often the books are checked: in so many of a thousand checks of everything else.
 const BOOKS_PERMILLE: u64 = 80;
 
-/// A broken promise, in words.
+/// A broken promise, as a sentence.
 pub(crate) type Violation = String;
 
 macro_rules! must {
@@ -20,7 +21,7 @@ macro_rules! must {
 }
 pub(crate) use must;
 
-/// A life of the daemon, and how many commits there were in it.
+/// The number of a life of the daemon, and of the commits in it.
 pub(crate) type AsOf = (u64, u64);
 
 /// The records, as of some commit.
@@ -62,7 +63,7 @@ impl Run {
         Ok(records)
     }
 
-    /// Holds the promises that are true at any time against the world.
+    /// Checks the promises that must hold at any time.
     pub(crate) fn hold(&mut self) -> Result<(), Violation> {
         if let Some(broken) = self.life.fake.violations().into_iter().next() {
             return Err(format!("doubled: {broken}"));
@@ -91,7 +92,7 @@ impl Run {
         Ok(())
     }
 
-    /// What is plugged into a domain is in its record.
+    /// All hardware that is plugged into a domain is in its record.
     fn hardware(&self) -> Result<(), Violation> {
         if self.aged {
             // The records do not know the lost time.
@@ -109,7 +110,7 @@ impl Run {
         Ok(())
     }
 
-    /// The books add up. It is looked at now and then, and after each start, because it reads everything.
+    /// The books add up. This reads everything, so it is checked only now and then, and after each start.
     fn books(&mut self) -> Result<(), Violation> {
         let as_of = self.as_of();
         if self.checked == Some(as_of) || !dice(&self.dice).permille(BOOKS_PERMILLE) {
@@ -119,7 +120,7 @@ impl Run {
         self.add_up()
     }
 
-    /// Everything that follows from the records is as they say.
+    /// All rows that follow from the records agree with them.
     pub(crate) fn add_up(&self) -> Result<(), Violation> {
         let findings = self.life.store().check().map_err(said)?;
         must!(findings.is_empty(), "books: {}", findings.join("; "));
@@ -139,7 +140,7 @@ impl Run {
         Ok(())
     }
 
-    /// Each event number is seen once, in order; a restore is told, and nothing before it comes again.
+    /// Each event number is read once, in order. The reader is told of a restore, and reads no earlier number again.
     fn events(&mut self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         loop {
@@ -147,7 +148,7 @@ impl Run {
                 EventsAfter::Page { events, .. } if events.is_empty() => return Ok(()),
                 EventsAfter::Page { events, .. } => {
                     for event in events {
-                        // A cursor at the last event of a backup goes on with the first one after the restore.
+                        // A reader that stands at the last event of a backup goes on with the first event after the restore.
                         let next = event.seq.0 == self.read.0 + 1 || self.aged && event.seq > self.read;
                         must!(next, "doubled: event {} follows event {}", event.seq, self.read);
                         self.read = event.seq;
@@ -164,7 +165,8 @@ impl Run {
         }
     }
 
-    /// A VM that was made in the lost time is known to nobody: what is left of it is for a person, who puts it away here.
+    /// No record knows a VM that was made in the lost time. A person has to decide about its domains, and here that person removes
+    /// them.
     pub(crate) fn forget_the_lost_time(&self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         for host in &self.life.hosts {
@@ -177,7 +179,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether nothing is under way.
+    /// True if nothing is under way.
     pub(crate) fn is_quiet(&self) -> Result<bool, Violation> {
         let rests = |record: &VmRecord| {
             let apart = record.other.is_some() && record.state != State::Failed && !self.aged;
@@ -187,7 +189,7 @@ impl Run {
         Ok(self.records()?.iter().all(rests))
     }
 
-    /// After everything has calmed down: every VM rests as it says, and the books add up.
+    /// After everything has calmed down, every VM rests as its record says, and the books add up.
     pub(crate) fn rested(&self) -> Result<(), Violation> {
         self.remembers()?;
         must!(!self.untold, "untold: the store was restored, and no reader of the feed was told");
@@ -217,7 +219,7 @@ impl Run {
         Ok(())
     }
 
-    /// Its domain is as its state says.
+    /// The VM's domain agrees with its state.
     fn agrees(&self, record: &VmRecord) -> Result<(), Violation> {
         let Some(place) = &record.placement else { return Ok(()) };
         let domain = self.life.fake.domain(place.host, record.uuid);
@@ -256,7 +258,7 @@ impl Run {
         Ok(())
     }
 
-    /// A VM that waits for room waits for nothing that is there.
+    /// A VM does not wait for room that is there.
     fn placed(&self, record: &VmRecord) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         let image = reader.image(IMAGE).map_err(said)?;
@@ -283,7 +285,7 @@ impl Run {
         Ok(())
     }
 
-    /// After everything was deleted: nothing is left of it.
+    /// After everything was deleted, nothing is left of it.
     pub(crate) fn gone(&self) -> Result<(), Violation> {
         let records = self.records()?;
         let left: Vec<_> = records.iter().filter(|record| record.state != State::Done || !self.aged).collect();

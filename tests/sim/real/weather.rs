@@ -1,4 +1,4 @@
-//! Faults of calls, hosts, guests, disks and of the daemon: the seed says which, and how often.
+//! Faults of calls, hosts, guests, disks and the daemon. The seed says which ones come, and how often.
 
 use super::person::Asked;
 use super::watch::Violation;
@@ -16,9 +16,9 @@ pub(crate) struct Weather {
     /// VMs of one CPU that a host has room for.
     pub(crate) room: u64,
     pub(crate) population: usize,
-    /// Requests until it calms down.
+    /// Requests until the storm is over.
     pub(crate) requests: u64,
-    /// Most milliseconds between two things that happen.
+    /// Most milliseconds between two events.
     pub(crate) haste: u64,
     /// Most milliseconds that a batch takes to the disk.
     pub(crate) sync: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Weather {
     pub(crate) image: u64,
     /// The clock is set back.
     pub(crate) clock: u64,
-    /// When it has calmed down, more VMs are made than there is room for, and the image of some is locked.
+    /// After the storm, more VMs are made than there is room for, and the image of some is locked.
     pub(crate) shortage: bool,
     /// A daemon of another version wrote the records while this one was down.
     pub(crate) foreign_zone: bool,
@@ -85,7 +85,7 @@ const fn plugs(call: &Recorded) -> bool {
     matches!(call.op, Op::AttachDisk | Op::AttachNic | Op::Resize)
 }
 
-/// How a call goes.
+/// Chooses how a call goes.
 fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim {
     let takes = match call.op {
         Op::Probe | Op::List | Op::Observe | Op::Changes | Op::Metrics | Op::Poll | Op::PollJob | Op::InspectFile => 20,
@@ -114,7 +114,7 @@ fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim 
     whim
 }
 
-/// A host is cut off some time from now, and is back some time later.
+/// Cuts a host off some time from now, and connects it again some time later.
 fn cut_off(fake: Fake, host: HostId, begins: Duration, lasts: Duration) {
     drop(tokio::spawn(async move {
         tokio::time::sleep(begins).await;
@@ -125,7 +125,7 @@ fn cut_off(fake: Fake, host: HostId, begins: Duration, lasts: Duration) {
 }
 
 impl Run {
-    /// One thing happens.
+    /// Makes one thing happen.
     pub(crate) async fn happens(&mut self) -> Result<(), Violation> {
         if self.stats.requests == 0 {
             self.begin_whims();
@@ -164,7 +164,7 @@ impl Run {
             let mut chance = dice(&chance);
             let whim = whim(&mut chance, &weather, slow.is(call.host), call);
             if whim.blind && call.key.is_some() && chance.permille(if plugs(call) { 700 } else { 50 }) {
-                // The call is answered, and then the host is cut off before anybody has looked.
+                // The host is cut off after the call was answered, and before anybody has looked.
                 let answered = whim.delay + whim.late + Duration::from_millis(1);
                 cut_off(fake.clone(), call.host, answered, Duration::from_millis(chance.within(1_000, 300_000)));
             }
@@ -202,7 +202,7 @@ impl Run {
         Ok(())
     }
 
-    /// The store is lost some time after a backup, and the backup takes its place.
+    /// Makes a backup, loses the store some time later, and puts the backup in its place.
     async fn restore(&mut self) -> Result<(), Violation> {
         let backup = self.life.disk.copy();
         self.say("  a backup is made");
@@ -222,7 +222,7 @@ impl Run {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.down().await;
         if dice(&self.dice).permille(500) {
-            // The store was often lost because something else was, too.
+            // A store is often lost together with something else, so a host may be lost with it.
             self.host();
         }
         self.life.rise().await;
@@ -254,7 +254,7 @@ impl Run {
         }
     }
 
-    /// A host is cut off, and is back some time later.
+    /// Cuts a host off, and connects it again some time later.
     fn host(&self) {
         let host = self.living_host();
         let lasts = *dice(&self.dice).pick(&[2_000, 30_000, 90_000, 400_000]);
@@ -265,7 +265,7 @@ impl Run {
 
     /// From now on everything answers and obeys.
     pub(crate) async fn calm(&mut self) -> Result<(), Violation> {
-        // A host that is slow stays so, and its lanes stay full.
+        // A slow host stays slow, and its lanes stay full.
         let (chance, slow) = (Arc::clone(&self.dice), self.life.slow.clone());
         let delay = move |call: &Recorded| match call.key {
             Some(_) if slow.is(call.host) => Duration::from_millis(dice(&chance).within(10_000, 20_000)),
@@ -274,7 +274,7 @@ impl Run {
         self.life.fake.whims(Some(move |call: &Recorded| Whim { delay: delay(call), ..Whim::default() }));
         self.life.panics(0);
         self.mend_the_site().await?;
-        // Hosts that are cut off come back by themselves. What was asked is answered by then.
+        // Hosts that are cut off come back by themselves, some of them later. All requests are answered within this time.
         tokio::time::sleep(Duration::from_secs(200)).await;
         let left: Vec<Asked> = std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
         drop(left);

@@ -1,4 +1,4 @@
-//! The promises about operations: somebody is at each, each begins once, and none fails for a call that never began.
+//! The promises about operations: each goes on, each begins once, and none fails for a call that was never sent.
 
 use super::Run;
 use super::watch::{Violation, must, said};
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The record of a VM with an operation changes within this time: each call is answered, and each wait ends.
+/// The record of a VM with an operation must change within this time, because each call is answered and each wait ends.
 const MOVES_WITHIN: Duration = Duration::from_secs(3600);
 
 /// The version of each VM that has an operation, and when it was seen first.
 pub(crate) type Worked = BTreeMap<VmId, (Version, Instant)>;
 
 impl Run {
-    /// Somebody is at each VM that has an operation.
+    /// Checks that each VM with an operation goes on.
     pub(crate) fn worked(&mut self) -> Result<(), Violation> {
         let (records, now) = (self.records()?, Instant::now());
         let busy = |record: &&VmRecord| record.operation.is_some() && !record.is_unreconciled();
@@ -38,7 +38,7 @@ impl Run {
         Ok(())
     }
 
-    /// An event of the feed.
+    /// Takes note of an event of the feed.
     pub(crate) fn happened(&mut self, reader: &Reader, event: &Event) -> Result<(), Violation> {
         match &event.kind {
             EventKind::StoreRestored { .. } => self.untold = false,
@@ -57,15 +57,15 @@ impl Run {
         Ok(())
     }
 
-    /// A driver has seen the call for which the operation has failed.
+    /// Checks that a driver has seen the call for which the operation has failed.
     fn was_sent(&self, reader: &Reader, vm: VmId, operation: OperationId, error: &DriverError) -> Result<(), Violation> {
-        // A call that was open when the daemon died, or when the part that was at it panicked, counts as sent: else a call that kills the
+        // A call counts as sent if it was open when the daemon died or when its runner panicked. Otherwise a call that kills the
         // daemon would have no deadline.
         if self.weather.panic > 0 || self.began.get(&operation) != Some(&self.life.lives) {
             return Ok(());
         }
-        // The daemon says the first four by itself: the store was restored; a host did not answer the look before the call, or the looks
-        // after a restart. The others are the operator's word. An error that is definite is the answer of a driver.
+        // The daemon itself makes the first four errors: the store was restored, or a host did not answer the look before the call
+        // or the looks after a restart. The other two come from the operator. A definite error is always the answer of a driver.
         if matches!(error.code.as_str(), "restored" | "earlier-call" | "cannot-ask" | "unreachable" | "operator" | "undone")
             || !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
         {
