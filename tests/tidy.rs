@@ -397,11 +397,11 @@ fn a_command_line_below_the_server_is_found() {
     let line = concat!("    hint(\"`ostler", " host list` shows them\")\n");
     let of = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
     let sources = [
-        of("core/lifecycle/src/can.rs", &format!("// {line}fn f() {{\n{line}}}\n#[cfg(test)]\n{line}")),
+        of("core/lifecycle/src/allowed.rs", &format!("// {line}fn f() {{\n{line}}}\n#[cfg(test)]\n{line}")),
         of("core/cli/src/advice.rs", line),
         of("core/engine/tests/engine/moves.rs", line),
     ];
     let found = commands(&sources);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("core/lifecycle/src/can.rs:3: "), "{found:?}");
+    assert!(found[0].starts_with("core/lifecycle/src/allowed.rs:3: "), "{found:?}");
 }

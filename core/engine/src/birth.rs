@@ -141,7 +141,7 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
         shared.executor.send(shared, effect, Arc::clone(&record));
     }
     if record.state == State::Pending {
-        shared.wishes.wake();
+        shared.scheduler.wake();
     }
     Ok(Replied { answer, replayed: false })
 }

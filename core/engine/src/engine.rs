@@ -52,7 +52,7 @@ impl Engine {
         // the first mutating call for a VM to a host where something of the VM is or may be, it looks at the VM there.
         for host in shared.directory().hosts.keys() {
             for vm in reader.vms_on_host(*host)? {
-                shared.executor.haunt(vm, [*host]);
+                shared.executor.mark_maybe_running(vm, [*host]);
                 shared.executor.inherit([vm]);
             }
         }
@@ -254,7 +254,7 @@ impl Engine {
         let progress = record.open.iter().find_map(|open| self.shared.executor.progress(&open.key));
         let queued = record.open.iter().find_map(|open| self.shared.executor.queued(&open.key));
         let queued = queued.map(|since| self.shared.now().since(since));
-        Ok(Explained { vm, why, progress, queued, scheduler: self.shared.wishes.said(vm) })
+        Ok(Explained { vm, why, progress, queued, scheduler: self.shared.scheduler.said(vm) })
     }
 
     /// Asks the snapshot rules of the VM's host or driver whether a snapshot may be made now.

@@ -106,7 +106,7 @@ pub(crate) struct Executor {
     sendings: AtomicU64,
     /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was dropped, or a previous process
     /// sent it. If the host's driver answers a look, no such call is at work there.
-    haunted: Mutex<HashSet<(VmId, HostId)>>,
+    maybe_running: Mutex<HashSet<(VmId, HostId)>>,
     /// Transfer drivers where a call of a VM may still be at work in the same way. Only the transfer driver itself can tell: a
     /// hypervisor does not see who copies or removes files beside it.
     transferring: Mutex<HashSet<(VmId, DriverName)>>,
@@ -123,7 +123,7 @@ impl Executor {
         Self {
             in_flight: Mutex::default(),
             sendings: AtomicU64::default(),
-            haunted: Mutex::default(),
+            maybe_running: Mutex::default(),
             transferring: Mutex::default(),
             inherited: Mutex::default(),
             lanes: Mutex::default(),
@@ -162,8 +162,8 @@ impl Executor {
     }
 
     /// Notes that calls of this VM may be at work on these hosts though nobody waits for them.
-    pub(crate) fn haunt(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
-        locked(&self.haunted).extend(hosts.into_iter().map(|host| (vm, host)));
+    pub(crate) fn mark_maybe_running(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
+        locked(&self.maybe_running).extend(hosts.into_iter().map(|host| (vm, host)));
     }
 
     /// Notes that a transfer of this VM was dropped and may still be at work.
@@ -195,8 +195,8 @@ impl Executor {
         locked(&self.transferring).remove(&(record.id, driver));
     }
 
-    fn haunts(&self, vm: VmId, host: HostId) -> bool {
-        locked(&self.haunted).contains(&(vm, host))
+    fn may_run_at(&self, vm: VmId, host: HostId) -> bool {
+        locked(&self.maybe_running).contains(&(vm, host))
     }
 
     /// Removes the lanes of hosts that are gone.
@@ -322,11 +322,11 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
         return Ok(());
     }
     for host in touched(effect, record) {
-        if !shared.executor.haunts(effect.vm, host) {
+        if !shared.executor.may_run_at(effect.vm, host) {
             continue;
         }
         match tokio::time::timeout(LOOK_TIMEOUT, calls::observe_at(shared, host, &effect.driver, record)).await {
-            Ok(Ok(_)) => drop(locked(&shared.executor.haunted).remove(&(effect.vm, host))),
+            Ok(Ok(_)) => drop(locked(&shared.executor.maybe_running).remove(&(effect.vm, host))),
             Ok(Err(error)) => {
                 return Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}")));
             }
@@ -381,7 +381,7 @@ fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
 /// is over.
 fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
     match result {
-        Ok(outcome) if effect.call == Call::Destroy && shared.executor.haunts(effect.vm, effect.host) => {
+        Ok(outcome) if effect.call == Call::Destroy && shared.executor.may_run_at(effect.vm, effect.host) => {
             Ok(Outcome { seen: None, ..outcome })
         }
         Ok(_) | Err(_) => result,
@@ -430,7 +430,7 @@ async fn bounded(
     if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
         // The call was dropped, crashed or lost. Its work on the host may go on.
         match effect.call.lane() {
-            Lane::Hypervisor => shared.executor.haunt(effect.vm, touched(effect, record)),
+            Lane::Hypervisor => shared.executor.mark_maybe_running(effect.vm, touched(effect, record)),
             Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
         }
     }

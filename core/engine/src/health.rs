@@ -51,7 +51,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
         identity::keep(shared, host, &facts).await;
     }
     if came_back {
-        shared.wishes.wake();
+        shared.scheduler.wake();
     }
 }
 

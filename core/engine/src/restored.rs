@@ -81,7 +81,7 @@ async fn round(shared: &Arc<Shared>) -> Result<Stands, EngineError> {
         }
         shared.mailboxes.deliver(shared, *vm, Message::Input(facts_of(shared, &record, None))).await;
     }
-    shared.wishes.wake();
+    shared.scheduler.wake();
     Ok(Stands::Told)
 }
 

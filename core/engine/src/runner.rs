@@ -277,7 +277,7 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
         tracing::info!(vm = %state.record.id, "a driver call is open that nobody is at; the VM is looked at, and goes on");
         let places = state.record.placement.iter().chain(&state.record.other);
-        shared.executor.haunt(state.record.id, places.map(|place| place.host));
+        shared.executor.mark_maybe_running(state.record.id, places.map(|place| place.host));
         settle(shared, state, &Input::Restarted, None).await?;
     }
     shared.timers.set(state.record.id, state.record.next_due());
@@ -420,12 +420,12 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
     let left = |vm: &VmRecord| (vm.held(), vm.held_too());
     let freed = left(before) != left(next);
     if next.state == State::Pending || freed || (next.resched && !before.resched) {
-        shared.wishes.wake();
+        shared.scheduler.wake();
     }
     if before.is_unreconciled() && !next.is_unreconciled() {
         // The lost time may have left a call at work on a host that the record did not know when this process was started.
         let places = next.placement.iter().chain(&next.other);
-        shared.executor.haunt(next.id, places.map(|place| place.host));
+        shared.executor.mark_maybe_running(next.id, places.map(|place| place.host));
         restored::done(shared, next.id);
     }
     for id in touched {

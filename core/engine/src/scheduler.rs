@@ -31,7 +31,7 @@ const CYCLE_EVERY: Duration = Duration::from_secs(5);
 
 /// The data that the scheduler keeps between cycles. Nothing of it needs to survive a restart.
 #[derive(Default)]
-pub(crate) struct Wishes {
+pub(crate) struct SchedulerState {
     wake: Notify,
     /// Proposals that are not answered yet.
     proposed: Mutex<HashMap<VmId, (HostId, Capacity)>>,
@@ -42,7 +42,7 @@ pub(crate) struct Wishes {
     said: Mutex<HashMap<VmId, Vec<Waits>>>,
 }
 
-impl Wishes {
+impl SchedulerState {
     /// Something changed, so a pending VM may be placed now.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
@@ -62,7 +62,7 @@ impl Wishes {
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     // If an earlier run panicked, nobody receives the answers to its proposals.
-    locked(&shared.wishes.proposed).clear();
+    locked(&shared.scheduler.proposed).clear();
     let mut turn = Turn::default();
     while !shared.stop.is_cancelled() {
         if let Err(error) = cycle(&shared, &mut turn).await {
@@ -70,7 +70,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             biased;
-            () = shared.wishes.wake.notified() => {}
+            () = shared.scheduler.wake.notified() => {}
             () = tokio::time::sleep(CYCLE_EVERY) => {}
             () = shared.stop.cancelled() => {}
         }
@@ -111,7 +111,7 @@ async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
     }
     if all && began_with.is_none() {
         seen.extend(moving);
-        locked(&shared.wishes.said).retain(|vm, _| seen.contains(vm));
+        locked(&shared.scheduler.said).retain(|vm, _| seen.contains(vm));
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ async fn place_pending(
         let reader = shared.store.read()?;
         let page = reader.vms_in_state(State::Pending, turn.pending, PAGE)?;
         for vm in &page {
-            if locked(&shared.wishes.proposed).len() >= PROPOSED_MAX {
+            if locked(&shared.scheduler.proposed).len() >= PROPOSED_MAX {
                 return Ok(false);
             }
             // This is set before the VM is read: if it cannot be read, the VMs behind it must still have their turn.
@@ -160,7 +160,7 @@ async fn place_pending(
 
 /// Gives back the capacity of VMs that were proposed in this cycle and have been refused meanwhile.
 fn take_back(shared: &Shared, offers: &mut [Offer]) {
-    for (host, capacity) in locked(&shared.wishes.given_back).drain(..) {
+    for (host, capacity) in locked(&shared.scheduler.given_back).drain(..) {
         if let Some(offer) = offers.iter_mut().find(|offer| offer.host == host) {
             offer.free = offer.free.plus(capacity);
         }
@@ -199,7 +199,7 @@ impl Scene for View<'_> {
     }
 
     fn refused(&self, host: HostId) -> Option<Declined> {
-        locked(&self.shared.wishes.refused).why(self.record.id, host, clock::instant()).cloned()
+        locked(&self.shared.scheduler.refused).why(self.record.id, host, clock::instant()).cloned()
     }
 
     fn moves(&self, host: HostId) -> usize {
@@ -215,7 +215,7 @@ fn place(
     moves: Option<&HashMap<HostId, usize>>,
     vm: VmId,
 ) -> Result<Option<[HostId; 2]>, ReadError> {
-    if locked(&shared.wishes.proposed).contains_key(&vm) {
+    if locked(&shared.scheduler.proposed).contains_key(&vm) {
         return Ok(None);
     }
     let Some(record) = reader.vm(vm)? else { return Ok(None) };
@@ -226,7 +226,7 @@ fn place(
     ) {
         Proposal::Nothing => Ok(None),
         Proposal::Wait(lines) => {
-            drop(locked(&shared.wishes.said).insert(vm, lines));
+            drop(locked(&shared.scheduler.said).insert(vm, lines));
             Ok(None)
         }
         Proposal::Go { host, verb } => {
@@ -250,7 +250,7 @@ pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<Waits>, 
 
 /// Reads the offers at the start of a cycle. Capacity that is refused after this is given back to them.
 fn begin_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
-    locked(&shared.wishes.given_back).clear();
+    locked(&shared.scheduler.given_back).clear();
     look_for_offers(shared, reader)
 }
 
@@ -258,7 +258,7 @@ fn begin_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadErro
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
     let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
-    let proposed = locked(&shared.wishes.proposed).clone();
+    let proposed = locked(&shared.scheduler.proposed).clone();
     for (vm, (host, capacity)) in proposed {
         if reader.vm_summary(vm)?.is_some_and(|summary| summary.host.is_none()) {
             let of = held.entry(host).or_default();
@@ -290,10 +290,10 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
 fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
     let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
-    locked(&shared.wishes.proposed).insert(vm, (host, capacity));
+    locked(&shared.scheduler.proposed).insert(vm, (host, capacity));
     if let Err(error) = shared.mailboxes.ask(shared, vm, Message::Request(asked, None, reply)) {
         tracing::debug!(%vm, error = &error as &dyn std::error::Error, "the proposal found no place");
-        locked(&shared.wishes.proposed).remove(&vm);
+        locked(&shared.scheduler.proposed).remove(&vm);
         return;
     }
     let task = Arc::clone(shared);
@@ -309,27 +309,27 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
         // without a pause.
         let others_now = match why {
             None => {
-                locked(&task.wishes.said).remove(&vm);
+                locked(&task.scheduler.said).remove(&vm);
                 false
             }
             Some(why) if task.config.hooks.sabotage == Sabotage::RefusalsForgotten => {
-                locked(&task.wishes.said).insert(vm, vec![Waits::Refused(why)]);
+                locked(&task.scheduler.said).insert(vm, vec![Waits::Refused(why)]);
                 false
             }
             Some(why) => {
-                locked(&task.wishes.said).insert(vm, vec![Waits::Refused(why.clone())]);
-                locked(&task.wishes.given_back).push((host, capacity));
-                locked(&task.wishes.refused).keep(vm, host, why, clock::instant())
+                locked(&task.scheduler.said).insert(vm, vec![Waits::Refused(why.clone())]);
+                locked(&task.scheduler.given_back).push((host, capacity));
+                locked(&task.scheduler.refused).keep(vm, host, why, clock::instant())
             }
         };
         // The VMs behind the last proposed one have waited for a place.
         let half_way = {
-            let mut proposed = locked(&task.wishes.proposed);
+            let mut proposed = locked(&task.scheduler.proposed);
             proposed.remove(&vm);
             proposed.len() == PROPOSED_MAX / 2
         };
         if half_way || others_now {
-            task.wishes.wake();
+            task.scheduler.wake();
         }
     });
 }

@@ -7,7 +7,7 @@ use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
 use crate::hooks::{Point, Sabotage, WANTED_PANIC};
 use crate::mailbox::Mailboxes;
-use crate::scheduler::Wishes;
+use crate::scheduler::SchedulerState;
 use crate::seen::Seen;
 use crate::timers::Timers;
 use futures::FutureExt as _;
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Mailboxes,
     pub(crate) executor: Executor,
     pub(crate) timers: Timers,
-    pub(crate) wishes: Wishes,
+    pub(crate) scheduler: SchedulerState,
     pub(crate) seen: Seen,
     /// VMs that are not reconciled since the store was restored.
     pub(crate) unreconciled: Mutex<BTreeSet<VmId>>,
@@ -77,7 +77,7 @@ impl Shared {
             changes: tokio::sync::Mutex::default(),
             mailboxes: Mailboxes::default(),
             timers: Timers::default(),
-            wishes: Wishes::default(),
+            scheduler: SchedulerState::default(),
             seen: Seen::default(),
             unreconciled: Mutex::default(),
             reconcile: Notify::new(),
@@ -199,7 +199,7 @@ impl Shared {
         self.executor.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
-        self.wishes.changed();
+        self.scheduler.changed();
     }
 
     /// Waits for the end of an operation: told once, when the operation has ended and its end is durable.

@@ -54,7 +54,7 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId)
     let lost = swept.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
     if lost {
         // The call was dropped or lost. Its work on the host may go on.
-        shared.executor.haunt(record.id, [host]);
+        shared.executor.mark_maybe_running(record.id, [host]);
         if let Some(storage) = &record.storage {
             shared.executor.transfers_on(record.id, &storage.driver);
         }

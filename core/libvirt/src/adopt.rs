@@ -4,8 +4,8 @@
 //! if it could not run without something that a specification cannot say; the refusal names that thing. Every other change
 //! is listed (see [`crate::differs`]), and the operator decides.
 
-use crate::deeds::{Order, foreign, look_after, look_before, write_stamp};
 use crate::differs::{self, Start};
+use crate::domain_ops::{Order, foreign, look_after, look_before, write_stamp};
 use crate::failure::During;
 use crate::host;
 use crate::live::Live;

@@ -6,7 +6,7 @@
 //! asked for it. The stamp says whose job it is, and afterwards that the copy is done: a repeated call copies nothing
 //! twice.
 
-use crate::deeds::{Order, look_after, write_stamp};
+use crate::domain_ops::{Order, look_after, write_stamp};
 use crate::failure::During;
 use crate::folder::Folder;
 use crate::jobs::Job;

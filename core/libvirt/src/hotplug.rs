@@ -5,7 +5,7 @@
 //! listen (while it boots, it loses the request): it is asked again until the call's time is over.
 
 use crate::calls;
-use crate::deeds::{Order, look_after, outcome};
+use crate::domain_ops::{Order, look_after, outcome};
 use crate::failure::During;
 use crate::link::Link;
 use crate::live::Live;

@@ -6,7 +6,7 @@ mod suspend;
 
 use crate::bridge;
 use crate::calls;
-use crate::deeds::{self, Edge, Order};
+use crate::domain_ops::{self, Edge, Order};
 use crate::folder::Folder;
 use crate::host;
 use crate::link::Link;
@@ -75,7 +75,7 @@ impl Kvm {
     async fn press(&self, site: &Site, call: &CallControl, edge: Edge) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        calls::change(&link, call, move |live| deeds::edge(live, &order, edge)).await
+        calls::change(&link, call, move |live| domain_ops::edge(live, &order, edge)).await
     }
 
     /// Asks a question, on the express road.
@@ -115,7 +115,7 @@ impl Hypervisor for Kvm {
         let bridges = bridges_of(domain);
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         let folder = Folder::of(site, &domain.console_log.absolute);
-        let deed = move |live: &Live| folder.make().and_then(|()| deeds::deploy(live, &order, &config, &domain));
+        let deed = move |live: &Live| folder.make().and_then(|()| domain_ops::deploy(live, &order, &config, &domain));
         let deployed = calls::change(&link, call, deed).await;
         deployed.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
@@ -129,13 +129,13 @@ impl Hypervisor for Kvm {
         let order = self.order(call);
         // Runs beside any other call: it needs neither the domain's lock nor a lane of the work road.
         let claim = link.locks.begin(call.context.key.vm, None);
-        link.express.run(call.until, Some(claim), ErrorKind::Unknown, move |live| deeds::destroy(live, &order)).await
+        link.express.run(call.until, Some(claim), ErrorKind::Unknown, move |live| domain_ops::destroy(live, &order)).await
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        calls::change(&link, call, move |live| deeds::remove(live, &order)).await
+        calls::change(&link, call, move |live| domain_ops::remove(live, &order)).await
     }
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {

@@ -3,7 +3,7 @@
 //! libvirt finishes a call even if its caller has died. So a repeated call first looks whether an earlier sending of it is
 //! at work. It looks again when libvirt refuses it: the refusal may only mean that the earlier sending has just ended.
 
-use crate::deeds::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
+use crate::domain_ops::{Order, abort_job, look_after, look_before, outcome, take_name_back, write_stamp};
 use crate::element;
 use crate::failure::During;
 use crate::image;

@@ -19,7 +19,7 @@
 //! before anything has moved.
 
 use crate::calls;
-use crate::deeds::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
+use crate::domain_ops::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
 use crate::failure::During;
 use crate::folder::Folder;
 use crate::image::Image;
@@ -433,7 +433,7 @@ pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
         return Ok(true); // it was never sent
     }
     match (standing.work, standing.power) {
-        (Work::Migration, _) => crate::deeds::abort_job(live, order.vm()).map(|()| false),
+        (Work::Migration, _) => crate::domain_ops::abort_job(live, order.vm()).map(|()| false),
         (Work::Nothing | Work::Other, Power::Running) => Ok(true),
         (Work::Nothing | Work::Other, _) => in_doubt("the domain stands still here: it may run at its destination"),
     }

@@ -10,7 +10,7 @@
 //! `tcg_region_initial_alloc`). That depends on what the guest has run, and nobody can ask for it.
 
 use crate::calls;
-use crate::deeds::{Order, look_after};
+use crate::domain_ops::{Order, look_after};
 use crate::failure::During;
 use crate::link::Link;
 use crate::live::Live;

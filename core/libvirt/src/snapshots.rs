@@ -4,7 +4,7 @@
 //! generation. So a revert leaves the domain paused, stamps it anew, and only then lets it run. A revert that was cut off
 //! before its stamp leaves the domain paused. Doing it again changes nothing, because nothing has run.
 
-use crate::deeds::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
+use crate::domain_ops::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
 use crate::failure::During;
 use crate::live::Live;
 use crate::look::{Sight, look};

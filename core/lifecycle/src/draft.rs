@@ -2,9 +2,9 @@
 //! which change to make.
 
 use crate::decision::Decision;
+use crate::domain_status::DomainStatus;
 use crate::facts::Facts;
 use crate::marks;
-use crate::sight::Sight;
 use ostler_model::{
     Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, Hint,
     HistoryEntry, HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement,
@@ -28,9 +28,9 @@ pub(crate) struct Draft<'a> {
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
     pub(crate) images: Vec<ImageChange>,
-    /// The sight at the VM's own host that came with the answer of a call. It is set only for a step that has no goal at the
+    /// The status at the VM's own host that came with the answer of a call. It is set only for a step that has no goal at the
     /// hypervisor.
-    pub(crate) sighted: Option<Sight>,
+    pub(crate) status: Option<DomainStatus>,
 }
 
 impl<'a> Draft<'a> {
@@ -48,7 +48,7 @@ impl<'a> Draft<'a> {
             journal: Vec::new(),
             events: Vec::new(),
             images: Vec::new(),
-            sighted: None,
+            status: None,
         }
     }
 
@@ -93,8 +93,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn note_sight(&mut self, sight: Sight) {
-        let what = sight.words();
+    pub(crate) fn note_status(&mut self, status: DomainStatus) {
+        let what = status.words();
         if self.record.seen.as_ref().is_none_or(|seen| seen.what != what) {
             self.record.seen = Some(Sighting { at: self.now, what: what.to_owned() });
         }
@@ -252,11 +252,11 @@ impl<'a> Draft<'a> {
     /// For a save whose answer was lost. If the hypervisor says that the domain is off because it was saved, the memory file
     /// counts as complete; a restore verifies the file. If the hypervisor keeps memory that somebody else saved, that is not our
     /// save: it is newer than any file of ours, so our file counts as used.
-    pub(crate) fn saved_after_all(&mut self, seen: Sight) {
-        if seen == Sight::Off(PowerReason::Saved) {
+    pub(crate) fn saved_after_all(&mut self, seen: DomainStatus) {
+        if seen == DomainStatus::Off(PowerReason::Saved) {
             self.memory_is_written();
         }
-        if seen == Sight::Off(PowerReason::Kept) {
+        if seen == DomainStatus::Off(PowerReason::Kept) {
             self.consume_recovery();
         }
     }

@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::hardware::{new_image, resize};
 use crate::refusals::bad;
-use crate::{agenda, slot};
+use crate::{schedules, slot};
 use ostler_model::{Args, Cause, Hint, ImageChange, Part, Refusal, RefusalKind, Request, Verb};
 
 /// Whether `verb` needs no slot, so that it can run beside an operation.
@@ -28,9 +28,9 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
             }
         }
         (Verb::DiskSnapshotCancel, Args::Disk { name }) => cancel_image(draft, asked, name)?,
-        (Verb::Schedule, Args::NewSchedule(planned)) => agenda::add(draft, asked, planned)?,
-        (Verb::Unschedule, Args::Schedule { id }) => agenda::remove(draft, asked, *id)?,
-        (Verb::Reschedule, Args::Reschedule { id, planned }) => agenda::replace(draft, asked, *id, planned)?,
+        (Verb::Schedule, Args::NewSchedule(planned)) => schedules::add(draft, asked, planned)?,
+        (Verb::Unschedule, Args::Schedule { id }) => schedules::remove(draft, asked, *id)?,
+        (Verb::Reschedule, Args::Reschedule { id, planned }) => schedules::replace(draft, asked, *id, planned)?,
         (_, _) => return Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
     if let Err(error) = draft.record.spec.check() {

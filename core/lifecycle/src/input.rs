@@ -3,7 +3,7 @@
 use crate::decision::{Decision, Input};
 use crate::draft::Draft;
 use crate::facts::Facts;
-use crate::{agenda, gone, judge, monitor, request, restored, wake};
+use crate::{gone, judge, monitor, request, restored, schedules, wake};
 use ostler_model::{
     Answer, Args, Ask, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal, Request,
     ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
@@ -180,7 +180,7 @@ pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -
         Input::Swept { host, generation } => gone::swept(&mut draft, *host, *generation),
         Input::HostGone { host } => gone::host_gone(&mut draft, *host),
         Input::MemoryRemoved { name } => gone::memory_removed(&mut draft, name),
-        Input::ScheduleRefused { schedule, refusal } => agenda::refused(&mut draft, *schedule, refusal),
+        Input::ScheduleRefused { schedule, refusal } => schedules::refused(&mut draft, *schedule, refusal),
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => draft.work(wake::tick),
         Input::Restarted => wake::restarted(&mut draft),

@@ -1,9 +1,9 @@
 //! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has failed.
 
+use crate::domain_status::{DomainStatus, status_at};
 use crate::draft::{Draft, Next};
 use crate::facts::Look;
 use crate::recipe::{self, OnFailure};
-use crate::sight::{Sight, sight_at};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 use crate::{settle, step};
 use ostler_model::{
@@ -90,13 +90,13 @@ fn succeeded(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, outcome:
     }
     if kind.goal() == Goal::Nothing {
         let seen = outcome.seen.as_ref().filter(|_| kind.looked_at() == Side::Here);
-        draft.sighted = seen.map(|seen| sight_at(&draft.record, Side::Here, draft.facts.store, seen));
+        draft.status = seen.map(|seen| status_at(&draft.record, Side::Here, draft.facts.store, seen));
         return step::item_done(draft, active, kind);
     }
     match &outcome.seen {
         // The driver observes the host at which it was called. That says nothing about the other host.
         Some(seen) if kind.sent_to() == kind.looked_at() => {
-            let seen = sight_at(&draft.record, kind.looked_at(), draft.facts.store, seen);
+            let seen = status_at(&draft.record, kind.looked_at(), draft.facts.store, seen);
             judge(draft, active, kind, seen, Judged::Answer)
         }
         Some(_) | None => step::look(draft, active, Phase::Confirming),
@@ -110,37 +110,37 @@ enum Judged {
     Look,
 }
 
-fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: Sight, by: Judged) -> Next {
+fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: DomainStatus, by: Judged) -> Next {
     // `RemoveOther` looks at the other host: do not overwrite what we know of the VM's own host.
     if kind != StepKind::RemoveOther {
-        draft.note_sight(seen);
+        draft.note_status(seen);
     }
     let stated = active.stated.take() == Some(Stated::Success);
     match seen {
-        Sight::AboveIssued => {
+        DomainStatus::AboveIssued => {
             let error =
                 DriverError::new(ErrorKind::Stale, "store-is-stale", "a generation above all this store issued is at the host");
             return settle::unknown(draft, active, Reason::StoreIsStale, &error);
         }
-        Sight::Foreign => {
+        DomainStatus::Foreign => {
             let error = DriverError::refused("foreign", "a domain of this UUID is there that this store did not stamp");
             return settle::fail(draft, active, &error);
         }
         // The domain does not count as paused yet either. The restore that is under way may fail, and then its memory must not
         // count as used.
-        Sight::Paused(PowerReason::Starting) if matches!(kind.goal(), Goal::Running | Goal::Paused) => {
+        DomainStatus::Paused(PowerReason::Starting) if matches!(kind.goal(), Goal::Running | Goal::Paused) => {
             return still_starting(draft, active, kind);
         }
-        Sight::Running
-        | Sight::Paused(_)
-        | Sight::Off(_)
-        | Sight::Crashed
-        | Sight::Absent
-        | Sight::OlderOff
-        | Sight::OlderAlive => {}
+        DomainStatus::Running
+        | DomainStatus::Paused(_)
+        | DomainStatus::Off(_)
+        | DomainStatus::Crashed
+        | DomainStatus::Absent
+        | DomainStatus::OlderOff
+        | DomainStatus::OlderAlive => {}
     }
     if kind == StepKind::Migrate
-        && seen != Sight::Running
+        && seen != DomainStatus::Running
         && let Some(error) = active.error.clone().filter(is_definite)
     {
         return settle::fail(draft, active, &error);
@@ -176,12 +176,12 @@ fn late(active: &Active, now: Timestamp) -> bool {
     active.deadline.is_some_and(|deadline| now >= deadline)
 }
 
-fn not_met(draft: &mut Draft<'_>, active: Active, kind: StepKind, seen: Sight, said_yes: bool) -> Next {
+fn not_met(draft: &mut Draft<'_>, active: Active, kind: StepKind, seen: DomainStatus, said_yes: bool) -> Next {
     match kind.class() {
         EffectClass::Edge if kind == StepKind::PressPower => {
             if late(&active, draft.now) {
                 let error = DriverError::refused("guest-ignored", "the guest did not switch itself off in time");
-                return settle::failed_at_sight(draft, active, &error, seen);
+                return settle::failed_with_status(draft, active, &error, seen);
             }
             // If the answer was lost, the press may have been lost too. Send it again under the same effect key.
             match active.error.clone() {
@@ -191,13 +191,13 @@ fn not_met(draft: &mut Draft<'_>, active: Active, kind: StepKind, seen: Sight, s
         }
         EffectClass::Edge | EffectClass::Question => {
             let error = DriverError::refused("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
-            settle::failed_at_sight(draft, active, &error, seen)
+            settle::failed_with_status(draft, active, &error, seen)
         }
         EffectClass::Level => {
             let error = DriverError::unknown("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
             // The guest was started and has switched itself off. Do not start it again: the VM rests as off.
-            if said_yes && kind.goal() == Goal::Running && matches!(seen, Sight::Off(PowerReason::Guest)) {
-                return settle::failed_at_sight(draft, active, &error, seen);
+            if said_yes && kind.goal() == Goal::Running && matches!(seen, DomainStatus::Off(PowerReason::Guest)) {
+                return settle::failed_with_status(draft, active, &error, seen);
             }
             send_later(draft, active, &error)
         }
@@ -308,14 +308,14 @@ fn may_be_skipped(active: &Active) -> bool {
 fn looked(draft: &mut Draft<'_>, mut active: Active, look: &Look) -> Next {
     let settling = matches!(active.phase, Phase::Settling);
     let seen = match look {
-        Ok(seen) => sight_at(&draft.record, step::look_side(&active), draft.facts.store, seen),
+        Ok(seen) => status_at(&draft.record, step::look_side(&active), draft.facts.store, seen),
         Err(why) => {
             let (operation, attempts) = (active.id, active.attempt);
             draft.journal.push(Journal::StepWent { operation, attempts, error: Some(why.clone()) });
             return blind(draft, active, settling);
         }
     };
-    if settling && seen == Sight::Paused(PowerReason::Starting) {
+    if settling && seen == DomainStatus::Paused(PowerReason::Starting) {
         // The hypervisor is still starting the domain. The result is seen later or never, so this look counts as one that failed.
         return blind(draft, active, settling);
     }
@@ -325,7 +325,7 @@ fn looked(draft: &mut Draft<'_>, mut active: Active, look: &Look) -> Next {
         None => {
             let error = active.error.clone();
             let error = error.unwrap_or_else(|| DriverError::unknown("not-told", "the step failed without a word"));
-            settle::failed_at_sight(draft, active, &error, seen)
+            settle::failed_with_status(draft, active, &error, seen)
         }
     }
 }
@@ -351,11 +351,11 @@ fn blind(draft: &mut Draft<'_>, mut active: Active, settling: bool) -> Next {
 
 /// The monitor has looked at a VM that has an operation. If the operation waits for the power button to take effect, or waits to
 /// press it, and the guest is off, the step is done.
-pub(crate) fn seen_while_waiting(draft: &mut Draft<'_>, active: Active, seen: Sight) -> Next {
+pub(crate) fn seen_while_waiting(draft: &mut Draft<'_>, active: Active, seen: DomainStatus) -> Next {
     let waits = matches!(active.phase, Phase::Waiting { .. } | Phase::Delaying { .. });
     match active.kind().filter(|kind| waits && *kind == StepKind::PressPower && seen.meets(kind.goal())) {
         Some(kind) => {
-            draft.note_sight(seen);
+            draft.note_status(seen);
             step::item_done(draft, active, kind)
         }
         None => Some(active),

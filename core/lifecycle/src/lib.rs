@@ -23,22 +23,21 @@
 //!         ├─ judge, wake ── an operation goes on: step <─> judge <─> settle, over items, marks, slot, subject, rest
 //!         ├─ monitor, gone ── what is seen without an operation
 //!         └─ restored ── the record is older than the world
-//! can, why, outcomes, table: the same rules, told to people
+//! allowed, why, outcomes, table: the same rules, told to people
 //! ```
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod decision;
+mod domain_status;
 mod facts;
 mod input;
-mod sight;
 
 pub mod recipe;
 
 mod abilities;
 mod admission;
 mod advice;
-mod agenda;
 mod destroys;
 mod edit;
 mod hardware;
@@ -48,6 +47,7 @@ mod plan;
 mod recover;
 mod refusals;
 mod request;
+mod schedules;
 
 mod draft;
 mod items;
@@ -66,15 +66,15 @@ mod monitor;
 mod restored;
 mod zombie;
 
-mod can;
+mod allowed;
 mod outcomes;
 mod table;
 mod why;
 
 pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
-pub use agenda::due;
-pub use can::{can, presumed};
+pub use allowed::{can, presumed};
 pub use decision::{Decision, Input};
+pub use domain_status::{DomainStatus, status, status_at};
 pub use facts::{Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, wants_advice, wants_look};
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
@@ -84,7 +84,7 @@ pub use placement::{
 };
 pub use recipe::{OnFailure, Plan};
 pub use restored::{is_elsewhere, must_rest};
-pub use sight::{Sight, sight, sight_at};
+pub use schedules::due;
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
 pub use why::{Done, LastError, Summary, WaitsFor, Why, why, why_with};

@@ -1,9 +1,9 @@
 //! Checks whether and where a VM can be moved. The steps are in [`crate::recipe`], the swap of the two placements in
 //! [`Draft::switch`].
 
+use crate::domain_status::status;
 use crate::draft::Draft;
 use crate::recipe::{self, Plan};
-use crate::sight::sight;
 use crate::{abilities, placement};
 use ostler_model::{Ask, Cause, Hint, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord};
 
@@ -78,7 +78,7 @@ fn fenced(draft: &Draft<'_>, asked: &Request) -> Result<bool, Refusal> {
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, Cause::AnswersForFence, Hint::MoveUnfenced));
     }
     if let Some(Ok(seen)) = &draft.facts.look {
-        let seen = sight(record, draft.facts.store, seen);
+        let seen = status(record, draft.facts.store, seen);
         let cause = Cause::AnswersWith { seen: seen.shown() };
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::WaitThenMove));
     }

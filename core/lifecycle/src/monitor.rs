@@ -1,8 +1,8 @@
 //! Applies the monitor's observations to a VM. An observation is a fact. If the host could not be asked, that is not a fact about
 //! the VM.
 
+use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::Draft;
-use crate::sight::{Sight, sight, sight_at};
 use crate::{advice, judge, rest, restored};
 use ostler_model::{Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord};
 
@@ -35,11 +35,11 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     }
     // This counts for a domain that is not ours too: while a domain of that UUID is not off, it may write to the disks.
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
-    let seen = sight(&draft.record, draft.facts.store, seen);
+    let seen = status(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
         return draft.work(|draft, active| judge::seen_while_waiting(draft, active, seen));
     }
-    if draft.record.placement.is_none() || matches!(seen, Sight::Paused(PowerReason::Starting)) {
+    if draft.record.placement.is_none() || matches!(seen, DomainStatus::Paused(PowerReason::Starting)) {
         return;
     }
     // A migration that failed half-way waits for a person, who may carry it on: both placements stay until then. So only
@@ -51,7 +51,7 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     match draft.record.state.monitored() {
         // A VM that failed waits for a person; the others have no domain, or an operation.
         None => {}
-        Some(Monitored::Running) if seen == Sight::Running => draft.record.blind_since = None,
+        Some(Monitored::Running) if seen == DomainStatus::Running => draft.record.blind_since = None,
         Some(_) if restored::is_contradicted(draft.facts, seen) => restored::contradicted(draft),
         Some(Monitored::Running | Monitored::Unknown) => settled(draft, seen, lives),
         Some(Monitored::Poweroff | Monitored::Suspended) => off(draft, seen, lives),
@@ -61,13 +61,13 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
 /// Settles a migration with an unknown outcome: both hosts are seen, and the VM has its placement at the host where the guest is.
 /// Returns whether the caller must settle the VM by what was seen at its own placement. If the place of the guest cannot be told,
 /// nothing is concluded.
-fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool {
+fn part(draft: &mut Draft<'_>, seen: DomainStatus, there: Option<&Observation>) -> bool {
     // Both hosts must be seen.
     let Some(there) = there else { return false };
-    let there = sight_at(&draft.record, Side::Other, draft.facts.store, there);
+    let there = status_at(&draft.record, Side::Other, draft.facts.store, there);
     match whereabouts(&draft.record, seen, there) {
         Some(Side::Here) => {
-            draft.record.other_domain = there != Sight::Absent;
+            draft.record.other_domain = there != DomainStatus::Absent;
             draft.part_from_other();
             true
         }
@@ -75,7 +75,7 @@ fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool
             draft.switch(Verb::MigrateLive, there.lives(), false);
             // A look that began before says nothing about the new placement.
             draft.record.step = draft.record.step.next();
-            draft.record.other_domain = seen != Sight::Absent;
+            draft.record.other_domain = seen != DomainStatus::Absent;
             draft.part_from_other();
             settled(draft, there, there.lives());
             false
@@ -86,31 +86,36 @@ fn part(draft: &mut Draft<'_>, seen: Sight, there: Option<&Observation>) -> bool
 
 /// The host of a migration at which the guest is, or was last: the host with the newest disks. None while that cannot be told, or
 /// may still change.
-fn whereabouts(record: &VmRecord, here: Sight, there: Sight) -> Option<Side> {
+fn whereabouts(record: &VmRecord, here: DomainStatus, there: DomainStatus) -> Option<Side> {
     // Without shared storage each host has its own disks, and the disks at the wrong host are old.
     let one_set_of_disks = record.storage_is_shared() || !record.files.other;
-    let moved_away = matches!(here, Sight::Absent | Sight::Off(PowerReason::Migrated));
+    let moved_away = matches!(here, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
     match (here, there) {
-        (_, Sight::Paused(PowerReason::Starting)) => None,
-        (Sight::Running, Sight::Absent) => Some(Side::Here),
+        (_, DomainStatus::Paused(PowerReason::Starting)) => None,
+        (DomainStatus::Running, DomainStatus::Absent) => Some(Side::Here),
         // The guest runs at the other host, and here it is paused, off or absent: this hypervisor has let go of it.
-        (Sight::Paused(_) | Sight::Off(_) | Sight::Absent, Sight::Running) => Some(Side::Other),
-        (Sight::Paused(_) | Sight::Crashed, Sight::Absent) => Some(Side::Here),
-        (_, Sight::Paused(_) | Sight::Crashed | Sight::Off(_)) if moved_away => Some(Side::Other),
-        (Sight::Off(_) | Sight::Absent, Sight::Absent) if one_set_of_disks || !moved_away => Some(Side::Here),
+        (DomainStatus::Paused(_) | DomainStatus::Off(_) | DomainStatus::Absent, DomainStatus::Running) => Some(Side::Other),
+        (DomainStatus::Paused(_) | DomainStatus::Crashed, DomainStatus::Absent) => Some(Side::Here),
+        (_, DomainStatus::Paused(_) | DomainStatus::Crashed | DomainStatus::Off(_)) if moved_away => Some(Side::Other),
+        (DomainStatus::Off(_) | DomainStatus::Absent, DomainStatus::Absent) if one_set_of_disks || !moved_away => Some(Side::Here),
         (_, _) => None,
     }
 }
 
-fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
+fn off(draft: &mut Draft<'_>, seen: DomainStatus, lives: bool) {
     match seen {
-        Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::AboveIssued | Sight::Foreign | Sight::OlderAlive => {
+        DomainStatus::Running
+        | DomainStatus::Paused(_)
+        | DomainStatus::Crashed
+        | DomainStatus::AboveIssued
+        | DomainStatus::Foreign
+        | DomainStatus::OlderAlive => {
             settled(draft, seen, lives);
         }
-        Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
+        DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff => {
             // Either somebody paused the VM and its domain is gone since: there is no memory to go back to. Or the VM ran since,
             // and somebody else saved it.
-            let newer = seen == Sight::Off(PowerReason::Kept);
+            let newer = seen == DomainStatus::Off(PowerReason::Kept);
             if draft.record.state == State::Suspended && (newer || draft.record.usable_recovery().is_none()) {
                 settled(draft, seen, lives);
             }
@@ -118,7 +123,7 @@ fn off(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     }
 }
 
-fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
+fn settled(draft: &mut Draft<'_>, seen: DomainStatus, lives: bool) {
     if lives {
         draft.consume_recovery();
     }
@@ -131,18 +136,18 @@ fn settled(draft: &mut Draft<'_>, seen: Sight, lives: bool) {
     if changes {
         advice::seen(draft);
     }
-    draft.note_sight(seen);
+    draft.note_status(seen);
     rest::at(draft, rest, reason);
 }
 
 /// The reason that is used where the hypervisor gives none.
-fn otherwise(draft: &Draft<'_>, seen: Sight) -> Reason {
+fn otherwise(draft: &Draft<'_>, seen: DomainStatus) -> Reason {
     // If the VM was not known to run, nobody has switched it off.
     let ran = draft.record.running_since.is_some();
-    match (seen == Sight::Running, draft.record.state == State::Unknown) {
+    match (seen == DomainStatus::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,
         (true, false) => Reason::StartedOutside,
-        (false, true) if !ran || matches!(seen, Sight::Off(PowerReason::Saved | PowerReason::Kept)) => Reason::SeenAgain,
+        (false, true) if !ran || matches!(seen, DomainStatus::Off(PowerReason::Saved | PowerReason::Kept)) => Reason::SeenAgain,
         (false, true | false) => Reason::DestroyedOutside,
     }
 }

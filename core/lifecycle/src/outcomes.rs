@@ -3,7 +3,7 @@
 //! [`crate::decide`] and compares.
 
 use crate::admission::{Admission, admission};
-use crate::can::any as name;
+use crate::allowed::any as name;
 use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
 use crate::{marks, plan, recover, rest};

@@ -1,8 +1,8 @@
 //! Recovery: the operator states what happened to the current step, sends it again, or rolls the operation back.
 
+use crate::domain_status::{DomainStatus, status};
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
-use crate::sight::{Sight, sight};
 use crate::slot::fresh;
 use crate::{destroys, slot, step};
 use ostler_model::{
@@ -49,16 +49,16 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
         }
     };
     let seen = match &draft.facts.look {
-        Some(Ok(seen)) => Some(sight(&draft.record, draft.facts.store, seen)),
+        Some(Ok(seen)) => Some(status(&draft.record, draft.facts.store, seen)),
         Some(Err(_)) | None => None,
     };
     let plain = match seen {
-        Some(seen) if arrived => matches!(seen, Sight::Absent | Sight::Off(_)),
+        Some(seen) if arrived => matches!(seen, DomainStatus::Absent | DomainStatus::Off(_)),
         Some(seen) => seen.lives(),
         None => false,
     };
     if !plain && !asked.force {
-        let cause = Cause::ArrivalUnseen { seen: seen.map(Sight::shown) };
+        let cause = Cause::ArrivalUnseen { seen: seen.map(DomainStatus::shown) };
         return Err(draft.refuse(asked.verb, RefusalKind::Contradicted, cause, Hint::ForceArrival));
     }
     if arrived {
@@ -229,7 +229,7 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, Cause::OtherHostUnseen, Hint::RetryOrForce));
     }
     let seen = match &draft.facts.look {
-        Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
+        Some(Ok(seen)) => status(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
             let cause = Cause::SuccessUnseen { error: Some(error.clone()) };
             return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, cause, Hint::ForceRecover));

@@ -1,11 +1,11 @@
 //! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it begins.
 
 use crate::admission::{Admission, admission, needs_off};
+use crate::domain_status::{DomainStatus, status};
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
 use crate::refusals::wrong_state;
-use crate::sight::{Sight, sight};
-use crate::{abilities, advice, agenda, destroys, edit, hardware, migrate, placement, plan, recover, restored, slot, step};
+use crate::{abilities, advice, destroys, edit, hardware, migrate, placement, plan, recover, restored, schedules, slot, step};
 use ostler_model::{
     Active, Args, Ask, Cause, Ended, Fault, Hint, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State,
     StateKind, Stated, StepKind, Strength, Subject, Verb,
@@ -13,9 +13,9 @@ use ostler_model::{
 
 /// The three answers to a request: accepted, already so, refused with a reason.
 pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    agenda::understood(draft, asked)?;
+    schedules::understood(draft, asked)?;
     answer(draft, asked)?;
-    agenda::begun(draft, asked);
+    schedules::begun(draft, asked);
     Ok(())
 }
 
@@ -219,8 +219,8 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
     match &draft.facts.look {
         Some(Ok(seen)) => {
-            let seen = sight(record, draft.facts.store, seen);
-            if matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff) {
+            let seen = status(record, draft.facts.store, seen);
+            if matches!(seen, DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff) {
                 return Ok(());
             }
             Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::WaitUntilSeen))
@@ -259,7 +259,7 @@ fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
 /// A VM that is paused by an error, by a person or without a reason is unpaused instead.
 fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     let seen = match &draft.facts.look {
-        Some(Ok(seen)) => sight(&draft.record, draft.facts.store, seen),
+        Some(Ok(seen)) => status(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
             let cause = Cause::OffUnseen { error: Some(error.clone()) };
             return Err(draft.refuse(verb, RefusalKind::CannotAsk, cause, Hint::BringBackOrFence));
@@ -269,14 +269,19 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
         }
     };
     match seen {
-        Sight::Off(_) | Sight::Absent | Sight::OlderOff => {
+        DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff => {
             draft.saved_after_all(seen);
             Ok(recipe::start(&draft.record))
         }
-        Sight::Paused(PowerReason::IoError | PowerReason::Watchdog | PowerReason::Person | PowerReason::None) => {
+        DomainStatus::Paused(PowerReason::IoError | PowerReason::Watchdog | PowerReason::Person | PowerReason::None) => {
             Ok(vec![StepKind::Unpause])
         }
-        Sight::Paused(_) | Sight::Running | Sight::Crashed | Sight::Foreign | Sight::AboveIssued | Sight::OlderAlive => {
+        DomainStatus::Paused(_)
+        | DomainStatus::Running
+        | DomainStatus::Crashed
+        | DomainStatus::Foreign
+        | DomainStatus::AboveIssued
+        | DomainStatus::OlderAlive => {
             Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::PowerOffFirst))
         }
     }

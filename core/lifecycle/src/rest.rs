@@ -1,7 +1,7 @@
 //! Puts a VM without an operation to rest: in the state that a look shows, or in `failed` if a person has to decide.
 
+use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};
-use crate::sight::Sight;
 use crate::slot;
 use crate::subject;
 use ostler_model::{Active, DriverError, Ended, Failure, Monitored, PowerReason, Reason, State, Verb};
@@ -35,15 +35,15 @@ pub(crate) const fn without_place(origin: State, memory: bool) -> State {
     }
 }
 
-/// The state of rest, and its reason, that follow from a sight of a VM with a placement and no operation. `otherwise` is the
-/// reason if the sight gives none.
-pub(crate) fn seen_as(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Monitored, Reason) {
+/// The state of rest, and its reason, that follow from a status of a VM with a placement and no operation. `otherwise` is the
+/// reason if the status gives none.
+pub(crate) fn seen_as(draft: &Draft<'_>, seen: DomainStatus, otherwise: Reason) -> (Monitored, Reason) {
     let off = if draft.record.usable_recovery().is_some() { Monitored::Suspended } else { Monitored::Poweroff };
     match seen {
-        Sight::Running => (Monitored::Running, otherwise),
-        Sight::Paused(PowerReason::IoError) => (Monitored::Unknown, Reason::IoError),
-        Sight::Paused(PowerReason::Watchdog) => (Monitored::Unknown, Reason::Watchdog),
-        Sight::Paused(
+        DomainStatus::Running => (Monitored::Running, otherwise),
+        DomainStatus::Paused(PowerReason::IoError) => (Monitored::Unknown, Reason::IoError),
+        DomainStatus::Paused(PowerReason::Watchdog) => (Monitored::Unknown, Reason::Watchdog),
+        DomainStatus::Paused(
             PowerReason::None
             | PowerReason::Person
             | PowerReason::Guest
@@ -54,12 +54,12 @@ pub(crate) fn seen_as(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Mon
             | PowerReason::Migrated
             | PowerReason::Starting,
         ) => (Monitored::Suspended, Reason::External),
-        Sight::Off(PowerReason::Guest) => (off, Reason::Guest),
-        Sight::Off(PowerReason::Crashed) => (off, Reason::Crashed),
+        DomainStatus::Off(PowerReason::Guest) => (off, Reason::Guest),
+        DomainStatus::Off(PowerReason::Crashed) => (off, Reason::Crashed),
         // Ostler did not save it: then there would be a memory file.
-        Sight::Off(PowerReason::Saved | PowerReason::Kept) if off == Monitored::Poweroff => (off, Reason::SavedOutside),
+        DomainStatus::Off(PowerReason::Saved | PowerReason::Kept) if off == Monitored::Poweroff => (off, Reason::SavedOutside),
         // Ostler or somebody else destroyed it: the hypervisor does not tell which.
-        Sight::Off(
+        DomainStatus::Off(
             PowerReason::None
             | PowerReason::Person
             | PowerReason::Destroyed
@@ -70,11 +70,11 @@ pub(crate) fn seen_as(draft: &Draft<'_>, seen: Sight, otherwise: Reason) -> (Mon
             | PowerReason::Watchdog
             | PowerReason::Starting,
         )
-        | Sight::Absent
-        | Sight::OlderOff => (off, otherwise),
-        Sight::Crashed => (Monitored::Unknown, Reason::GuestCrashed),
-        Sight::Foreign => (Monitored::Unknown, Reason::Foreign),
-        Sight::AboveIssued | Sight::OlderAlive => (Monitored::Unknown, Reason::StoreIsStale),
+        | DomainStatus::Absent
+        | DomainStatus::OlderOff => (off, otherwise),
+        DomainStatus::Crashed => (Monitored::Unknown, Reason::GuestCrashed),
+        DomainStatus::Foreign => (Monitored::Unknown, Reason::Foreign),
+        DomainStatus::AboveIssued | DomainStatus::OlderAlive => (Monitored::Unknown, Reason::StoreIsStale),
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn at(draft: &mut Draft<'_>, rest: Monitored, reason: Reason) {
             draft.record.running_since = None;
         }
         Monitored::Suspended => {
-            // The present sight counts, not whether the VM was off before.
+            // The present status counts, not whether the VM was off before.
             draft.record.was_off = false;
             if draft.record.usable_recovery().is_none() {
                 draft.forget_recovery();

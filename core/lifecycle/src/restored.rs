@@ -14,9 +14,9 @@
 //!   driver must not be able to stop the VMs of another driver by claiming them.
 
 use crate::decision::Input;
+use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::{Draft, Next};
 use crate::facts::{Facts, Found};
-use crate::sight::{Sight, sight, sight_at};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
     Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement, Power, PowerReason, Reason,
@@ -277,8 +277,8 @@ fn reconciled(draft: &mut Draft<'_>, why: String) {
 fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
     let place = draft.record.placement.as_ref();
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return false };
-    let seen = sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
-    matches!(seen, Sight::Running | Sight::Paused(_) | Sight::Crashed)
+    let seen = status(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    matches!(seen, DomainStatus::Running | DomainStatus::Paused(_) | DomainStatus::Crashed)
 }
 
 /// No host has a newer domain. A domain at the VM's own placement, with that placement's generation, tells more than the
@@ -288,11 +288,15 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     let in_doubt = draft.record.other.is_none() && matches!(draft.record.state, State::Failed | State::Unknown);
     let place = draft.record.placement.as_ref().filter(|_| in_doubt);
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return };
-    let seen = sight(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let seen = status(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     match seen {
-        Sight::Paused(PowerReason::Starting) => {}
-        Sight::Running | Sight::Paused(_) | Sight::Crashed | Sight::Off(_) => rest_as_seen(draft, seen),
-        Sight::Absent | Sight::Foreign | Sight::AboveIssued | Sight::OlderOff | Sight::OlderAlive => {}
+        DomainStatus::Paused(PowerReason::Starting) => {}
+        DomainStatus::Running | DomainStatus::Paused(_) | DomainStatus::Crashed | DomainStatus::Off(_) => rest_as_seen(draft, seen),
+        DomainStatus::Absent
+        | DomainStatus::Foreign
+        | DomainStatus::AboveIssued
+        | DomainStatus::OlderOff
+        | DomainStatus::OlderAlive => {}
     }
 }
 
@@ -321,17 +325,17 @@ fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, stora
     // The guest has run since its memory was saved, or its memory is in another file by now.
     draft.consume_recovery();
     draft.record.failure = None;
-    let seen = sight_at(&draft.record, Side::Here, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let seen = status_at(&draft.record, Side::Here, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
     rest_as_seen(draft, seen);
 }
 
-fn rest_as_seen(draft: &mut Draft<'_>, seen: Sight) {
+fn rest_as_seen(draft: &mut Draft<'_>, seen: DomainStatus) {
     draft.record.failure = None;
     if seen.lives() {
         draft.consume_recovery();
     }
     let (rest, reason) = rest::seen_as(draft, seen, Reason::SeenAgain);
-    draft.note_sight(seen);
+    draft.note_status(seen);
     rest::at(draft, rest, reason);
 }
 
@@ -342,6 +346,6 @@ pub(crate) fn contradicted(draft: &mut Draft<'_>) {
 }
 
 /// Whether a domain that is newer than the record counts more than what was seen at the VM's own placement.
-pub(crate) fn is_contradicted(facts: &Facts, seen: Sight) -> bool {
+pub(crate) fn is_contradicted(facts: &Facts, seen: DomainStatus) -> bool {
     facts.elsewhere.is_some() && !seen.lives()
 }

@@ -1,10 +1,10 @@
 //! Ends an operation: with success, by its rollback, or where a fresh look finds the VM.
 
+use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, OnFailure, OnSuccess};
-use crate::sight::Sight;
 use crate::slot;
-use crate::{agenda, judge, rest, step, subject};
+use crate::{judge, rest, schedules, step, subject};
 use ostler_model::{
     Active, DriverError, Ended, ErrorKind, FilesAt, ImageChange, ImageState, Monitored, Phase, PowerReason, Reason, State,
     StepKind, Strength, Subject, Verb,
@@ -20,7 +20,7 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
         OnSuccess::Over => {
             draft.leave_host(Some(verb));
             forget_made(draft);
-            agenda::over(draft);
+            schedules::over(draft);
         }
         OnSuccess::Anew => {
             draft.leave_host(Some(verb));
@@ -47,10 +47,10 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
     }
     draft.part_from_other();
     slot::end(draft, active, Ended::Succeeded);
-    match draft.sighted.filter(|_| recipe::ends(verb).is_none()) {
+    match draft.status.filter(|_| recipe::ends(verb).is_none()) {
         // Nothing was asked of the guest, and this is its present state.
-        Some(seen) if seen != Sight::Paused(PowerReason::Starting) => {
-            draft.note_sight(seen);
+        Some(seen) if seen != DomainStatus::Paused(PowerReason::Starting) => {
+            draft.note_status(seen);
             if seen.lives() {
                 draft.consume_recovery();
             }
@@ -218,8 +218,8 @@ pub(crate) fn settle_by_look(draft: &mut Draft<'_>, mut active: Active) -> Next 
 }
 
 /// The operation has failed, and `seen` is what is there now.
-pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, mut active: Active, error: &DriverError, seen: Sight) -> Next {
-    draft.note_sight(seen);
+pub(crate) fn failed_with_status(draft: &mut Draft<'_>, mut active: Active, error: &DriverError, seen: DomainStatus) -> Next {
+    draft.note_status(seen);
     if active.kind() == Some(StepKind::Migrate) && !active.undoing {
         draft.step_failed(&active, error);
         return migration_failed(draft, active, error, seen);
@@ -242,7 +242,7 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, mut active: Active, error: 
     }
     draft.saved_after_all(seen);
     let (rest, reason) = rest::seen_as(draft, seen, Reason::StepFailed);
-    if active.verb == Verb::Adopt && matches!(seen, Sight::Foreign | Sight::Absent) {
+    if active.verb == Verb::Adopt && matches!(seen, DomainStatus::Foreign | DomainStatus::Absent) {
         return still_wild(draft, active, error);
     }
     if seen.lives() {
@@ -259,19 +259,19 @@ pub(crate) fn failed_at_sight(draft: &mut Draft<'_>, mut active: Active, error: 
 /// the first sending has just ended, and the guest with it. *Off* does not tell whether the memory is complete. The driver can
 /// tell, by the file, when it is asked again. It says *gone* if the call did not save the guest, and then there is no file to ask
 /// about.
-fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: Sight) -> bool {
+fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: DomainStatus) -> bool {
     let begun = draft.record.recovery.as_ref().is_some_and(|file| !file.complete);
-    let off = matches!(seen, Sight::Off(_) | Sight::Absent | Sight::OlderOff);
+    let off = matches!(seen, DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff);
     active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && judge::has_time(active, draft.now)
 }
 
 /// A live migration has failed, and `seen` is what is at its origin. A guest that is still there stays there. Otherwise the guest
 /// may be at the other host, or nowhere: the monitor looks at both hosts, and until then nothing is started.
-fn migration_failed(draft: &mut Draft<'_>, active: Active, error: &DriverError, seen: Sight) -> Next {
+fn migration_failed(draft: &mut Draft<'_>, active: Active, error: &DriverError, seen: DomainStatus) -> Next {
     // The guest is paused here, and the driver said that the migration failed. The guest runs on here once nothing of it is left
     // at the other host.
-    let paused_for_good = matches!(seen, Sight::Paused(_)) && recipe::is_definite(error.kind);
-    if seen == Sight::Running || paused_for_good {
+    let paused_for_good = matches!(seen, DomainStatus::Paused(_)) && recipe::is_definite(error.kind);
+    if seen == DomainStatus::Running || paused_for_good {
         return roll_back(draft, active, error);
     }
     unknown(draft, active, Reason::CannotAsk, error)

@@ -5,7 +5,7 @@
 
 use crate::draft::Draft;
 use crate::recipe::Plan;
-use crate::{agenda, subject};
+use crate::{schedules, subject};
 use ostler_model::{Active, Destroyed, Ended, EventKind, Journal, OperationId, Phase, Request, State, StepNo, Subject, Verb};
 
 /// An operation whose first step has not begun.
@@ -70,7 +70,7 @@ fn told(draft: &mut Draft<'_>, operation: OperationId, outcome: Ended) {
         Ended::Failed { error } => ("failed", Some(error.clone())),
         Ended::Superseded { .. } => ("superseded", None),
     };
-    agenda::ended(draft, operation, &outcome);
+    schedules::ended(draft, operation, &outcome);
     draft.events.push(EventKind::OperationEnded { operation, outcome: word.to_owned(), error });
     draft.journal.push(Journal::Ended { operation, outcome, at: draft.now });
 }

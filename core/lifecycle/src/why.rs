@@ -1,6 +1,6 @@
 //! Tells for what a VM waits, as data. Those who show it make the words and look up the names.
 
-use crate::can;
+use crate::allowed;
 use crate::facts::Facts;
 use ostler_model::{
     Active, DriverError, DriverName, Fault, HostId, Item, Lane, OperationId, Phase, Reason, Side, State, StepKind, Timestamp, Verb,
@@ -200,7 +200,7 @@ pub enum LastError {
 /// Explains `record`, with nothing but the record itself.
 #[must_use]
 pub fn why(record: &VmRecord) -> Why {
-    why_with(record, &can::presumed(record, false))
+    why_with(record, &allowed::presumed(record, false))
 }
 
 /// Explains `record` with the help of `facts`: the abilities of drivers, a look, the answer of the snapshot rules.
@@ -210,7 +210,7 @@ pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
         Some(active) => at_work(record, active),
         None => at_rest(record, facts),
     };
-    Why { can: can::can(record, facts), lost: can::lost(record, facts), ..explained }
+    Why { can: allowed::can(record, facts), lost: allowed::lost(record, facts), ..explained }
 }
 
 fn at_work(record: &VmRecord, active: &Active) -> Why {

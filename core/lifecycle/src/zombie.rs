@@ -1,6 +1,6 @@
 //! Decides which of our domains must not be where they are, and what is swept on a host.
 
-use crate::sight::{Sight, lives_elsewhere, sight};
+use crate::domain_status::{DomainStatus, lives_elsewhere, status};
 use ostler_model::{DomainSeen, Generation, HostId, Leftover, Observation, Placement, RelPath, State, StoreId, VmRecord};
 
 /// The judgement about a domain of this store that a host has listed.
@@ -25,7 +25,7 @@ pub fn listed(record: Option<&VmRecord>, store: StoreId, host: HostId, domain: &
     // The VM may have a domain on a host that its record does not name yet.
     let unsettled = record.operation.is_some() || !record.open.is_empty() || record.is_unreconciled() || at(&record.other);
     let seen = Observation::Present(domain.clone());
-    let is_there = at(&record.placement) && !matches!(sight(record, store, &seen), Sight::OlderAlive);
+    let is_there = at(&record.placement) && !matches!(status(record, store, &seen), DomainStatus::OlderAlive);
     if unsettled || is_there {
         return Listing { newer, ..Listing::default() };
     }

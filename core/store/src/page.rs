@@ -117,7 +117,7 @@ impl Reader {
             let id = id.map_err(Fault::from)?;
             last = Some(VmId(id));
             if let Some(kept) = summaries.get(id).map_err(Fault::from)? {
-                let summary = self.lines.decode(kept.value(), id)?;
+                let summary = self.summaries.decode(kept.value(), id)?;
                 if filter.takes(&summary) {
                     items.push(summary);
                 }

@@ -13,15 +13,15 @@
 //!   backups, exports. The server does this with one helper, `App::reading`.
 
 use crate::error::Fault;
-use crate::lines::Lines;
 use crate::sabotage::Sabotage;
+use crate::summary_cache::SummaryCache;
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use std::sync::Arc;
 
 /// A consistent view. Later commits do not change it. If it is held for long, old pages stay on the disk.
 pub struct Reader {
     pub(crate) txn: ReadTransaction,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) summaries: Arc<SummaryCache>,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(txn: ReadTransaction) -> Self {
-        Self { txn, lines: Arc::default(), sabotage: Sabotage::None }
+        Self { txn, summaries: Arc::default(), sabotage: Sabotage::None }
     }
 
     pub(crate) fn table<K: Key + 'static, V: Value + 'static>(

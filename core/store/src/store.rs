@@ -6,7 +6,6 @@ use crate::disk::{Backend, RawDisk};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
 use crate::event::EVENTS_KEPT;
 use crate::file::{self, Draft};
-use crate::lines::Lines;
 use crate::log::{Followers, Subscription};
 use crate::meta::Ids;
 use crate::migrate;
@@ -14,6 +13,7 @@ use crate::operation::OPERATIONS_KEPT;
 use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::sabotage::Sabotage;
+use crate::summary_cache::SummaryCache;
 use crate::writer::{Message, QUEUE_MAX, Writer};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
@@ -105,7 +105,7 @@ struct Inner {
     ids: Ids,
     db: Arc<Database>,
     shared: Arc<Shared>,
-    lines: Arc<Lines>,
+    summaries: Arc<SummaryCache>,
     followers: Followers,
     sabotage: Sabotage,
     /// Dropped at the end, so that the writer sees that the queue is closed.
@@ -205,9 +205,9 @@ impl Store {
             followers: options.followers.clone(),
         };
         let Tail { marks, .. } = tail;
-        let (ids, lines) = (Ids::after(marks), Arc::default());
+        let (ids, summaries) = (Ids::after(marks), Arc::default());
         let (followers, sabotage) = (options.followers, options.sabotage);
-        let inner = Inner { id, ids, db, shared, lines, followers, sabotage, queue: Some(queue), writer: None };
+        let inner = Inner { id, ids, db, shared, summaries, followers, sabotage, queue: Some(queue), writer: None };
         Ok((inner, writer))
     }
 
@@ -305,7 +305,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn read(&self) -> Result<Reader, ReadError> {
         let txn = self.inner.db.begin_read().map_err(Fault::from)?;
-        Ok(Reader { txn, lines: Arc::clone(&self.inner.lines), sabotage: self.inner.sabotage })
+        Ok(Reader { txn, summaries: Arc::clone(&self.inner.summaries), sabotage: self.inner.sabotage })
     }
 
     /// The batches that are committed from now on, at most `batches` waiting. To follow: subscribe, make a copy ([`Store::backup`]),

@@ -166,7 +166,7 @@ impl Reader {
     /// When the store or the row cannot be read.
     pub fn vm_summary(&self, id: VmId) -> Result<Option<VmSummary>, ReadError> {
         let kept = self.table(VM_SUMMARY)?.get(id.0).map_err(Fault::from)?;
-        Ok(kept.map(|kept| self.lines.decode(kept.value(), id.0)).transpose()?)
+        Ok(kept.map(|kept| self.summaries.decode(kept.value(), id.0)).transpose()?)
     }
 
     /// The id of the VM that hypervisors know by this UUID.

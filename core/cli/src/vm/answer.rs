@@ -1,7 +1,7 @@
 //! The daemon's answer to a verb, as one line or as a failure.
 
 use super::asking::Asking;
-use super::told;
+use super::result_line;
 use crate::operation::complaint;
 use crate::text::took;
 use crate::{Exit, Failure, advice};
@@ -91,13 +91,13 @@ impl Answer {
                     Some(operation) => match operation.ended {
                         Some(ended) => {
                             let took = took(ended.since(operation.began));
-                            let note = now.and_then(|vm| told::note(verb, &request.body, vm));
+                            let note = now.and_then(|vm| result_line::note(verb, &request.body, vm));
                             let note = note.map_or_else(String::new, |note| format!(", {note}"));
                             let losses = losses(&reply.destroys);
                             format!("{}{note} ({} took {took}{overtook}){losses}", reply.state, operation.verb)
                         }
                         None => {
-                            let losses = told::destroyed(&reply.destroys)
+                            let losses = result_line::destroyed(&reply.destroys)
                                 .map_or_else(String::new, |list| format!("; it deletes for good: {list}"));
                             format!("{} ({} accepted, operation {}{overtook}){losses}", reply.state, operation.verb, operation.id)
                         }
@@ -110,7 +110,7 @@ impl Answer {
 
 /// The things that are removed for good, to be put behind other words.
 fn losses(destroys: &[Destroyed]) -> String {
-    told::destroyed(destroys).map_or_else(String::new, |list| format!("; deleted for good: {list}"))
+    result_line::destroyed(destroys).map_or_else(String::new, |list| format!("; deleted for good: {list}"))
 }
 
 fn failed(subject: &str, outcome: &str, operation: &Operation, reply: &ActionReply) -> Failure {

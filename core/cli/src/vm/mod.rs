@@ -4,14 +4,14 @@ mod answer;
 mod asking;
 mod console;
 mod create;
-mod hows;
 mod list;
+mod result_line;
 mod schedule;
 mod show;
 mod snapshots;
 mod sure;
-mod told;
 mod top;
+mod verb_args;
 mod verbs;
 mod why;
 
@@ -21,7 +21,7 @@ pub(crate) mod wait;
 use crate::Failure;
 use crate::context::Context;
 use clap::Subcommand;
-use hows::{Hard, Nothing};
+use verb_args::{Hard, Nothing};
 use verbs::{Final, Many, One};
 
 /// VMs.
@@ -46,13 +46,13 @@ pub enum VmCommand {
     /// Starts VMs: releases those on hold, resumes those that are off or saved
     Start(Many<Nothing>),
     /// Places VMs on a host and starts them
-    Deploy(Many<hows::Deploy>),
+    Deploy(Many<verb_args::Deploy>),
     /// Saves their memory to a file; their files stay on the host
     Suspend(Many<Nothing>),
     /// Saves their memory, brings memory and disks off the host and frees the host
     Stop(Many<Nothing>),
     /// Starts VMs that are off, and has saved ones go on where they were
-    Resume(Many<hows::Resume>),
+    Resume(Many<verb_args::Resume>),
     /// Powers them off; their files stay on the host
     #[command(alias = "power-off")]
     Poweroff(Many<Hard>),
@@ -72,61 +72,61 @@ pub enum VmCommand {
     Release(Many<Nothing>),
     /// DELETES VMs and their disks at once, whatever they are doing
     #[command(aliases = ["rm", "remove"])]
-    Delete(Many<Final<hows::Delete>>),
+    Delete(Many<Final<verb_args::Delete>>),
     /// Retries starting VMs whose start hangs
     Boot(Many<Nothing>),
     /// Moves VMs to another host: their memory is saved and restored there, unless another way is given
     #[command(alias = "move")]
-    Migrate(Many<hows::Migrate>),
+    Migrate(Many<verb_args::Migrate>),
     /// Has the scheduler move VMs to another host
     Resched(Many<Nothing>),
     /// Takes back what `resched` asked for
     Unresched(Many<Nothing>),
     /// Plugs a disk in
     #[command(alias = "attach-disk")]
-    DiskAttach(Many<hows::DiskAttach>),
+    DiskAttach(Many<verb_args::DiskAttach>),
     /// Unplugs a disk and DELETES it
-    DiskDetach(One<Final<hows::DiskDetach>>),
+    DiskDetach(One<Final<verb_args::DiskDetach>>),
     /// Plugs a network card in
     #[command(aliases = ["attach-nic", "attach-interface"])]
-    NicAttach(Many<hows::NicAttach>),
+    NicAttach(Many<verb_args::NicAttach>),
     /// Unplugs a network card
     #[command(aliases = ["detach-nic", "detach-interface"])]
-    NicDetach(One<hows::NicDetach>),
+    NicDetach(One<verb_args::NicDetach>),
     /// Makes a system snapshot
-    SnapshotCreate(One<hows::SnapshotCreate>),
+    SnapshotCreate(One<verb_args::SnapshotCreate>),
     /// Goes back to a system snapshot
     #[command(alias = "snapshot-restore")]
-    SnapshotRevert(One<hows::SnapshotRevert>),
+    SnapshotRevert(One<verb_args::SnapshotRevert>),
     /// Removes a system snapshot
     #[command(aliases = ["snapshot-rm", "snapshot-remove"])]
-    SnapshotDelete(One<hows::SnapshotDelete>),
+    SnapshotDelete(One<verb_args::SnapshotDelete>),
     /// Lists system snapshots
     #[command(alias = "snapshot-list")]
     Snapshots(snapshots::SnapshotsArgs),
     /// Saves a disk as a new image when the VM is shut down, or now with --live; nothing to revert to
     #[command(visible_alias = "save-disk-as")]
-    DiskSnapshot(One<hows::DiskSnapshot>),
+    DiskSnapshot(One<verb_args::DiskSnapshot>),
     /// Takes a `disk-snapshot` back that waits for the VM to be shut down
-    DiskSnapshotCancel(One<hows::DiskSnapshotCancel>),
+    DiskSnapshotCancel(One<verb_args::DiskSnapshotCancel>),
     /// Changes CPUs or memory; while a VM runs, within its headroom
-    Resize(Many<hows::Resize>),
+    Resize(Many<verb_args::Resize>),
     /// Changes the user data, which is kept and shown; no guest is handed it yet
-    Update(Many<hows::Update>),
+    Update(Many<verb_args::Update>),
     /// Changes the name
-    Rename(One<hows::Rename>),
+    Rename(One<verb_args::Rename>),
     /// Has a verb done later, once or again and again
     Schedule(schedule::ScheduleArgs),
     /// Lists what is to be done later, and how it went
     Schedules(schedule::SchedulesArgs),
     /// Takes a scheduled action back
-    Unschedule(One<hows::Unschedule>),
+    Unschedule(One<verb_args::Unschedule>),
     /// Changes when a scheduled action is done
     Reschedule(One<schedule::Reschedule>),
     /// Ends VMs whose hosts are lost for good
-    Forget(Many<hows::Forget>),
+    Forget(Many<verb_args::Forget>),
     /// For a failed VM: tells Ostler that the failed step succeeded, retries it, or undoes the operation
-    Recover(Many<hows::Recover>),
+    Recover(Many<verb_args::Recover>),
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `ostler vm schedule`, `schedules`, `reschedule`: actions that are done later.
 
-use super::hows::{self, Hard, sent};
 use super::several;
+use super::verb_args::{self, Hard, sent};
 use super::verbs::{Ask, Request, Waiting};
 use crate::Failure;
 use crate::context::Context;
@@ -83,13 +83,13 @@ pub struct ScheduleArgs {
 #[derive(Debug, Subcommand)]
 enum Later {
     /// Places it on a host and starts it
-    Deploy(hows::Deploy),
+    Deploy(verb_args::Deploy),
     /// Saves its memory to a file; its files stay on the host
     Suspend,
     /// Saves its memory, brings memory and disks off the host and frees the host
     Stop,
     /// Starts it, or has it go on where it was saved
-    Resume(hows::Resume),
+    Resume(verb_args::Resume),
     /// Powers it off; its files stay on the host
     Poweroff(Hard),
     /// Powers it off, brings its disks off the host and frees the host
@@ -103,36 +103,36 @@ enum Later {
     /// Lets the scheduler have it
     Release,
     /// DELETES it with its disks at once; nobody is asked then
-    Delete(hows::Delete),
+    Delete(verb_args::Delete),
     /// Retries a start that hangs
     Boot,
     /// Moves it to another host
-    Migrate(hows::Move),
+    Migrate(verb_args::Move),
     /// Has the scheduler move it to another host
     Resched,
     /// Takes back what `resched` asked for
     Unresched,
     /// Plugs a disk in
-    DiskAttach(hows::DiskAttach),
+    DiskAttach(verb_args::DiskAttach),
     /// Unplugs a disk and DELETES it
-    DiskDetach(hows::DiskDetach),
+    DiskDetach(verb_args::DiskDetach),
     /// Plugs a network card in
-    NicAttach(hows::NicAttach),
+    NicAttach(verb_args::NicAttach),
     /// Unplugs a network card
-    NicDetach(hows::NicDetach),
+    NicDetach(verb_args::NicDetach),
     /// Makes a system snapshot
-    SnapshotCreate(hows::SnapshotCreate),
+    SnapshotCreate(verb_args::SnapshotCreate),
     /// Goes back to a system snapshot
-    SnapshotRevert(hows::SnapshotRevert),
+    SnapshotRevert(verb_args::SnapshotRevert),
     /// Removes a system snapshot
-    SnapshotDelete(hows::SnapshotDelete),
+    SnapshotDelete(verb_args::SnapshotDelete),
     /// Saves a disk as a new image
     #[command(alias = "save-disk-as")]
-    DiskSnapshot(hows::DiskSnapshot),
+    DiskSnapshot(verb_args::DiskSnapshot),
     /// Takes a `disk-snapshot` back that waits for the VM to be shut down
-    DiskSnapshotCancel(hows::DiskSnapshotCancel),
+    DiskSnapshotCancel(verb_args::DiskSnapshotCancel),
     /// Changes its CPUs or memory
-    Resize(hows::Resize),
+    Resize(verb_args::Resize),
 }
 
 impl Later {

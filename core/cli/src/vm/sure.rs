@@ -1,7 +1,7 @@
 //! Asks once, on a terminal, before something is deleted for good. A dry run names what would be deleted. Nobody is asked with
 //! `--yes`, or if standard input or standard error is not a terminal, as in a script.
 
-use super::told;
+use super::result_line;
 use crate::out::aside;
 use crate::retry::patiently;
 use crate::text::{clean, count};
@@ -62,7 +62,7 @@ pub(super) async fn ask(client: &Client, vms: &[String], verb: &str, body: &Valu
 
 /// What is lost with one VM. None if nothing is.
 fn lost(vm: &str, plan: &PlanPreview, ends: bool) -> Option<String> {
-    let content = told::destroyed(&plan.destroys);
+    let content = result_line::destroyed(&plan.destroys);
     match (plan.allowed, ends, content) {
         // The operation that makes it busy may have ended when the request comes.
         (false, ..) if plan.code.as_deref() == Some("busy") => {

@@ -1,7 +1,7 @@
 //! The verbs as they are typed, and the request that each makes.
 
 use super::VmCommand;
-use super::hows::Hard;
+use super::verb_args::Hard;
 use super::wait;
 use crate::Failure;
 use clap::Args;

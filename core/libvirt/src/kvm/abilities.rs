@@ -4,7 +4,7 @@ use super::Kvm;
 use crate::adopt;
 use crate::bridge;
 use crate::calls;
-use crate::deeds::{Edge, Order};
+use crate::domain_ops::{Edge, Order};
 use crate::failure::During;
 use crate::hotplug::{self, Device, Wanted};
 use crate::live::Live;

@@ -3,7 +3,7 @@
 use super::{Kvm, STOP_PAUSE, bridges_of};
 use crate::bridge;
 use crate::calls;
-use crate::deeds;
+use crate::domain_ops;
 use crate::folder::Folder;
 use crate::link::Link;
 use crate::live::Live;
@@ -103,6 +103,6 @@ impl Suspend for Kvm {
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        calls::change(&link, call, move |live| deeds::unpause(live, &order)).await
+        calls::change(&link, call, move |live| domain_ops::unpause(live, &order)).await
     }
 }

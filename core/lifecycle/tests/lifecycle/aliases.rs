@@ -2,7 +2,7 @@
 
 use crate::rig::STORE;
 use crate::samples::new_vm;
-use ostler_lifecycle::{Sight, create, doomed, sight_at};
+use ostler_lifecycle::{DomainStatus, create, doomed, status_at};
 use ostler_model::{
     DomainSeen, Generation, HostId, Identity, Leftover, Observation, Placement, Power, PowerReason, Side, Timestamp, VmRecord,
 };
@@ -31,10 +31,10 @@ fn seen(record: &VmRecord, generation: u64, power: Power) -> Observation {
 #[test]
 fn it_is_not_what_a_move_has_brought_to_the_other() {
     let record = VmRecord { other: Some(place(2, 2)), ..record() };
-    let sight = |side, generation| sight_at(&record, side, STORE, &seen(&record, generation, Power::Running));
-    assert_eq!(sight(Side::Here, 1), Sight::Running);
-    assert_eq!(sight(Side::Other, 1), Sight::Absent);
-    assert_eq!(sight(Side::Other, 2), Sight::Running);
+    let status = |side, generation| status_at(&record, side, STORE, &seen(&record, generation, Power::Running));
+    assert_eq!(status(Side::Here, 1), DomainStatus::Running);
+    assert_eq!(status(Side::Other, 1), DomainStatus::Absent);
+    assert_eq!(status(Side::Other, 2), DomainStatus::Running);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The record is older than the world: it came back with a backup, or somebody put an old copy of the store into its place.
 
 use crate::rig::{Fault, Rig, STORE, Violation};
-use ostler_lifecycle::{Found, Input, Sight, sight};
+use ostler_lifecycle::{DomainStatus, Found, Input, status};
 use ostler_model::{
     Args, Cause, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason,
     RefusalKind, State, Verb, VmRecord,
@@ -184,7 +184,7 @@ fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
     let lost = rig.world.ours(7);
     rig.world.stranger(B, lost);
     let seen = rig.world.see(B);
-    assert_eq!(sight(&rig.record, STORE, &seen), Sight::AboveIssued);
+    assert_eq!(status(&rig.record, STORE, &seen), DomainStatus::AboveIssued);
     assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM itself");
     assert!(rig.asks(Verb::Resume, A).unwrap_err().contains("NewerElsewhere"));
     // A person has removed it, and says so.

@@ -4,7 +4,7 @@ use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Shown, Sid
 
 /// An observation, judged: first to whom the domain belongs, then what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum DomainStatus {
     /// It runs, under the generation that may run.
     Running,
     /// It is paused.
@@ -28,37 +28,37 @@ pub enum Sight {
 
 /// Judges an observation at the VM's own placement in `record`.
 #[must_use]
-pub fn sight(record: &VmRecord, store: StoreId, seen: &Observation) -> Sight {
-    sight_at(record, Side::Here, store, seen)
+pub fn status(record: &VmRecord, store: StoreId, seen: &Observation) -> DomainStatus {
+    status_at(record, Side::Here, store, seen)
 }
 
 /// Judges an observation at one of the two hosts of a migration.
 #[must_use]
-pub fn sight_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observation) -> Sight {
-    let Observation::Present(domain) = seen else { return Sight::Absent };
+pub fn status_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observation) -> DomainStatus {
+    let Observation::Present(domain) = seen else { return DomainStatus::Absent };
     let Some(identity) = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid) else {
-        return Sight::Foreign;
+        return DomainStatus::Foreign;
     };
     if record.is_ahead(identity.generation) {
-        return Sight::AboveIssued;
+        return DomainStatus::AboveIssued;
     }
     // The two hosts are one hypervisor, and this is the domain of the VM's own placement. Nothing of the other placement is here.
     if side == Side::Other && lives_elsewhere(record, identity.generation) {
-        return Sight::Absent;
+        return DomainStatus::Absent;
     }
     let expected = record.place(side).map_or(Generation(0), |place| place.generation);
     let older = identity.generation < expected;
     match (domain.power, older) {
-        (Power::Off, true) => Sight::OlderOff,
-        (Power::Running | Power::Paused | Power::Crashed, true) => Sight::OlderAlive,
-        (Power::Running, false) => Sight::Running,
-        (Power::Paused, false) => Sight::Paused(domain.reason),
-        (Power::Off, false) => Sight::Off(domain.reason),
-        (Power::Crashed, false) => Sight::Crashed,
+        (Power::Off, true) => DomainStatus::OlderOff,
+        (Power::Running | Power::Paused | Power::Crashed, true) => DomainStatus::OlderAlive,
+        (Power::Running, false) => DomainStatus::Running,
+        (Power::Paused, false) => DomainStatus::Paused(domain.reason),
+        (Power::Off, false) => DomainStatus::Off(domain.reason),
+        (Power::Crashed, false) => DomainStatus::Crashed,
     }
 }
 
-impl Sight {
+impl DomainStatus {
     /// Whether it shows the goal of a step.
     #[must_use]
     pub const fn meets(self, goal: Goal) -> bool {

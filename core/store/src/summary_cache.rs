@@ -11,31 +11,31 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 /// How many summaries are kept, at most, at about 700 bytes each. If it is full, it is emptied: this costs one round of parsing.
-const LINES_MAX: usize = 16 * 1024;
+const SUMMARIES_MAX: usize = 16 * 1024;
 
-struct Line {
+struct Kept {
     bytes: Box<[u8]>,
     summary: VmSummary,
 }
 
 /// Summaries by VM id.
 #[derive(Default)]
-pub(crate) struct Lines(RwLock<HashMap<u64, Line>>);
+pub(crate) struct SummaryCache(RwLock<HashMap<u64, Kept>>);
 
-impl Lines {
+impl SummaryCache {
     /// The summary in these bytes.
     pub(crate) fn decode(&self, bytes: &[u8], id: u64) -> Result<VmSummary, RowError> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = known.get(&id).filter(|line| *line.bytes == *bytes) {
-            return Ok(line.summary.clone());
+        if let Some(kept) = known.get(&id).filter(|kept| *kept.bytes == *bytes) {
+            return Ok(kept.summary.clone());
         }
         drop(known);
         let summary: VmSummary = row::decode(bytes, id)?;
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= LINES_MAX && !known.contains_key(&id) {
+        if known.len() >= SUMMARIES_MAX && !known.contains_key(&id) {
             known.clear();
         }
-        known.insert(id, Line { bytes: bytes.into(), summary: summary.clone() });
+        known.insert(id, Kept { bytes: bytes.into(), summary: summary.clone() });
         Ok(summary)
     }
 }
@@ -47,24 +47,24 @@ mod tests {
 
     #[test]
     fn other_bytes_are_another_summary() {
-        let lines = Lines::default();
+        let cache = SummaryCache::default();
         let (old, mut changed) = (vm(1), vm(1));
         changed.version.0 += 1;
         let (old, changed) = (VmSummary::from(&old), VmSummary::from(&changed));
         for summary in [&old, &changed, &old, &old] {
             let bytes = row::encode(summary).expect("encodes");
-            assert_eq!(lines.decode(&bytes, 1).expect("decodes"), *summary);
+            assert_eq!(cache.decode(&bytes, 1).expect("decodes"), *summary);
         }
-        assert!(lines.decode(b"{}", 1).is_err());
+        assert!(cache.decode(b"{}", 1).is_err());
     }
 
     #[test]
     fn it_is_bounded() {
-        let lines = Lines::default();
+        let cache = SummaryCache::default();
         let bytes = row::encode(&VmSummary::from(&vm(1))).expect("encodes");
-        for id in 0..=LINES_MAX as u64 {
-            lines.decode(&bytes, id).expect("decodes");
+        for id in 0..=SUMMARIES_MAX as u64 {
+            cache.decode(&bytes, id).expect("decodes");
         }
-        assert_eq!(lines.0.read().expect("whole").len(), 1);
+        assert_eq!(cache.0.read().expect("whole").len(), 1);
     }
 }
