@@ -17,6 +17,9 @@ pub struct Advice {
     /// For `works-from`: the states from which the verb works.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<String>,
+    /// A name like the one that was given, and that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
 }
 
 /// All codes of today. A test of the server compares them with its own.
@@ -37,6 +40,8 @@ pub const ADVICE: &[&str] = &[
     "give-address",
     "snapshot-by-name",
     "show-vm",
+    "list-vms",
+    "list-operations",
     "create-new",
     "works-from",
     "see-why",
@@ -76,6 +81,11 @@ pub const ADVICE: &[&str] = &[
     "image-ready",
     "list-images",
     "list-datastores",
+    "show-datastore",
+    "list-drivers",
+    "inspect-driver",
+    "replace-driver",
+    "list-tokens",
     "give-name",
     "accept-changes",
     "name-datastore",

@@ -4,7 +4,13 @@ use ostler_api::Advice;
 
 /// The hint as it is said: with a command where there is one, otherwise in the daemon's words.
 pub(crate) fn hint(advice: Option<&Advice>, words: Option<&str>) -> Option<String> {
-    advice.and_then(command).or_else(|| words.map(str::to_owned))
+    let known = advice.and_then(command);
+    let near = advice.and_then(|advice| advice.near.as_ref()).filter(|_| known.is_some());
+    match (near, known) {
+        (Some(near), Some(known)) => Some(format!("did you mean {near}? {known}")),
+        // The daemon's words have the name already.
+        (_, known) => known.or_else(|| words.map(str::to_owned)),
+    }
 }
 
 /// The hint with the command that does it; none if the daemon's words need no command, or if this client does not know the code.
@@ -19,6 +25,8 @@ fn command(advice: &Advice) -> Option<String> {
             "it is settled once both are seen; recover --success states that it has arrived, --failure that it has not".to_owned()
         }
         "show-vm" => format!("`ostler vm show {vm}` lists its disks, network cards and snapshots"),
+        "list-vms" => "`ostler vm list` shows them".to_owned(),
+        "list-operations" => "`ostler operation list VM` shows those of a VM".to_owned(),
         "see-why" => format!("`ostler vm why {vm}` says what can be done: recover, or delete"),
         "force-resize" => "a bare number is MiB: write 2GiB for gigabytes; --force takes the memory away all the same".to_owned(),
         "hard-off" => "--hard does not ask it".to_owned(),
@@ -36,6 +44,11 @@ fn command(advice: &Advice) -> Option<String> {
         "delete-or-forget" => "delete it; --force forgets it all the same".to_owned(),
         "list-images" => "`ostler image list` shows them".to_owned(),
         "list-datastores" => "`ostler datastore list` shows them".to_owned(),
+        "show-datastore" => "`ostler datastore show` tells its directory".to_owned(),
+        "list-drivers" => "`ostler driver list` shows them".to_owned(),
+        "inspect-driver" => "`ostler plugin inspect FILE` shows what it asks for".to_owned(),
+        "replace-driver" => "to put this one in its place, say so: `ostler driver add --replace`".to_owned(),
+        "list-tokens" => "`ostler token list` on the daemon's machine shows them".to_owned(),
         "give-name" => "give it another with --name".to_owned(),
         "accept-changes" => "change it at the hypervisor first, or accept the changes: --accept-changes".to_owned(),
         "add-datastore" => "`ostler datastore add` adds one".to_owned(),
@@ -160,5 +173,13 @@ mod tests {
             Some("`ostler vm why 7` says what can be done: recover, or delete")
         );
         assert_eq!(hint(Some(&advice("wait")), None), None);
+    }
+
+    #[test]
+    fn a_name_that_may_be_meant_is_told_once() {
+        let near = |code: &str| Advice { near: Some("web1".to_owned()), ..advice(code) };
+        assert_eq!(hint(Some(&near("list-vms")), Some("x")).as_deref(), Some("did you mean web1? `ostler vm list` shows them"));
+        let words = Some("did you mean web1? ask the moon");
+        assert_eq!(hint(Some(&near("ask-the-moon")), words).as_deref(), words);
     }
 }

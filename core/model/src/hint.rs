@@ -45,6 +45,10 @@ pub enum Hint {
     SnapshotByName,
     /// The VM's page shows its disks, network cards and snapshots.
     ShowVm,
+    /// The list of VMs shows which there are.
+    ListVms,
+    /// The list of the VM's operations shows which there are.
+    ListOperations,
     /// Create a new VM, because a VM that is done stays done.
     CreateNew,
     /// The verb works from these states.
@@ -132,6 +136,16 @@ pub enum Hint {
     ListImages,
     /// The list of datastores shows which there are.
     ListDatastores,
+    /// The datastore's page shows its directory.
+    ShowDatastore,
+    /// The list of drivers shows which there are.
+    ListDrivers,
+    /// The manifest of the driver's file says which capabilities it asks for.
+    InspectDriver,
+    /// Say that the driver is to be put in the place of the one of that name.
+    ReplaceDriver,
+    /// The list of tokens shows which there are.
+    ListTokens,
     /// Give the VM another name than its domain has.
     GiveName,
     /// Change the domain at the hypervisor first, or accept the changes.

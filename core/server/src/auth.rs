@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ostler_api::code;
-use ostler_model::Timestamp;
+use ostler_model::{Hint, Timestamp};
 use ostler_store::TokenRow;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -117,7 +117,7 @@ fn missing() -> ApiError {
 
 fn bad() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "the token is not known, or it is over")
-        .hint("`ostler token list` on the daemon's machine shows those there are")
+        .advise(&Hint::ListTokens, None)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::problem::ApiError;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, code};
 use ostler_driver::{DriverEntry, DriverInfo, Registry, WithoutPart};
-use ostler_model::DriverName;
+use ostler_model::{DriverName, Hint};
 use ostler_store::{DriverRow, Store};
 use ostler_wasm::{Grants, Host, Inspection, LoadError, Manifest, Secret};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,11 +87,9 @@ impl From<DriverProblem> for ApiError {
             | DriverProblem::WithoutPart(_)
             | DriverProblem::File { .. }
             | DriverProblem::OtherFile { .. } => unusable.field("path"),
-            DriverProblem::NotAsked { .. } => unusable.field("grants").hint("`ostler plugin inspect FILE` shows what it asks for"),
+            DriverProblem::NotAsked { .. } => unusable.field("grants").advise(&Hint::InspectDriver, None),
             DriverProblem::BuiltIn(_) => unusable,
-            DriverProblem::Exists(_) => {
-                taken().hint("to put this one in its place, say so: `ostler driver add --replace`, or \"replace\": true")
-            }
+            DriverProblem::Exists(_) => taken().advise(&Hint::ReplaceDriver, None),
             DriverProblem::OtherKind { .. } => taken().hint("give the new driver a name of its own in its manifest"),
         }
     }

@@ -37,6 +37,42 @@ pub(crate) struct ApiError(pub(crate) Box<Problem>);
 /// The result of every handler.
 pub(crate) type Answer<T> = Result<T, ApiError>;
 
+/// A kind of things that requests name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thing {
+    Vm,
+    Operation,
+    Host,
+    Datastore,
+    Image,
+    Driver,
+}
+
+impl Thing {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Operation => "operation",
+            Self::Host => "host",
+            Self::Datastore => "datastore",
+            Self::Image => "image",
+            Self::Driver => "driver",
+        }
+    }
+
+    /// Where a person sees which there are.
+    const fn list(self) -> Hint {
+        match self {
+            Self::Vm => Hint::ListVms,
+            Self::Operation => Hint::ListOperations,
+            Self::Host => Hint::ListHosts,
+            Self::Datastore => Hint::ListDatastores,
+            Self::Image => Hint::ListImages,
+            Self::Driver => Hint::ListDrivers,
+        }
+    }
+}
+
 impl ApiError {
     /// A problem of this status and code.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
@@ -67,24 +103,30 @@ impl ApiError {
         self.field(field.map_or_else(|| part.to_owned(), |field| format!("{part}.{field}")))
     }
 
+    /// The same with a name that there is and that may be meant, told before the advice.
+    pub(crate) fn near(mut self, near: Option<&str>) -> Self {
+        let Some(near) = near else { return self };
+        if let Some(advice) = &mut self.0.advice {
+            advice.near = Some(near.to_owned());
+        }
+        let hint = self.0.hint.take().map_or_else(String::new, |hint| format!(" {hint}"));
+        self.hint(format!("did you mean {near}?{hint}"))
+    }
+
     /// No such thing.
-    pub(crate) fn not_found(what: &str, which: &str) -> Self {
-        let hint = format!("`ostler {what} list` shows those there are");
-        Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no {what} {which}")).hint(hint)
+    pub(crate) fn not_found(what: Thing, which: &str) -> Self {
+        let detail = format!("there is no {} {which}", what.word());
+        Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, detail).advise(&what.list(), None)
     }
 
     /// No such thing. If a known name is similar, the hint names it.
-    pub(crate) fn missing<'a>(what: &str, which: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let error = Self::not_found(what, which);
-        match ostler_api::nearest(which, known) {
-            Some(near) => error.hint(format!("did you mean {near}? `ostler {what} list` shows those there are")),
-            None => error,
-        }
+    pub(crate) fn missing<'a>(what: Thing, which: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::not_found(what, which).near(ostler_api::nearest(which, known))
     }
 
     /// A name that means several things.
-    pub(crate) fn ambiguous(what: &str, name: &str, candidates: Vec<Candidate>) -> Self {
-        let detail = format!("{} {what}s are called {name}", candidates.len());
+    pub(crate) fn ambiguous(what: Thing, name: &str, candidates: Vec<Candidate>) -> Self {
+        let detail = format!("{} {}s are called {name}", candidates.len(), what.word());
         let mut error = Self::new(StatusCode::CONFLICT, code::AMBIGUOUS, detail).hint("use the id of the one you mean");
         error.0.candidates = candidates;
         error
@@ -169,7 +211,7 @@ impl ApiError {
     /// Why the engine did not do it.
     pub(crate) fn engine(names: &dyn Names, error: EngineError) -> Self {
         match error {
-            EngineError::NoSuchVm(id) => Self::not_found("vm", &id.to_string()),
+            EngineError::NoSuchVm(id) => Self::not_found(Thing::Vm, &id.to_string()),
             EngineError::NoSuchOperation(id) => {
                 Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no operation {id}"))
             }

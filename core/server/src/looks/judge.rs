@@ -5,7 +5,7 @@ use crate::problem::{Answer, ApiError};
 use axum::http::StatusCode;
 use ostler_api::code;
 use ostler_driver::{FileKind, FileLook};
-use ostler_model::{DiskFormat, FilePath};
+use ostler_model::{DiskFormat, FilePath, Hint};
 
 /// The names of formats of compressed files.
 const PACKED: [&str; 4] = ["gzip", "xz", "zstd", "bzip2"];
@@ -124,7 +124,8 @@ fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Answer<Vec<String>>
     }
     if !rootless.is_empty() && blind.is_empty() {
         let detail = format!("nobody sees the datastore {} (looked on {})", file.datastore, rootless.join(", "));
-        return Err(refused(code::NO_SUCH_DIRECTORY, detail, "`ostler datastore show` tells its directory"));
+        let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NO_SUCH_DIRECTORY, detail).field("path");
+        return Err(error.advise(&Hint::ShowDatastore, None));
     }
     if gone.is_empty() && rootless.is_empty() && seen.iter().any(|seen| matches!(seen.found, Err(Missed::Blind { late: true, .. })))
     {

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ostler_api::{ActionReply, PlanPreview, Span, VERBS, code};
 use ostler_engine::{ActionRequest, Replied, WAIT_MAX};
-use ostler_model::{Args, OperationId, RefusalKind, Verb, Version, VmId};
+use ostler_model::{Args, Hint, OperationId, RefusalKind, Verb, Version, VmId};
 use ostler_store::Reader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -94,14 +94,14 @@ fn request(
     let id = find::vm_id(&reader, which)?;
     let ask::Asked { args, host, enforce, force } = ask::asked(&reader, id, verb, body, &by)?;
     if let Args::Snapshot { name } = &args {
-        has_snapshot(&reader, id, name)?;
+        has_snapshot(&reader, (id, verb), name)?;
     }
     Ok((id, ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) }))
 }
 
 /// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked: otherwise the refusal would be
 /// about the rules.
-fn has_snapshot(reader: &Reader, vm: VmId, which: &str) -> Answer<()> {
+fn has_snapshot(reader: &Reader, (vm, verb): (VmId, Verb), which: &str) -> Answer<()> {
     // A VM without a host is refused later, for its state.
     let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else { return Ok(()) };
     let known = || record.snapshots.iter().flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()]);
@@ -110,10 +110,8 @@ fn has_snapshot(reader: &Reader, vm: VmId, which: &str) -> Answer<()> {
     }
     let error =
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, RefusalKind::BadRequest.into(), format!("VM {vm} has no snapshot {which}"));
-    Err(match ostler_api::nearest(which, known().filter(|name| !name.is_empty())) {
-        Some(near) => error.hint(format!("did you mean {near}? `ostler vm show` lists them")),
-        None => error.hint("`ostler vm show` lists them"),
-    })
+    let near = ostler_api::nearest(which, known().filter(|name| !name.is_empty()));
+    Err(error.advise(&Hint::ShowVm, Some((vm, verb))).near(near))
 }
 
 fn unknown_verb(given: &str) -> ApiError {

@@ -2,10 +2,10 @@
 
 use super::find;
 use crate::convert::{self, Unfit, new_name, parse, word};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{Answer, ApiError, Thing};
 use ostler_api as wire;
 use ostler_api::{Misfit, decode};
-use ostler_model::{Args, DatastoreKind, DatastoreName, DiskSource, HostId, ImageName, ScheduleId, Verb, VmId};
+use ostler_model::{Args, DatastoreKind, DatastoreName, DiskSource, Hint, HostId, ImageName, ScheduleId, Verb, VmId};
 use ostler_store::Reader;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -253,10 +253,10 @@ fn stated_now(later: &Asked) -> Answer<()> {
 
 fn reschedule(reader: &Reader, vm: VmId, body: &wire::RescheduleBody) -> Answer<Asked> {
     let id = ScheduleId(body.id);
-    let record = reader.vm(vm)?.ok_or_else(|| ApiError::not_found("vm", &vm.to_string()))?;
+    let record = reader.vm(vm)?.ok_or_else(|| ApiError::not_found(Thing::Vm, &vm.to_string()))?;
     let Some(known) = record.schedules.iter().find(|planned| planned.id() == id) else {
         let error = ApiError::unusable("id", &format!("VM {vm} has no scheduled action {id}"));
-        return Err(error.hint("`ostler vm schedules` lists them"));
+        return Err(error.advise(&Hint::ListSchedules, Some((vm, Verb::Reschedule))));
     };
     Ok(Args::Reschedule { id, planned: Box::new(convert::reschedule(known, body)?) }.into())
 }

@@ -3,7 +3,7 @@
 use super::find;
 use crate::app::Shared;
 use crate::extract::Params;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{Answer, ApiError, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -75,9 +75,9 @@ fn file(reader: &Reader, record: &VmRecord) -> Answer<(String, RelPath)> {
     let (Some(place), Some(storage)) = (&record.placement, &record.storage) else {
         return Err(unavailable(&format!("VM {} is on no host", record.id)));
     };
-    let host: Host = reader.host(place.host)?.ok_or_else(|| ApiError::not_found("host", &place.host.to_string()))?;
+    let host: Host = reader.host(place.host)?.ok_or_else(|| ApiError::not_found(Thing::Host, &place.host.to_string()))?;
     let datastore = reader.datastore(storage.datastore)?;
-    let datastore = datastore.ok_or_else(|| ApiError::not_found("datastore", &storage.datastore.to_string()))?;
+    let datastore = datastore.ok_or_else(|| ApiError::not_found(Thing::Datastore, &storage.datastore.to_string()))?;
     if !(storage.shared || matches!(host.transport, ostler_model::ExecTransport::Local)) {
         return Err(unavailable(&format!("the log is on host {}, out of sight from here", host.name)));
     }

@@ -4,12 +4,12 @@ use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::convert::{self, named};
 use crate::extract::{Body, Key};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{Answer, ApiError, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ostler_api::{BindRules, Driver, NewDriver, RulesOf};
-use ostler_model::DriverName;
+use ostler_model::{DriverName, Hint};
 use ostler_store::{ResourceChange, RulesBinding};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn one(app: &App, name: &str) -> Answer<Driver> {
     let mut all = all(app)?;
     match all.iter().position(|driver| driver.name == name) {
         Some(at) => Ok(all.swap_remove(at)),
-        None => Err(ApiError::missing("driver", name, all.iter().map(|driver| driver.name.as_str()))),
+        None => Err(ApiError::missing(Thing::Driver, name, all.iter().map(|driver| driver.name.as_str()))),
     }
 }
 
@@ -98,7 +98,7 @@ async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
     responses((status = 204, description = "It will not be loaded again"), ApiError)
 )]
 pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
-    let missing = || ApiError::not_found("driver", &name);
+    let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
     app.engine.change(ResourceChange::DriverRemove(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
@@ -129,7 +129,7 @@ pub(crate) async fn bind(
 pub(crate) fn rules_named(app: &App, body: &BindRules) -> Answer<DriverName> {
     let rules: DriverName = convert::parse("rules", &body.rules)?;
     let held = app.registry.rules(&rules);
-    held.map_err(|err| ApiError::unusable("rules", &err).hint("`ostler driver list` shows which drivers hold snapshot rules"))?;
+    held.map_err(|err| ApiError::unusable("rules", &err).advise(&Hint::ListDrivers, None))?;
     Ok(rules)
 }
 
@@ -144,7 +144,7 @@ fn loaded(app: &App, name: &str) -> Answer<DriverName> {
     responses((status = 204, description = "Nothing is bound any more"), ApiError)
 )]
 pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
-    let missing = || ApiError::not_found("driver", &name);
+    let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
     app.engine.change(ResourceChange::RulesUnbind(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,7 +1,7 @@
 //! Finds things by name or id: a text that is all digits is an id, anything else is a name.
 
 use crate::convert::Names;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{Answer, ApiError, Thing};
 use crate::words;
 use ostler_api::Candidate;
 use ostler_model::{Datastore, Host, Image, ScheduleState, VmId, VmName, VmRecord};
@@ -19,22 +19,22 @@ pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn as_id<T: FromStr>(what: &str, text: &str) -> Answer<T> {
+fn as_id<T: FromStr>(what: Thing, text: &str) -> Answer<T> {
     text.parse().map_err(|_| ApiError::not_found(what, text))
 }
 
 /// A VM by id or name. If several VMs have the name, those that are done count only if all are done.
 pub(crate) fn vm(reader: &Reader, which: &str) -> Answer<VmRecord> {
-    let missing = || ApiError::not_found("vm", which);
+    let missing = || ApiError::not_found(Thing::Vm, which);
     reader.vm(vm_id(reader, which)?)?.ok_or_else(missing)
 }
 
 /// The id of a VM. Digits are the id, without a look into the store.
 pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
     if is_id(which) {
-        return as_id("vm", which);
+        return as_id(Thing::Vm, which);
     }
-    let missing = || ApiError::not_found("vm", which);
+    let missing = || ApiError::not_found(Thing::Vm, which);
     let name: VmName = which.parse().map_err(|_| missing())?;
     let ids = reader.vms_by_name(&name)?;
     let mut found = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
         ([], [one]) => Ok(one.id),
         ([], []) => {
             let some = reader.vm_page(&VmFilter::default(), None, NEARBY_MAX)?;
-            Err(ApiError::missing("vm", which, some.items.iter().map(|vm| vm.name.as_str())))
+            Err(ApiError::missing(Thing::Vm, which, some.items.iter().map(|vm| vm.name.as_str())))
         }
         ([], many) => Err(too_many(which, many.iter())),
         (many, _) => Err(too_many(which, many.iter().copied())),
@@ -60,45 +60,45 @@ fn too_many<'a>(name: &str, vms: impl Iterator<Item = &'a ostler_store::VmSummar
         name: vm.name.to_string(),
         about: format!("{}, owner {}", vm.state, vm.owner),
     };
-    ApiError::ambiguous("vm", name, vms.take(CANDIDATES_MAX).map(candidate).collect())
+    ApiError::ambiguous(Thing::Vm, name, vms.take(CANDIDATES_MAX).map(candidate).collect())
 }
 
 /// A host by id or name.
 pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
     let found = if is_id(which) {
-        reader.host(as_id("host", which)?)?
+        reader.host(as_id(Thing::Host, which)?)?
     } else {
         which.parse().ok().map(|name| reader.host_by_name(&name)).transpose()?.flatten()
     };
     match found {
         Some(host) => Ok(host),
-        None => Err(ApiError::missing("host", which, reader.hosts()?.iter().map(|host| host.name.as_str()))),
+        None => Err(ApiError::missing(Thing::Host, which, reader.hosts()?.iter().map(|host| host.name.as_str()))),
     }
 }
 
 /// A datastore by id or name.
 pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
     let found = if is_id(which) {
-        reader.datastore(as_id("datastore", which)?)?
+        reader.datastore(as_id(Thing::Datastore, which)?)?
     } else {
         which.parse().ok().map(|name| reader.datastore_by_name(&name)).transpose()?.flatten()
     };
     match found {
         Some(datastore) => Ok(datastore),
-        None => Err(ApiError::missing("datastore", which, reader.datastores()?.iter().map(|store| store.name.as_str()))),
+        None => Err(ApiError::missing(Thing::Datastore, which, reader.datastores()?.iter().map(|store| store.name.as_str()))),
     }
 }
 
 /// An image by id or name.
 pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
     let found = if is_id(which) {
-        reader.image(as_id("image", which)?)?
+        reader.image(as_id(Thing::Image, which)?)?
     } else {
         which.parse().ok().map(|name| reader.image_by_name(&name)).transpose()?.flatten()
     };
     match found {
         Some(image) => Ok(image),
-        None => Err(ApiError::missing("image", which, reader.images()?.iter().map(|image| image.name.as_str()))),
+        None => Err(ApiError::missing(Thing::Image, which, reader.images()?.iter().map(|image| image.name.as_str()))),
     }
 }
 

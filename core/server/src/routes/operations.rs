@@ -4,7 +4,7 @@ use super::actions::checked;
 use crate::app::Shared;
 use crate::convert::{self, named};
 use crate::extract::Params;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{Answer, ApiError, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use ostler_api::{Operation, Span};
@@ -34,7 +34,7 @@ pub(crate) async fn show(
     Path(which): Path<String>,
     Params(params): Params<WaitParams>,
 ) -> Answer<Json<Operation>> {
-    let id: OperationId = which.parse().map_err(|_| ApiError::not_found("operation", &which))?;
+    let id: OperationId = which.parse().map_err(|_| ApiError::not_found(Thing::Operation, &which))?;
     if let Some(wait) = checked(params.wait)? {
         return Ok(Json(convert::operation(&app.engine.wait(id, wait).await.map_err(|err| named::refused(&app, err))?.operation)));
     }

@@ -8,7 +8,7 @@ pub(crate) fn advice(hint: &Hint, about: Option<(VmId, Verb)>) -> Advice {
     let states = if let Hint::WorksFrom { states } = hint { states.as_slice() } else { &[] };
     let states = states.iter().map(ToString::to_string).collect();
     let (vm, verb) = about.map_or((None, None), |(vm, verb)| (Some(vm.0), Some(verb.to_string())));
-    Advice { code: hint.code().to_owned(), vm, verb, states }
+    Advice { code: hint.code().to_owned(), vm, verb, states, near: None }
 }
 
 /// The hint in words. They have no command line, because each client has its own.
@@ -35,6 +35,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::GiveAddress => "give one",
         Hint::SnapshotByName => "ask for it by its own name; where that is what another one is called, delete that one first",
         Hint::ShowVm => "the VM's page lists its disks, network cards and snapshots",
+        Hint::ListVms => "the list of VMs shows which there are",
+        Hint::ListOperations => "the list of the VM's operations shows which there are",
         Hint::CreateNew => "a VM that is done stays done; create a new one",
         Hint::WorksFrom { states } => {
             let states: Vec<String> = states.iter().map(ToString::to_string).collect();
@@ -78,6 +80,11 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ImageReady => "register the image, or wait until it is ready",
         Hint::ListImages => "the list of images shows which there are",
         Hint::ListDatastores => "the list of datastores shows which there are",
+        Hint::ShowDatastore => "the datastore's page tells its directory",
+        Hint::ListDrivers => "the list of drivers shows which there are",
+        Hint::InspectDriver => "the manifest in the driver's file says which capabilities it asks for",
+        Hint::ReplaceDriver => "to put this one in its place, say so: \"replace\": true",
+        Hint::ListTokens => "the list of tokens shows which there are; it can be asked for on the daemon's machine",
         Hint::GiveName => "give the VM another name",
         Hint::AcceptChanges => "change it at the hypervisor first, or accept the changes (`accept_changes` in the body)",
         Hint::NameDatastore => "name an image datastore",
