@@ -54,6 +54,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "birth",
             "calls",
             "commit",
+            "create",
             "executor",
             "facts",
             "health",

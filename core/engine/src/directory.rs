@@ -64,6 +64,11 @@ impl Directory {
         Some(Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared })
     }
 
+    /// The names of all image datastores.
+    pub(crate) fn image_datastores(&self) -> impl Iterator<Item = &DatastoreName> {
+        self.datastores.values().filter(|store| store.kind == DatastoreKind::Image).map(|store| &store.name)
+    }
+
     /// Hosts that may take VMs according to the operator: they are on, and have a hypervisor driver.
     pub(crate) fn hosts_on(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())

@@ -9,7 +9,7 @@ use crate::handle::{
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, answers, birth, identity, monitor, preview, restored, retention, scheduler, timers, watchdog};
+use crate::{EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention, scheduler, timers, watchdog};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, LastError, presumed, why_with};
 use ostler_model::{
@@ -83,7 +83,7 @@ impl Engine {
     /// # Errors
     /// Refusals change nothing.
     pub async fn create(&self, request: CreateRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
-        birth::create_vm(&self.shared, request, idempotency).await
+        create::create_vm(&self.shared, request, idempotency).await
     }
 
     /// Adopts a domain: makes a VM of a domain that somebody else made. The answer is given after the commit. The domain is
@@ -92,7 +92,7 @@ impl Engine {
     /// # Errors
     /// Refusals change nothing, and the domain stays as it is.
     pub async fn adopt(&self, request: AdoptRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
-        birth::adopt_domain(&self.shared, request, idempotency).await
+        adopt::adopt_domain(&self.shared, request, idempotency).await
     }
 
     /// Lists how a domain would differ from its next start on, if it were adopted. Nothing is changed.
@@ -100,7 +100,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::adopt`], but for the changes themselves.
     pub async fn adoptable(&self, request: &AdoptRequest) -> Result<Vec<String>, EngineError> {
-        birth::changes_of(&self.shared, request).await
+        adopt::changes_of(&self.shared, request).await
     }
 
     /// Asks for an action on a VM. The answer is given after the commit.

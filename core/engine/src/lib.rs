@@ -18,7 +18,9 @@ mod config;
 mod handle;
 mod hooks;
 
+mod adopt;
 mod birth;
+mod create;
 mod directory;
 mod engine;
 mod seen;
@@ -61,5 +63,5 @@ pub use handle::{
 #[doc(hidden)]
 pub use hooks::{Hooks, Point, Sabotage, WANTED_PANIC};
 /// The explanations that the engine hands on, for those who make words of them.
-pub use ostler_lifecycle::{Declined, Done, LastError, NotAdopted, Summary, Waits, WaitsFor, Why, WhyNot};
+pub use ostler_lifecycle::{Declined, Done, LastError, NotAdopted, NotCreated, Summary, Waits, WaitsFor, Why, WhyNot};
 pub use unusable::Unusable;

@@ -5,7 +5,7 @@ use crate::commit::{as_commit, claim_refused};
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
 use crate::shared::Shared;
-use crate::{birth, scheduler};
+use crate::{birth, create, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
 use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord};
 use ostler_store::Committed;
@@ -49,12 +49,12 @@ pub(crate) async fn preview(
 /// # Errors
 /// As for the creation itself.
 pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
-    birth::look_at_bridges(shared, &request.spec).await?;
+    create::look_at_bridges(shared, &request.spec).await?;
     let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
-    let decision = birth::decided(shared, request, || NO_VM)?;
+    let decision = create::decided(shared, request, || NO_VM)?;
     match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
         // The creation itself would choose another address.
-        Some(EngineError::Taken(refused)) if birth::chose(&given, &refused) => {}
+        Some(EngineError::Taken(refused)) if create::chose(&given, &refused) => {}
         Some(error) => return Err(error),
         None => {}
     }

@@ -4,6 +4,7 @@
 use crate::answers::{keep_answer, no_answer, replay};
 use crate::birth;
 use crate::commit::{as_commit, forget_open, not_applied};
+use crate::create;
 use crate::facts::{after_seeing, facts};
 use crate::faults;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
@@ -318,7 +319,7 @@ async fn request(
 }
 
 /// Has a request decided. If Ostler chose something that another VM has, such as a network address, this asks again. Each time
-/// it is a new operation, and so something else is chosen. At most [`birth::DRAWS_MAX`] decisions are made: with every other
+/// it is a new operation, and so something else is chosen. At most [`create::DRAWS_MAX`] decisions are made: with every other
 /// claim that is refused, the first decision is the last.
 async fn ask(
     shared: &Arc<Shared>,
@@ -327,7 +328,7 @@ async fn ask(
     schedule: Option<ScheduleId>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<Replied>, EngineError> {
-    let mut draws = birth::DRAWS_MAX;
+    let mut draws = create::DRAWS_MAX;
     loop {
         let input = Input::Request(asked.to_request(shared.store.next_operation_id(), schedule));
         draws -= 1;

@@ -1,9 +1,7 @@
 //! Things that a request names and that do not exist or cannot be used, as data.
 
-use ostler_lifecycle::NotAdopted;
-use ostler_model::{
-    ClaimRefused, DatastoreName, DiskName, DriverError, Hint, HostId, HostName, ImageName, InvalidName, RelPath, VmId,
-};
+use ostler_lifecycle::{NotAdopted, NotCreated};
+use ostler_model::{ClaimRefused, DriverError, Hint, HostId, VmId};
 
 /// Something that a request names does not exist or cannot be used: nothing was changed. Its `Display` is for logs; people are
 /// shown the words that `server` makes of it.
@@ -12,32 +10,8 @@ use ostler_model::{
 pub enum Unusable {
     /// The new VM claims something that does not hold.
     Claim(Box<ClaimRefused>),
-    /// There is no image of that name.
-    NoImage(ImageName),
-    /// The image is not ready.
-    ImageNotReady(ImageName),
-    /// A file of somebody else is only adopted with its domain.
-    FileOfOthers(RelPath),
-    /// The name of the disk makes no valid file name.
-    NoFileName(DiskName, InvalidName),
-    /// There is no image datastore of that name.
-    NoImageDatastore(DatastoreName),
-    /// There is no host of that name.
-    NoHost(HostName),
-    /// The one host that the VM may go to does not have this bridge.
-    NoBridge {
-        /// The name of the bridge.
-        bridge: String,
-        /// The host.
-        host: HostName,
-    },
-    /// No host that the VM may go to has all of its bridges.
-    NoBridgeAnywhere {
-        /// The name of the first bridge that is missing.
-        bridge: String,
-        /// How many hosts there are.
-        hosts: usize,
-    },
+    /// Something that the specification of a new VM names.
+    NotCreated(NotCreated),
     /// The host is not lost: it answers.
     HostAnswers(HostId),
     /// The host was not asked yet since the daemon was started.
@@ -97,20 +71,14 @@ impl Unusable {
     #[must_use]
     pub const fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::NoImage(_) => Hint::ListImages,
-            Self::FileOfOthers(_) => Hint::RegisterImage,
-            Self::NoImageDatastore(_) => Hint::ListDatastores,
-            Self::NoHost(_) => Hint::ListHosts,
-            Self::NoBridge { .. } | Self::NoBridgeAnywhere { .. } => Hint::MakeBridge,
+            Self::NotCreated(why) => return why.hint(),
             Self::HostAnswers(_) => Hint::WaitForSweep,
             Self::HostNotAsked(_) => Hint::AskAgain,
             Self::HostHasVms { .. } => Hint::EmptyHost,
             Self::NoDomain { .. } => Hint::ListWildDomains,
             Self::NotAdopted { why: NotAdopted::Name(_), .. } => Hint::GiveName,
             Self::NotAdopted { why: NotAdopted::Changes(_), .. } => Hint::AcceptChanges,
-            Self::ImageNotReady(_) => Hint::ImageReady,
             Self::Claim(_)
-            | Self::NoFileName(..)
             | Self::DomainUnseen { .. }
             | Self::NoHypervisor { .. }
             | Self::NotAdopted { .. }

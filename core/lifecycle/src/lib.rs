@@ -61,6 +61,7 @@ mod subject;
 mod wake;
 
 mod adoption;
+mod creation;
 mod gone;
 mod monitor;
 mod restored;
@@ -73,15 +74,14 @@ mod why;
 
 pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
 pub use allowed::{can, presumed};
+pub use creation::{Named, NotCreated, Reachable, bridges_are_somewhere, disks_of};
 pub use decision::{Decision, Input};
 pub use domain_status::{DomainStatus, status, status_at};
 pub use facts::{Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, wants_advice, wants_look};
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
 pub use outcomes::{Cell, Happens, Leads, outcomes};
-pub use placement::{
-    Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, bridge_of_no_host, missing_bridge, propose,
-};
+pub use placement::{Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, missing_bridge, propose};
 pub use recipe::{OnFailure, Plan};
 pub use restored::{is_elsewhere, must_rest};
 pub use schedules::due;

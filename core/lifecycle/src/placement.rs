@@ -60,14 +60,6 @@ pub fn missing_bridge<'a>(nics: &'a [NicSpec], interfaces: Option<&BTreeSet<Stri
     nics.iter().map(|nic| nic.bridge.as_str()).find(|bridge| !known.contains(*bridge))
 }
 
-/// The bridge that keeps a new VM from every one of `hosts`, which are those that it may go to. None if a host has all bridges, or
-/// may have them, or if there is no host: then the VM waits for one.
-#[must_use]
-pub fn bridge_of_no_host<'a>(nics: &'a [NicSpec], hosts: &[Option<BTreeSet<String>>]) -> Option<&'a str> {
-    let missing: Option<Vec<&str>> = hosts.iter().map(|interfaces| missing_bridge(nics, interfaces.as_ref())).collect();
-    missing?.first().copied()
-}
-
 /// The target to which the request deploys or moves the VM.
 pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refusal> {
     let refuse = |cause: Cause, hint: Hint| draft.refuse(asked.verb, RefusalKind::NoHost, cause, hint);

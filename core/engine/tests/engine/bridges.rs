@@ -2,7 +2,7 @@
 
 use crate::support::{ALPHA, BETA, World, ask, spec, until};
 use ostler_driver_testkit::fake::Op;
-use ostler_engine::{ActionRequest, CreateRequest, EngineError, Unusable};
+use ostler_engine::{ActionRequest, CreateRequest, EngineError, NotCreated, Unusable};
 use ostler_model::*;
 
 fn on(bridge: &str) -> VmSpec {
@@ -32,12 +32,12 @@ async fn bridged() -> World {
 async fn a_vm_whose_bridge_no_host_has_is_refused_before_it_is_made() {
     let world = bridged().await;
     let refused = world.engine.create(create(on("br7")), None).await.expect_err("no host has it");
-    let nowhere = Unusable::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 2 };
+    let nowhere = Unusable::NotCreated(NotCreated::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 2 });
     assert!(matches!(&refused, EngineError::Unusable(why) if *why == nowhere), "{refused}");
     let alpha: HostName = "alpha".parse().expect("a name");
     let only = VmSpec { host: Some(alpha.clone()), ..on("br1") };
     let refused = world.engine.preview_create(create(only)).await.expect_err("alpha has none");
-    let lacks = Unusable::NoBridge { bridge: "br1".to_owned(), host: alpha };
+    let lacks = Unusable::NotCreated(NotCreated::NoBridge { bridge: "br1".to_owned(), host: alpha });
     assert!(matches!(&refused, EngineError::Unusable(why) if *why == lacks), "{refused}");
     assert_eq!(world.vms().len(), 0);
 }

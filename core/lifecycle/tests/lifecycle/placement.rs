@@ -2,7 +2,8 @@
 
 use crate::rig::{Fault, Rig};
 use ostler_lifecycle::{
-    Candidate, Decision, Declined, Input, Near, Offer, Proposal, Scene, Waits, WhyNot, bridge_of_no_host, decide, propose,
+    Candidate, Decision, Declined, Input, Near, NotCreated, Offer, Proposal, Reachable, Scene, Waits, WhyNot,
+    bridges_are_somewhere, decide, propose,
 };
 use ostler_model::{
     Args, Capacity, Cause, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Unfit, Verb, VmRecord,
@@ -132,18 +133,25 @@ fn a_host_without_the_bridge_of_a_card_is_left_out() {
     let mut vm = pending(true);
     vm.spec.nics = vec![NicSpec { bridge: "br0".to_owned(), mac: None }, NicSpec { bridge: "br1".to_owned(), mac: None }];
     let mut hosts = Hosts::default();
-    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     hosts.changed.insert(A, |host| host.interfaces = Some(["br0".to_owned()].into()));
     let mut offers = [offer(A, 9999), offer(B, 9999)];
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy }, "nobody knows what B has");
     hosts.changed.insert(B, |host| host.interfaces = Some(["br1".to_owned()].into()));
     let lacks = |host: &str, bridge: &str| at_host(host, WhyNot::Unfit(Unfit::NoBridge(bridge.to_owned())));
     assert_eq!(waits(&vm, &mut offers, &hosts), [lacks("host-1", "br1"), lacks("host-2", "br0")]);
-    let nowhere = |hosts: &[Option<_>]| bridge_of_no_host(&vm.spec.nics, hosts).map(str::to_owned);
-    assert_eq!(nowhere(&[names(&["br0"]), names(&["br1"])]).as_deref(), Some("br1"));
-    assert_eq!(nowhere(&[names(&["br0"]), names(&["br0", "br1"])]), None);
-    assert_eq!(nowhere(&[names(&["br0"]), None]), None, "one host may have it");
-    assert_eq!(nowhere(&[]), None, "no host is on yet");
+    let hosts = |hosts: &[Option<&[&str]>]| -> Vec<Reachable> {
+        let at = |(at, known): (usize, &Option<&[&str]>)| (format!("host-{at}").parse().unwrap(), known.map(names));
+        hosts.iter().enumerate().map(at).collect()
+    };
+    let somewhere = |known: &[Option<&[&str]>]| bridges_are_somewhere(&vm.spec.nics, &hosts(known));
+    let one = NotCreated::NoBridge { bridge: "br1".to_owned(), host: "host-0".parse().unwrap() };
+    assert_eq!(somewhere(&[Some(&["br0"])]), Err(one));
+    let two = NotCreated::NoBridgeAnywhere { bridge: "br1".to_owned(), hosts: 2 };
+    assert_eq!(somewhere(&[Some(&["br0"]), Some(&["br1"])]), Err(two));
+    assert_eq!(somewhere(&[Some(&["br0"]), Some(&["br0", "br1"])]), Ok(()));
+    assert_eq!(somewhere(&[Some(&["br0"]), None]), Ok(()), "one host may have it");
+    assert_eq!(somewhere(&[]), Ok(()), "no host is on yet");
 }
 
 #[test]

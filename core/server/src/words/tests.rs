@@ -2,7 +2,7 @@
 
 use super::*;
 use expect_test::expect_file;
-use ostler_engine::{Declined, Done, LastError, NotAdopted, Summary, Unusable, Waits, WaitsFor, WhyNot};
+use ostler_engine::{Declined, Done, LastError, NotAdopted, NotCreated, Summary, Unusable, Waits, WaitsFor, WhyNot};
 use ostler_model::*;
 use std::collections::BTreeSet;
 use strum::IntoEnumIterator;
@@ -261,14 +261,14 @@ fn what_cannot_be_used_is_told_with_names() {
     let claim = refused_claim(Book::Image, ImageId(2).into(), Some(Amount::ONE), locked);
     let unusable = [
         Unusable::Claim(Box::new(claim)),
-        Unusable::NoImage(named("debian")),
-        Unusable::ImageNotReady(named("debian")),
-        Unusable::FileOfOthers(named("a.qcow2")),
-        Unusable::NoFileName(named("vda"), name()),
-        Unusable::NoImageDatastore(named("images")),
-        Unusable::NoHost(named("kvm1")),
-        Unusable::NoBridge { bridge: "br7".to_owned(), host: named("kvm1") },
-        Unusable::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 3 },
+        Unusable::NotCreated(NotCreated::NoImage(named("debian"))),
+        Unusable::NotCreated(NotCreated::ImageNotReady(named("debian"))),
+        Unusable::NotCreated(NotCreated::FileOfOthers(named("a.qcow2"))),
+        Unusable::NotCreated(NotCreated::NoFileName(named("vda"), name())),
+        Unusable::NotCreated(NotCreated::NoImageDatastore(named("images"))),
+        Unusable::NotCreated(NotCreated::NoHost(named("kvm1"))),
+        Unusable::NotCreated(NotCreated::NoBridge { bridge: "br7".to_owned(), host: named("kvm1") }),
+        Unusable::NotCreated(NotCreated::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 3 }),
         Unusable::HostAnswers(HOST),
         Unusable::HostNotAsked(HOST),
         Unusable::HostHasVms { host: HOST, vms: vec![VmId(1), VmId(9)], more: 0 },

@@ -2,24 +2,13 @@
 
 use super::refusal::claim;
 use super::{Names, host, other_vm};
-use ostler_engine::{NotAdopted, Unusable};
+use ostler_engine::{NotAdopted, NotCreated, Unusable};
 
 /// The sentence.
 pub(crate) fn unusable(names: &dyn Names, why: &Unusable) -> String {
     let (what, why) = match why {
         Unusable::Claim(refused) => ("what the VM stands on".to_owned(), claim(names, refused)),
-        Unusable::NoImage(image) => (format!("image {image}"), "there is no image of that name".to_owned()),
-        Unusable::ImageNotReady(image) => (format!("image {image}"), "it is not ready".to_owned()),
-        Unusable::FileOfOthers(path) => {
-            (format!("file {path}"), "a file that is somebody else's is only adopted with its domain".to_owned())
-        }
-        Unusable::NoFileName(disk, error) => (format!("disk {disk}"), error.to_string()),
-        Unusable::NoImageDatastore(store) => (format!("datastore {store}"), "there is no image datastore of that name".to_owned()),
-        Unusable::NoHost(name) => (format!("host {name}"), "there is no host of that name".to_owned()),
-        Unusable::NoBridge { bridge, host } => (format!("bridge {bridge}"), format!("host {host} does not have it")),
-        Unusable::NoBridgeAnywhere { bridge, hosts } => {
-            (format!("bridge {bridge}"), format!("none of the {hosts} hosts that are on has all bridges of this VM"))
-        }
+        Unusable::NotCreated(why) => not_created(why),
         Unusable::HostAnswers(id) => (format!("host {}", host(names, *id)), "it answers, so it is not lost".to_owned()),
         Unusable::HostNotAsked(id) => {
             (format!("host {}", host(names, *id)), "it was not asked yet since the daemon was started".to_owned())
@@ -44,6 +33,26 @@ pub(crate) fn unusable(names: &dyn Names, why: &Unusable) -> String {
         }
     };
     format!("{what} cannot be used: {why}")
+}
+
+/// The thing that a specification names, and the reason.
+fn not_created(why: &NotCreated) -> (String, String) {
+    match why {
+        NotCreated::NoImage(image) => (format!("image {image}"), "there is no image of that name".to_owned()),
+        NotCreated::ImageNotReady(image) => (format!("image {image}"), "it is not ready".to_owned()),
+        NotCreated::FileOfOthers(path) => {
+            (format!("file {path}"), "a file that is somebody else's is only adopted with its domain".to_owned())
+        }
+        NotCreated::NoFileName(disk, error) => (format!("disk {disk}"), error.to_string()),
+        NotCreated::NoImageDatastore(store) => {
+            (format!("datastore {store}"), "there is no image datastore of that name".to_owned())
+        }
+        NotCreated::NoHost(name) => (format!("host {name}"), "there is no host of that name".to_owned()),
+        NotCreated::NoBridge { bridge, host } => (format!("bridge {bridge}"), format!("host {host} does not have it")),
+        NotCreated::NoBridgeAnywhere { bridge, hosts } => {
+            (format!("bridge {bridge}"), format!("none of the {hosts} hosts that are on has all bridges of this VM"))
+        }
+    }
 }
 
 fn not_adopted(why: &NotAdopted) -> String {
