@@ -6,7 +6,8 @@ use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use crate::unusable::Unusable;
 use futures::StreamExt as _;
-use ostler_model::{HostId, HostState, VmId};
+use ostler_lifecycle::{NotLost, is_lost};
+use ostler_model::{HostId, VmId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -21,20 +22,10 @@ const NAMED_MAX: usize = 10;
 /// If the host answers, or was not asked yet, or VMs have their placement there: then nothing was changed. If a VM cannot give up
 /// what it left: then other VMs may have done so already.
 pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), EngineError> {
-    // A host that is off is not asked. If the host does not exist, the removal refuses it.
-    let asked = shared.directory().hosts.get(&host).is_some_and(|known| known.state != HostState::Off);
+    let state = shared.directory().hosts.get(&host).map(|known| known.state);
     let answers = locked(&shared.host_health).get(&host).map(|health| health.reachable);
-    match answers {
-        Some(true) if asked => return Err(Unusable::HostAnswers(host).into()),
-        None if asked => return Err(Unusable::HostNotAsked(host).into()),
-        Some(_) | None => {}
-    }
     let (there, left) = on(shared, host)?;
-    if !there.is_empty() {
-        let more = there.len().saturating_sub(NAMED_MAX);
-        let vms = there.into_iter().take(NAMED_MAX).collect();
-        return Err(Unusable::HostHasVms { host, vms, more }.into());
-    }
+    is_lost(state, answers, there).map_err(|why| not_lost(host, why))?;
     if shared.config.hooks.sabotage == Sabotage::LostForEver {
         return Ok(());
     }
@@ -43,6 +34,17 @@ pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), En
         answer?;
     }
     Ok(())
+}
+
+fn not_lost(host: HostId, why: NotLost) -> Unusable {
+    match why {
+        NotLost::Answers => Unusable::HostAnswers(host),
+        NotLost::NotAsked => Unusable::HostNotAsked(host),
+        NotLost::HasVms(vms) => {
+            let more = vms.len().saturating_sub(NAMED_MAX);
+            Unusable::HostHasVms { host, vms: vms.into_iter().take(NAMED_MAX).collect(), more }
+        }
+    }
 }
 
 async fn give_up_one(shared: &Arc<Shared>, vm: VmId, host: HostId) -> Result<(), EngineError> {
