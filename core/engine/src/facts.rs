@@ -5,10 +5,10 @@ use crate::health;
 use crate::monitor::{driver_of, within};
 use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, missing_bridge, wants_advice, wants_look};
+use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, Shelf, image_to_be, missing_bridge, wants_advice, wants_look};
 use ostler_model::{
-    Ability, Args, DatastoreId, DatastoreKind, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image,
-    ImageId, ImageName, ImageState, NicSpec, Request, State, Verb, VmRecord,
+    Ability, Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image, ImageId,
+    ImageName, NicSpec, Request, State, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,8 +102,7 @@ fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts
     }
 }
 
-/// The image to be made. Its datastore is the one in the request, or else the one of the image below the disk, or else the only
-/// image datastore.
+/// The image to be made. Its id is used up, even if the request is refused.
 fn new_image(
     shared: &Shared,
     record: &VmRecord,
@@ -111,28 +110,10 @@ fn new_image(
     name: &ImageName,
     asked: Option<&DatastoreName>,
 ) -> Option<(Image, DriverName)> {
-    let directory = shared.directory();
-    let known = record.disks.iter().find(|known| known.name == *disk)?;
-    let below = |image: ImageId| -> Option<DatastoreId> { Some(shared.store.read().ok()?.image(image).ok()??.datastore) };
-    let mut of_images = directory.datastores.values().filter(|store| store.kind == DatastoreKind::Image);
-    let store = match (asked, known.image.and_then(below)) {
-        (Some(asked), _) => of_images.find(|store| store.name == *asked)?,
-        (None, Some(below)) => of_images.find(|store| store.id == below)?,
-        (None, None) => of_images.next().filter(|_| of_images.next().is_none())?,
-    };
+    let below = record.disks.iter().find(|known| known.name == *disk).and_then(|known| known.image);
+    let datastore_of = |image: ImageId| -> Option<DatastoreId> { Some(shared.store.read().ok()?.image(image).ok()??.datastore) };
+    let datastores: Vec<Datastore> = shared.directory().datastores.values().cloned().collect();
     let id = shared.store.next_image_id();
-    let path = format!("{name}-{id}.{}", known.format).parse().ok()?;
-    let image = Image {
-        id,
-        name: name.clone(),
-        datastore: store.id,
-        path,
-        format: known.format,
-        state: ImageState::Locked,
-        virtual_size: None,
-        // Drivers make images that stand alone.
-        stands_alone: true,
-        added: shared.now(),
-    };
-    Some((image, store.driver.clone()))
+    let shelf = Shelf { datastores: &datastores, below: below.and_then(datastore_of), id, now: shared.now() };
+    image_to_be(record, disk, name, asked, &shelf)
 }

@@ -42,6 +42,7 @@ mod destroys;
 mod edit;
 mod hardware;
 mod migrate;
+mod new_image;
 mod placement;
 mod plan;
 mod recover;
@@ -82,6 +83,7 @@ pub use facts::{Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, w
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use lost_host::{NotLost, is_lost};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
+pub use new_image::{Shelf, image_to_be};
 pub use outcomes::{Cell, Happens, Leads, outcomes};
 pub use placement::{Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, missing_bridge, propose};
 pub use recipe::{OnFailure, Plan};
