@@ -65,7 +65,8 @@ impl<'a> Draft<'a> {
         // A call that one decision both settles and sends again keeps its row in the outbox, because its effect key is the same.
         let mut settled = self.settled;
         settled.retain(|key| !self.effects.iter().any(|effect| effect.key == *key));
-        let claims = self.record.claims(&self.asks);
+        // If nothing changes, nothing is claimed: a resize to the size that the VM has holds its room already.
+        let claims = if changed { self.record.claims(&self.asks) } else { Vec::new() };
         Decision {
             record: self.record,
             changed,

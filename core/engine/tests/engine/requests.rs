@@ -3,7 +3,7 @@
 use crate::support::{ALPHA, BETA, World, ask, refusal, spec, until};
 use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, CreateRequest, EngineError, Idempotency};
-use ostler_model::{Ended, EventSeq, HostId, OperationId, RefusalKind, State, Verb, Version, VmId};
+use ostler_model::{Args, Ended, EventSeq, HostId, OperationId, RefusalKind, State, Verb, Version, VmId};
 use std::time::Duration;
 
 fn key(key: &str, body: &str) -> Option<Idempotency> {
@@ -34,6 +34,22 @@ async fn a_refusal_changes_nothing() {
     let fits = ActionRequest { if_version: Some(world.record(vm).version), ..ask(Verb::Deploy) };
     world.engine.act(vm, fits, None).await.expect("accepted");
     world.reaches(vm, State::Running).await;
+}
+
+/// The command line sends a key with each request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_a_vm_has_already_is_answered_with_a_key_too() {
+    let world = World::new().await;
+    let vm = world.running("sized").await;
+    world.succeeds(vm, Verb::PoweroffHard).await;
+    let memory = world.record(vm).spec.memory_mib;
+    let args = Args::Size { cpu_milli: None, vcpus: None, memory_mib: Some(memory) };
+    let resize = || ActionRequest { args: args.clone(), ..ask(Verb::Resize) };
+    for again in 0..2 {
+        let answered = world.engine.act(vm, resize(), key("k", "same")).await.unwrap_or_else(|error| panic!("{again}: {error}"));
+        assert_eq!((answered.answer.operation, answered.replayed), (None, again == 1));
+    }
+    assert_eq!(world.record(vm).spec.memory_mib, memory);
 }
 
 #[tokio::test(flavor = "multi_thread")]
