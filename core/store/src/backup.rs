@@ -30,6 +30,9 @@ use std::path::Path;
 
 /// How many numbers of batches a restore leaves out. A store cannot write so many between a backup and its restore.
 const BATCHES_SKIPPED: u64 = 1_000_000_000_000;
+/// Batch numbers after a restore are above this many for each millisecond since 1970. So two restores of one backup never give the same
+/// number: no store commits so many batches.
+const BATCHES_A_MILLISECOND: u64 = 1000;
 
 /// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,10 +177,10 @@ pub(crate) fn mark_in(db: Database, now: Timestamp, sabotage: Sabotage) -> Resul
     let stands = RestoredStore { as_of: as_of(&reader)?, seq: reader.seq()? };
     if sabotage != Sabotage::IdsAgain {
         batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
-        batch.tail.marks = batch.tail.marks.skipped();
+        batch.tail.marks = batch.tail.marks.skipped(now);
     }
     // A follower of the lost time may hold batches with the next numbers. It must not take batches of this time for them.
-    batch.tail.batch = batch.tail.batch.saturating_add(BATCHES_SKIPPED);
+    batch.tail.batch = batch.tail.batch.saturating_add(BATCHES_SKIPPED).max(now.0.saturating_mul(BATCHES_A_MILLISECOND));
     let lost = EventKind::StoreRestored { after: stands.seq };
     batch.event_append(&encode(&EventDraft { at: stands.as_of, vm: None, version: None, kind: lost })?)?;
     let (mut vms, mut held) = (0, 0);

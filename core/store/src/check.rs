@@ -296,7 +296,8 @@ impl Reader {
         // A call that is open and not in the outbox would never be sent again after a crash.
         let open = derived.open.values().flat_map(|(vm, open)| open.iter().map(move |key| (vm, key)));
         for (vm, key) in open.filter(|(_, key)| !written.contains(*key)) {
-            findings.add(Of::Kept, format!("outbox: the call {key} is open in the record of VM {vm}, and is missing"));
+            // A restore closes every open call, so a backup with this finding can still be restored.
+            findings.add(Of::Odd, format!("outbox: the call {key} is open in the record of VM {vm}, and is missing"));
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use redb::ReadableTable;
 impl Batch<'_> {
     /// By which terms a thing is held, as its row says now. If it needs a row and has none, the error names it.
     fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, Resource>, ReadError> {
-        // The key was made of an id. There is no host and no image 0.
-        let id = key.as_str().parse().unwrap_or_default();
+        // The key was made of an id. The last number is never given out, so a key that is no number names nothing.
+        let id = key.as_str().parse().unwrap_or(u32::MAX);
         Ok(match book {
             Book::Host => self.host(HostId(id))?.map(|host| host.terms()).ok_or(Resource::Host(HostId(id))),
             Book::Image => self.image(ImageId(id))?.map(|image| image.terms()).ok_or(Resource::Image(ImageId(id))),
@@ -59,7 +59,9 @@ impl Batch<'_> {
         for row in self.hot.holder.range((book, key, 0)..=(book, key, u64::MAX)).map_err(Fault::from)? {
             let owner = VmId(row.map_err(Fault::from)?.0.value().2);
             if Some(owner) != by.vm && by.goes != Some(owner) {
-                return Ok(self.vm_summary(owner)?.map(|vm| (owner, vm.name)));
+                // If the owner has no summary, the books are damaged, and its id is told: the thing is not given away.
+                let name = self.vm_summary(owner)?.map(|vm| vm.name).or_else(|| owner.to_string().parse().ok());
+                return Ok(name.map(|name| (owner, name)));
             }
         }
         Ok(None)

@@ -72,11 +72,12 @@ impl Marks {
     const SKIPPED_NARROW: u32 = 10_000_000;
 
     /// Marks above all ids that a lost copy of the store can have used. A mark that would overflow stays at the last number, and
-    /// then the next id of that kind is refused.
-    pub(crate) fn skipped(self) -> Self {
+    /// then the next id of that kind is refused. Operations skip the seconds of `now`, too, because effects are named after them: if
+    /// one backup is restored twice, no operation of the second time has the id of one of the first.
+    pub(crate) fn skipped(self, now: Timestamp) -> Self {
         Self {
             vm: self.vm.saturating_add(Self::SKIPPED),
-            operation: self.operation.saturating_add(Self::SKIPPED),
+            operation: self.operation.saturating_add(Self::SKIPPED).saturating_add(now.0 / 1000),
             host: self.host.saturating_add(Self::SKIPPED_NARROW),
             datastore: self.datastore.saturating_add(Self::SKIPPED_NARROW),
             image: self.image.saturating_add(Self::SKIPPED_NARROW),
@@ -262,5 +263,19 @@ impl Reader {
     /// When the store cannot be read.
     pub fn restored(&self) -> Result<Option<RestoredStore>, ReadError> {
         restored(&self.table(META)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_restored_twice_gives_out_no_operation_twice() {
+        let backup = Marks { operation: 7, ..Marks::default() };
+        let first = backup.skipped(Timestamp(1_700_000_000_000)).operation;
+        // A minute later, after fewer than sixty operations.
+        let second = backup.skipped(Timestamp(1_700_000_060_000)).operation;
+        assert!(first > 1_000_000_007 && second >= first + 60, "{first} and {second}");
     }
 }
