@@ -81,7 +81,7 @@ impl Shared {
 
 /// The line, or its first [`LINE_MAX`] bytes and a mark that it was cut.
 fn cut(line: &[u8]) -> Vec<u8> {
-    match line.get(..LINE_MAX) {
+    match line.get(..LINE_MAX).filter(|begin| begin.len() < line.len()) {
         Some(begin) => [begin, b" [cut]\n"].concat(),
         None => line.to_vec(),
     }

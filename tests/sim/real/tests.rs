@@ -83,6 +83,8 @@ fn every_fault_of_the_engine_that_ships_is_found() {
         return;
     }
     let only = std::env::var("OSTLER_REAL_FAULT").ok();
+    let known = |name: &String| Fault::iter().any(|fault| fault.to_string() == *name);
+    assert!(only.as_ref().is_none_or(known), "there is no fault {only:?}");
     let mut missed = Vec::new();
     let asked_for = |fault: &Fault| only.as_ref().is_none_or(|only| *only == fault.to_string());
     for fault in Fault::iter().filter(|fault| *fault != Fault::None).filter(asked_for) {

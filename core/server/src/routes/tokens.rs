@@ -13,9 +13,9 @@ use ostler_api::{NewToken, Token, TokenMade};
 use ostler_model::{Millis, VmName};
 use ostler_store::{ResourceChange, TokenRow};
 
-/// The names that the daemon uses as a caller: for the unix socket's admin, and for the scheduler. No token may have them, so that
+/// The names that the daemon uses as a caller: for the unix socket's admin, for the scheduler, and for its own changes. No token may have them, so that
 /// events name the right caller.
-const RESERVED: [&str; 2] = ["local", "scheduler"];
+const RESERVED: [&str; 3] = ["local", "scheduler", "ostlerd"];
 
 fn told(row: TokenRow) -> Token {
     let expired = expired(&row, now());
