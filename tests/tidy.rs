@@ -52,6 +52,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "answers",
             "arguments",
             "birth",
+            "bridges",
             "calls",
             "commit",
             "create",

@@ -29,8 +29,8 @@ pub(crate) fn console_log(shared: &Shared, record: &VmRecord) -> Option<(HostId,
     Some((place.host, file.absolute))
 }
 
-pub(crate) fn no_host() -> DriverError {
-    DriverError::retry("no-host", "the host is not known; add it again")
+pub(crate) fn no_host(host: HostId) -> DriverError {
+    DriverError::retry("no-host", format!("host {host} is not known; add it again"))
 }
 
 fn missing(what: &str) -> DriverError {
@@ -243,7 +243,7 @@ impl Arguments<'_> {
 
     fn migrate(&self) -> Result<Work, DriverError> {
         let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
-        let to = self.directory.site(other.host).ok_or_else(no_host)?;
+        let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
         // Read-only disks are not moved: the destination has the same content already, and a hypervisor would not send them.
         let written = domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());

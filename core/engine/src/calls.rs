@@ -46,14 +46,14 @@ pub(crate) async fn observe_at(
     record: &VmRecord,
 ) -> Result<Observation, DriverError> {
     let driver = shared.drivers.hypervisor(driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let site = shared.directory().site(host).ok_or_else(no_host)?;
+    let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
     caught(driver.observe(&site, record.uuid)).await
 }
 
 /// Calls the driver with the arguments of the effect.
 pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecord, control: &CallControl) -> CallResult {
     let directory = shared.directory();
-    let site = directory.site_for(effect.host, &effect.driver).ok_or_else(no_host)?;
+    let site = directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
     let args = Arguments { shared, directory: &directory, record, effect };
     if effect.call.is_job() {
         let job = args.job()?;

@@ -2,17 +2,17 @@
 
 use crate::answers::replay;
 use crate::birth::{Birth, bear};
-use crate::facts::{interfaces, interfaces_seen};
+use crate::bridges::{interfaces, interfaces_seen};
 use crate::handle::{CreateRequest, EngineError, Idempotency, Replied};
 use crate::shared::Shared;
 use crate::unusable::Unusable;
 use futures::future::join_all;
 use ostler_lifecycle::{Decision, Named, NewVm, NotCreated, Reachable, bridges_are_somewhere, create, disks_of};
-use ostler_model::{Book, ClaimRefused, DiskSource, Holding, Host, HostId, MacAddress, OperationId, VmId, VmSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use ostler_model::{Book, ClaimRefused, DiskSource, Holding, Host, HostId, HostState, MacAddress, OperationId, VmId, VmSpec};
 use std::sync::Arc;
 
-/// How many hosts are probed at once for the bridges of a new VM. What is known of further hosts is a few minutes old.
+/// How many hosts are probed at once for the bridges of a new VM. If there are more, the VM is made, and the scheduler says which host
+/// lacks a bridge.
 const LOOKS_MAX: usize = 64;
 
 /// How often network addresses are chosen at most, if another VM has one of them already. Among a million cards, one choice in a
@@ -50,19 +50,18 @@ pub(crate) async fn look_at_bridges(shared: &Arc<Shared>, spec: &VmSpec) -> Resu
         return Ok(());
     }
     let directory = shared.directory();
-    let may_go = |host: &&Host| spec.host.as_ref().is_none_or(|only| *only == host.name);
-    let hosts: Vec<&Host> = directory.hosts_on().filter(may_go).collect();
-    let named = |seen: &dyn Fn(&Host) -> Option<BTreeSet<String>>| -> Vec<Reachable> {
-        hosts.iter().map(|host| (host.name.clone(), seen(host))).collect()
-    };
-    if bridges_are_somewhere(&spec.nics, &named(&|host| interfaces_seen(shared, host.id))).is_ok() {
+    let may_go = |host: &&Host| host.hypervisor.is_some() && spec.host.as_ref().is_none_or(|only| *only == host.name);
+    let hosts: Vec<&Host> = directory.hosts.values().filter(may_go).collect();
+    // A host that takes no VMs now may take this one later, and then it may have the bridge.
+    let seen = |host: &&Host| (host.state == HostState::On).then(|| interfaces_seen(shared, host.id)).flatten();
+    let known: Vec<Reachable> = hosts.iter().map(|host| (host.name.clone(), seen(host))).collect();
+    if bridges_are_somewhere(&spec.nics, &known).is_ok() || hosts.len() > LOOKS_MAX {
         return Ok(());
     }
-    let asked: Vec<HostId> = hosts.iter().take(LOOKS_MAX).map(|host| host.id).collect();
-    let looks = asked.into_iter().map(async |host| (host, interfaces(shared, host, &spec.nics).await));
-    let fresh: BTreeMap<_, _> = join_all(looks).await.into_iter().collect();
-    let seen = |host: &Host| fresh.get(&host.id).cloned().unwrap_or_else(|| interfaces_seen(shared, host.id));
-    bridges_are_somewhere(&spec.nics, &named(&seen)).map_err(not_created)
+    let asked: Vec<HostId> = hosts.iter().map(|host| host.id).collect();
+    let fresh = join_all(asked.into_iter().map(|host| interfaces(shared, host, &spec.nics))).await;
+    let known: Vec<Reachable> = known.into_iter().map(|(host, _)| host).zip(fresh).collect();
+    bridges_are_somewhere(&spec.nics, &known).map_err(not_created)
 }
 
 /// Whether Ostler itself chose what another VM has already. `given` are the addresses that the specification names.

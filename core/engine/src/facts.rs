@@ -1,16 +1,14 @@
 //! Collects the facts for a decision: all that it may know beside the record.
 
+use crate::bridges::interfaces;
 use crate::calls;
-use crate::health;
-use crate::monitor::{driver_of, within};
 use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, Shelf, image_to_be, missing_bridge, wants_advice, wants_look};
+use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, Shelf, image_to_be, wants_advice, wants_look};
 use ostler_model::{
     Ability, Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image, ImageId,
-    ImageName, NicSpec, Request, State, Verb, VmRecord,
+    ImageName, Request, State, Verb, VmRecord,
 };
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,24 +70,6 @@ fn subject(asked: &Request) -> Option<&str> {
 pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
     let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
     probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
-}
-
-/// The network interfaces of a host, for a decision about these network cards. A host that was not seen to have all of their bridges
-/// is probed anew first, because the bridge may have been made since. None: not known.
-pub(crate) async fn interfaces(shared: &Arc<Shared>, host: HostId, nics: &[NicSpec]) -> Option<BTreeSet<String>> {
-    let known = interfaces_seen(shared, host);
-    if missing_bridge(nics, known.as_ref()).is_none() {
-        return known;
-    }
-    let (driver, site) = driver_of(shared, host).ok()?;
-    let facts = within(LOOK_TIMEOUT, driver.probe(&site)).await.ok()?;
-    health::keep_facts(shared, host, &facts);
-    facts.interfaces
-}
-
-/// The network interfaces that a host had when it was probed last. None if they are not known, or if the host does not answer now.
-pub(crate) fn interfaces_seen(shared: &Shared, host: HostId) -> Option<BTreeSet<String>> {
-    locked(&shared.host_health).get(&host).filter(|health| health.reachable)?.interfaces.clone()
 }
 
 /// Looks up the image below a new disk, or prepares the image that a disk is to become.

@@ -7,6 +7,7 @@ use ostler_model::{
     Request, ResourceRefused, ScheduleId, Timestamp, Verb, Version, VmId, VmName, VmSpec,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A new VM.
@@ -252,7 +253,7 @@ pub struct HostHealth {
     /// The abilities of its driver there.
     pub abilities: Vec<ostler_model::Ability>,
     /// The names of its network interfaces, its bridges among them. None: not known.
-    pub interfaces: Option<BTreeSet<String>>,
+    pub interfaces: Option<Arc<BTreeSet<String>>>,
     /// The names of domains that are not ours.
     pub wild: Vec<String>,
     /// The names of our domains that should not be there.

@@ -37,7 +37,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
     if let Some(strays) = &strays {
         keep_list(shared, host, strays.newer.clone(), listed);
     }
-    let (came_back, news) = note(shared, host, facts.as_ref(), strays.as_ref());
+    let (may_take, news) = note(shared, host, facts.as_ref(), strays.as_ref());
     for (domain, what) in news {
         tell(shared, EventKind::Stray { host, domain, what: what.to_owned() }).await;
     }
@@ -50,7 +50,7 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
         keep_total(shared, host, &facts).await;
         identity::keep(shared, host, &facts).await;
     }
-    if came_back {
+    if may_take {
         shared.scheduler.wake();
     }
 }
@@ -63,7 +63,7 @@ fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen
     shared.seen.keep(host, List { driver: driver.driver.clone(), domains, unreadable });
 }
 
-/// Updates the host's health. Answers whether the host was away before, and which strays are new.
+/// Updates the host's health. Answers whether VMs may go there that could not before, and which strays are new.
 fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option<&Strays>) -> (bool, Vec<(String, &'static str)>) {
     let mut health = locked(&shared.host_health);
     let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
@@ -73,9 +73,7 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
     }
     entry.reachable = true;
     entry.error = None;
-    if let Some(facts) = facts {
-        entry.learn(facts);
-    }
+    let learned = facts.is_some_and(|facts| entry.learn(facts));
     let mut news = Vec::new();
     if let Some(strays) = strays {
         news.extend(fresh(&entry.wild, &strays.wild, "wild"));
@@ -83,22 +81,35 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
         entry.wild.clone_from(&strays.wild);
         entry.zombies.clone_from(&strays.zombies);
     }
-    (came_back, news)
+    (came_back || learned, news)
 }
 
 /// Keeps the facts of a probe that was made for a decision, if the host is watched.
 pub(crate) fn keep_facts(shared: &Shared, host: HostId, facts: &HostFacts) {
+    let changed = locked(&shared.host_health).get_mut(&host).is_some_and(|entry| entry.learn(facts));
+    if changed {
+        shared.scheduler.wake();
+    }
+}
+
+/// The network interfaces of the host are not known any more: a probe got no answer.
+pub(crate) fn forget_interfaces(shared: &Shared, host: HostId) {
     if let Some(entry) = locked(&shared.host_health).get_mut(&host) {
-        entry.learn(facts);
+        entry.interfaces = None;
     }
 }
 
 impl HostHealth {
-    fn learn(&mut self, facts: &HostFacts) {
+    /// Keeps the facts of a probe. Answers whether the host has other network interfaces than before.
+    fn learn(&mut self, facts: &HostFacts) -> bool {
         self.hypervisor.clone_from(&facts.hypervisor);
         self.notes.clone_from(&facts.notes);
         self.abilities.clone_from(&facts.abilities);
-        self.interfaces.clone_from(&facts.interfaces);
+        let changed = self.interfaces.as_deref() != facts.interfaces.as_ref();
+        if changed {
+            self.interfaces = facts.interfaces.clone().map(Arc::new);
+        }
+        changed
     }
 }
 

@@ -20,6 +20,7 @@ mod hooks;
 
 mod adopt;
 mod birth;
+mod bridges;
 mod create;
 mod directory;
 mod engine;

@@ -102,12 +102,13 @@ pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
 }
 
-/// Lists the host regularly. Probes it at first, when it comes back, and after every `PROBE_EVERY` lists.
+/// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY` lists, and when a VM waits for a bridge
+/// that the host does not have.
 async fn poll(shared: &Arc<Shared>, host: HostId) {
     let mut blind_since: Option<Timestamp> = None;
     let mut lists = 0;
     loop {
-        let looked = look_over(shared, host, lists % PROBE_EVERY == 0).await;
+        let looked = look_over(shared, host, shared.probes.is_wanted(host) || lists % PROBE_EVERY == 0).await;
         let wait = match &looked {
             Ok(()) => {
                 lists = lists.wrapping_add(1);

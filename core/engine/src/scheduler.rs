@@ -1,16 +1,16 @@
 //! Collects what each host offers, and asks for the proposed actions ([`ostler_lifecycle::propose`]) with ordinary requests.
 
+use crate::bridges::interfaces_seen;
 use crate::clock;
 use crate::directory::Directory;
-use crate::facts::interfaces_seen;
 use crate::faults;
 use crate::handle::{ActionRequest, EngineError};
 use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::refusals::Refusals;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Declined, Offer, Proposal, Scene, Waits, propose};
-use ostler_model::{Ability, Capacity, Host, HostId, State, Verb, VmId, VmRecord};
+use ostler_lifecycle::{Candidate, Declined, Offer, Proposal, Scene, Waits, WhyNot, propose};
+use ostler_model::{Ability, Capacity, Host, HostId, State, Unfit, Verb, VmId, VmRecord};
 use ostler_store::{ReadError, Reader};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -226,6 +226,14 @@ fn place(
     ) {
         Proposal::Nothing => Ok(None),
         Proposal::Wait(lines) => {
+            let lacks = |line: &Waits| match line {
+                Waits::Host(name, WhyNot::Unfit(Unfit::NoBridge(_))) => Some(name.clone()),
+                _ => None,
+            };
+            // The bridge may be made there while the VM waits for it.
+            for name in lines.iter().filter_map(lacks) {
+                offers.iter().filter(|offer| offer.name == name).for_each(|offer| shared.probes.want(offer.host));
+            }
             drop(locked(&shared.scheduler.said).insert(vm, lines));
             Ok(None)
         }

@@ -1,6 +1,7 @@
 //! The data that the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
+use crate::bridges::Probes;
 use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     /// VMs that are not reconciled since the store was restored.
     pub(crate) unreconciled: Mutex<BTreeSet<VmId>>,
+    pub(crate) probes: Probes,
     /// Wakes the reconciliation: the last VM is reconciled.
     pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
@@ -80,6 +82,7 @@ impl Shared {
             scheduler: SchedulerState::default(),
             seen: Seen::default(),
             unreconciled: Mutex::default(),
+            probes: Probes::default(),
             reconcile: Notify::new(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
@@ -197,6 +200,7 @@ impl Shared {
     /// Puts a directory that was read into the place of the old one.
     fn put_directory(&self, fresh: Arc<Directory>) {
         self.executor.prune(&fresh);
+        self.probes.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.scheduler.changed();

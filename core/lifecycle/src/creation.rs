@@ -6,6 +6,7 @@ use ostler_model::{
     RelPath, VmSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why a VM is not created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +100,7 @@ fn disk_of(disk: &DiskSpec, named: &Named<'_>) -> Result<DiskState, NotCreated> 
 }
 
 /// A host that a new VM may go to, and its network interfaces. None: they are not known.
-pub type Reachable = (HostName, Option<BTreeSet<String>>);
+pub type Reachable = (HostName, Option<Arc<BTreeSet<String>>>);
 
 /// Checks that one of `hosts`, which are those that a new VM may go to, has all bridges of its network cards, or may have them. If
 /// there is no host, the VM waits for one.
@@ -107,7 +108,7 @@ pub type Reachable = (HostName, Option<BTreeSet<String>>);
 /// # Errors
 /// Each host is known to lack a bridge.
 pub fn bridges_are_somewhere(nics: &[NicSpec], hosts: &[Reachable]) -> Result<(), NotCreated> {
-    let missing: Option<Vec<&str>> = hosts.iter().map(|(_, interfaces)| missing_bridge(nics, interfaces.as_ref())).collect();
+    let missing: Option<Vec<&str>> = hosts.iter().map(|(_, interfaces)| missing_bridge(nics, interfaces.as_deref())).collect();
     let Some(bridge) = missing.and_then(|missing| missing.first().map(|bridge| (*bridge).to_owned())) else { return Ok(()) };
     Err(match hosts {
         [(host, _)] => NotCreated::NoBridge { bridge, host: host.clone() },

@@ -5,6 +5,7 @@ use ostler_model::{
     Ability, DomainSeen, DriverError, DriverName, HostId, HostName, Image, Observation, State, Storage, StoreId, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A fresh look, or the error that prevented it.
 pub type Look = Result<Observation, DriverError>;
@@ -45,7 +46,7 @@ pub struct Candidate {
     /// The hosts where the VM has its placement or left something.
     pub near: Vec<Near>,
     /// The host's network interfaces, its bridges among them. None: not known now, and then nothing is refused for a missing bridge.
-    pub interfaces: Option<BTreeSet<String>>,
+    pub interfaces: Option<Arc<BTreeSet<String>>>,
 }
 
 /// A host that has something of the VM, beside a candidate.
@@ -78,7 +79,7 @@ pub struct Interfaces {
     /// The host's name.
     pub host: HostName,
     /// Their names.
-    pub names: BTreeSet<String>,
+    pub names: Arc<BTreeSet<String>>,
 }
 
 /// The facts that are known beside the record.

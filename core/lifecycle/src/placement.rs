@@ -46,7 +46,7 @@ fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
         Some(other) if !record.storage_is_shared() => return Err(Unfit::OneFileSystem(other.name.clone())),
         Some(_) | None => {}
     }
-    match missing_bridge(&record.spec.nics, host.interfaces.as_ref()) {
+    match missing_bridge(&record.spec.nics, host.interfaces.as_deref()) {
         Some(bridge) => Err(Unfit::NoBridge(bridge.to_owned())),
         None => Ok(Target { host: host.host, driver, storage }),
     }

@@ -1,9 +1,11 @@
 //! A bridge is looked for when it is named, on the hosts that are to use it.
 
-use crate::support::{ALPHA, BETA, World, ask, spec, until};
+use crate::support::{ALPHA, BETA, World, ask, config, spec, until};
 use ostler_driver_testkit::fake::Op;
-use ostler_engine::{ActionRequest, CreateRequest, EngineError, NotCreated, Unusable};
+use ostler_engine::{ActionRequest, CreateRequest, EngineConfig, EngineError, NotCreated, Unusable, Waits, WhyNot};
 use ostler_model::*;
+use ostler_store::{HostEdit, ResourceChange};
+use std::time::Duration;
 
 fn on(bridge: &str) -> VmSpec {
     VmSpec { nics: vec![NicSpec { bridge: bridge.to_owned(), mac: None }], ..spec("carded") }
@@ -17,12 +19,16 @@ fn nic(bridge: &str) -> ActionRequest {
     ActionRequest { args: Args::NewNic(NicSpec { bridge: bridge.to_owned(), mac: None }), ..ask(Verb::NicAttach) }
 }
 
-/// Two hosts whose interfaces are known. The monitor has seen them.
+/// Two hosts whose interfaces are known. The monitor has probed them, and does not do so again by itself while a test runs.
 async fn bridged() -> World {
+    bridged_with(Duration::from_secs(60)).await
+}
+
+async fn bridged_with(poll_every: Duration) -> World {
     let world = World::new().await;
     world.fake.set_interfaces(ALPHA, &["lo", "br0"]);
     world.fake.set_interfaces(BETA, &["lo", "br1"]);
-    let world = world.restart(crate::support::config()).await;
+    let world = world.restart(EngineConfig { poll_every, ..config() }).await;
     let known = |host: &HostId| world.engine.host_health(*host).is_some_and(|health| health.interfaces.is_some());
     until("the interfaces to be known", || [ALPHA, BETA].iter().all(known)).await;
     world
@@ -69,6 +75,39 @@ async fn a_bridge_that_was_made_since_the_last_probe_is_found() {
     let before = probes();
     world.done(vm, nic("br9")).await;
     assert_eq!(probes(), before, "a bridge that is known to be there costs no probe");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_no_vms_now_may_have_the_bridge() {
+    // Only every 30th list comes with a regular probe.
+    let world = bridged_with(Duration::from_millis(500)).await;
+    let edit = HostEdit { state: Some(HostState::Draining), ..HostEdit::default() };
+    world.engine.change(ResourceChange::HostEdit { id: BETA, edit }, "test").await.expect("changes");
+    let vm = world.engine.create(create(on("br1")), None).await.expect("beta has it, and may take VMs later").answer.vm;
+    until("the scheduler to say why it waits", || {
+        let said = world.engine.why(vm).expect("explains").scheduler;
+        let lacks = |line: &Waits| matches!(line, Waits::Host(_, WhyNot::Unfit(Unfit::NoBridge(bridge))) if bridge == "br1");
+        said.iter().any(lacks)
+    })
+    .await;
+    // The bridge is made on the host that lacks it, and nobody tells.
+    world.fake.set_interfaces(ALPHA, &["br1"]);
+    world.reaches(vm, State::Running).await;
+    assert_eq!(world.record(vm).placement.map(|place| place.host), Some(ALPHA));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_about_a_missing_bridge_share_their_probes() {
+    let world = bridged().await;
+    let before = world.fake.count(Op::Probe);
+    // So all have asked before the first probe is answered.
+    world.fake.on(Op::Probe).delay(Duration::from_millis(100));
+    let asked = (0..40).map(|_| world.engine.create(create(on("br9")), None));
+    let refused = futures::future::join_all(asked).await;
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    // Two hosts, and each is probed again for those who asked after the first probe began.
+    let probes = world.fake.count(Op::Probe) - before;
+    assert!(probes <= 4, "{probes} probes for 40 requests");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use ostler_model::{
     Args, Capacity, Cause, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Unfit, Verb, VmRecord,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const A: HostId = HostId(1);
 const B: HostId = HostId(2);
@@ -133,11 +134,11 @@ fn a_host_without_the_bridge_of_a_card_is_left_out() {
     let mut vm = pending(true);
     vm.spec.nics = vec![NicSpec { bridge: "br0".to_owned(), mac: None }, NicSpec { bridge: "br1".to_owned(), mac: None }];
     let mut hosts = Hosts::default();
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    hosts.changed.insert(A, |host| host.interfaces = Some(["br0".to_owned()].into()));
+    let names = |names: &[&str]| Arc::new(names.iter().map(|name| (*name).to_owned()).collect());
+    hosts.changed.insert(A, |host| host.interfaces = Some(Arc::new(["br0".to_owned()].into())));
     let mut offers = [offer(A, 9999), offer(B, 9999)];
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy }, "nobody knows what B has");
-    hosts.changed.insert(B, |host| host.interfaces = Some(["br1".to_owned()].into()));
+    hosts.changed.insert(B, |host| host.interfaces = Some(Arc::new(["br1".to_owned()].into())));
     let lacks = |host: &str, bridge: &str| at_host(host, WhyNot::Unfit(Unfit::NoBridge(bridge.to_owned())));
     assert_eq!(waits(&vm, &mut offers, &hosts), [lacks("host-1", "br1"), lacks("host-2", "br0")]);
     let hosts = |hosts: &[Option<&[&str]>]| -> Vec<Reachable> {

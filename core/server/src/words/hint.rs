@@ -64,8 +64,12 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::WaitForSweep => "what VMs left there will be put away, and then it can be removed without stating that it is fenced",
         Hint::OtherHost => "name another host",
         Hint::OtherHostOrRoom => "choose another host, or free some capacity",
-        Hint::MakeBridge => "make the bridge on the host, or name another bridge",
-        Hint::OtherHostOrBridge => "make the bridge on that host, or name another host",
+        Hint::MakeBridge => {
+            "make the bridge on the host, or name another bridge. If it is there, its driver does not see it: for kvm, bridge-check=off in the host's settings"
+        }
+        Hint::OtherHostOrBridge => {
+            "make the bridge on that host, or name another host. If it is there, its driver does not see it: for kvm, bridge-check=off in the host's settings"
+        }
         Hint::HostOfSameDriver => "name a host with the same driver",
         Hint::ShowHost => "the host's page shows what the driver can do there",
         Hint::MovePoweredOff => "the host's page shows what its driver can do; migrate-poweroff needs less",

@@ -14,7 +14,7 @@ pub(crate) fn waits(names: &dyn Names, waits: &Waits) -> String {
         Waits::NoHosts => "there is no host that is on: add one, or switch one on".to_owned(),
         Waits::NotOn(only) => format!("{only}: the one host it asks for is not on"),
         Waits::Host(name, why) => format!("{name}: {}", why_not(names, why)),
-        Waits::More(hosts) => format!("and {hosts} more hosts that are too full, cannot be asked or must not have it"),
+        Waits::More(hosts) => format!("and {hosts} more hosts that are too full, cannot be asked or do not fit it"),
         Waits::Refused(why) => declined(names, why),
         Waits::WouldGo(id) => format!("{}: has room, and would be chosen now", host(names, *id)),
     }
