@@ -124,6 +124,10 @@ impl Follower {
 
     /// Makes a store of it that takes commits. It goes on with the number after the last batch that it holds.
     ///
+    /// Only for a follower that holds all batches of the store that it followed. Calls of a batch that it does not hold may be at work,
+    /// and their VMs would be started a second time. A store that may lack batches must be marked as after a restore
+    /// ([`crate::restore`]) before an engine runs on it.
+    ///
     /// # Errors
     /// As [`Store::open`].
     pub fn lead(self, options: Options) -> Result<Store, OpenError> {
