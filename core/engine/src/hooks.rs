@@ -1,4 +1,5 @@
-//! Hooks by which tests end an engine at an exact point as `kill -9` would, or break it on purpose. Nothing else sets these.
+//! Hooks by which tests end an engine at an exact point as `kill -9` would, break it on purpose, or give it its clock and its
+//! chance. Nothing else sets these.
 
 use ostler_model::{Millis, Timestamp, VmUuid};
 use std::fmt;

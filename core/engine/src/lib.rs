@@ -3,15 +3,14 @@
 //! ```text
 //!  request ─┐                                             ┌─> answer
 //!   answer ─┼─> mailbox ─> runner ─> decide ─> commit ────┼─> executor ─> driver ─> answer
-//!  monitor ─┤   (bounded)  (one a VM, made on demand)     ├─> timers ─> tick
+//!  monitor ─┤   (bounded)  (one per VM, on demand)        ├─> timers ─> tick
 //!     tick ─┘                                             └─> scheduler, waiters, feed
 //! ```
 //!
 //! **Invariants:** No driver is called inside a transaction. No effect is sent, no answer is given and no event is seen before
-//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. No mutating
-//! hypervisor call but destroy is sent beside another one that may still be at work at the host, and no call is sent beside a
-//! transfer that may still be at work, even if a previous process sent the earlier call. There is no second code path for
-//! recovery: a runner that loads a record with open calls that nobody works on gives itself the input `Restarted`.
+//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. While a
+//! mutating hypervisor call may still be at work at the host, only destroy is sent beside it. While a transfer may still be at
+//! work, nothing is sent beside it. Both hold for calls of a previous process, too. There is no second code path for recovery: a runner that loads a record with open calls that nobody works on gives itself the input `Restarted`.
 
 mod clock;
 mod config;

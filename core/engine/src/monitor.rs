@@ -1,5 +1,5 @@
-//! Observes hosts, with one watch per host. Events and lists only tell which VMs to look at. Only a look at the one VM counts,
-//! and the VM's step counter is read before it. A lost event costs a delay, and never makes a state wrong.
+//! Observes hosts, with one watch per host. Events and lists only tell which VMs to look at. Only a look at the single VM is
+//! evidence, and the VM's step counter is read before it. A lost event costs a delay, and never makes a state wrong.
 
 use crate::calls;
 use crate::health;
@@ -102,8 +102,8 @@ pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
 }
 
-/// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY` lists, and when a VM waits for a bridge
-/// that the host does not have.
+/// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY` lists, and when a VM waits for a
+/// bridge that the host does not have.
 async fn poll(shared: &Arc<Shared>, host: HostId) {
     let mut blind_since: Option<Timestamp> = None;
     let mut lists = 0;

@@ -1,6 +1,6 @@
 //! Remembers for a while which proposals of the scheduler were refused. If a VM was refused at a host for a reason that the
-//! scheduler does not know, it must not be proposed there again at once. Otherwise it would keep the room from all other VMs for
-//! ever.
+//! scheduler does not know, it must not be proposed there again at once. Otherwise it would reserve the capacity in each cycle, and
+//! no other VM would get it.
 
 use ostler_lifecycle::Declined;
 use ostler_model::{HostId, VmId};

@@ -1,4 +1,4 @@
-//! Requests that only change the record and run beside any operation; and `forget`, which asks no host either.
+//! Requests that need no driver call. Most of them are served during another operation, too.
 
 use crate::draft::Draft;
 use crate::hardware::{new_image, resize};

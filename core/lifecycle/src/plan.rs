@@ -1,4 +1,4 @@
-//! The only list of plans: the steps that a verb takes from a state.
+//! The plans: the steps that a verb takes from a state. Only the plan of a deploy is chosen in `request`.
 
 use crate::migrate;
 use crate::recipe::{self, Plan};

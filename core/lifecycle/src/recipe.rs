@@ -1,5 +1,5 @@
-//! The steps of an operation, the state in which it ends, and the consequence of its failure. All this is data in the form of
-//! total functions.
+//! The steps of an operation, the state in which it ends, and the consequence of its failure. Each is a `match` over all
+//! verbs or steps.
 
 use ostler_model::{Active, ErrorKind, State, StepKind, Subject, Verb, VmRecord};
 

@@ -1,4 +1,5 @@
-//! Puts a VM without an operation to rest: in the state that a look shows, or in `failed` if a person has to decide.
+//! Chooses the state in which a VM stays when no operation is left: the state that a look shows, or `failed` if a person has to
+//! decide.
 
 use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};

@@ -1,5 +1,5 @@
-//! The subject of an operation in the record, when the operation does not succeed: what is taken back, and what stays because the
-//! guest may have it.
+//! Takes back what an operation wrote about its disk, network card, size or snapshot if it does not succeed, and keeps what the
+//! guest may have.
 
 use crate::draft::Draft;
 use crate::recipe;
