@@ -79,8 +79,8 @@ async fn a_bridge_that_was_made_since_the_last_probe_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_takes_no_vms_now_may_have_the_bridge() {
-    // Only every 30th list comes with a regular probe.
-    let world = bridged_with(Duration::from_millis(500)).await;
+    // Every 30th list comes with a regular probe. That is later than this test waits.
+    let world = bridged_with(Duration::from_secs(1)).await;
     let edit = HostEdit { state: Some(HostState::Draining), ..HostEdit::default() };
     world.engine.change(ResourceChange::HostEdit { id: BETA, edit }, "test").await.expect("changes");
     let vm = world.engine.create(create(on("br1")), None).await.expect("beta has it, and may take VMs later").answer.vm;
