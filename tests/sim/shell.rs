@@ -1,17 +1,16 @@
 //! The runner of the simulated daemon: it takes an input, fetches facts, has it decided, commits, and only then does what was
-//! decided. A function with the name of one in `ostler_engine::runner` mirrors that one (facts: `ostler_engine::facts`).
+//! decided. A function with the name of one in `ostler_engine::runner` mirrors that one.
 
 use crate::invariants;
 use crate::mutation::{self, Mutation};
-use crate::queue::{Asker, Duty, Event, Happening, Message, Purpose, Reply};
+use crate::queue::{Asker, Duty, Event, Message, Purpose, Reply};
 use crate::run::Sim;
 use crate::store::{Commit, Committed};
 use crate::sweep::PuttingAway;
 use crate::world::Site;
-use ostler_lifecycle::{Candidate, Decision, Facts, Input, Look, decide, due, must_rest, wants_advice, wants_look};
+use ostler_lifecycle::{Decision, Facts, Input, Look, decide, due, must_rest, wants_look};
 use ostler_model::{
-    Args, Cause, DatastoreId, DriverName, Due, Hint, HostId, Image, ImageState, Millis, Refusal, RefusalKind, Request, ScheduleId,
-    State, Storage, Timestamp, Verb, VmId, VmRecord,
+    Cause, DriverName, Due, Hint, HostId, Millis, Refusal, RefusalKind, Request, ScheduleId, State, Timestamp, Verb, VmId, VmRecord,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -216,54 +215,6 @@ impl Sim {
         self.settle(vm, record, facts, input, Some((asker, asked)));
     }
 
-    /// The facts for the decision about a request.
-    fn facts(&mut self, record: &VmRecord, asked: &Request, look: Option<Look>) -> Facts {
-        let mut facts = Facts { look, ..self.bare(record) };
-        facts.abilities = record.placement.as_ref().map(|place| Self::abilities(place.host));
-        if asked.verb == Verb::Deploy || asked.verb.is_migration() {
-            facts.target = asked.host.filter(|host| self.world.hosts.contains_key(host)).map(|host| Candidate {
-                host,
-                driver: Some(driver()),
-                storage: Some(Self::system_storage(record)),
-                twin: None,
-                near: Vec::new(),
-                interfaces: None,
-            });
-            facts.target_abilities = asked.host.map(Self::abilities);
-        }
-        if wants_advice(record, asked.verb) {
-            facts.advice = Self::rules(record, asked.verb);
-        }
-        match &asked.args {
-            Args::NewDisk { source: ostler_model::DiskSource::Image { image }, .. } => {
-                facts.image = self.store.rows.images.values().find(|known| known.name == *image).cloned();
-            }
-            Args::NewImage { image, .. } => {
-                self.next_image += 1;
-                let new = Image {
-                    id: ostler_model::ImageId(self.next_image),
-                    name: image.clone(),
-                    datastore: DatastoreId(9),
-                    path: "image".parse().expect("a path"),
-                    format: ostler_model::DiskFormat::Qcow2,
-                    state: ImageState::Locked,
-                    virtual_size: None,
-                    stands_alone: true,
-                    added: self.now,
-                };
-                facts.new_image = Some((new, driver()));
-            }
-            _ => {}
-        }
-        facts
-    }
-
-    /// Some VMs are on shared storage, others on their host's. A VM that is made anew may change between both.
-    fn system_storage(record: &VmRecord) -> Storage {
-        let shared = (record.id.0 + record.issued.0).is_multiple_of(2);
-        Storage { datastore: DatastoreId(if shared { 1 } else { 2 }), driver: driver(), shared }
-    }
-
     /// Decides `input`, and passes the decision to the store. The answer to a request is given once the commit is durable.
     fn settle(&mut self, vm: VmId, record: &Rc<VmRecord>, facts: Facts, input: Input, asked: Asked) {
         self.stats.decisions += 1;
@@ -372,7 +323,7 @@ impl Sim {
     }
 
     /// Notes a durable commit in the world, for the invariants. This happens even if the daemon has died and nobody is answered.
-    fn durable(&mut self, commit: &Commit, committed: &Committed) {
+    pub(crate) fn durable(&mut self, commit: &Commit, committed: &Committed) {
         if *committed != Committed::Applied {
             return;
         }
@@ -515,46 +466,6 @@ impl Sim {
                 self.desks.entry(vm).or_default().waits = Waits::PutAway(Box::new(next))
             }
         }
-    }
-
-    /// The daemon dies: everything that is not in the store is lost.
-    pub(crate) fn crash(&mut self) {
-        self.stats.crashes += 1;
-        self.life += 1;
-        self.up = false;
-        let durable = self.rng.permille(500);
-        for (commit, committed) in self.store.crash(durable) {
-            self.durable(&commit, &committed);
-        }
-        self.desks.clear();
-        self.executor = crate::executor::Executor::default();
-        self.timers.clear();
-        self.proposed.clear();
-        self.health.clear();
-        self.listed.clear();
-        self.orphan_works();
-        if let Err(why) = invariants::after_crash(self) {
-            self.world.wrong(|| why);
-        }
-        let at = self.now.plus(Millis(self.rng.within(10, 30_000)));
-        self.queue.push(at, Event::World(Happening::Start));
-    }
-
-    /// Mirrors `ostler_engine::Engine::start`: every VM with an operation, an open call or a timer is woken, and hosts are watched.
-    pub(crate) fn start(&mut self) {
-        self.up = true;
-        let vms: Vec<VmId> = self.store.rows.records.keys().copied().collect();
-        for vm in vms {
-            let record = &self.store.rows.records[&vm];
-            // A call that an earlier daemon began may still be at work, even if nobody waited for it any more.
-            self.executor.haunt_all(record);
-            if record.operation.is_some() || !record.open.is_empty() || record.next_due().is_some() {
-                self.deliver_soon(vm, Message::Wake);
-            }
-        }
-        self.watch_hosts();
-        self.reconcile();
-        self.later(Millis(1), Duty::Scheduler);
     }
 
     /// A runner with nothing to do ends; the next one reads the record anew.

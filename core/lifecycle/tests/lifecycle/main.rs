@@ -38,6 +38,7 @@ mod migrations_live;
 mod migrations_lost;
 mod migrations_recovered;
 mod monitoring;
+mod new_image;
 mod outcomes;
 mod overtaking;
 mod overtaking_by_delete;
