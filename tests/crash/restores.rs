@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 
 /// How often a backup is restored, unless told otherwise: one half for private and one half for shared storage.
 const RESTORES: u64 = 6;
+/// How many requests are answered before a backup is made.
+const ASKED_BEFORE: std::ops::Range<usize> = 60..240;
+/// How many requests are answered after it, in the time that a restore loses.
+const ASKED_LOST: std::ops::Range<usize> = 40..320;
 /// How many requests must be answered after a restore while a host is silent, and again later, before the guests are counted.
 const ASKED_AFTER: usize = 150;
 /// How long a host is silent at least. The daemon checks every half second whether all hosts were listed.
@@ -64,15 +68,22 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
     let mut daemon = Daemon::start(dir, &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
     runtime.block_on(set_up(daemon.client(), dir, shared));
     let backup = dir.join("backup");
-    let mut lasts = |at_least: u64, at_most: u64| Duration::from_millis(rng.random_range(at_least..at_most));
-    let (before, after) = (lasts(300, 900), lasts(200, 1200));
+    let (before, after) = (rng.random_range(ASKED_BEFORE), rng.random_range(ASKED_LOST));
     let seed = rng.random();
     runtime.block_on(async {
         let told = Arc::new(Mutex::new(Told::default()));
-        let busy = tokio::spawn(load(daemon.client().clone(), told, seed));
-        tokio::time::sleep(before).await;
+        let busy = tokio::spawn(load(daemon.client().clone(), Arc::clone(&told), seed));
+        let answered = async |more: usize| {
+            let enough = told.lock().expect("whole").answered + more;
+            poll("requests to be answered", CONVERGE, async || {
+                let answered = told.lock().expect("whole").answered;
+                if answered >= enough { Ok(()) } else { Err(format!("{answered} were")) }
+            })
+            .await;
+        };
+        answered(before).await;
         daemon.client().backup(&backup.display().to_string()).await.expect("a backup is made");
-        tokio::time::sleep(after).await;
+        answered(after).await;
         daemon.kill();
         busy.await.expect("the load ends when the daemon is gone");
     });
